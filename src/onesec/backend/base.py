@@ -1,0 +1,124 @@
+"""Batch, BatchResult and the Backend protocol: all that the loop knows of whatever computes.
+
+It must not know requests, deadlines' meaning, text, or any library that computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from onesec.core.gear import Gear
+from onesec.core.request import SamplingParams
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+
+
+class Sampler(Protocol):
+    """A sequence's sampling state: parameters, token counts for penalties, random stream."""
+
+    def observe(self, tokens: Seq[int]) -> None:
+        """Count tokens that were not drawn by this sampler (the prompt, a resumed answer)."""
+        ...
+
+
+@dataclass(slots=True)
+class BatchRow:
+    """One sequence's part of a batch.
+
+    tokens       int32 [n]: new tokens to run (a prompt chunk, or the last token drawn)
+    start        position of tokens[0]; positions < start are in the cache already
+    block_table  int32 [blocks]: covers positions < start + n + (max_steps - 1)
+    sampler      draws the next token after tokens[-1]; None for a chunk that does not end the prompt
+    stop_ids     tokens that end this sequence; the drawn one is still returned
+    top_logprobs alternatives to report with each drawn token
+    prompt_logprobs   report log p(tokens[i+1] | ...) for this chunk, and for `next_token` after the last
+    """
+
+    tokens: Int32Array
+    start: int
+    block_table: Int32Array
+    sampler: Sampler | None = None
+    stop_ids: tuple[int, ...] = ()
+    top_logprobs: int = 0
+    prompt_logprobs: bool = False
+    next_token: int | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one call computes: `rows` at one `gear`, and then up to `max_steps` - 1 further decode steps.
+
+    The call returns early after the step in which any row draws one of its stop_ids, and before a
+    step that would start after `until_ns` (monotonic clock). max_steps > 1 needs every row to sample.
+    """
+
+    gear: Gear
+    rows: list[BatchRow]
+    max_steps: int = 1
+    until_ns: int | None = None
+    exact: bool = False  # run prompt chunks through the decode arithmetic too (evaluation)
+
+
+@dataclass(slots=True)
+class RowResult:
+    """tokens drawn (one a step run), and for each of them: its logprob (of the unmodified
+    distribution), the distribution's entropy in nats and margin (p1 - p2), and top alternatives."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
+    prompt_logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """Per row results, and what the call cost: wall time of each step (the first one includes all
+    prompt tokens), CPU time of all threads, weight and cache bytes read."""
+
+    rows: list[RowResult]
+    step_ms: list[float]
+    cpu_ms: float
+    bytes_read: int
+
+
+class Backend(Protocol):
+    """The one interface that computes. Not thread-safe: one owner calls it."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def block_size(self) -> int:
+        """Tokens a cache block holds."""
+        ...
+
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def gears(self) -> tuple[Gear, ...]:
+        """From the cheapest to the best."""
+        ...
+
+    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Sampler:
+        """A fresh sampling state (eos_ids are banned until min_tokens are drawn)."""
+        ...
+
+    def forward(self, batch: Batch) -> BatchResult: ...
+    def logits(self, batch: Batch) -> Float32Array:
+        """float32 [total tokens, vocab]: logits after every token of every row; for evaluation."""
+        ...
+
+    def bytes_per_token(self, gear: Gear) -> int:
+        """Weight bytes that one decode step reads in this gear."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,158 @@
+"""The error tree. Every error says what happened, why, with the numbers, and the next step.
+
+It must not know who raises it: standard library only.
+
+    OneSecError
+    ├── InvalidRequest            the caller's values are wrong (also a ValueError)
+    │   ├── EmptyPrompt
+    │   ├── ContextLengthExceeded prompt_tokens, context_length
+    │   └── UnknownGear           gear, known
+    ├── DeadlineInfeasible        budget_ms, feasible_ms: the counter-offer
+    ├── QueueFull                 waiting, limit
+    ├── ModelError
+    │   ├── ModelNotFound         nothing at that path or name
+    │   ├── CorruptFile           path, detail: truncated, lying, overlapping, not finite
+    │   └── UnsupportedModel      well-formed, but not something that this version runs
+    ├── OutOfMemory               need_bytes, have_bytes
+    └── EngineClosed              the engine was closed while work was asked of it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class OneSecError(Exception):
+    """Root of all errors raised on purpose. `code` is stable; `hint` is the next step to try."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class InvalidRequest(OneSecError, ValueError):
+    """A value of the request is out of range or contradicts another one."""
+
+    code = "invalid_request"
+
+
+class EmptyPrompt(InvalidRequest):
+    """The prompt has no token."""
+
+    code = "empty_prompt"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt (and at least one new token) does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, *, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens; this model holds {context_length}, "
+            "one of them for the answer.",
+            hint=f"Shorten the prompt by at least {prompt_tokens - context_length + 1} tokens.",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class UnknownGear(InvalidRequest):
+    """The model has no gear of that name."""
+
+    code = "unknown_gear"
+
+    def __init__(self, gear: str, known: tuple[str, ...], *, hint: str = "") -> None:
+        super().__init__(
+            f"There is no gear {gear!r}; this model has {', '.join(known)}.",
+            hint=hint or "Choose one of these.",
+        )
+        self.gear = gear
+        self.known = known
+
+
+class DeadlineInfeasible(OneSecError):
+    """Even the cheapest gear cannot answer in time; `feasible_ms` is the smallest budget that would do."""
+
+    code = "deadline_infeasible"
+
+    def __init__(self, *, budget_ms: float, feasible_ms: float, why: str = "") -> None:
+        reason = f" ({why})" if why else ""
+        super().__init__(
+            f"A budget of {budget_ms:.0f} ms cannot be met{reason}; "
+            f"the smallest that works now is {feasible_ms:.0f} ms.",
+            hint=f"Ask again with a budget of {feasible_ms:.0f} ms or more, or shorten the prompt.",
+        )
+        self.budget_ms = budget_ms
+        self.feasible_ms = feasible_ms
+
+
+class QueueFull(OneSecError):
+    """Too many requests are waiting."""
+
+    code = "queue_full"
+
+    def __init__(self, *, waiting: int, limit: int) -> None:
+        super().__init__(
+            f"{waiting} requests are waiting; the limit is {limit}.", hint="Try again shortly."
+        )
+        self.waiting = waiting
+        self.limit = limit
+
+
+class ModelError(OneSecError):
+    """The model cannot be used as it lies on disk."""
+
+    code = "model_error"
+
+
+class ModelNotFound(ModelError):
+    """Nothing that could be a model is at that path or under that name."""
+
+    code = "model_not_found"
+
+
+class CorruptFile(ModelError):
+    """A file contradicts itself or its format. The message names the file, the place and the numbers."""
+
+    code = "corrupt_file"
+
+    def __init__(self, path: str | Path, detail: str, *, hint: str = "") -> None:
+        super().__init__(
+            f"{path}: {detail}.",
+            hint=hint or "The file is damaged or incomplete: fetch it again.",
+        )
+        self.path = str(path)
+        self.detail = detail
+
+
+class UnsupportedModel(ModelError):
+    """The files are well-formed, but ask for something that this version does not run."""
+
+    code = "unsupported_model"
+
+
+class OutOfMemory(OneSecError, MemoryError):
+    """More memory is needed than this process may have."""
+
+    code = "out_of_memory"
+
+    def __init__(self, what: str, *, need_bytes: int, have_bytes: int, hint: str = "") -> None:
+        super().__init__(
+            f"{what} needs {need_bytes / 1e6:.0f} MB; {have_bytes / 1e6:.0f} MB are free.",
+            hint=hint or "Use a smaller model, a shorter context or fewer sequences.",
+        )
+        self.need_bytes = need_bytes
+        self.have_bytes = have_bytes
+
+
+class EngineClosed(OneSecError):
+    """The engine was closed."""
+
+    code = "engine_closed"

@@ -1,0 +1,120 @@
+"""Request and its sampling values: what was asked, immutable and checked on construction.
+
+It must not know tokens' meaning, models, or time's passing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .deadline import Budget
+from .errors import InvalidRequest
+
+MAX_LOGPROBS = 20
+MAX_STOP_STRINGS = 16
+MAX_STOP_CHARS = 256
+MAX_LOGIT_BIAS = 1024
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(f"{name} must be a number, not {type(value).__name__}.")
+    if not math.isfinite(value) or not low <= value <= high:
+        raise InvalidRequest(f"{name} is {value}; it must lie in [{low}, {high}].")
+
+
+def _check_int(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(f"{name} must be an integer, not {type(value).__name__}.")
+    _check(name, value, low, high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How a token is chosen. temperature 0 is greedy; every other filter is off by default.
+
+    Order: logit bias, penalties, min_tokens (bans end tokens), temperature, top_k, top_p, min_p, draw.
+    Penalties follow OpenAI (presence, frequency: tokens of the answer) and Hugging Face
+    (repetition: tokens of prompt and answer). Raises InvalidRequest on values out of range.
+
+    >>> SamplingParams(temperature=0.7, top_p=0.9, seed=7).temperature
+    0.7
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
+    prompt_logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, 0.0, 100.0)
+        _check_int("top_k", self.top_k, 0, 2**31 - 1)
+        _check("top_p", self.top_p, 0.0, 1.0)
+        if self.top_p == 0.0:
+            raise InvalidRequest("top_p is 0; it must be greater. Use temperature=0 for greedy.")
+        _check("min_p", self.min_p, 0.0, 1.0)
+        _check("repetition_penalty", self.repetition_penalty, 1e-2, 100.0)
+        _check("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _check("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        if self.seed is not None:
+            _check_int("seed", self.seed, 0, 2**63 - 1)
+        if self.max_tokens is not None:
+            _check_int("max_tokens", self.max_tokens, 1, 2**31 - 1)
+        _check_int("min_tokens", self.min_tokens, 0, 2**31 - 1)
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise InvalidRequest(
+                f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
+            )
+        if self.logprobs is not None:
+            _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        if len(self.logit_bias) > MAX_LOGIT_BIAS:
+            raise InvalidRequest(
+                f"logit_bias has {len(self.logit_bias)} entries; the limit is {MAX_LOGIT_BIAS}."
+            )
+        for token, bias in self.logit_bias.items():
+            _check_int("a token id of logit_bias", token, 0, 2**31 - 1)
+            _check("logit_bias", bias, -100.0, 100.0)
+        for token in self.stop_token_ids:
+            _check_int("a stop token id", token, 0, 2**31 - 1)
+        if len(self.stop) > MAX_STOP_STRINGS:
+            raise InvalidRequest(
+                f"stop has {len(self.stop)} strings; the limit is {MAX_STOP_STRINGS}."
+            )
+        for text in self.stop:
+            if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP_CHARS:
+                raise InvalidRequest(
+                    f"a stop string must have 1 to {MAX_STOP_CHARS} characters: {text!r}."
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question: its prompt as token ids, how to sample, and how long it may take.
+
+    `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
+    quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
+    """
+
+    id: str
+    prompt_tokens: tuple[int, ...]
+    params: SamplingParams = field(default_factory=SamplingParams)
+    budget: Budget = field(default_factory=Budget)
+    arrival_ns: int = 0
+    gear: str | None = None
+    min_gear: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
