@@ -1,0 +1,308 @@
+// Python's door to the engine: checks every value, lets the GIL go, calls. Nothing is computed here.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <ctime>
+
+#include "bandwidth.h"
+#include "transformer.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace onesec {
+namespace {
+
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+double clock_ms(clockid_t id) {
+  timespec t;
+  clock_gettime(id, &t);
+  return double(t.tv_sec) * 1e3 + double(t.tv_nsec) * 1e-6;
+}
+
+void require(bool ok, const std::string& message) {
+  if (!ok) throw nb::value_error(message.c_str());
+}
+
+template <class T>
+T get(const nb::dict& d, const char* key) { return nb::cast<T>(d[key]); }
+
+DType parse_dtype(const std::string& name) {
+  if (name == "f32") return DType::f32;
+  if (name == "f16") return DType::f16;
+  if (name == "bf16") return DType::bf16;
+  if (name == "i8") return DType::i8;
+  throw nb::value_error(("unknown dtype " + name).c_str());
+}
+
+Config parse_config(const nb::dict& d) {
+  Config c;
+  c.vocab_size = get<int>(d, "vocab_size"), c.hidden_size = get<int>(d, "hidden_size");
+  c.num_layers = get<int>(d, "num_layers"), c.num_heads = get<int>(d, "num_heads");
+  c.num_kv_heads = get<int>(d, "num_kv_heads"), c.head_dim = get<int>(d, "head_dim");
+  c.intermediate_size = get<int>(d, "intermediate_size"), c.context_length = get<int>(d, "context_length");
+  c.rms = get<std::string>(d, "norm") == "rms", c.norm_eps = get<float>(d, "norm_eps");
+  c.gated = get<bool>(d, "gated"), c.learned_position = get<std::string>(d, "position") == "learned";
+  c.qk_norm = get<bool>(d, "qk_norm"), c.post_norms = get<bool>(d, "post_norms");
+  c.tie_embeddings = get<bool>(d, "tie_embeddings");
+  c.attention_scale = get<float>(d, "attention_scale"), c.attention_softcap = get<float>(d, "attention_softcap");
+  c.final_softcap = get<float>(d, "final_softcap"), c.embedding_scale = get<float>(d, "embedding_scale");
+  const auto activation = get<std::string>(d, "activation");
+  c.activation = activation == "silu" ? Activation::silu : activation == "gelu_tanh" ? Activation::gelu_tanh
+               : activation == "gelu" ? Activation::gelu : Activation::relu;
+  for (const auto& [freq, factor] : get<std::vector<std::pair<std::vector<float>, float>>>(d, "ropes"))
+    c.ropes.push_back({freq, factor});
+  for (const auto& [window, rope] : get<std::vector<std::pair<int, int>>>(d, "layers")) c.layers.push_back({window, rope});
+  for (const int size : {c.vocab_size, c.hidden_size, c.num_layers, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size})
+    require(size > 0 && size < (1 << 24), "a size of the model is out of range");
+  require(c.num_heads % c.num_kv_heads == 0, "num_heads must be a multiple of num_kv_heads");
+  require(int(c.layers.size()) == c.num_layers, "layers must have num_layers entries");
+  for (const LayerConfig& l : c.layers)
+    require(c.learned_position || (l.rope >= 0 && l.rope < int(c.ropes.size())), "a layer names a rope that is not there");
+  for (const Rope& r : c.ropes) require(int(r.inv_freq.size()) * 2 <= c.head_dim, "a rope is wider than a head");
+  return c;
+}
+
+std::vector<Segment> parse_segments(const Matrix& m, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
+  std::vector<Segment> out;
+  require(parts.size() == m.segment_rows.size(), "wrong number of segments");
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& [array, name] = parts[i];
+    const DType dtype = parse_dtype(name);
+    require(int(array.itemsize()) == dtype_bytes(dtype) && dtype != DType::i8, "segment: item size does not match its dtype");
+    require(int64_t(array.shape(0)) == m.segment_rows[i] && int64_t(array.shape(1)) == m.cols, "segment: wrong shape");
+    out.push_back({array.data(), dtype, m.segment_rows[i]});
+  }
+  return out;
+}
+
+struct RowIn {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> table;
+  int start = 0;
+  Sampler* sampler = nullptr;
+  std::vector<int32_t> stop_ids;
+  int top = 0;
+  bool prompt_logprobs = false;
+  int32_t next_token = -1;
+};
+
+struct RowOut {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs, entropies, margins, prompt_logprobs;
+  std::vector<std::vector<std::pair<int32_t, float>>> top;
+};
+
+using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t>;
+
+std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>& rows, int max_steps) {
+  std::vector<RowIn> out;
+  require(!rows.empty() && max_steps >= 1, "a batch needs rows and steps");
+  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token] : rows) {
+    RowIn r;
+    r.tokens.assign(tokens.data(), tokens.data() + tokens.shape(0));
+    r.table.assign(table.data(), table.data() + table.shape(0));
+    r.start = start;
+    r.sampler = sampler.is_none() ? nullptr : nb::cast<Sampler*>(sampler);
+    r.stop_ids = stop_ids;
+    r.top = top, r.prompt_logprobs = prompt_logprobs, r.next_token = next_token;
+    const int64_t end = int64_t(start) + int64_t(r.tokens.size()) + max_steps - 1;
+    require(!r.tokens.empty() && start >= 0, "a row needs tokens and a start >= 0");
+    require(max_steps == 1 || r.sampler, "several steps need a sampler in every row");
+    require(end <= t.config().context_length, "positions pass the context length");
+    require(int64_t(r.table.size()) * kBlockTokens >= end, "the block table is too short");
+    for (const int32_t token : r.tokens) require(token >= 0 && token < t.config().vocab_size, "a token id is out of range");
+    require(next_token < t.config().vocab_size, "next_token is out of range");
+    for (size_t i = 0; int64_t(i) * kBlockTokens < end; ++i)
+      require(r.table[i] >= 0 && r.table[i] < t.num_blocks(), "a block id is out of range");
+    out.push_back(std::move(r));
+  }
+  return out;
+}
+
+Widths parse_widths(const Transformer& t, const Bytes& widths) {
+  require(widths.shape(0) == t.matrix_names().size(), "one width a matrix is needed");
+  return Widths(widths.data(), widths.data() + widths.shape(0));
+}
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
+}
+
+// Up to max_steps steps of all rows; stops early after a stop id and before `until_ns` is passed.
+auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, int max_steps, int64_t until_ns) {
+  std::vector<RowIn> rows = parse_rows(t, tuples, max_steps);
+  const Widths widths = parse_widths(t, width_bytes);
+  std::vector<RowOut> outs(rows.size());
+  std::vector<double> step_ms;
+  size_t bytes = 0;
+  double cpu_ms = 0.0;
+  {
+    nb::gil_scoped_release release;
+    const double cpu_start = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
+    double start = clock_ms(CLOCK_MONOTONIC);
+    const int vocab = t.config().vocab_size;
+    for (int k = 0; k < max_steps; ++k) {
+      std::vector<SequenceRows> sequences;
+      for (const RowIn& r : rows)
+        sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs, r.sampler != nullptr});
+      t.forward(sequences, widths);
+      bytes += t.weight_bytes(widths) + t.cache_bytes_read();
+      bool stopped = false;
+      int logit = 0;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        RowIn& r = rows[i];
+        RowOut& out = outs[i];
+        if (r.prompt_logprobs) {
+          for (size_t j = 0; j < r.tokens.size(); ++j) {
+            const int32_t target = j + 1 < r.tokens.size() ? r.tokens[j + 1] : r.next_token;
+            if (target >= 0) out.prompt_logprobs.push_back(t.logits(logit + int(j))[target] - t.distribution(logit + int(j)).log_sum_exp);
+          }
+          logit += int(r.tokens.size()) - (r.sampler ? 1 : 0);  // a sampler draws from the last row's
+        }
+        if (!r.sampler) continue;
+        const Distribution d = t.distribution(logit);
+        float* logits = t.logits(logit++);
+        if (r.top > 0) out.top.push_back(top_logprobs(logits, vocab, r.top, d.log_sum_exp));
+        const int32_t token = r.sampler->sample(logits, vocab, d);
+        out.tokens.push_back(token);
+        out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
+        out.entropies.push_back(d.entropy);
+        out.margins.push_back(d.margin);
+        for (const int32_t id : r.stop_ids) stopped |= id == token;
+        r.start += int(r.tokens.size());
+        r.tokens.assign(1, token);
+        r.prompt_logprobs = false;
+      }
+      const double end = clock_ms(CLOCK_MONOTONIC);
+      step_ms.push_back(end - start);
+      start = end;
+      if (stopped || now_ns() >= until_ns) break;
+    }
+    cpu_ms = clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu_start;
+  }
+  std::vector<std::tuple<std::vector<int32_t>, std::vector<float>, std::vector<float>, std::vector<float>,
+                         std::vector<std::vector<std::pair<int32_t, float>>>, std::vector<float>>> results;
+  for (RowOut& o : outs) results.emplace_back(o.tokens, o.logprobs, o.entropies, o.margins, o.top, o.prompt_logprobs);
+  return std::tuple(results, step_ms, cpu_ms, bytes);
+}
+
+auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes) {
+  std::vector<RowIn> rows = parse_rows(t, tuples, 1);
+  const Widths widths = parse_widths(t, width_bytes);
+  const size_t vocab = size_t(t.config().vocab_size);
+  float* copy = nullptr;
+  size_t count = 0;
+  {
+    nb::gil_scoped_release release;
+    std::vector<SequenceRows> sequences;
+    for (const RowIn& r : rows) sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), true, true});
+    t.forward(sequences, widths);
+    count = size_t(t.num_logits());
+    copy = new float[count * vocab];
+    for (size_t i = 0; i < count; ++i) std::copy_n(t.logits(int(i)), vocab, copy + i * vocab);
+  }
+  nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  return nb::ndarray<nb::numpy, float, nb::ndim<2>>(copy, {count, vocab}, owner);
+}
+
+nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> view(const uint8_t* data, size_t bytes, nb::handle owner) {
+  return {data, {bytes}, owner};
+}
+
+bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
+
+}  // namespace
+}  // namespace onesec
+
+NB_MODULE(_native, m) {
+  using namespace onesec;
+  m.doc() = "The native CPU engine of OneSec.";
+
+  nb::class_<Sampler>(m, "Sampler")
+      .def("__init__", [](Sampler* self, float temperature, int top_k, float top_p, float min_p, float repetition_penalty,
+                          float presence_penalty, float frequency_penalty, const std::vector<std::pair<int32_t, float>>& logit_bias,
+                          uint64_t seed, int min_tokens, const std::vector<int32_t>& end_ids) {
+             new (self) Sampler(SamplingParams{temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty,
+                                               frequency_penalty, logit_bias, seed, min_tokens, end_ids});
+           }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
+           "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
+      .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a);
+
+  nb::class_<Transformer>(m, "Transformer")
+      .def("__init__", [](Transformer* self, const nb::dict& config, int threads, const std::string& isa) {
+             require(threads >= 1 && threads <= 1024, "threads must lie in [1, 1024]");
+             new (self) Transformer(parse_config(config), threads, isa.c_str());
+           }, "config"_a, "threads"_a, "isa"_a)
+      .def_prop_ro("isa", [](const Transformer& t) { return std::string(t.kernels().name); })
+      .def_prop_ro("threads", [](Transformer& t) { return t.pool().size(); })
+      .def_prop_ro("matrix_names", [](const Transformer& t) { return t.matrix_names(); })
+      .def_prop_ro("num_blocks", &Transformer::num_blocks)
+      .def_prop_ro("block_bytes", &Transformer::block_bytes)
+      .def("set_vector", [](Transformer& t, const std::string& name, const Floats& v) {
+             t.set_vector(name, std::vector<float>(v.data(), v.data() + v.shape(0)));
+           }, "name"_a, "values"_a)
+      .def("reserve_planes", &Transformer::reserve_planes)
+      .def("pack", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
+             Matrix& matrix = t.matrix(name);
+             const auto segments = parse_segments(matrix, parts);
+             nb::gil_scoped_release release;
+             return t.pack(matrix, segments);
+           }, "name"_a, "segments"_a, "False where a value is not finite.")
+      .def("set_source", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
+             Matrix& matrix = t.matrix(name);
+             matrix.segments = parse_segments(matrix, parts);
+           }, "name"_a, "segments"_a, "The 16-bit width; the caller keeps the arrays alive.")
+      .def("fill_random", [](Transformer& t, const std::string& name, uint64_t seed, float deviation) {
+             nb::gil_scoped_release release;
+             t.fill_random(t.matrix(name), seed, deviation);
+           }, "name"_a, "seed"_a, "deviation"_a)
+      .def("set_planes", [](Transformer& t, const std::string& name, const Bytes& hi, const Bytes& lo, const Floats& row_scale, bool copy) {
+             Matrix& matrix = t.matrix(name);
+             require(hi.shape(0) == matrix.hi_bytes() && lo.shape(0) == matrix.lo_bytes() && int(row_scale.shape(0)) == matrix.rows,
+                     "planes of the wrong size: " + name);
+             require(copy || (aligned(hi.data()) && aligned(lo.data())), "mapped planes must be aligned to 64 bytes");
+             nb::gil_scoped_release release;
+             if (copy) t.copy_planes(matrix, hi.data(), lo.data(), row_scale.data());
+             else t.map_planes(matrix, hi.data(), lo.data(), row_scale.data());
+           }, "name"_a, "hi"_a, "lo"_a, "row_scale"_a, "copy"_a)
+      .def("planes", [](nb::handle self, const std::string& name) {
+             Matrix& matrix = nb::cast<Transformer&>(self).matrix(name);
+             require(matrix.planes.hi != nullptr, "no planes: " + name);
+             const nb::ndarray<nb::numpy, const float, nb::ndim<1>> scale(matrix.planes.row_scale, {size_t(matrix.rows)}, self);
+             return nb::make_tuple(view(matrix.planes.hi, matrix.hi_bytes(), self), view(matrix.planes.lo, matrix.lo_bytes(), self), scale);
+           }, "name"_a)
+      .def("matrix_shape", [](Transformer& t, const std::string& name) { return std::pair(t.matrix(name).rows, t.matrix(name).cols); }, "name"_a)
+      .def("finish", &Transformer::finish)
+      .def("allocate_cache", [](Transformer& t, int num_blocks, const std::string& dtype) {
+             require(num_blocks >= 1, "num_blocks must be at least 1");
+             t.allocate_cache(num_blocks, parse_dtype(dtype));
+           }, "num_blocks"_a, "dtype"_a)
+      .def("weight_bytes", [](const Transformer& t, const Bytes& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
+      .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a)
+      .def("logits", &all_logits, "rows"_a, "widths"_a);
+
+  m.attr("BLOCK_TOKENS") = kBlockTokens;
+  m.def("allowed_cpus", &allowed_cpus);
+  m.def("available_isas", [] {
+    std::vector<std::string> names;
+    for (const Kernels* const* k = available_kernels(); *k; ++k) names.emplace_back((*k)->name);
+    return names;
+  });
+  m.def("read_bandwidth", [](size_t bytes, int threads, double seconds) {
+    require(threads >= 1 && bytes >= 4096, "read_bandwidth needs a thread and 4096 bytes");
+    nb::gil_scoped_release release;
+    return read_bandwidth(bytes, threads, seconds);
+  }, "bytes"_a, "threads"_a, "seconds"_a);
+}

@@ -1,0 +1,414 @@
+// Everything but the plane products, written once over sixteen lanes. Included inside a namespace that has
+// defined V; never included twice in one namespace.
+// Sums run in sixteen fixed lanes that meet in a fixed tree, so they do not depend on threads or neighbours.
+
+inline constexpr float kMinusInf = -3.4e38f;  // finite: no inf - inf anywhere
+
+// exp by 2^n * p(r), |r| <= ln2/2; polynomial of Cephes expf, relative error about 1e-7. Saturates below -87.
+inline V exp(V x) {
+  x = V::min(V::max(x, V::set(-87.0f)), V::set(88.0f));
+  const V n = V::round(x * V::set(1.44269504088896341f));
+  V r = V::fma(n, V::set(-0.693359375f), x);
+  r = V::fma(n, V::set(2.12194440e-4f), r);
+  V p = V::set(1.9875691500e-4f);
+  p = V::fma(p, r, V::set(1.3981999507e-3f));
+  p = V::fma(p, r, V::set(8.3334519073e-3f));
+  p = V::fma(p, r, V::set(4.1665795894e-2f));
+  p = V::fma(p, r, V::set(1.6666665459e-1f));
+  p = V::fma(p, r, V::set(5.0000001201e-1f));
+  p = V::fma(p, r * r, r) + V::set(1.0f);
+  return p * V::exp2i(n);
+}
+
+inline V tanh(V x) {  // 1 - 2 / (exp(2x) + 1)
+  return V::set(1.0f) - V::set(2.0f) / (exp(x + x) + V::set(1.0f));
+}
+
+inline float exp1(float x) {
+  float lanes[16];
+  exp(V::set(x)).store(lanes);
+  return lanes[0];
+}
+
+inline V load_any(const void* p, DType dtype, size_t index) {
+  switch (dtype) {
+    case DType::f32: return V::load(static_cast<const float*>(p) + index);
+    case DType::f16: return V::load_f16(static_cast<const uint16_t*>(p) + index);
+    case DType::bf16: return V::load_bf16(static_cast<const uint16_t*>(p) + index);
+    default: return V::load_i8(static_cast<const int8_t*>(p) + index);
+  }
+}
+
+// The last n % 16 values, with zeros behind them.
+inline V load_tail(const void* p, DType dtype, size_t index, int count) {
+  alignas(64) uint8_t buffer[64] = {};
+  const size_t size = size_t(dtype_bytes(dtype));
+  std::memcpy(buffer, static_cast<const uint8_t*>(p) + index * size, size_t(count) * size);
+  return load_any(buffer, dtype, 0);
+}
+
+inline void store_tail(V v, float* p, int count) {
+  float buffer[16];
+  v.store(buffer);
+  std::memcpy(p, buffer, size_t(count) * sizeof(float));
+}
+
+template <int M>
+void matmul16_rows(const void* w, DType dtype, int row, int cols, const float* x, int ld_x, float* sums) {
+  V acc[M];
+  for (int m = 0; m < M; ++m) acc[m] = V::set(0.0f);
+  const size_t base = size_t(row) * size_t(cols);
+  int k = 0;
+  for (; k + 16 <= cols; k += 16) {
+    const V wv = load_any(w, dtype, base + size_t(k));
+    for (int m = 0; m < M; ++m) acc[m] = V::fma(wv, V::load(x + size_t(m) * ld_x + k), acc[m]);
+  }
+  if (k < cols) {
+    const V wv = load_tail(w, dtype, base + size_t(k), cols - k);
+    for (int m = 0; m < M; ++m)
+      acc[m] = V::fma(wv, load_tail(x + size_t(m) * ld_x + k, DType::f32, 0, cols - k), acc[m]);
+  }
+  for (int m = 0; m < M; ++m) sums[m] = acc[m].sum();
+}
+
+inline void matmul16(const void* w, DType dtype, int w_rows, int cols, const float* x, int ld_x, int rows, float* y,
+                     int ld_y, const float* bias, bool add) {
+  for (int m0 = 0; m0 < rows; m0 += 8) {
+    const int count = rows - m0 < 8 ? rows - m0 : 8;
+    const float* xm = x + size_t(m0) * ld_x;
+    for (int r = 0; r < w_rows; ++r) {
+      float sums[8];
+      if (count == 8) {
+        matmul16_rows<8>(w, dtype, r, cols, xm, ld_x, sums);
+      } else {
+        for (int m = 0; m < count; ++m) matmul16_rows<1>(w, dtype, r, cols, xm + size_t(m) * ld_x, ld_x, sums + m);
+      }
+      for (int m = 0; m < count; ++m) {
+        float& out = y[size_t(m0 + m) * ld_y + r];
+        const float value = sums[m] + (bias ? bias[r] : 0.0f);
+        out = add ? out + value : value;
+      }
+    }
+  }
+}
+
+inline void quantize(const float* x, int cols, const QuantRows& out) {
+  for (int g = 0; g < out.groups(); ++g) {
+    const int begin = g * kGroup, count = cols - begin < kGroup ? cols - begin : kGroup;
+    int8_t* q = out.q + begin;
+    if (count <= 0) {
+      std::memset(q, 0, kGroup);
+      out.scale[g] = out.offset[g] = 0.0f;
+      out.residual[g] = 0;
+      continue;
+    }
+    const int high = count - 16 < 0 ? 0 : count - 16;
+    const V a = count >= 16 ? V::load(x + begin) : load_tail(x + begin, DType::f32, 0, count);
+    const V b = high == 16 ? V::load(x + begin + 16) : high ? load_tail(x + begin + 16, DType::f32, 0, high) : V::set(0.0f);
+    const float largest = V::max(V::abs(a), V::abs(b)).top();
+    const float scale = largest / 127.0f;
+    const V inverse = V::set(largest > 0.0f ? 127.0f / largest : 0.0f);
+    (a * inverse).store_i8(q);
+    (b * inverse).store_i8(q + 16);
+    int sum = 0;
+    for (int i = 0; i < kGroup; ++i) sum += q[i];
+    out.scale[g] = scale;
+    out.offset[g] = -float(kMinimumUnit) * (scale * float(sum));
+    out.residual[g] = -kResidualZero * sum;
+  }
+}
+
+template <class F>
+inline void map16(int n, F f) {  // f(index, count): count is 16 but for the last
+  int i = 0;
+  for (; i + 16 <= n; i += 16) f(i, 16);
+  if (i < n) f(i, n - i);
+}
+inline V take(const float* p, int i, int count) { return count == 16 ? V::load(p + i) : load_tail(p, DType::f32, size_t(i), count); }
+inline void give(V v, float* p, int i, int count) { count == 16 ? v.store(p + i) : store_tail(v, p + i, count); }
+
+inline void rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
+  V squares = V::set(0.0f);
+  map16(n, [&](int i, int c) { const V v = take(x, i, c); squares = V::fma(v, v, squares); });
+  const V factor = V::set(1.0f / std::sqrt(squares.sum() / float(n) + eps));
+  map16(n, [&](int i, int c) { give(take(x, i, c) * factor * take(weight, i, c), out, i, c); });
+}
+
+inline void layer_norm(const float* x, const float* weight, const float* bias, float eps, int n, float* out) {
+  V sum = V::set(0.0f);
+  map16(n, [&](int i, int c) { sum = sum + take(x, i, c); });
+  const float mean = sum.sum() / float(n);
+  float squares = 0.0f;
+  {
+    V acc = V::set(0.0f);
+    int i = 0;
+    for (; i + 16 <= n; i += 16) { const V d = V::load(x + i) - V::set(mean); acc = V::fma(d, d, acc); }
+    squares = acc.sum();
+    for (; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  }
+  const V factor = V::set(1.0f / std::sqrt(squares / float(n) + eps)), centre = V::set(mean);
+  map16(n, [&](int i, int c) {
+    V v = (take(x, i, c) - centre) * factor * take(weight, i, c);
+    if (bias) v = v + take(bias, i, c);
+    give(v, out, i, c);
+  });
+}
+
+inline void add(float* x, const float* y, int n) {
+  map16(n, [&](int i, int c) { give(take(x, i, c) + take(y, i, c), x, i, c); });
+}
+
+inline void activate(Activation kind, const float* gate, const float* up, int n, float* out) {
+  const V one = V::set(1.0f), half = V::set(0.5f);
+  if (kind == Activation::gelu) {
+    for (int i = 0; i < n; ++i) {
+      const float v = 0.5f * gate[i] * (1.0f + std::erf(gate[i] * 0.70710678118654752f));
+      out[i] = up ? v * up[i] : v;
+    }
+    return;
+  }
+  map16(n, [&](int i, int c) {
+    const V x = take(gate, i, c);
+    V v = V::max(x, V::set(0.0f));  // relu
+    if (kind == Activation::silu) {
+      v = x / (one + exp(V::set(0.0f) - x));
+    } else if (kind == Activation::gelu_tanh) {
+      const V inner = V::set(0.7978845608028654f) * V::fma(V::set(0.044715f) * x * x, x, x);
+      v = half * x * (one + tanh(inner));
+    }
+    if (up) v = v * take(up, i, c);
+    give(v, out, i, c);
+  });
+}
+
+inline void rope(float* head, const float* cos_sin, int rotary_dim) {
+  const int half = rotary_dim / 2;
+  map16(half, [&](int i, int c) {
+    const V a = take(head, i, c), b = take(head + half, i, c), cosine = take(cos_sin, i, c), sine = take(cos_sin + half, i, c);
+    const V first = a * cosine - b * sine, second = b * cosine + a * sine;
+    give(first, head, i, c);
+    give(second, head + half, i, c);
+  });
+}
+
+inline float cache_scale(const float* head, int n) {
+  float largest = 0.0f;
+  for (int i = 0; i < n; ++i) largest = std::fabs(head[i]) > largest ? std::fabs(head[i]) : largest;
+  return largest / 127.0f;
+}
+
+inline void write_keys(const float* head, int head_dim, DType dtype, int slot, void* block, float* scale) {
+  float inverse = 1.0f;
+  if (dtype == DType::i8) {
+    *scale = cache_scale(head, head_dim);
+    inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
+  }
+  for (int d = 0; d < head_dim; d += 16) {
+    const int count = head_dim - d < 16 ? head_dim - d : 16;
+    const V v = take(head, d, count) * V::set(inverse);
+    alignas(64) float wide[16];
+    alignas(32) uint16_t halves[16];
+    alignas(16) int8_t bytes[16];
+    if (dtype == DType::f16) v.store_f16(halves);
+    else if (dtype == DType::i8) v.store_i8(bytes);
+    else v.store(wide);
+    for (int i = 0; i < count; ++i) {
+      const size_t at = size_t(d + i) * kBlockTokens + size_t(slot);
+      if (dtype == DType::f16) static_cast<uint16_t*>(block)[at] = halves[i];
+      else if (dtype == DType::i8) static_cast<int8_t*>(block)[at] = bytes[i];
+      else static_cast<float*>(block)[at] = wide[i];
+    }
+  }
+}
+
+inline void write_values(const float* head, int head_dim, DType dtype, int slot, void* block, float* scale) {
+  float inverse = 1.0f;
+  if (dtype == DType::i8) {
+    *scale = cache_scale(head, head_dim);
+    inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
+  }
+  for (int d = 0; d < head_dim; d += 16) {
+    const int count = head_dim - d < 16 ? head_dim - d : 16;
+    const V v = take(head, d, count) * V::set(inverse);
+    alignas(64) uint8_t buffer[64];
+    if (dtype == DType::f16) v.store_f16(buffer);
+    else if (dtype == DType::i8) v.store_i8(buffer);
+    else v.store(reinterpret_cast<float*>(buffer));
+    const size_t size = size_t(dtype_bytes(dtype));
+    std::memcpy(static_cast<uint8_t*>(block) + (size_t(slot) * size_t(head_dim) + size_t(d)) * size, buffer, size_t(count) * size);
+  }
+}
+
+inline void softcap(float* x, int n, float cap) {
+  const V c = V::set(cap), inverse = V::set(1.0f / cap);
+  map16(n, [&](int i, int count) { give(c * tanh(take(x, i, count) * inverse), x, i, count); });
+}
+
+// Scores of one query head against one block: 32 positions in two vectors, d ascending.
+template <int R>
+inline void score_rows(const float* keys, const float* const* q, int head_dim, V (*s)[2]) {
+  for (int r = 0; r < R; ++r) s[r][0] = s[r][1] = V::set(0.0f);
+  for (int d = 0; d < head_dim; ++d) {
+    const V k0 = V::load(keys + d * kBlockTokens), k1 = V::load(keys + d * kBlockTokens + 16);
+    for (int r = 0; r < R; ++r) {
+      const V qd = V::set(q[r][d]);
+      s[r][0] = V::fma(qd, k0, s[r][0]);
+      s[r][1] = V::fma(qd, k1, s[r][1]);
+    }
+  }
+}
+
+template <int R>
+inline void value_rows(const float* values, const float* const* p, int head_dim, float* const* out, const float* alpha) {
+  map16(head_dim, [&](int d, int count) {
+    V acc[R];
+    for (int r = 0; r < R; ++r) acc[r] = take(out[r], d, count) * V::set(alpha[r]);
+    for (int j = 0; j < kBlockTokens; ++j) {
+      const V v = take(values + size_t(j) * head_dim, d, count);
+      for (int r = 0; r < R; ++r) acc[r] = V::fma(V::set(p[r][j]), v, acc[r]);
+    }
+    for (int r = 0; r < R; ++r) give(acc[r], out[r], d, count);
+  });
+}
+
+// Online softmax over blocks in ascending order. A block that lies wholly outside a query's range changes nothing
+// (alpha 1, p 0), so a query's bits do not depend on the queries that share its task.
+inline void attention(const AttentionTask& t) {
+  const int rows = t.queries * t.heads, hd = t.head_dim;
+  float* p = t.scratch;                                  // [rows][32]
+  float* running = p + size_t(rows) * kBlockTokens;      // [rows][2]
+  float* keys = running + 2 * size_t(rows);              // [hd][32]
+  float* values = keys + size_t(hd) * kBlockTokens;      // [32][hd]
+  for (int r = 0; r < rows; ++r) {
+    running[2 * r] = kMinusInf;
+    running[2 * r + 1] = 0.0f;
+    std::memset(t.out + size_t(r / t.heads) * t.ld_out + size_t(r % t.heads) * hd, 0, size_t(hd) * sizeof(float));
+  }
+  const int last = t.first_position + t.queries;  // one past the last visible position
+  const int end = t.end < last ? t.end : last;
+  int begin = t.begin;
+  if (t.window > 0 && t.first_position - t.window + 1 > begin)
+    begin = (t.first_position - t.window + 1) / kBlockTokens * kBlockTokens;
+  for (int start = begin; start < end; start += kBlockTokens) {
+    const int64_t block = t.block_table[start / kBlockTokens];
+    const int count = last - start < kBlockTokens ? last - start : kBlockTokens;  // written positions
+    const uint8_t* kb = t.keys + block * t.block_stride;
+    const uint8_t* vb = t.values + block * t.block_stride;
+    const float* k_scale = t.dtype == DType::i8 ? t.key_scales + block * t.scale_stride : nullptr;
+    const float* v_scale = t.dtype == DType::i8 ? t.value_scales + block * t.scale_stride : nullptr;
+    for (int i = 0; i < hd * kBlockTokens; i += 16) load_any(kb, t.dtype, size_t(i)).store(keys + i);
+    for (int j = 0; j < kBlockTokens; ++j) {
+      float* row = values + size_t(j) * hd;
+      if (j >= count) {  // never written: may hold anything, and 0 * nan is nan
+        std::memset(row, 0, size_t(hd) * sizeof(float));
+        continue;
+      }
+      const V s = V::set(v_scale ? v_scale[j] : 1.0f);
+      map16(hd, [&](int d, int c) {
+        const size_t at = size_t(j) * size_t(hd) + size_t(d);
+        const V v = c == 16 ? load_any(vb, t.dtype, at) : load_tail(vb, t.dtype, at, c);
+        give(v_scale ? v * s : v, row, d, c);
+      });
+    }
+    for (int r0 = 0; r0 < rows; r0 += 4) {
+      const int n = rows - r0 < 4 ? rows - r0 : 4;
+      const float* q[4];
+      float* out[4];
+      const float* pr[4];
+      float alpha[4];
+      V s[4][2];
+      for (int r = 0; r < n; ++r) {
+        q[r] = t.q + size_t((r0 + r) / t.heads) * t.ld_q + size_t((r0 + r) % t.heads) * hd;
+        out[r] = t.out + size_t((r0 + r) / t.heads) * t.ld_out + size_t((r0 + r) % t.heads) * hd;
+        pr[r] = p + size_t(r0 + r) * kBlockTokens;
+      }
+      if (n == 4) score_rows<4>(keys, q, hd, s);
+      else for (int r = 0; r < n; ++r) score_rows<1>(keys, q + r, hd, s + r);
+      for (int r = 0; r < n; ++r) {
+        const int position = t.first_position + (r0 + r) / t.heads;
+        const int low = t.window > 0 ? position - t.window + 1 : 0;
+        float* row = p + size_t(r0 + r) * kBlockTokens;
+        V scale = V::set(t.scale);
+        V s0 = s[r][0] * scale, s1 = s[r][1] * scale;
+        if (k_scale) s0 = s0 * V::load(k_scale), s1 = s1 * V::load(k_scale + 16);
+        if (t.softcap > 0.0f) {
+          const V c = V::set(t.softcap), inverse = V::set(1.0f / t.softcap);
+          s0 = c * tanh(s0 * inverse), s1 = c * tanh(s1 * inverse);
+        }
+        s0.store(row), s1.store(row + 16);
+        for (int j = 0; j < kBlockTokens; ++j)
+          if (start + j > position || start + j < low || start + j >= t.end) row[j] = kMinusInf;
+        s0 = V::load(row), s1 = V::load(row + 16);
+        float* state = running + 2 * (r0 + r);
+        const float top = V::max(s0, s1).top();
+        const float m = top > state[0] ? top : state[0];
+        if (top <= kMinusInf) {  // nothing visible here
+          std::memset(row, 0, kBlockTokens * sizeof(float));
+          alpha[r] = 1.0f;
+          continue;
+        }
+        alpha[r] = state[0] <= kMinusInf ? 0.0f : state[0] == m ? 1.0f : exp1(state[0] - m);
+        exp(s0 - V::set(m)).store(row), exp(s1 - V::set(m)).store(row + 16);
+        for (int j = 0; j < kBlockTokens; ++j)
+          if (start + j > position || start + j < low || start + j >= t.end) row[j] = 0.0f;
+        state[0] = m;
+        state[1] = state[1] * alpha[r] + (V::load(row) + V::load(row + 16)).sum();
+      }
+      if (n == 4) value_rows<4>(values, pr, hd, out, alpha);
+      else for (int r = 0; r < n; ++r) value_rows<1>(values, pr + r, hd, out + r, alpha + r);
+    }
+  }
+  for (int r = 0; r < rows; ++r) {
+    if (t.max_sum) t.max_sum[2 * r] = running[2 * r], t.max_sum[2 * r + 1] = running[2 * r + 1];
+    if (t.finish) {
+      float* out = t.out + size_t(r / t.heads) * t.ld_out + size_t(r % t.heads) * hd;
+      const V inverse = V::set(1.0f / running[2 * r + 1]);
+      map16(hd, [&](int d, int c) { give(take(out, d, c) * inverse, out, d, c); });
+    }
+  }
+}
+
+inline void logit_stats(const float* x, int n, int first_id, LogitStats* out) {
+  V top = V::set(kMinusInf);
+  map16(n, [&](int i, int c) {
+    if (c == 16) top = V::max(top, V::load(x + i));
+    else for (int j = 0; j < c; ++j) top = V::max(top, V::set(x[i + j]));
+  });
+  const float m = top.top();
+  int argmax = 0;
+  while (argmax < n - 1 && x[argmax] != m) ++argmax;
+  V sum = V::set(0.0f), weighted = V::set(0.0f), second = V::set(kMinusInf);
+  float tail_sum = 0.0f, tail_weighted = 0.0f, tail_second = kMinusInf;
+  int i = 0;
+  const V mv = V::set(m);
+  for (; i + 16 <= n; i += 16) {
+    const V d = V::load(x + i) - mv, e = exp(d);
+    sum = sum + e;
+    weighted = V::fma(V::max(d, V::set(-87.0f)), e, weighted);
+    if (argmax >= i && argmax < i + 16) {
+      for (int j = i; j < i + 16; ++j)
+        if (j != argmax && x[j] > tail_second) tail_second = x[j];
+    } else {
+      second = V::max(second, V::load(x + i));
+    }
+  }
+  for (; i < n; ++i) {
+    const float d = x[i] - m, e = exp1(d);
+    tail_sum += e;
+    tail_weighted += (d > -87.0f ? d : -87.0f) * e;
+    if (i != argmax && x[i] > tail_second) tail_second = x[i];
+  }
+  const float s = second.top();
+  *out = {m, s > tail_second ? s : tail_second, first_id + argmax, sum.sum() + tail_sum, weighted.sum() + tail_weighted};
+}
+
+inline void widen(const void* in, DType dtype, int n, float* out) {
+  map16(n, [&](int i, int c) {
+    give(c == 16 ? load_any(in, dtype, size_t(i)) : load_tail(in, dtype, size_t(i), c), out, i, c);
+  });
+}
+
+inline Kernels make_table(const char* name, decltype(Kernels::matmul4) matmul4, decltype(Kernels::matmul8) matmul8) {
+  return {name,     matmul4, matmul8, matmul16,   quantize,     rms_norm,  layer_norm, add,         activate,
+          rope,     write_keys,       write_values, attention,  softcap,   logit_stats, widen};
+}

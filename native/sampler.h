@@ -1,0 +1,60 @@
+// From logits to a token: statistics, penalties, filters, the draw. One state a sequence.
+// Knows nothing of threads or models. The same seed and logits give the same token, alone or in a batch.
+#pragma once
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace onesec {
+
+struct SamplingParams {
+  float temperature = 0.0f;
+  int top_k = 0;
+  float top_p = 1.0f, min_p = 0.0f;
+  float repetition_penalty = 1.0f, presence_penalty = 0.0f, frequency_penalty = 0.0f;
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  uint64_t seed = 0;
+  int min_tokens = 0;
+  std::vector<int32_t> end_ids;  // banned until min_tokens are drawn
+};
+
+// What one row of logits says before anything is changed.
+struct Distribution {
+  int32_t argmax = 0;
+  float max = 0.0f;
+  float log_sum_exp = 0.0f;
+  float entropy = 0.0f;  // nats
+  float margin = 0.0f;   // p1 - p2
+};
+
+Distribution merge_stats(const LogitStats* stats, int count);
+
+class Sampler {
+ public:
+  explicit Sampler(SamplingParams params) : params_(std::move(params)) {}
+  void observe(const int32_t* tokens, int count);  // prompt tokens: repetition penalty only
+  // logits [n] may be changed. Counts the token it returns.
+  int32_t sample(float* logits, int n, const Distribution& d);
+  // The drawn token's logit before penalties and bias.
+  float last_logit() const { return last_logit_; }
+
+ private:
+  struct Count { int prompt = 0, answer = 0; };
+  bool changes_logits() const;
+  int32_t draw(const float* logits, int n, float max);
+
+  SamplingParams params_;
+  std::unordered_map<int32_t, Count> counts_;
+  uint64_t drawn_ = 0;
+  float last_logit_ = 0.0f;
+  std::vector<std::pair<int32_t, float>> originals_;  // of the logits that were changed
+  std::vector<std::pair<float, int32_t>> candidates_;
+};
+
+// The n most probable ids with their log-probabilities, descending; ties by id.
+std::vector<std::pair<int32_t, float>> top_logprobs(const float* logits, int size, int n, float log_sum_exp);
+
+}  // namespace onesec

@@ -1,0 +1,70 @@
+// A few persistent threads that run one function together, with barriers inside and row claiming.
+// Knows nothing of what they compute.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace onesec {
+
+// CPUs that affinity and the cgroup quota allow, at least 1.
+int allowed_cpus();
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return size_; }
+
+  // Runs body(thread) on every thread, the caller being thread 0; returns when all are done.
+  void run(const std::function<void(int)>& body);
+
+  // Inside run: all threads meet.
+  void barrier(int thread);
+
+  // Inside run: calls body(chunk) for chunks [0, count), each once. A thread first takes its own contiguous share
+  // in order, and then what a late neighbour has left. Every thread must call it; a barrier must follow before the
+  // results are read or `claim` is called again.
+  template <class F>
+  void claim(int thread, int count, F&& body) {
+    Slot* round = slots_.get() + size_t(threads_[thread].round % kRounds) * size_t(size_);
+    Slot* next = slots_.get() + size_t((threads_[thread].round + 1) % kRounds) * size_t(size_);
+    ++threads_[thread].round;
+    // Nobody reads the next round's slot before the barrier that ends this one.
+    next[thread].taken.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < size_; ++i) {
+      const int owner = (thread + i) % size_;
+      const int begin = int(int64_t(count) * owner / size_), end = int(int64_t(count) * (owner + 1) / size_);
+      while (begin + round[owner].taken.load(std::memory_order_relaxed) < end) {
+        const int chunk = begin + round[owner].taken.fetch_add(1, std::memory_order_relaxed);
+        if (chunk >= end) break;
+        body(chunk);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kRounds = 3;
+  struct alignas(64) Slot { std::atomic<int> taken{0}; };
+  struct alignas(64) PerThread { uint32_t round = 0; uint32_t phase = 0; };
+
+  void work(int thread);
+
+  int size_;
+  std::unique_ptr<Slot[]> slots_;       // [kRounds][size]
+  std::unique_ptr<PerThread[]> threads_;
+  alignas(64) std::atomic<uint32_t> arrived_{0};
+  alignas(64) std::atomic<uint32_t> phase_{0};
+  alignas(64) std::atomic<uint32_t> job_{0};
+  const std::function<void(int)>* body_ = nullptr;
+  bool stop_ = false;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace onesec

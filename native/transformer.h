@@ -1,0 +1,165 @@
+// The decoder: weights, cache and forward(). Knows kernels and the pool; nothing of Python, text or time budgets.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels.h"
+#include "memory.h"
+#include "sampler.h"
+#include "thread_pool.h"
+
+namespace onesec {
+
+struct LayerConfig { int window = 0, rope = 0; };
+struct Rope { std::vector<float> inv_freq; float attention_factor = 1.0f; };
+
+struct Config {  // the same fields as onesec.model.config.ModelConfig
+  int vocab_size = 0, hidden_size = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0,
+      intermediate_size = 0, context_length = 0;
+  bool rms = true, gated = true, learned_position = false, qk_norm = false, post_norms = false, tie_embeddings = false;
+  float norm_eps = 1e-6f, attention_scale = 1.0f, attention_softcap = 0.0f, final_softcap = 0.0f, embedding_scale = 1.0f;
+  Activation activation = Activation::silu;
+  std::vector<Rope> ropes;
+  std::vector<LayerConfig> layers;
+};
+
+// Part of a matrix as it lies in the checkpoint: [rows][cols], row-major.
+struct Segment {
+  const void* data = nullptr;
+  DType dtype = DType::f32;
+  int rows = 0;
+};
+
+struct Matrix {
+  std::vector<int> segment_rows;  // unpadded; each begins at a multiple of kTileRows
+  int rows = 0, cols = 0;         // rows padded to kTileRows a segment; cols unpadded
+  PlaneMatrix planes;
+  std::vector<Segment> segments;  // the 16-bit width, empty where there is none
+
+  int tiles() const { return rows / kTileRows; }
+  int padded_cols() const { return round_up(cols, kSuperblock); }
+  size_t hi_bytes() const { return size_t(tiles()) * size_t(padded_cols() / kSuperblock) * kHiBytes; }
+  size_t lo_bytes() const { return size_t(tiles()) * size_t(padded_cols() / kSuperblock) * kLoBytes; }
+  size_t source_bytes() const;
+  size_t bytes(int width) const;
+};
+
+// Widths of every matrix, in the order of Transformer::matrix_names().
+using Widths = std::vector<uint8_t>;
+
+struct SequenceRows {
+  const int32_t* tokens = nullptr;
+  int count = 0;
+  int start = 0;                      // position of tokens[0]
+  const int32_t* block_table = nullptr;
+  bool all_logits = false;            // of every row; else of the last where `last_logits`
+  bool last_logits = true;
+};
+
+class Transformer {
+ public:
+  Transformer(Config config, int threads, const char* isa);
+
+  const Config& config() const { return config_; }
+  const Kernels& kernels() const { return kernels_; }
+  ThreadPool& pool() { return pool_; }
+  const std::vector<std::string>& matrix_names() const { return names_; }
+  Matrix& matrix(const std::string& name);
+  void set_vector(const std::string& name, std::vector<float> values);
+
+  void reserve_planes();                         // one arena a plane, 2 MiB pages, for every matrix
+  // Packs the segments; `finite` is false where a value is not. Segments are not kept.
+  bool pack(Matrix& m, const std::vector<Segment>& segments);
+  void fill_random(Matrix& m, uint64_t seed, float deviation);
+  void copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
+  void map_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
+  void finish();                                 // every weight is set: resolve pointers
+
+  void allocate_cache(int num_blocks, DType dtype);
+  int num_blocks() const { return num_blocks_; }
+  size_t block_bytes() const;                    // all layers and heads, keys and values
+
+  size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
+
+  // Runs all rows; afterwards logits(i) is the i-th requested row's, stats(i) its statistics.
+  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths);
+  int num_logits() const { return int(logit_rows_.size()); }
+  float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
+  Distribution distribution(int i) const { return merge_stats(stats_.data() + size_t(i) * size_t(stat_chunks_), stat_chunks_); }
+  size_t cache_bytes_read() const { return cache_bytes_read_; }
+
+ private:
+  struct Norm { const float* weight = nullptr; const float* bias = nullptr; };
+  struct Layer {
+    Matrix *qkv = nullptr, *o = nullptr, *up = nullptr, *down = nullptr;  // up: gate and up where gated
+    Norm attn_norm, ffn_norm, post_attn_norm, post_ffn_norm;
+    const float *qkv_bias = nullptr, *o_bias = nullptr, *up_bias = nullptr, *down_bias = nullptr, *q_norm = nullptr,
+                *k_norm = nullptr;
+    int width_index = 0;  // of qkv; o, up, down follow
+  };
+  struct Row { int sequence, position; };
+  struct AttentionItem { int sequence, first_row, count, split; };
+  struct Buffers {                    // activations of one matrix product, shared or a thread's own
+    std::vector<float> x;             // [rows][ld]
+    std::vector<int8_t> q;
+    std::vector<float> scale, offset;
+    std::vector<int32_t> residual;
+    int ld = 0;
+    void reserve(int rows, int cols);
+    QuantRows view(int cols);
+  };
+
+  void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
+  std::vector<float> padded_bias(const Matrix& m, const std::vector<float>& bias) const;
+  const float* find(const std::string& name) const;
+  void norm(const Norm& n, const float* x, float* out) const;
+  void embed(int row, const Widths& widths);
+  void prepare(Buffers& b, int slot, const Norm& n, const float* x, int width);   // norm, and quantize
+  void load(Buffers& b, int slot, const float* x, int cols, int width);           // quantize as it is
+  void product(const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
+               const float* bias, bool add) const;
+  void project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
+               int ld_y, const float* bias, bool add);
+  void feed(int thread, const Layer& l, int width, Buffers& b, int rows);
+  void rotate_and_store(int layer, int row, int kv_head, bool with_queries);
+  void attend(int thread, int layer, const AttentionItem& item, int kv_head);
+  void merge(int row, float* out);
+  void run(int thread, const Widths& widths);
+
+  Config config_;
+  const Kernels& kernels_;
+  ThreadPool pool_;
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, Matrix> matrices_;
+  std::unordered_map<std::string, std::vector<float>> vectors_;
+  std::vector<Layer> layers_;
+  Matrix *embed_ = nullptr, *head_ = nullptr, *pos_embed_ = nullptr;
+  int embed_index_ = 0, head_index_ = 0;
+  Norm final_norm_;
+  const float* head_bias_ = nullptr;
+  Arena hi_arena_, lo_arena_, cache_;
+  std::vector<std::vector<float>> row_scales_;
+
+  int num_blocks_ = 0;
+  DType cache_dtype_ = DType::f16;
+  std::vector<float> cache_scales_;
+  size_t cache_bytes_read_ = 0;
+
+  // Of the step in hand.
+  std::vector<SequenceRows> sequences_;
+  std::vector<Row> rows_;
+  std::vector<int> logit_rows_;
+  std::vector<AttentionItem> items_;
+  int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0, stat_chunks_ = 0;
+  std::vector<float> h_, tmp_, qkv_, attn_, max_sum_, ff_, cos_sin_, logits_;
+  std::vector<LogitStats> stats_;
+  Buffers shared_;
+  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; };
+  std::vector<Own> own_;
+};
+
+}  // namespace onesec

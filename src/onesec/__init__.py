@@ -1,0 +1,97 @@
+"""OneSec 秒级推理: LLM inference that keeps its deadline. This is the public face.
+
+Names are fetched when first touched, so that `import onesec` costs milliseconds and no numpy:
+
+    from onesec import LLM
+    with LLM("onesec-mini") as llm:
+        print(llm.generate("Where is my order?", deadline="800ms").text)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .core.deadline import Budget
+    from .core.errors import (
+        ContextLengthExceeded,
+        CorruptFile,
+        DeadlineInfeasible,
+        EmptyPrompt,
+        EngineClosed,
+        InvalidRequest,
+        ModelError,
+        ModelNotFound,
+        OneSecError,
+        OutOfMemory,
+        QueueFull,
+        UnknownGear,
+        UnsupportedModel,
+    )
+    from .core.gear import Gear
+    from .core.request import SamplingParams
+    from .core.trace import Trace
+    from .llm import LLM, Output, Stream
+
+_HOME = {
+    "LLM": "llm",
+    "Output": "llm",
+    "Stream": "llm",
+    "Budget": "core.deadline",
+    "Gear": "core.gear",
+    "SamplingParams": "core.request",
+    "Trace": "core.trace",
+    "ContextLengthExceeded": "core.errors",
+    "CorruptFile": "core.errors",
+    "DeadlineInfeasible": "core.errors",
+    "EmptyPrompt": "core.errors",
+    "EngineClosed": "core.errors",
+    "InvalidRequest": "core.errors",
+    "ModelError": "core.errors",
+    "ModelNotFound": "core.errors",
+    "OneSecError": "core.errors",
+    "OutOfMemory": "core.errors",
+    "QueueFull": "core.errors",
+    "UnknownGear": "core.errors",
+    "UnsupportedModel": "core.errors",
+}
+
+__all__ = [
+    "LLM",
+    "Budget",
+    "ContextLengthExceeded",
+    "CorruptFile",
+    "DeadlineInfeasible",
+    "EmptyPrompt",
+    "EngineClosed",
+    "Gear",
+    "InvalidRequest",
+    "ModelError",
+    "ModelNotFound",
+    "OneSecError",
+    "OutOfMemory",
+    "Output",
+    "QueueFull",
+    "SamplingParams",
+    "Stream",
+    "Trace",
+    "UnknownGear",
+    "UnsupportedModel",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,376 @@
+"""CpuBackend: hands batches to the native engine, and weights to its planes.
+
+It must not decide anything about time, and must not know text or requests. The only module that imports
+`onesec._native`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onesec import _native
+from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
+from onesec.core.gear import UNIFORM, Gear
+from onesec.core.request import SamplingParams
+from onesec.model.artifact import Artifact, PackedMatrix, write_artifact
+from onesec.model.config import ModelConfig
+from onesec.model.weights import Checkpoint
+
+from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
+
+CACHE_DTYPES = ("f16", "i8", "f32")
+_FOREVER_NS = 2**63 - 1
+RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
+
+
+def free_memory_bytes() -> int:
+    """Bytes this process may still take: MemAvailable, and what the cgroup leaves."""
+    free = 2**63
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        text = limit.read_text().strip()
+        if text != "max":
+            free = min(free, int(text) - int(used.read_text()))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def cpu_features() -> dict[str, object]:
+    """What the engine sees of this machine: instruction sets it can use, CPUs it may use."""
+    return {"isas": _native.available_isas(), "allowed_cpus": _native.allowed_cpus()}
+
+
+def read_bandwidth(num_bytes: int, threads: int, seconds: float) -> float:
+    """GB/s (1e9) of reading `num_bytes` over and over: one stream a thread, widest loads, 2 MiB pages."""
+    return float(_native.read_bandwidth(num_bytes, threads, seconds))
+
+
+class CpuBackend:
+    """The native engine behind the Backend protocol. One owner calls it; close() frees its memory.
+
+    Gears: "4" and "8" where the planes exist, "16" where the checkpoint's own weights are kept too.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        context_tokens: int,
+        threads: int | None,
+        kv_dtype: str,
+        widths: tuple[int, ...],
+    ) -> None:
+        if kv_dtype not in CACHE_DTYPES:
+            raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
+        if threads is not None and not 1 <= threads <= 1024:
+            raise InvalidRequest(f"threads is {threads}; it must lie in [1, 1024].")
+        if context_tokens < 1:
+            raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
+        self.config = config
+        count = threads or int(_native.allowed_cpus())
+        try:
+            self._engine = _native.Transformer(
+                _native_config(config), count, os.environ.get("ONESEC_ISA", "")
+            )
+        except RuntimeError as error:
+            raise InvalidRequest(str(error)) from None
+        self.isa: str = self._engine.isa
+        self.num_threads: int = self._engine.threads
+        self.kv_dtype = kv_dtype
+        self._context_tokens = context_tokens
+        self._gears = tuple(UNIFORM[width] for width in widths)
+        self._names: list[str] = self._engine.matrix_names
+        self._widths: dict[Gear, np.ndarray] = {}
+        self._kept: list[object] = []  # whatever owns memory that the engine reads in place
+        self._has_planes = 4 in widths
+
+    @classmethod
+    def load(
+        cls,
+        source: Checkpoint | Artifact,
+        *,
+        context_tokens: int,
+        threads: int | None = None,
+        kv_dtype: str = "f16",
+        planes: bool = True,
+        reference: bool = False,
+        mapped: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> CpuBackend:
+        """Weights of `source` into planes (a checkpoint is packed, an artifact copied or `mapped`).
+
+        `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions of 1.
+        Raises CorruptFile on values that are not finite, OutOfMemory before anything is allocated.
+        """
+        widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
+        if not widths:
+            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
+        if reference and isinstance(source, Artifact):
+            raise UnknownGear(
+                "16",
+                ("4", "8"),
+                hint="An artifact holds no 16-bit weights; name the checkpoint with --reference.",
+            )
+        backend = cls(
+            source.config,
+            context_tokens=context_tokens,
+            threads=threads,
+            kv_dtype=kv_dtype,
+            widths=widths,
+        )
+        backend._check_memory(planes=planes and not mapped)
+        backend._kept.append(source)
+        engine = backend._engine
+        if planes and not mapped:
+            engine.reserve_planes()
+        for done, name in enumerate(backend._names):
+            if isinstance(source, Artifact):
+                packed = source.packed(name)
+                engine.set_planes(name, packed.hi, packed.lo, packed.row_scale, not mapped)
+            else:
+                backend._take(source, name, planes=planes, reference=reference)
+            if progress is not None:
+                progress((done + 1) / len(backend._names))
+        for name in source.vector_names():
+            engine.set_vector(name, source.vector(name))
+        if source.config.position == "learned":
+            backend._set_positions(source)
+        backend._finish()
+        return backend
+
+    @classmethod
+    def random(
+        cls,
+        config: ModelConfig,
+        *,
+        seed: int = 0,
+        context_tokens: int = 4096,
+        threads: int | None = None,
+        kv_dtype: str = "f16",
+    ) -> CpuBackend:
+        """Random planes of a shape: for speed work, where values do not matter."""
+        backend = cls(
+            config, context_tokens=context_tokens, threads=threads, kv_dtype=kv_dtype, widths=(4, 8)
+        )
+        backend._check_memory(planes=True)
+        backend._engine.reserve_planes()
+        for index, name in enumerate(backend._names):
+            backend._engine.fill_random(name, seed * 65536 + index, RANDOM_DEVIATION)
+        for name, size in _vector_sizes(config):
+            one = name.endswith("norm")
+            backend._engine.set_vector(name, np.full(size, float(one), dtype=np.float32))
+        backend._finish()
+        return backend
+
+    def _take(self, source: Checkpoint, name: str, *, planes: bool, reference: bool) -> None:
+        segments = [(np.ascontiguousarray(t.data), t.dtype) for t in source.matrix(name)]
+        if planes and not self._engine.pack(name, segments):
+            raise CorruptFile(source.source, f"matrix {name} holds values that are not finite")
+        if reference:
+            self._engine.set_source(name, segments)
+            self._kept.append(segments)
+        else:
+            del segments
+            source.release(name)
+
+    def _set_positions(self, source: Checkpoint | Artifact) -> None:
+        if isinstance(source, Artifact):
+            return  # among its vectors
+        (tensor,) = source.matrix("pos_embed")
+        wide = tensor.data
+        if tensor.dtype == "bf16":
+            wide = (wide.astype(np.uint32) << 16).view(np.float32)
+        values = np.ascontiguousarray(wide, dtype=np.float32).reshape(-1)
+        self._engine.set_vector("pos_embed", values)
+        self._positions = values
+
+    def _check_memory(self, *, planes: bool) -> None:
+        need = 0
+        if planes:
+            for name in self._names:
+                rows, cols = self._engine.matrix_shape(name)
+                need += rows * cols * 17 // 16
+        need += self._num_blocks() * self._engine.block_bytes
+        have = free_memory_bytes()
+        if need > have:
+            raise OutOfMemory(
+                f"The model (weights and {self._context_tokens} tokens of cache)",
+                need_bytes=need,
+                have_bytes=have,
+            )
+
+    def _num_blocks(self) -> int:
+        return -(-self._context_tokens // self.block_size)
+
+    def _finish(self) -> None:
+        self._engine.finish()
+        self._engine.allocate_cache(self._num_blocks(), self.kv_dtype)
+
+    def save(self, path: str | Path, tokenizer_source: Path | None, **extra: object) -> None:
+        """Write the planes, vectors and tokenizer files as an artifact folder, atomically."""
+        source = next(k for k in self._kept if isinstance(k, Checkpoint | Artifact))
+        vectors = {name: source.vector(name) for name in source.vector_names()}
+        if isinstance(source, Checkpoint) and self.config.position == "learned":
+            vectors["pos_embed"] = self._positions
+        write_artifact(
+            Path(path),
+            self.config,
+            self._packed(),
+            vectors,
+            tokenizer_source,
+            **extra,  # type: ignore[arg-type]
+        )
+
+    def _packed(self) -> Iterator[tuple[str, PackedMatrix]]:
+        for name in self._names:
+            hi, lo, row_scale = self._engine.planes(name)
+            rows, cols = self._engine.matrix_shape(name)
+            yield name, PackedMatrix(hi=hi, lo=lo, row_scale=row_scale, rows=rows, cols=cols)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        return min(self.config.context_length, self._num_blocks() * self.block_size)
+
+    @property
+    def block_size(self) -> int:
+        return int(_native.BLOCK_TOKENS)
+
+    @property
+    def num_blocks(self) -> int:
+        return int(self._engine.num_blocks)
+
+    @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of one block's keys and values over all layers."""
+        return int(self._engine.block_bytes)
+
+    @property
+    def gears(self) -> tuple[Gear, ...]:
+        return self._gears
+
+    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> _native.Sampler:
+        """A fresh sampling state; without a seed, one from the system's entropy."""
+        seed = params.seed if params.seed is not None else secrets.randbits(63)
+        ends = tuple(params.stop_token_ids) + (() if params.ignore_eos else tuple(eos_ids))
+        return _native.Sampler(
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            min_p=params.min_p,
+            repetition_penalty=params.repetition_penalty,
+            presence_penalty=params.presence_penalty,
+            frequency_penalty=params.frequency_penalty,
+            logit_bias=list(params.logit_bias.items()),
+            seed=seed,
+            min_tokens=params.min_tokens,
+            end_ids=list(ends),
+        )
+
+    def _width_bytes(self, gear: Gear) -> np.ndarray:
+        found = self._widths.get(gear)
+        if found is None:
+            found = np.array([self._width(gear, name) for name in self._names], dtype=np.uint8)
+            self._widths[gear] = found
+        return found
+
+    def _width(self, gear: Gear, name: str) -> int:
+        tied = name == "embed" and self.config.tie_embeddings
+        width = gear.width_of("head" if tied else name)
+        known = (0, 4, 8) if self._has_planes else ()
+        if width not in known and not (width == 16 and UNIFORM[16] in self._gears):
+            raise UnknownGear(gear.name, tuple(g.name for g in self._gears))
+        if width == 0 and name in ("embed", "head"):
+            raise InvalidRequest(f"gear {gear.name!r}: {name} cannot have width 0.")
+        return width
+
+    def forward(self, batch: Batch) -> BatchResult:
+        """Run the batch; see Batch. The interpreter lock is free meanwhile."""
+        rows, step_ms, cpu_ms, bytes_read = self._engine.step(
+            [_row(row) for row in batch.rows],
+            self._width_bytes(batch.gear),
+            batch.max_steps,
+            _FOREVER_NS if batch.until_ns is None else batch.until_ns,
+        )
+        return BatchResult([RowResult(*row) for row in rows], step_ms, cpu_ms, bytes_read)
+
+    def logits(self, batch: Batch) -> Float32Array:
+        """float32 [total tokens, vocab]: logits after every token of every row."""
+        result: Float32Array = self._engine.logits(
+            [_row(row) for row in batch.rows], self._width_bytes(batch.gear)
+        )
+        return result
+
+    def bytes_per_token(self, gear: Gear) -> int:
+        return int(self._engine.weight_bytes(self._width_bytes(gear)))
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of both planes of all matrices."""
+        total = 0
+        for name in self._names:
+            hi, lo, row_scale = self._engine.planes(name)
+            total += hi.nbytes + lo.nbytes + row_scale.nbytes
+        return total
+
+    def close(self) -> None:
+        """Free the weights, the cache and the threads."""
+        self.__dict__.pop("_engine", None)
+        self._kept.clear()
+
+
+def _row(
+    row: BatchRow,
+) -> tuple[object, int, object, object, Sequence[int], int, bool, int]:
+    return (
+        row.tokens,
+        row.start,
+        row.block_table,
+        row.sampler,
+        row.stop_ids,
+        row.top_logprobs,
+        row.prompt_logprobs,
+        -1 if row.next_token is None else row.next_token,
+    )
+
+
+def _native_config(config: ModelConfig) -> dict[str, object]:
+    fields = (
+        "vocab_size hidden_size num_layers num_heads num_kv_heads head_dim intermediate_size "
+        "context_length norm norm_eps gated position qk_norm post_norms tie_embeddings "
+        "attention_scale attention_softcap final_softcap embedding_scale activation"
+    ).split()
+    result: dict[str, object] = {name: getattr(config, name) for name in fields}
+    result["ropes"] = [(list(r.inv_freq), r.attention_factor) for r in config.ropes]
+    result["layers"] = [(layer.window, layer.rope) for layer in config.layers]
+    return result
+
+
+def _vector_sizes(config: ModelConfig) -> Iterator[tuple[str, int]]:
+    """Names and sizes of the vectors that a shape of the rotary families has."""
+    heads = config.num_heads + 2 * config.num_kv_heads
+    for i in range(config.num_layers):
+        yield f"layers.{i}.attn_norm", config.hidden_size
+        yield f"layers.{i}.ffn_norm", config.hidden_size
+        if config.qk_norm:
+            yield f"layers.{i}.q_norm", config.head_dim
+            yield f"layers.{i}.k_norm", config.head_dim
+        if config.architecture == "qwen2":
+            yield f"layers.{i}.qkv_bias", heads * config.head_dim
+        if config.post_norms:
+            yield f"layers.{i}.post_attn_norm", config.hidden_size
+            yield f"layers.{i}.post_ffn_norm", config.hidden_size
+    yield "final_norm", config.hidden_size

@@ -1,0 +1,437 @@
+"""LatencyModel: how long a prompt or the next h tokens take, per gear and batch, as quantiles.
+
+It must not know requests, deadlines or what computes: it sees token counts and milliseconds only.
+
+    prefill of n tokens after s cached ones   a + b·n + c·((s + n)² - s²)
+    one decode step of B rows                 p·(cached tokens of all rows) + q·factor(B)
+
+The coefficients come from measurements (`fit`); a machine-wide and a per-gear correction follow the
+present (`observe_*`), and the tail is the empirical quantile of measured / predicted over the *next
+h tokens*, since adding up the p99 of single steps would burn the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from onesec.core.errors import UnknownGear
+
+P50, P95, P99 = 0.50, 0.95, 0.99
+HORIZONS = (1, 8, 32, 128)  # tokens
+_WINDOW = 256  # ratios remembered for each horizon
+_TRUSTED = {P50: 16, P95: 20, P99: 60}  # ratios needed before a window replaces the fitted tail
+_MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
+_MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
+_GEAR_BOUND = math.log(2.0)
+_SURPRISE = 1.0  # one stall moves a correction by no more than rate · e-fold
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillSample:
+    """`tokens` prompt tokens after `start` cached ones took `ms`."""
+
+    gear: str
+    tokens: int
+    ms: float
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """One decode step of `batch` rows, each with `context` cached tokens, took `ms`."""
+
+    gear: str
+    context: int
+    ms: float
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GearCost:
+    """Coefficients of one gear in milliseconds (see the module's formulas).
+
+    `batch` holds (rows, factor) pairs with rising rows; between them factors are interpolated, past
+    the last they grow in proportion. Tails are (p95, p99) of measured / predicted.
+    """
+
+    a_ms: float = 0.0
+    b_ms: float
+    c_ms: float = 0.0
+    p_ms: float = 0.0
+    q_ms: float
+    batch: tuple[tuple[int, float], ...] = ((1, 1.0),)
+    prefill_tail: tuple[float, float] = (1.02, 1.05)
+    step_tail: tuple[float, float] = (1.02, 1.05)
+
+    def factor(self, rows: int) -> float:
+        """How much longer the constant part of a step is with `rows` rows than with one."""
+        low_rows, low = self.batch[0]
+        if rows <= low_rows:
+            return low
+        for high_rows, high in self.batch[1:]:
+            if rows <= high_rows:
+                return low + (high - low) * (rows - low_rows) / (high_rows - low_rows)
+            low_rows, low = high_rows, high
+        return low * rows / low_rows
+
+
+class Quantiles(NamedTuple):
+    """Milliseconds that are not exceeded with the given probability."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class _Window:
+    """The last ratios of measured / predicted, kept sorted."""
+
+    __slots__ = ("_order", "_sorted")
+
+    def __init__(self) -> None:
+        self._order: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def add(self, ratio: float) -> None:
+        if len(self._order) == _WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
+        self._order.append(ratio)
+        insort(self._sorted, ratio)
+
+    def quantile(self, quantile: float) -> float | None:
+        """Conformal quantile (finite-sample corrected), or None while there are too few ratios."""
+        count = len(self._sorted)
+        if count < _TRUSTED.get(quantile, _TRUSTED[P99]):
+            return None
+        return self._sorted[min(count - 1, math.ceil((count + 1) * quantile) - 1)]
+
+
+class _GearState:
+    """What is learned of one gear while it runs."""
+
+    __slots__ = ("cost", "offset", "open_ms", "open_predicted", "open_steps", "prefill_offset",
+                 "prefill_window", "windows")  # fmt: skip
+
+    def __init__(self, cost: GearCost) -> None:
+        self.cost = cost
+        self.offset = 0.0  # log
+        self.prefill_offset = 0.0  # log
+        self.prefill_window = _Window()
+        self.windows = tuple(_Window() for _ in HORIZONS)
+        self.open_ms = [0.0] * len(HORIZONS)  # of the horizon that is being filled
+        self.open_predicted = [0.0] * len(HORIZONS)
+        self.open_steps = [0] * len(HORIZONS)
+
+    def add(self, ms: float, predicted: float) -> None:
+        """Fill every horizon by one step; a full one leaves its ratio in its window."""
+        for i, horizon in enumerate(HORIZONS):
+            self.open_ms[i] += ms
+            self.open_predicted[i] += predicted
+            self.open_steps[i] += 1
+            if self.open_steps[i] == horizon:
+                self.windows[i].add(self.open_ms[i] / self.open_predicted[i])
+                self.open_ms[i] = self.open_predicted[i] = 0.0
+                self.open_steps[i] = 0
+
+
+class LatencyModel:
+    """Predicts milliseconds for each gear, and learns from what is observed.
+
+    >>> model = LatencyModel({"4": GearCost(b_ms=0.5, q_ms=10.0)})
+    >>> model.decode_ms("4", context=100, tokens=8, quantile=P50)
+    80.0
+    """
+
+    def __init__(self, costs: Mapping[str, GearCost]) -> None:
+        self._gears = {name: _GearState(cost) for name, cost in costs.items()}
+        self._machine = 0.0  # log of the present slowness of all gears
+
+    @property
+    def gears(self) -> tuple[str, ...]:
+        """Names of the gears that were measured."""
+        return tuple(self._gears)
+
+    def cost(self, gear: str) -> GearCost:
+        """The fitted coefficients of a gear. Raises UnknownGear."""
+        return self._state(gear).cost
+
+    def _state(self, gear: str) -> _GearState:
+        try:
+            return self._gears[gear]
+        except KeyError:
+            raise UnknownGear(
+                gear, tuple(self._gears), hint="The latency model holds no times of it: profile it."
+            ) from None
+
+    # -- predict ---------------------------------------------------------------------------------
+
+    def prefill_ms(
+        self, gear: str, tokens: int, *, start: int = 0, chunks: int = 1, quantile: float = P95
+    ) -> float:
+        """Milliseconds to run `tokens` prompt tokens after `start` cached ones, in `chunks` calls."""
+        if tokens <= 0:
+            return 0.0
+        state = self._state(gear)
+        cost = state.cost
+        end = start + tokens
+        base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
+        ratio = state.prefill_window.quantile(quantile)
+        if ratio is None:
+            ratio = _tail(cost.prefill_tail, quantile)
+        return base * math.exp(state.prefill_offset) * ratio
+
+    def step_ms(self, gear: str, context: int, batch: int = 1) -> float:
+        """The median step: `batch` rows of `context` cached tokens each."""
+        state = self._state(gear)
+        cost = state.cost
+        base = cost.p_ms * context * batch + cost.q_ms * cost.factor(batch)
+        return base * math.exp(self._machine + state.offset)
+
+    def decode_ms(
+        self, gear: str, context: int, tokens: int, *, batch: int = 1, quantile: float = P95
+    ) -> float:
+        """Milliseconds for the next `tokens` decode steps from `context` on; rises with `tokens`."""
+        if tokens <= 0:
+            return 0.0
+        state = self._state(gear)
+        cost = state.cost
+        scale = math.exp(self._machine + state.offset)
+        slope = cost.p_ms * batch * scale
+        flat = cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5)
+        base = tokens * (flat + 0.5 * slope * tokens)
+        if quantile == P50:
+            return base
+        # The margin of a horizon holds up to the next one, so that time never falls with tokens.
+        tail = _tail(cost.step_tail, quantile)
+        margin = 0.0
+        for i, horizon in enumerate(HORIZONS):
+            if horizon > tokens:
+                break
+            ratio = state.windows[i].quantile(quantile)
+            if ratio is not None:
+                tail = ratio
+            if tail > 1.0:
+                last = tokens
+                if i + 1 < len(HORIZONS):
+                    last = min(last, HORIZONS[i + 1] - 1)
+                margin = max(margin, (tail - 1.0) * last * (flat + 0.5 * slope * last))
+        return base + margin
+
+    def tokens_within(
+        self,
+        gear: str,
+        context: int,
+        ms: float,
+        *,
+        batch: int = 1,
+        others_ms: float = 0.0,
+        quantile: float = P95,
+        limit: int = 1 << 20,
+    ) -> int:
+        """The most decode steps (at most `limit`) that fit into `ms`, each followed by `others_ms`."""
+        if ms <= 0.0 or limit <= 0:
+            return 0
+        if math.isinf(ms):
+            return limit
+        step = self.step_ms(gear, context, batch) + others_ms
+        low, high = 0, limit if step <= 0.0 else min(limit, int(ms / step) + 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            need = self.decode_ms(gear, context, middle, batch=batch, quantile=quantile)
+            if need + others_ms * middle <= ms:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def predict_prefill(
+        self, gear: str, tokens: int, *, start: int = 0, chunks: int = 1
+    ) -> Quantiles:
+        """Quantiles of `prefill_ms`."""
+        return Quantiles(
+            *(
+                self.prefill_ms(gear, tokens, start=start, chunks=chunks, quantile=q)
+                for q in (P50, P95, P99)
+            )
+        )
+
+    def predict_decode(self, gear: str, context: int, tokens: int, batch: int = 1) -> Quantiles:
+        """Quantiles of `decode_ms`."""
+        return Quantiles(
+            *(
+                self.decode_ms(gear, context, tokens, batch=batch, quantile=q)
+                for q in (P50, P95, P99)
+            )
+        )
+
+    # -- observe ---------------------------------------------------------------------------------
+
+    def observe_prefill(self, gear: str, tokens: int, ms: float, *, start: int = 0) -> None:
+        """Learn from one prompt chunk."""
+        state = self._state(gear)
+        cost = state.cost
+        end = start + tokens
+        base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
+        if base <= 0.0 or ms <= 0.0:
+            return
+        error = math.log(ms / base) - state.prefill_offset
+        state.prefill_window.add(math.exp(error))
+        moved = state.prefill_offset + _PREFILL_RATE * _clip(error, -_SURPRISE, _SURPRISE)
+        state.prefill_offset = _clip(moved, *_MACHINE_BOUNDS)
+
+    def observe_decode(
+        self, gear: str, context_sum: int, batch: int, step_ms: Iterable[float]
+    ) -> None:
+        """Learn from decode steps in a row; `context_sum` is the cached tokens of all rows before."""
+        state = self._state(gear)
+        cost = state.cost
+        flat = cost.q_ms * cost.factor(batch)
+        for ms in step_ms:
+            base = cost.p_ms * context_sum + flat
+            context_sum += batch
+            if base <= 0.0 or ms <= 0.0:
+                continue
+            predicted = base * math.exp(self._machine + state.offset)
+            state.add(ms, predicted)
+            error = _clip(math.log(ms / predicted), -_SURPRISE, _SURPRISE)
+            self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
+            state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
+
+    # -- fit, save, load -------------------------------------------------------------------------
+
+    @classmethod
+    def fit(cls, samples: Iterable[PrefillSample | StepSample]) -> LatencyModel:
+        """Least squares with non-negative coefficients on the medians of repeated measurements.
+
+        Every gear needs at least one prefill sample and one step sample of batch 1 (ValueError).
+        """
+        prefill: dict[str, list[PrefillSample]] = {}
+        steps: dict[str, list[StepSample]] = {}
+        for sample in samples:
+            if isinstance(sample, PrefillSample):
+                prefill.setdefault(sample.gear, []).append(sample)
+            else:
+                steps.setdefault(sample.gear, []).append(sample)
+        if not prefill or prefill.keys() != steps.keys():
+            raise ValueError(
+                f"gears with prefill samples {sorted(prefill)} and with step samples "
+                f"{sorted(steps)} differ or are none; measure both for each gear"
+            )
+        return cls({gear: _fit_gear(prefill[gear], steps[gear]) for gear in prefill})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fitted coefficients as plain values, ready for JSON; corrections are not kept."""
+        return {"version": 1, "gears": {n: asdict(s.cost) for n, s in self._gears.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LatencyModel:
+        """The inverse of `to_dict`. Raises ValueError on anything else."""
+        try:
+            if values["version"] != 1:
+                raise ValueError(f"version {values['version']!r} is not 1")
+            return cls({str(n): _cost_from(c) for n, c in dict(values["gears"]).items()})
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a saved latency model: {error!r}") from error
+
+
+def _cost_from(values: Mapping[str, Any]) -> GearCost:
+    names = ("a_ms", "b_ms", "c_ms", "p_ms", "q_ms")
+    numbers = {name: float(values[name]) for name in names}
+    tails = {name: (float(values[name][0]), float(values[name][1]))
+             for name in ("prefill_tail", "step_tail")}  # fmt: skip
+    batch = tuple((int(rows), float(factor)) for rows, factor in values["batch"])
+    finite = (*numbers.values(), *(x for t in tails.values() for x in t), *(f for _, f in batch))
+    if not batch or not all(math.isfinite(x) and x >= 0.0 for x in finite):
+        raise ValueError("a coefficient is missing, negative or not finite")
+    return GearCost(batch=batch, **numbers, **tails)
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return low if value < low else high if value > high else value
+
+
+def _tail(tail: tuple[float, float], quantile: float) -> float:
+    if quantile <= P50:
+        return 1.0
+    return tail[0] if quantile <= P95 else tail[1]
+
+
+def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost:
+    points = _medians(((s.tokens, s.start), s.ms) for s in prefill)
+    rows = [[1.0, n, (s + n) ** 2 - s**2] for n, s in points]
+    a, b, c = _non_negative(np.array(rows), np.array(list(points.values())))
+    step_points = _medians(((s.batch, s.context), s.ms) for s in steps)
+    single = {context: ms for (batch, context), ms in step_points.items() if batch == 1}
+    if not single:
+        raise ValueError(f"gear {steps[0].gear!r} has no step sample of batch 1")
+    p, q = _non_negative(
+        np.array([[float(n), 1.0] for n in single]), np.array(list(single.values()))
+    )
+    factors = [(1, 1.0)]
+    for batch in sorted({batch for batch, _ in step_points} - {1}):
+        ratios = [
+            (ms - p * batch * context) / q if q > 0.0 else 1.0
+            for (rows_, context), ms in step_points.items()
+            if rows_ == batch
+        ]
+        factors.append((batch, max(factors[-1][1], float(np.median(ratios)))))
+    bare = GearCost(a_ms=a, b_ms=b, c_ms=c, p_ms=p, q_ms=q, batch=tuple(factors))
+    model = LatencyModel({"": bare})
+    prefill_ratios = [
+        s.ms / model.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill
+    ]
+    step_ratios = [s.ms / model.step_ms("", s.context, s.batch) for s in steps]
+    return GearCost(
+        a_ms=a,
+        b_ms=b,
+        c_ms=c,
+        p_ms=p,
+        q_ms=q,
+        batch=bare.batch,
+        prefill_tail=_fit_tail(prefill_ratios),
+        step_tail=_fit_tail(step_ratios),
+    )
+
+
+def _medians(
+    pairs: Iterable[tuple[tuple[int, int], float]],
+) -> dict[tuple[int, int], float]:
+    groups: dict[tuple[int, int], list[float]] = {}
+    for key, ms in pairs:
+        groups.setdefault(key, []).append(ms)
+    return {key: float(np.median(values)) for key, values in groups.items()}
+
+
+def _fit_tail(ratios: list[float]) -> tuple[float, float]:
+    """(p95, p99) of the ratios, never nearer to 1 than a quiet machine's own jitter."""
+    p95, p99 = np.quantile(ratios, [P95, P99])
+    return _clip(float(p95), 1.02, 3.0), _clip(float(p99), 1.05, 4.0)
+
+
+def _non_negative(
+    design: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
+) -> tuple[float, ...]:
+    """Coefficients >= 0 of least relative error: the best of the few subsets of columns."""
+    columns = design.shape[1]
+    weighted, ones = design / target[:, None], np.ones(len(target))
+    best, best_error = np.zeros(columns), math.inf
+    for size in range(1, min(columns, len(target)) + 1):
+        for subset in combinations(range(columns), size):
+            chosen = list(subset)
+            solution = np.linalg.lstsq(weighted[:, chosen], ones, rcond=None)[0]
+            if (solution < 0.0).any():
+                continue
+            error = float(np.sum((weighted[:, chosen] @ solution - ones) ** 2))
+            if error < best_error - 1e-12:
+                best, best_error = np.zeros(columns), error
+                best[chosen] = solution
+    return tuple(float(value) for value in best)

@@ -1,0 +1,174 @@
+"""Planner: before any work, the best gear that answers in time, or a refusal with a counter-offer.
+
+It must not know tokens' meaning, sequences or clocks: it is a pure function of counts, durations,
+the LatencyModel and the LengthModel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onesec.core.errors import DeadlineInfeasible
+
+from .latency import P95, LatencyModel
+from .length import LengthModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The few numbers that planning and steering turn on.
+
+    A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
+    the answer's length; `cover_quantile` is the length that a better gear must leave room for.
+    """
+
+    flush_ms: float = 0.3
+    margin_share: float = 0.01
+    target_quantile: float = 0.8
+    cover_quantile: float = 0.98
+    min_answer_tokens: int = 8
+    landing_tokens: int = 24  # about one sentence
+    hysteresis: float = 0.15  # a better gear must fit with this much to spare
+    shift_gap_tokens: int = 8  # tokens between two shifts upwards
+
+    def margin_ms(self, budget_ms: float) -> float:
+        """What is kept back of a budget for handing over the last byte."""
+        return self.flush_ms + self.margin_share * budget_ms
+
+    def budget_for(self, work_ms: float) -> float:
+        """The smallest budget in whole milliseconds that leaves `work_ms` after the margin."""
+        return float(math.ceil((work_ms + self.flush_ms) / (1.0 - self.margin_share) + 1e-6))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """All that the planner needs of a request and of the engine's present load.
+
+    gears          allowed ones, cheapest first
+    limit_tokens   the most tokens that the answer may have (max_tokens and context)
+    cached_tokens  of the prompt, for each gear that finds some in the prefix cache
+    elapsed_ms     since arrival; wait_ms: predicted until work on this request can start
+    batch          rows that will decode beside it, itself included
+    others_ms      work for others between two of its tokens
+    """
+
+    prompt_tokens: int
+    limit_tokens: int
+    gears: tuple[str, ...]
+    min_tokens: int = 0
+    budget_ms: float | None = None
+    ttft_ms: float | None = None
+    cached_tokens: Mapping[str, int] = field(default_factory=dict)
+    elapsed_ms: float = 0.0
+    wait_ms: float = 0.0
+    batch: int = 1
+    others_ms: float = 0.0
+    chunk_tokens: int = 512
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is intended for one request. Durations are milliseconds since arrival, at p95.
+
+    `max_tokens` is the room for the answer at the cheapest allowed gear; its last
+    `landing_reserve_tokens` are the landing zone. `feasible_ms` is the smallest budget that works.
+    """
+
+    gear: str
+    prefill_gear: str
+    max_tokens: int
+    landing_reserve_tokens: int
+    predicted_ms: float
+    feasible_ms: float
+
+
+def plan(
+    ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None
+) -> Plan:
+    """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
+
+    Without a budget: the best gear. More budget never gives a cheaper gear or less room.
+    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest answer.
+    """
+    policy = policy or Policy()
+    cheapest, best = ask.gears[0], ask.gears[-1]
+    need = min(ask.limit_tokens, max(ask.min_tokens, policy.min_answer_tokens))
+    spent_ms = ask.elapsed_ms + ask.wait_ms
+    target = min(ask.limit_tokens, length.quantile(policy.target_quantile, key=ask.key))
+    target = max(target, need)
+    smallest_ms = spent_ms + _answer_ms(ask, latency, cheapest, need)
+    feasible_ms = policy.budget_for(smallest_ms)
+    ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
+    left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
+    if left_ms < _answer_ms(ask, latency, cheapest, need):
+        raise DeadlineInfeasible(
+            budget_ms=ask.budget_ms or 0.0,
+            feasible_ms=feasible_ms,
+            why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
+        )
+    if ttft_left_ms < _prefill_ms(ask, latency, cheapest):
+        raise DeadlineInfeasible(
+            budget_ms=ask.ttft_ms or 0.0,
+            feasible_ms=policy.budget_for(spent_ms + _prefill_ms(ask, latency, cheapest)),
+            why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+        )
+    cover = min(ask.limit_tokens, length.quantile(policy.cover_quantile, key=ask.key))
+    cover = max(cover, target)
+    gear = cheapest
+    for candidate in reversed(ask.gears):
+        if (
+            _prefill_ms(ask, latency, candidate) <= ttft_left_ms
+            and _answer_ms(ask, latency, candidate, target) <= left_ms
+            and _room(ask, latency, candidate, left_ms) >= cover
+        ):
+            gear = candidate
+            break
+    room = _room(ask, latency, gear, left_ms)
+    if gear != best:
+        room = min(room, cover)  # else a better gear, chosen with more time, would have less room
+    reserve = 0 if ask.budget_ms is None else max(1, min(policy.landing_tokens, room // 3))
+    predicted = spent_ms + _answer_ms(ask, latency, gear, min(target, room))
+    return Plan(
+        gear=gear,
+        prefill_gear=gear,
+        max_tokens=room,
+        landing_reserve_tokens=reserve,
+        predicted_ms=predicted,
+        feasible_ms=feasible_ms,
+    )
+
+
+def _work_ms(budget_ms: float | None, policy: Policy) -> float:
+    return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
+
+
+def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
+    cached = ask.cached_tokens.get(gear, 0)
+    tokens = ask.prompt_tokens - cached
+    chunks = -(-tokens // ask.chunk_tokens)
+    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks)
+    return run_ms + chunks * ask.others_ms
+
+
+def _answer_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """Prefill (which draws the first token) and `tokens` - 1 steps."""
+    steps = tokens - 1
+    decode_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=P95)
+    return _prefill_ms(ask, latency, gear) + decode_ms + steps * ask.others_ms
+
+
+def _room(ask: Ask, latency: LatencyModel, prefill_gear: str, left_ms: float) -> int:
+    """Tokens that fit when the prompt runs in `prefill_gear` and the answer in the cheapest gear."""
+    left_ms -= _prefill_ms(ask, latency, prefill_gear)
+    steps = latency.tokens_within(
+        ask.gears[0],
+        ask.prompt_tokens,
+        left_ms,
+        batch=ask.batch,
+        others_ms=ask.others_ms,
+        limit=ask.limit_tokens - 1,
+    )
+    return steps + 1 if left_ms >= 0.0 else 0

@@ -1,0 +1,225 @@
+"""`onesec bench`: speed of a model or of a public shape, held against the machine's read bandwidth.
+
+Widths, workloads and bandwidth take turns in every repeat, so that a slow spell of the machine meets
+all of them; what is reported are medians. The quantities are defined in `measure.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import json_option, kv_option, model_argument, threads_option
+from .output import emit_json, megabytes, note, progress, table
+
+if TYPE_CHECKING:
+    from onesec.backend.cpu import CpuBackend
+    from onesec.core.gear import Gear
+
+    from .measure import Samples
+
+KINDS = ("decode", "prefill", "batch8", "cold")
+_BANDWIDTH_SECONDS = 0.3
+# 128 tokens or a little more in most vocabularies: one token a word and the space before it.
+_COLD_PROMPT = "one two three four five six seven eight " * 16
+
+
+def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) -> CpuBackend:
+    from onesec.backend.cpu import CpuBackend
+    from onesec.model.shapes import shape as shape_of
+
+    from .measure import capacity_tokens
+
+    with progress("loading") as advance:
+        if shape is not None:
+            return CpuBackend.random(
+                shape_of(shape),
+                context_tokens=capacity_tokens(),
+                threads=threads,
+                kv_dtype=kv,
+                progress=advance,
+            )
+        from onesec.loading import load_model
+
+        return load_model(
+            model or "",
+            context_tokens=capacity_tokens(),
+            threads=threads,
+            kv_dtype=kv,
+            progress=advance,
+        ).backend
+
+
+def _cold_start_s(model: str, gear: str, threads: int | None) -> float:
+    """Seconds from starting a process to its first new token."""
+    command = [sys.executable, "-m", "onesec", "generate", model, _COLD_PROMPT, "--raw", "--stream"]
+    command += ["--max-tokens", "1", "--gear", gear]
+    command += ["--threads", str(threads)] if threads else []
+    begin = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        elapsed = time.monotonic() - begin
+        process.stdout.read()
+    if process.returncode:
+        raise click.ClickException(f"the cold start ended with exit code {process.returncode}.")
+    return elapsed
+
+
+def _measure(
+    backend: CpuBackend, gears: list[Gear], kinds: set[str], repeats: int
+) -> dict[str, dict[str, Samples]]:
+    """Gear name -> quantity -> samples."""
+    from onesec.backend.cpu import read_bandwidth
+    from onesec.core.clock import MonotonicClock
+
+    from .measure import SEQUENCES, Meter, Samples
+
+    clock = MonotonicClock()
+    found: dict[str, dict[str, Samples]] = {gear.name: {} for gear in gears}
+
+    def add(gear: Gear, name: str, value: float) -> None:
+        found[gear.name].setdefault(name, Samples()).values.append(value)
+
+    with progress("measuring") as advance:
+        for repeat in range(repeats + 1):  # the first one warms up and is not kept
+            for i, gear in enumerate(gears):
+                meter = Meter(backend, gear, clock, seed=repeat)
+                sink = add if repeat else lambda *_: None
+                if "decode" in kinds:
+                    sink(gear, "decode_tok_s", meter.decode_tokens_per_s())
+                    size = backend.bytes_per_token(gear)
+                    rate = read_bandwidth(size, backend.num_threads, _BANDWIDTH_SECONDS)
+                    sink(gear, "bandwidth_gb_s", rate)
+                if "prefill" in kinds:
+                    sink(gear, "ttft_s", meter.ttft_s())
+                if "batch8" in kinds:
+                    sink(gear, "batch8_tok_s", meter.decode_tokens_per_s(sequences=SEQUENCES))
+                if advance is not None:
+                    advance((repeat * len(gears) + i + 1) / ((repeats + 1) * len(gears)))
+    return found
+
+
+def _record(gear: Gear, backend: CpuBackend, samples: dict[str, Samples]) -> dict[str, Any]:
+    """One width's numbers: medians under their own names, all values under `samples`."""
+    from .measure import LONG
+
+    record: dict[str, Any] = {
+        "width": gear.name,
+        "bytes_per_token": backend.bytes_per_token(gear),
+        **{name: values.median() for name, values in samples.items()},
+    }
+    if "ttft_s" in record:
+        record["ttft_ms"] = record.pop("ttft_s") * 1e3
+        record["prefill_tok_s"] = LONG * 1e3 / record["ttft_ms"]
+    if "decode_tok_s" in record:
+        rate = record["bytes_per_token"] * record["decode_tok_s"] / 1e9
+        record["decode_gb_s"] = rate
+        record["decode_share"] = rate / record["bandwidth_gb_s"]
+    record["samples"] = {name: values.to_dict() for name, values in samples.items()}
+    return record
+
+
+def _workload_keys(record: dict[str, Any], peak_bytes: int) -> dict[str, float]:
+    """The same numbers under the names that `bench/peers/workload.py` gives them."""
+    names = {
+        "decode": ("decode_tok_s", 1.0),
+        "prefill512": ("prefill_tok_s", 1.0),
+        "ttft512_s": ("ttft_ms", 1e-3),
+        "cold_s": ("cold_start_s", 1.0),
+        "seqs8": ("batch8_tok_s", 1.0),
+        "mb_token": ("bytes_per_token", 1e-6),
+    }
+    found = {
+        key: record[name] * scale for key, (name, scale) in names.items() if name in record
+    }
+    return {**found, "rss_mb": peak_bytes / 1e6}
+
+
+@click.command("bench")
+@click.argument("model", required=False)
+@click.option("--shape", help="A public shape with random weights, instead of MODEL. 形状")
+@click.option("--widths", default="4,8", show_default=True, help="Gears to measure. 档位")
+@click.option("--only", default=",".join(KINDS), show_default=True, help="What to measure.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+@threads_option
+@kv_option
+@json_option
+def command(
+    model: str | None,
+    shape: str | None,
+    widths: str,
+    only: str,
+    repeats: int,
+    threads: int | None,
+    kv_dtype: str,
+    as_json: bool,
+) -> None:
+    """Measure the speed of MODEL, or of a public shape. 测速
+
+    decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at once,
+    decode only; cold: a new process to its first token (MODEL only).
+    """
+    from .machine import describe, peak_resident_bytes
+    from .measure import Samples, named_gears
+
+    if (model is None) == (shape is None):
+        raise click.UsageError("Give either MODEL or --shape.")
+    kinds = {kind.strip() for kind in only.split(",")}
+    if not kinds <= set(KINDS):
+        raise click.UsageError(f"--only takes {', '.join(KINDS)}.")
+    backend = _open(model, shape, threads, kv_dtype)
+    try:
+        gears = named_gears(backend.gears, [name.strip() for name in widths.split(",")])
+        samples = _measure(backend, gears, kinds, repeats)
+        peak_bytes = peak_resident_bytes()
+        settings = {"isa": backend.isa, "threads": backend.num_threads, "kv_dtype": kv_dtype}
+        if model is not None and "cold" in kinds:
+            for gear in gears:
+                values = [_cold_start_s(model, gear.name, threads) for _ in range(repeats)]
+                samples[gear.name]["cold_start_s"] = Samples(values)
+        records = [_record(gear, backend, samples[gear.name]) for gear in gears]
+    finally:
+        backend.close()
+    if as_json:
+        report = {
+            "subject": shape or model,
+            "settings": {**settings, "repeats": repeats},
+            "machine": describe(),
+            "peak_resident_bytes": peak_bytes,
+            "widths": records,
+        }
+        if len(records) == 1:
+            report |= _workload_keys(records[0], peak_bytes)
+        emit_json(report)
+        return
+    _draw(str(shape or model), records)
+    note(" · ".join(f"{key} {value}" for key, value in settings.items()))
+
+
+def _draw(title: str, records: list[dict[str, Any]]) -> None:
+    columns = (
+        ("decode tok/s", "decode_tok_s", "{:.1f}"),
+        ("prefill tok/s", "prefill_tok_s", "{:.0f}"),
+        ("ttft ms", "ttft_ms", "{:.0f}"),
+        ("8 seq tok/s", "batch8_tok_s", "{:.0f}"),
+        ("cold s", "cold_start_s", "{:.2f}"),
+        ("GB/s", "decode_gb_s", "{:.1f}"),
+        ("read GB/s", "bandwidth_gb_s", "{:.1f}"),
+        ("share", "decode_share", "{:.0%}"),
+    )
+    rows = [
+        (
+            record["width"],
+            *(form.format(record[key]) if key in record else "-" for _, key, form in columns),
+            megabytes(record["bytes_per_token"]),
+        )
+        for record in records
+    ]
+    table(title, ("width", *(name for name, _, _ in columns), "per token"), rows)

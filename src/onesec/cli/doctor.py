@@ -1,0 +1,172 @@
+"""`onesec doctor`: what this machine offers an engine, and what would make it faster.
+
+Each check is a function that looks at one thing and returns a Finding; it must change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from onesec import __version__
+
+from .machine import (
+    allowed_cpus,
+    cgroup_memory_limit,
+    cgroup_quota,
+    cpu_name,
+    memory_bytes,
+    native_features,
+    transparent_huge_pages,
+)
+from .options import json_option
+from .output import emit_json, megabytes, table
+
+OK, WARN, BAD = "ok", "warn", "bad"
+_LEAST_MEMORY = 1_000_000_000  # a 0.5B model in planes, its cache and the interpreter
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what it is, how good that is, and what to do about it."""
+
+    name: str
+    value: str
+    status: str = OK
+    advice: str = ""
+
+
+def _python() -> Finding:
+    return Finding("onesec", f"{__version__}, Python {platform.python_version()}")
+
+
+def _cpu() -> Finding:
+    return Finding("cpu", f"{cpu_name()} ({platform.machine()})")
+
+
+def _isa() -> Finding:
+    features = native_features()
+    if features is None:
+        return Finding(
+            "native engine",
+            "missing",
+            BAD,
+            "The compiled part is not installed: reinstall onesec from a wheel.",
+        )
+    names = ", ".join(name for name, value in features.items() if value is True)
+    chosen = str(features.get("isa", "")) or "unknown"
+    if chosen == "scalar":
+        return Finding("native engine", chosen, WARN, "No SIMD unit that it knows: slow.")
+    return Finding("native engine", f"{chosen} ({names})" if names else chosen)
+
+
+def _threads() -> Finding:
+    cpus, quota = allowed_cpus(), cgroup_quota()
+    value = f"{cpus} by affinity"
+    if quota is None:
+        return Finding("threads", f"{value}, no cgroup quota")
+    value += f", cgroup quota {quota:.2g}"
+    if quota < 1.0:
+        return Finding(
+            "threads", value, WARN, "Below one CPU the process is paused often: raise the quota."
+        )
+    if quota < cpus and quota != int(quota):
+        return Finding(
+            "threads", value, WARN, f"A quota in whole CPUs wastes less; {int(quota)} will be used."
+        )
+    return Finding("threads", value)
+
+
+def _load() -> Finding:
+    busy = os.getloadavg()[0]
+    value = f"{busy:.1f} runnable on average (1 min)"
+    if busy > 0.5 * allowed_cpus():
+        return Finding(
+            "load", value, WARN, "Other programs use the CPUs: deadlines will be planned longer."
+        )
+    return Finding("load", value)
+
+
+def _memory() -> Finding:
+    total, free = memory_bytes()
+    limit = cgroup_memory_limit()
+    value = f"{megabytes(free)} free of {megabytes(total)}"
+    if limit is not None:
+        value += f", cgroup limit {megabytes(limit)}"
+    room = free if limit is None else min(free, limit)
+    if room < _LEAST_MEMORY:
+        return Finding("memory", value, WARN, "Only small models fit; free some memory.")
+    return Finding("memory", value)
+
+
+def _huge_pages() -> Finding:
+    mode = transparent_huge_pages()
+    if mode is None:
+        return Finding("huge pages", "unknown")
+    if mode == "never":
+        return Finding(
+            "huge pages",
+            mode,
+            WARN,
+            "Decoding is 12-30 % slower on 4 KiB pages: "
+            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
+        )
+    return Finding("huge pages", mode)
+
+
+def _cache() -> Finding:
+    from onesec.engine.profile import cache_folder
+
+    folder = cache_folder()
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if os.access(place, os.W_OK):
+        return Finding("cache", str(folder))
+    return Finding(
+        "cache", f"{folder} (not writable)", WARN, "Set XDG_CACHE_HOME to a folder you may write."
+    )
+
+
+def _offline() -> Finding:
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    state = "offline" if constants.HF_HUB_OFFLINE else "online"
+    return Finding("models", f"{state}, cache {folder}" + ("" if folder.exists() else " (empty)"))
+
+
+_CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _cpu,
+    _isa,
+    _threads,
+    _load,
+    _memory,
+    _huge_pages,
+    _cache,
+    _offline,
+)
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Look at this machine: CPU, threads, memory, caches. 体检"""
+    findings = [check() for check in _CHECKS]
+    if as_json:
+        emit_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [(f.name, f.status, f.value) for f in findings]
+        table("", ("", "status", "what"), rows)
+        for finding in findings:
+            if finding.advice:
+                print(f"{finding.name}: {finding.advice}")
+    if any(finding.status == BAD for finding in findings):
+        sys.exit(1)

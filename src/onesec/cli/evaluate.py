@@ -1,0 +1,165 @@
+"""`onesec evaluate`: perplexity of a gear on a text, and its divergence from the 16-bit width.
+
+No special token is added; windows of the full context; the first token of each is not scored.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import engine_options, json_option, model_argument
+from .output import emit_json, note, plus_minus, progress, table
+
+if TYPE_CHECKING:
+    from onesec.compress.evaluate import Quality, Subject
+    from onesec.loading import LoadedModel
+
+REFERENCE_GEAR = "16"
+
+
+def quality_record(quality: Quality, characters: int) -> dict[str, Any]:
+    """One gear's measurements as JSON keys, each with its standard error beside it (`_se`)."""
+    found = {"perplexity": quality.perplexity, "bits_per_char": quality.bits_per(characters)}
+    if quality.divergence is not None:
+        found |= {
+            "kld_mean": quality.divergence.kld_mean,
+            "kld_p99": quality.divergence.kld_p99,
+            "same_top": quality.divergence.same_top,
+            "perplexity_ratio": quality.divergence.perplexity_ratio,
+        }
+    record: dict[str, Any] = {"gear": quality.gear, "tokens": quality.tokens}
+    for name, estimate in found.items():
+        record |= {name: estimate.value, f"{name}_se": estimate.se}
+    if quality.divergence is not None:
+        record["kld_max"] = quality.divergence.kld_max
+    return record
+
+
+def scored_characters(model: LoadedModel, tokens: list[int], window: int) -> int:
+    """Characters that the scored tokens spell: all but the first token of each window."""
+    from onesec.compress.evaluate import windows
+
+    parts = (model.tokenizer.decode(part[1:].tolist()) for part in windows(tokens, window))
+    return sum(len(part) for part in parts)
+
+
+def measure_gears(
+    model: LoadedModel,
+    gears: list[str],
+    text: str,
+    *,
+    window: int,
+    reference: LoadedModel | None,
+    limit_tokens: int | None = None,
+    label: str = "evaluating",
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Records of `gears` on `text`, and of the reference (its best gear) where there is one."""
+    from onesec.compress.evaluate import Subject, measure
+
+    from .measure import named_gears
+
+    tokens = list(model.tokenizer.encode(text, add_special_tokens=False))[:limit_tokens]
+    subjects = [Subject(model.backend, gear) for gear in named_gears(model.backend.gears, gears)]
+    base: Subject | None = None
+    if reference is not None:
+        base = Subject(reference.backend, reference.backend.gears[-1])
+    with progress(label) as advance:
+        found, base_quality = measure(
+            subjects, tokens, window=window, reference=base, progress=advance
+        )
+    characters = max(1, scored_characters(model, tokens, window))
+    return (
+        [quality_record(quality, characters) for quality in found],
+        None if base_quality is None else quality_record(base_quality, characters),
+    )
+
+
+@click.command("evaluate")
+@model_argument
+@click.option(
+    "--text",
+    "text_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="UTF-8 text to read. 文本",
+)
+@click.option("--gear", "gears", multiple=True, help="Gear to measure; repeatable (default: all).")
+@click.option("--reference", metavar="MODEL", help="Checkpoint of the 16-bit width. 参考模型")
+@click.option("--no-reference", is_flag=True, help="Perplexity alone.")
+@click.option("--limit-tokens", type=click.IntRange(min=2), help="Read only so many tokens.")
+@engine_options
+@json_option
+def command(
+    model: str,
+    text_file: Path,
+    gears: tuple[str, ...],
+    reference: str | None,
+    no_reference: bool,
+    limit_tokens: int | None,
+    threads: int | None,
+    context: int | None,
+    kv_dtype: Any,
+    as_json: bool,
+) -> None:
+    """Measure what the gears of MODEL cost in accuracy. 测量精度
+
+    The reference is the 16-bit width of MODEL itself where it is a checkpoint, else of --reference.
+    """
+    from onesec.core.errors import InvalidRequest
+    from onesec.loading import context_length, is_checkpoint, load_model
+
+    try:
+        text = text_file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{text_file} is not UTF-8 text: {error}.") from None
+    own_reference = not no_reference and reference is None and is_checkpoint(model)
+    with ExitStack() as stack:
+
+        def load(name: str, *, with_16: bool, only_16: bool, gear_count: int) -> LoadedModel:
+            window = min(context or context_length(name), context_length(name))
+            with progress(f"loading {name}") as advance:
+                return stack.enter_context(
+                    load_model(
+                        name,
+                        context_tokens=window * gear_count,
+                        threads=threads,
+                        kv_dtype=kv_dtype,
+                        reference=with_16,
+                        planes=not only_16,
+                        progress=advance,
+                    )
+                )
+
+        # Every gear reads the same windows at once, so each needs a cache of its own.
+        count = len(gears) if gears else 8
+        loaded = load(model, with_16=own_reference, only_16=False, gear_count=count + own_reference)
+        base = loaded if own_reference else None
+        if reference is not None:
+            base = load(reference, with_16=True, only_16=True, gear_count=1)
+        if base is None and not no_reference:
+            note("No 16-bit width at hand: perplexity alone. Name one with --reference MODEL.")
+        names = list(gears) or [g.name for g in loaded.backend.gears if g.name != REFERENCE_GEAR]
+        window = min(context or loaded.context_length, loaded.context_length)
+        records, base_record = measure_gears(
+            loaded, names, text, window=window, reference=base, limit_tokens=limit_tokens
+        )
+    if as_json:
+        first = records[0] if len(records) == 1 else {}
+        emit_json({"model": model, "window": window, **first, "gears": records, "reference": base_record})
+        return
+    draw_quality(model, [*records, *([base_record] if base_record else [])])
+
+
+def draw_quality(title: str, records: list[dict[str, Any]]) -> None:
+    """The records as a table: value ± standard error."""
+    columns = ("perplexity", "bits_per_char", "kld_mean", "kld_p99", "same_top")
+
+    def cell(record: dict[str, Any], name: str) -> str:
+        return plus_minus(record[name], record[f"{name}_se"]) if name in record else "-"
+
+    rows = [(record["gear"], *(cell(record, name) for name in columns)) for record in records]
+    table(title, ("gear", *(name.replace("_", " ") for name in columns)), rows)

@@ -1,0 +1,131 @@
+"""`onesec generate`: one prompt, one answer, within a deadline."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    deadline_option,
+    engine_options,
+    json_option,
+    model_argument,
+    sampling_options,
+    sampling_values,
+)
+from .output import emit_json, note, progress
+
+if TYPE_CHECKING:
+    from onesec.llm import LLM, Output, Stream
+
+DEFAULT_MAX_TOKENS = 512  # without a deadline nothing else ends a model that does not stop
+
+
+def summary(output: Output) -> str:
+    """One line on how an answer came about: time, gears, ending."""
+    gears = "+".join(f"{name}:{count}" for name, count in output.trace.gears.items())
+    budget = f" of {output.trace.budget_ms:.0f}" if output.trace.budget_ms is not None else ""
+    parts = [
+        f"{output.elapsed_ms:.0f}{budget} ms",
+        f"{len(output.tokens)} tokens",
+        f"gear {gears or '-'}",
+        output.ending,
+    ]
+    if output.met is not None:
+        parts.append("in time" if output.met else "LATE")
+    return "[" + " · ".join(parts) + "]"
+
+
+def _read_prompt(prompt: str) -> str:
+    if prompt != "-":
+        return prompt
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+
+
+@click.command("generate")
+@model_argument
+@click.argument("prompt")
+@deadline_option
+@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
+@click.option("--min-gear", help="Never below this gear. 最低档位")
+@sampling_options
+@click.option("--system", metavar="TEXT", help="System message. 系统提示")
+@click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
+@click.option("--stream/--no-stream", default=None, help="Print while generating (default on a terminal).")
+@click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@engine_options
+@json_option
+def command(
+    model: str,
+    prompt: str,
+    deadline: str | None,
+    gear: str | None,
+    min_gear: str | None,
+    system: str | None,
+    raw: bool,
+    stream: bool | None,
+    show: bool,
+    threads: int | None,
+    context: int | None,
+    kv_dtype: Any,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Answer PROMPT ("-" reads stdin) with MODEL. 回答一个提示
+
+    The budget runs from the moment the model is loaded and the prompt is handed over.
+    """
+    from onesec.core.deadline import parse_duration_ms
+    from onesec.llm import LLM
+
+    if deadline is not None:
+        parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
+    values = sampling_values(sampling)
+    if deadline is None:
+        values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
+    text = _read_prompt(prompt)
+    with (
+        _load(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
+        _start(llm, text, system, raw, deadline=deadline, gear=gear, min_gear=min_gear, **values) as run,
+    ):
+        if stream is None:
+            stream = sys.stdout.isatty()
+        live = stream and not as_json
+        for piece in run:
+            if live:
+                print(piece, end="", flush=True)
+        output = run.output
+    if as_json:
+        emit_json(output.to_dict())
+        return
+    print("" if live else output.text)
+    if show:
+        note(summary(output))
+
+
+def _load(model: str, threads: int | None, context: int | None, kv: Any, *, needs_16: bool) -> LLM:
+    from onesec.llm import LLM
+
+    with progress(f"loading {model}") as advance:
+        return LLM(
+            model,
+            threads=threads,
+            context=context,
+            kv_dtype=kv,
+            reference=needs_16,
+            progress=advance,
+        )
+
+
+def _start(
+    llm: LLM, text: str, system: str | None, raw: bool, **options: Any
+) -> Stream:
+    """A chat turn where the model has a template, else the text as it is."""
+    if raw or not llm.has_chat_template:
+        return llm.stream(text, **options)
+    messages = [{"role": "user", "content": text}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return llm.chat(messages, stream=True, **options)

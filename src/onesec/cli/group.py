@@ -1,0 +1,48 @@
+"""The command group: the list of verbs with their one-line help, each imported only when called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from onesec import __version__
+
+VERBS = {
+    "generate": "Answer one prompt, within a deadline. 回答一个提示",
+    "chat": "Talk with a model, streaming. 对话",
+    "evaluate": "Measure perplexity and divergence of a gear. 测量精度",
+    "verify": "Check that a model loads, speaks and how its gears do. 自检",
+    "profile": "Fit and show the latency model of this machine. 时延模型",
+    "pack": "Save a model as an artifact that loads at once. 打包",
+    "bench": "Measure speed against the memory bandwidth. 测速",
+    "models": "List the models at hand. 可用模型",
+    "doctor": "Look at this machine: CPU, memory, threads. 体检",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the modules of this package, `command` in each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"{__package__}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="MODEL is a folder, a .gguf file, a Hugging Face name, or onesec-mini.",
+)
+@click.version_option(__version__, "-V", "--version", message="onesec %(version)s")
+def group() -> None:
+    """OneSec 秒级推理: LLM inference that keeps its deadline."""

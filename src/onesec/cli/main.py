@@ -1,0 +1,80 @@
+"""The `onesec` command: finds the verb, runs it, and turns errors into one line and an exit code.
+
+It must not know what any verb does; a verb is a module of this room, imported when it is called.
+
+    0 done · 1 other error · 2 usage or invalid request · 3 the model cannot be used
+    4 the deadline is infeasible · 5 not enough memory · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from onesec import __version__
+
+EXIT_ERROR, EXIT_USAGE, EXIT_MODEL, EXIT_DEADLINE, EXIT_MEMORY = 1, 2, 3, 4, 5
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141  # as a shell reports a program that SIGPIPE ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    >>> main(["--version"])  # doctest: +SKIP
+    onesec 0.1.0
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--version"], ["-V"]):  # answered before click is imported
+        print(f"onesec {__version__}")
+        return 0
+    import click
+
+    from .group import group
+
+    try:
+        group.main(args=given, prog_name="onesec", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("Interrupted. 已中断。")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away; keep the interpreter from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except (OSError, MemoryError) as error:
+        return _report(error)
+    except Exception as error:
+        from onesec.core.errors import OneSecError
+
+        if not isinstance(error, OneSecError):
+            raise
+        return _report(error)
+    return 0
+
+
+def _report(error: Exception) -> int:
+    """One line: what, why with the numbers, next step."""
+    from onesec.core.errors import DeadlineInfeasible, InvalidRequest, ModelError
+
+    _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+    codes = (
+        (MemoryError, EXIT_MEMORY),
+        (DeadlineInfeasible, EXIT_DEADLINE),
+        (ModelError, EXIT_MODEL),
+        (InvalidRequest, EXIT_USAGE),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), EXIT_ERROR)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Measure: how fast a backend prefills and decodes, straight through `forward`, without the loop.
+
+Prompts are random token ids, decoding is greedy and ignores end tokens, so that every run does the
+same work. It must not know which backend it drives, nor what happens to the numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onesec.backend.base import Backend, Batch, BatchRow, Int32Array
+from onesec.core.clock import Clock
+from onesec.core.gear import Gear
+from onesec.core.request import SamplingParams
+
+PROMPT, NEW, LONG, SEQUENCES = 128, 128, 512, 8  # tokens, tokens, tokens, sequences
+GREEDY = SamplingParams(ignore_eos=True)
+
+
+def capacity_tokens(block_size: int = 64) -> int:
+    """Cache that the whole workload needs, in tokens, with a block to spare for each sequence."""
+    return max(LONG + NEW, SEQUENCES * (PROMPT + NEW + block_size))
+
+
+@dataclass(slots=True)
+class Samples:
+    """Repeated measurements of one quantity; the median is what is reported."""
+
+    values: list[float] = field(default_factory=list)
+
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def to_dict(self) -> dict[str, object]:
+        """Median, extremes and all values, ready for JSON."""
+        return {
+            "median": self.median(),
+            "min": min(self.values),
+            "max": max(self.values),
+            "values": list(self.values),
+        }
+
+
+class Meter:
+    """Times one gear of a backend on a clock; `seed` makes its prompts.
+
+    >>> Meter(backend, gear, clock).decode_tokens_per_s()  # doctest: +SKIP
+    97.3
+    """
+
+    def __init__(self, backend: Backend, gear: Gear, clock: Clock, *, seed: int = 0) -> None:
+        self._backend = backend
+        self._gear = gear
+        self._clock = clock
+        self._rng = np.random.default_rng(seed)
+
+    def ttft_s(self, prompt: int = LONG) -> float:
+        """Seconds from a fresh prompt of `prompt` tokens to the first new token."""
+        (table,) = self._tables(1, prompt + 1)
+        row = self._prompt_row(prompt, table)
+        begin = self._clock.now_ns()
+        self._backend.forward(Batch(gear=self._gear, rows=[row]))
+        return (self._clock.now_ns() - begin) / 1e9
+
+    def decode_tokens_per_s(
+        self, *, prompt: int = PROMPT, new: int = NEW, sequences: int = 1
+    ) -> float:
+        """Tokens a second of all sequences together, between the first and the last new token."""
+        tables = self._tables(sequences, prompt + new)
+        rows = []
+        for table in tables:
+            row = self._prompt_row(prompt, table)
+            result = self._backend.forward(Batch(gear=self._gear, rows=[row]))
+            first = np.array(result.rows[0].tokens[-1:], dtype=np.int32)
+            rows.append(BatchRow(first, prompt, table, sampler=row.sampler))
+        done = 0
+        begin = self._clock.now_ns()
+        while done < new - 1:
+            result = self._backend.forward(
+                Batch(gear=self._gear, rows=rows, max_steps=new - 1 - done)
+            )
+            done += len(result.step_ms)
+            for row, drawn in zip(rows, result.rows, strict=True):
+                row.start += len(drawn.tokens)
+                row.tokens = np.array(drawn.tokens[-1:], dtype=np.int32)
+        return sequences * (new - 1) * 1e9 / (self._clock.now_ns() - begin)
+
+    def _prompt_row(self, tokens: int, table: Int32Array) -> BatchRow:
+        ids = self._rng.integers(0, self._backend.vocab_size, tokens, dtype=np.int32)
+        return BatchRow(ids, 0, table, sampler=self._backend.sampler(GREEDY, eos_ids=()))
+
+    def _tables(self, sequences: int, tokens: int) -> list[Int32Array]:
+        blocks = -(-tokens // self._backend.block_size)
+        return list(np.arange(sequences * blocks, dtype=np.int32).reshape(sequences, blocks))
+
+
+def named_gears(gears: Sequence[Gear], names: Iterable[str]) -> list[Gear]:
+    """The gears of these names, in the order of the names. Raises UnknownGear."""
+    from onesec.core.errors import UnknownGear
+
+    known = {gear.name: gear for gear in gears}
+    wanted = list(names)
+    for name in wanted:
+        if name not in known:
+            raise UnknownGear(name, tuple(known))
+    return [known[name] for name in wanted]

@@ -1,0 +1,69 @@
+"""Options and values that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+model_argument = click.argument("model")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object. 输出 JSON")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads (default: all that are allowed). 线程数"
+)
+context_option = click.option(
+    "--context", type=click.IntRange(min=16), help="Tokens the cache holds. 上下文长度"
+)
+kv_option = click.option(
+    "--kv-dtype",
+    type=click.Choice(["f16", "i8", "f32"]),
+    default="f16",
+    show_default=True,
+    help="Cache element type. 缓存类型",
+)
+deadline_option = click.option(
+    "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
+)
+
+
+def engine_options(command: Command) -> Command:
+    """--threads, --context and --kv-dtype."""
+    for option in (kv_option, context_option, threads_option):
+        command = option(command)
+    return command
+
+
+def sampling_options(command: Command) -> Command:
+    """The values of SamplingParams that a person sets on a command line."""
+    options = (
+        click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer. 最长回答"),
+        click.option("--temperature", type=float, help="0 is greedy. 温度"),
+        click.option("--top-p", type=float, help="Nucleus share of the probability."),
+        click.option("--top-k", type=int, help="Best k tokens only; 0 = all."),
+        click.option("--min-p", type=float, help="Least share of the best token's probability."),
+        click.option("--repetition-penalty", type=float, help="1 = none. 重复惩罚"),
+        click.option("--seed", type=click.IntRange(min=0), help="Makes sampling repeatable. 随机种子"),
+        click.option("--stop", multiple=True, help="Text that ends the answer; repeatable. 停止词"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def sampling_values(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the sampling options that were given out of `options`, as SamplingParams' names."""
+    names = (
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "seed",
+        "stop",
+    )
+    taken = {name: options.pop(name) for name in names}
+    return {name: value for name, value in taken.items() if value not in (None, ())}

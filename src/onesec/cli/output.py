@@ -1,0 +1,75 @@
+"""How a verb speaks: JSON for programs, tables for people, progress on the terminal.
+
+It must not know what is reported. rich is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object as the whole of the output; nan and infinities become null."""
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; columns after the first are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    for i, name in enumerate(columns):
+        drawn.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def note(line: str) -> None:
+    """A line for the person at the terminal, on stderr so that stdout stays the answer."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[float], None] | None]:
+    """A bar on stderr, driven by calls with the share done in [0, 1]; None where nobody looks.
+
+    >>> with progress("loading") as advance:  # doctest: +SKIP
+    ...     advance(0.5)
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def megabytes(count: int) -> str:
+    """"12.3 MB", or GB from a thousand on; decimal units."""
+    return f"{count / 1e9:.2f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.1f} MB"
+
+
+def plus_minus(value: float, se: float, digits: int = 4) -> str:
+    """"0.0123 ± 0.0004"."""
+    return f"{value:.{digits}g} ± {se:.1g}"

@@ -1,0 +1,288 @@
+"""Scheduler: which sequences compute next, in which batches, in how many steps.
+
+It must not know text, samplers' results or why a gear was chosen. Earliest deadline first; prompts
+run in chunks between decode steps; one gear a batch; when blocks run out, the least urgent sequence
+gives its own back and is computed again later.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from onesec.backend.base import Batch
+from onesec.budget.latency import P50, LatencyModel
+from onesec.core.gear import Gear
+
+from .block_manager import BlockManager
+from .sequence import Sequence
+
+_MIN_CHUNK_TOKENS = 16
+_CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
+_BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
+
+
+@dataclass(slots=True)
+class Work:
+    """One batch of a turn and the sequences of its rows."""
+
+    batch: Batch
+    sequences: list[Sequence]
+    prefill: bool
+
+
+class Scheduler:
+    """Owns the waiting and the running sequences and grants them blocks.
+
+    max_rows      sequences in flight, and rows of a batch
+    chunk_tokens  prompt tokens in one turn
+    max_steps     decode steps in one call, where nothing needs attention in between
+    turn_ms       about the longest call for the sake of several steps
+    """
+
+    def __init__(
+        self,
+        blocks: BlockManager,
+        latency: LatencyModel,
+        *,
+        max_rows: int = 16,
+        chunk_tokens: int = 512,
+        max_steps: int = 8,
+        turn_ms: float = 4.0,
+        on_start: Callable[[Sequence], None] = lambda sequence: None,
+    ) -> None:
+        self.blocks = blocks
+        self.max_rows = max_rows
+        self.chunk_tokens = chunk_tokens
+        self.running: list[Sequence] = []  # most urgent first
+        self._waiting: list[tuple[tuple[int, int], Sequence]] = []  # heap
+        self._latency = latency
+        self._max_steps = max_steps
+        self._turn_ms = turn_ms
+        self._on_start = on_start
+        self._turn = 0
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that hold no blocks yet."""
+        return len(self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running or self._waiting)
+
+    def most_urgent_waiting(self) -> Sequence | None:
+        """The waiting sequence that would start next."""
+        return self._waiting[0][1] if self._waiting else None
+
+    def unfinished(self) -> list[Sequence]:
+        """All sequences that wait or run."""
+        return [*self.running, *(sequence for _, sequence in self._waiting)]
+
+    def add(self, sequence: Sequence) -> None:
+        """Let a sequence wait for its turn."""
+        sequence.state = "waiting"
+        heappush(self._waiting, (sequence.order, sequence))
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence and take its blocks and its place back at once."""
+        if sequence.state == "waiting":
+            self._waiting = [item for item in self._waiting if item[1] is not sequence]
+            heapify(self._waiting)
+        else:
+            self.running.remove(sequence)
+        self._release(sequence)
+        sequence.state = "finished"
+
+    def schedule(self) -> list[Work]:
+        """The batches of this turn: decode steps first, then prompt chunks."""
+        self._turn += 1
+        if self._waiting:
+            self._admit()
+        works = self._decode_works()
+        prefill = self._prefill_work(works)
+        if prefill is not None:
+            works.append(prefill)
+        return works
+
+    def decode_groups(self) -> dict[Gear, list[Sequence]]:
+        """The decoding sequences by gear, most urgent first."""
+        groups: dict[Gear, list[Sequence]] = {}
+        for sequence in self.running:
+            if sequence.state == "decoding":
+                groups.setdefault(sequence.gear, []).append(sequence)
+        return groups
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        while self._waiting:
+            sequence = self._waiting[0][1]
+            if len(self.running) >= self.max_rows and not self._preempt_later(sequence):
+                return
+            self._on_start(sequence)
+            variant = sequence.prefill_gear.name
+            sequence.table = self.blocks.allocate(sequence.names, variant)
+            # All that is known must fit, or two half-computed prompts would evict each other.
+            while not self._cover(sequence, sequence.length):
+                if not self._preempt_later(sequence):
+                    self._release(sequence)
+                    return
+            sequence.computed = sequence.table.shared * self.blocks.block_size
+            if not sequence.tokens:
+                sequence.trace.cached_tokens = sequence.computed
+            heappop(self._waiting)
+            sequence.state = "prefilling"
+            insort(self.running, sequence, key=_order)
+
+    def _cover(self, sequence: Sequence, tokens: int) -> bool:
+        """Give a sequence blocks for its first `tokens` positions; False if there are not enough."""
+        if not self.blocks.append(sequence.table, tokens):
+            return False
+        known, blocks = len(sequence.row.block_table), sequence.table.blocks
+        if known != len(blocks):
+            sequence.table_ids[known : len(blocks)] = blocks[known:]
+            sequence.row.block_table = sequence.table_ids[: len(blocks)]
+        return True
+
+    def _release(self, sequence: Sequence) -> None:
+        sequence.peak_blocks = max(sequence.peak_blocks, len(sequence.table.blocks))
+        self.blocks.free(sequence.table)
+        sequence.row.block_table = sequence.table_ids[:0]
+        sequence.computed = 0
+
+    def _preempt_later(self, sequence: Sequence) -> bool:
+        """Send the least urgent running sequence back, if it is less urgent than this one."""
+        if not self.running or self.running[-1].order <= sequence.order:
+            return False
+        victim = self.running.pop()
+        self._release(victim)
+        self.add(victim)
+        return True
+
+    def _grow(self, sequence: Sequence, steps: int) -> int:
+        """Cover the next `steps` steps, or one; 0 if the sequence itself had to give way."""
+        if self._cover(sequence, sequence.length + steps - 1):
+            return steps
+        while not self._cover(sequence, sequence.length):
+            if not self._preempt_later(sequence):
+                self.running.remove(sequence)
+                self._release(sequence)
+                self.add(sequence)
+                return 0
+        return 1
+
+    # -- batches ---------------------------------------------------------------------------------
+
+    def _decode_works(self) -> list[Work]:
+        groups = self.decode_groups()
+        if not groups:
+            return []
+        steps = 1
+        if len(groups) == 1 and not self._waiting:
+            [(gear, group)] = groups.items()
+            if len(group) == len(self.running):
+                steps = self._steps(gear, group)
+        else:
+            late = any(sequence.slack_ms < 0.0 for sequence in self.running)
+            if late and self._turn % _BACKGROUND_TURNS:
+                groups = {g: rows for g, rows in groups.items() if rows[0].end_ns is not None}
+        # The most urgent first, over all groups: a later one must not lose blocks it was counted with.
+        for sequence in list(self.running):
+            if sequence.state == "decoding" and sequence.gear in groups:
+                steps = min(steps, self._grow(sequence, steps) or steps)
+        works = [self._decode_work(gear, group, steps) for gear, group in groups.items()]
+        return [work for work in works if work.sequences]
+
+    def _steps(self, gear: Gear, group: list[Sequence]) -> int:
+        """How many steps may run before anything else needs attention."""
+        steps = self._max_steps
+        if steps > 1:
+            step_ms = self._latency.step_ms(gear.name, group[0].length, len(group))
+            if step_ms * steps > self._turn_ms:
+                steps = int(self._turn_ms / step_ms)
+        for sequence in group:
+            if steps <= 1 or sequence.stop.every_token:
+                return 1
+            drawn = len(sequence.tokens)
+            steps = min(steps, sequence.stop.left, sequence.check_tokens - drawn)
+        return max(1, steps)
+
+    def _decode_work(self, gear: Gear, group: list[Sequence], steps: int) -> Work:
+        batch = Batch(gear, [], steps)
+        work = Work(batch, [], False)
+        for sequence in group:
+            if sequence.state != "decoding":  # sent back for a more urgent one just now
+                continue
+            row, end = sequence.row, sequence.length
+            row.start = end - 1
+            row.tokens = sequence.ids[end - 1 : end]
+            batch.rows.append(row)
+            work.sequences.append(sequence)
+            until_ns = sequence.until_ns
+            if until_ns is not None and (batch.until_ns is None or until_ns < batch.until_ns):
+                batch.until_ns = until_ns
+        return work
+
+    def _prefill_work(self, decodes: list[Work]) -> Work | None:
+        """One chunk of each prompt, the most urgent first, while they share a gear and fit."""
+        budget = self.chunk_tokens
+        decode_ms = sum(
+            self._latency.step_ms(w.batch.gear.name, w.sequences[0].length, len(w.sequences))
+            for w in decodes
+        )
+        slack_ms = math.inf
+        work: Work | None = None
+        for sequence in self.running:
+            if sequence.state == "decoding":
+                slack_ms = min(slack_ms, sequence.slack_ms)
+                continue
+            gear, exact = sequence.prefill_gear, sequence.computed >= sequence.prompt_length
+            if work is not None and (work.batch.gear is not gear or work.batch.exact != exact):
+                continue
+            count = min(self._chunk(sequence, slack_ms, decode_ms, budget), budget)
+            if count <= 0:
+                break
+            if work is None:
+                work = Work(Batch(gear, [], exact=exact), [], True)
+            self._set_chunk(sequence, count)
+            work.batch.rows.append(sequence.row)
+            work.sequences.append(sequence)
+            budget -= count
+            if budget <= 0:
+                break
+        return work
+
+    def _chunk(self, sequence: Sequence, slack_ms: float, decode_ms: float, budget: int) -> int:
+        left = sequence.prefill_left
+        if sequence.computed < sequence.prompt_length:
+            left = min(left, sequence.prompt_length - sequence.computed)
+        count = min(left, budget)
+        if math.isinf(slack_ms):
+            return count
+        allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms)
+        gear = sequence.prefill_gear.name
+        need = self._latency.prefill_ms(gear, count, start=sequence.computed, quantile=P50)
+        if need > allowed_ms:
+            count = min(count, max(_MIN_CHUNK_TOKENS, int(count * allowed_ms / need)))
+        return count
+
+    def _set_chunk(self, sequence: Sequence, count: int) -> None:
+        row, start = sequence.row, sequence.computed
+        end = start + count
+        row.start = start
+        row.tokens = sequence.ids[start:end]
+        draws = end == sequence.prompt_length and not sequence.tokens
+        row.sampler = sequence.sampler if draws else None
+        row.prompt_logprobs = (
+            sequence.request.params.prompt_logprobs and start < sequence.prompt_length
+        )
+        more = row.prompt_logprobs and end < sequence.prompt_length
+        row.next_token = int(sequence.ids[end]) if more else None
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    return sequence.order

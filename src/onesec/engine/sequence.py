@@ -1,0 +1,270 @@
+"""Sequence: a request in flight; Delta and RequestOutput: what of it leaves the engine.
+
+It must not know the scheduler, the backend or how anything is decided: it is state that can be
+printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onesec.backend.base import BatchRow, Int32Array, Sampler
+from onesec.budget.planner import Plan
+from onesec.core.deadline import Deadline
+from onesec.core.gear import Gear
+from onesec.core.request import Request
+from onesec.core.trace import Trace
+
+from .block_manager import BlockTable
+from .stopping import Stop, StopCheck
+
+State = Literal["waiting", "prefilling", "decoding", "finished"]
+TopLogprobs = list[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step gave one sequence.
+
+    tokens         new tokens of the answer; the end token is not among them
+    logprobs, entropies, top   one for each of `tokens` (top: only where asked for)
+    text_chars     characters of the whole answer's text that may be shown so far; None: all of it
+    finish_reason  None while it goes on; then "stop", "length" or "error"
+    stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
+    ending         "natural", "landed" or "cut" once finished
+    trace, error   once finished
+    """
+
+    sequence_id: str
+    tokens: list[int]
+    logprobs: list[float]
+    entropies: list[float]
+    top: list[TopLogprobs]
+    text_chars: int | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    ending: str | None = None
+    trace: Trace | None = None
+    error: Exception | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """A whole answer: the fields of its deltas put together, and the prompt's log probabilities."""
+
+    sequence_id: str
+    prompt_tokens: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    entropies: tuple[float, ...]
+    top: tuple[TopLogprobs, ...]
+    prompt_logprobs: tuple[float, ...]
+    text_chars: int | None
+    finish_reason: str | None
+    stop_reason: str | int | None
+    ending: str | None
+    trace: Trace
+    error: Exception | None
+
+
+class Sequence:
+    """A request in flight: its tokens, cache blocks, plan, deadline, gear and results so far.
+
+    `ids[:length]` are prompt and answer; `computed` of them are in the cache. `order` sorts
+    sequences by urgency: deadline, then arrival at the engine.
+    """
+
+    __slots__ = (
+        "arrival_ns", "check_ns", "check_tokens", "computed", "deadline", "end_ns", "entropies",
+        "error", "finish_reason", "gear", "ids", "landing", "length", "length_key", "logprobs",
+        "names", "order", "peak_blocks", "plan", "prefill_gear", "prompt_length", "request", "row", "sampler",
+        "prompt_logprobs", "ending", "gears", "segment", "shifted_at", "slack_ms", "state", "stop",
+        "stop_reason", "streamed", "table", "table_ids", "text_chars", "tokens", "top", "trace",
+        "until_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        sampler: Sampler,
+        stop_of: Callable[[list[int]], StopCheck],
+        plan: Plan,
+        gears: tuple[Gear, ...],
+        deadline: Deadline,
+        arrival_ns: int,
+        end_ns: int | None,
+        order: tuple[int, int],
+        names: list[bytes],
+        max_blocks: int,
+        streamed: bool,
+    ) -> None:
+        self.request = request
+        self.sampler = sampler
+        self.gears = gears  # allowed ones, cheapest first
+        self.adopt(plan)
+        self.arrival_ns = arrival_ns
+        self.deadline = deadline
+        self.end_ns = end_ns  # the deadline less the margin
+        self.order = order
+        self.streamed = streamed
+        self.state: State = "waiting"
+        prompt = np.array(request.prompt_tokens, dtype=np.int32)
+        self.prompt_length = len(prompt)
+        self.ids: Int32Array = np.empty(len(prompt) + 64, dtype=np.int32)
+        self.ids[: len(prompt)] = prompt
+        self.length = len(prompt)
+        self.computed = 0
+        self.names = names
+        self.table = BlockTable()
+        self.table_ids: Int32Array = np.zeros(max_blocks, dtype=np.int32)
+        self.tokens: list[int] = []
+        self.stop = stop_of(self.tokens)
+        self.peak_blocks = 0
+        self.row = BatchRow(
+            tokens=self.ids[:0],
+            start=0,
+            block_table=self.table_ids[:0],
+            stop_ids=self.stop.stop_ids,
+            top_logprobs=request.params.logprobs or 0,
+        )
+        self.logprobs: list[float] = []
+        self.entropies: list[float] = []
+        self.top: list[TopLogprobs] = []
+        self.prompt_logprobs: list[float] = []
+        self.text_chars: int | None = None
+        self.finish_reason: str | None = None
+        self.stop_reason: str | int | None = None
+        self.ending: str | None = None
+        self.error: Exception | None = None
+        self.landing = False
+        self.length_key = str(request.metadata.get("app", ""))
+        self.shifted_at = 0  # tokens drawn at the last shift
+        self.check_tokens = 0  # the controller looks again at this many tokens,
+        self.check_ns = 0  # or at this instant
+        self.until_ns: int | None = None  # no step may start later
+        self.slack_ms = float("inf")
+        self.segment = Segment()
+        budget = request.budget
+        self.trace = Trace(
+            request_id=request.id, budget_ms=budget.total_ms, prompt_tokens=len(prompt)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequence({self.request.id!r}, {self.state}, prompt={self.prompt_length}, "
+            f"answer={len(self.tokens)}, computed={self.computed}, gear={self.gear.name!r})"
+        )
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.request.id
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is over."""
+        return self.state == "finished"
+
+    @property
+    def prefill_left(self) -> int:
+        """Tokens to run before the sequence can decode: a resumed one's last token is not of them."""
+        end = self.length - 1 if self.tokens else self.prompt_length
+        return end - self.computed
+
+    def adopt(self, plan: Plan) -> None:
+        """Follow a plan, before anything was computed for the one before."""
+        self.plan = plan
+        self.gear = next(gear for gear in self.gears if gear.name == plan.gear)
+        self.prefill_gear = next(gear for gear in self.gears if gear.name == plan.prefill_gear)
+
+    def at_ms(self, now_ns: int) -> float:
+        """Milliseconds since arrival."""
+        return (now_ns - self.arrival_ns) / 1e6
+
+    def flush_prefill(self, at_ms: float) -> None:
+        """Tell the trace of the prompt chunks run since the last line."""
+        part = self.segment
+        if part.prefill_tokens:
+            self.trace.add(
+                at_ms, "prefill", gear=self.prefill_gear.name, tokens=part.prefill_tokens,
+                cached=self.trace.cached_tokens, ms=round(part.prefill_ms, 3),
+            )  # fmt: skip
+            part.prefill_tokens, part.prefill_ms = 0, 0.0
+
+    def flush_segment(self, at_ms: float) -> None:
+        """Tell the trace of the decode steps run since the last line."""
+        part = self.segment
+        if part.calls:
+            self.trace.add(
+                at_ms, "decode", gear=self.gear.name, tokens=part.tokens, calls=part.calls,
+                ms=round(part.ms, 3),
+            )  # fmt: skip
+            part.tokens, part.calls, part.ms = 0, 0, 0.0
+
+    def close(self, stop: Stop, now_ns: int, block_bytes: int) -> None:
+        """Take the ending over and complete the trace."""
+        self.finish_reason, self.stop_reason = stop.finish_reason, stop.stop_reason
+        self.ending, self.text_chars = stop.ending, stop.text_chars
+        trace, at_ms = self.trace, self.at_ms(now_ns)
+        self.flush_prefill(at_ms)
+        self.flush_segment(at_ms)
+        trace.elapsed_ms, trace.ending = at_ms, stop.ending
+        trace.answer_tokens = len(self.tokens)
+        trace.peak_kv_bytes = self.peak_blocks * block_bytes
+        budget = self.request.budget
+        if budget.total_ms is not None or budget.ttft_ms is not None:
+            in_time = budget.total_ms is None or at_ms <= budget.total_ms
+            ttft_ms = trace.ttft_ms
+            first = budget.ttft_ms is None or (ttft_ms is not None and ttft_ms <= budget.ttft_ms)
+            trace.met = in_time and first and self.error is None and bool(self.tokens)
+        trace.add(
+            at_ms, "stop", finish_reason=stop.finish_reason, stop_reason=stop.stop_reason,
+            ending=stop.ending,
+        )  # fmt: skip
+
+    def append(self, token: int) -> None:
+        """Put a drawn token behind the ids."""
+        if self.length == len(self.ids):
+            grown = np.empty(2 * self.length, dtype=np.int32)
+            grown[: self.length] = self.ids
+            self.ids = grown
+        self.ids[self.length] = token
+        self.length += 1
+
+    def output(self) -> RequestOutput:
+        """The whole answer so far."""
+        return RequestOutput(
+            sequence_id=self.id,
+            prompt_tokens=self.request.prompt_tokens,
+            tokens=tuple(self.tokens),
+            logprobs=tuple(self.logprobs),
+            entropies=tuple(self.entropies),
+            top=tuple(self.top),
+            prompt_logprobs=tuple(self.prompt_logprobs),
+            text_chars=self.text_chars,
+            finish_reason=self.finish_reason,
+            stop_reason=self.stop_reason,
+            ending=self.ending,
+            trace=self.trace,
+            error=self.error,
+        )
+
+
+@dataclass(slots=True)
+class Segment:
+    """Work since the last trace line: one line tells of many tokens."""
+
+    prefill_tokens: int = 0
+    prefill_ms: float = 0.0
+    tokens: int = 0
+    calls: int = 0
+    ms: float = 0.0

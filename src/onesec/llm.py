@@ -1,0 +1,365 @@
+"""LLM: the synchronous door. Load a model, generate, stream, chat, within a deadline.
+
+It must not know how tokens are computed or time is planned: it turns text into Requests, drives the
+engine until they are done, and gives back Outputs. One thread at a time.
+
+    with LLM("onesec-mini") as llm:
+        answer = llm.generate("Where is my order?", deadline="800ms")
+        print(answer.text, answer.met, answer.trace.gears)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.deadline import Budget, parse_duration_ms
+from onesec.core.errors import EngineClosed, InvalidRequest
+from onesec.core.gear import Gear
+from onesec.core.request import Request, SamplingParams
+from onesec.engine.engine import Engine
+from onesec.loading import KvDtype, LoadedModel, load_model
+from onesec.model.tokenizer import Tokenizer
+from onesec.output import Answer, Output
+
+Deadline = str | float | Budget | None
+Prompt = str | Sequence[int]
+Message = Mapping[str, Any]
+
+__all__ = ["LLM", "Output", "Stream"]
+
+
+class Stream:
+    """The answer as it comes: iterate for text pieces, then read `.output`.
+
+    Leaving the loop early, `close()`, or leaving a `with` block aborts the request.
+
+    >>> for piece in llm.stream("Once"):  # doctest: +SKIP
+    ...     print(piece, end="", flush=True)
+    """
+
+    def __init__(self, llm: LLM, request_id: str) -> None:
+        self._llm = llm
+        self._id = request_id
+        self._done: Output | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            while self._done is None:
+                piece, self._done = self._llm._take(self._id)
+                if piece:
+                    return piece
+        except BaseException:
+            self.close()
+            raise
+        raise StopIteration
+
+    @property
+    def output(self) -> Output:
+        """The finished answer; what was not read yet is generated first."""
+        for _ in self:
+            pass
+        if self._done is None:
+            raise InvalidRequest("The stream was closed before its answer was finished.")
+        return self._done
+
+    def close(self) -> None:
+        """Abort the request if it still runs. Harmless when called again."""
+        self._llm._abort(self._id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LLM:
+    """A loaded model and its engine.
+
+    model      a folder, a .gguf file, a Hugging Face name, or "onesec-mini"
+    threads    CPU threads (None: all that affinity and cgroup allow)
+    context    tokens that the cache holds (None: the model's own context, at most 8192)
+    reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
+    progress   called with the share loaded, in [0, 1]
+
+    Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int | None = None,
+        context: int | None = None,
+        kv_dtype: KvDtype = "f16",
+        reference: bool = False,
+        clock: Clock | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self._open(
+            load_model(
+                model,
+                context=context,
+                threads=threads,
+                kv_dtype=kv_dtype,
+                reference=reference,
+                progress=progress,
+            ),
+            clock,
+        )
+
+    @classmethod
+    def over(cls, loaded: LoadedModel, *, clock: Clock | None = None) -> Self:
+        """An LLM over parts that are loaded already; it closes them when it is closed."""
+        llm = cls.__new__(cls)
+        llm._open(loaded, clock)
+        return llm
+
+    def _open(self, loaded: LoadedModel, clock: Clock | None) -> None:
+        self._loaded = loaded
+        self._clock = clock or MonotonicClock()
+        self._engine = Engine(
+            loaded.backend,
+            self._clock,
+            latency=loaded.latency(),
+            eos_ids=loaded.eos_ids,
+            decode_text=loaded.tokenizer.decode,
+        )
+        self._ids = itertools.count(1)
+        self._answers: dict[str, Answer] = {}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._loaded.tokenizer
+
+    @property
+    def gears(self) -> tuple[Gear, ...]:
+        """The gears, from the cheapest to the best."""
+        return self._loaded.backend.gears
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one prompt and its answer may have together."""
+        return self._loaded.context_length
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether `chat` can be used."""
+        return self._loaded.template is not None
+
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Output: ...
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[Prompt],
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> list[Output]: ...
+    def generate(
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Output | list[Output]:
+        """Continue a prompt (text or token ids), or several at once, each within `deadline`.
+
+        The budget runs from this call: "800ms", seconds, or a Budget. `sampling` are the fields of
+        SamplingParams. Raises DeadlineInfeasible with the smallest budget that would do.
+
+        >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
+        """
+        arrival_ns = self._clock.now_ns()
+        budget, values = _budget(deadline), _params(params, sampling)
+        many = not isinstance(prompt, str) and not (prompt and isinstance(prompt[0], int))
+        prompts: Sequence[Any] = prompt if many else [prompt]
+        streams: list[Stream] = []
+        try:
+            for one in prompts:
+                tokens = self._encode(one)
+                streams.append(self._submit(tokens, arrival_ns, budget, values, gear, min_gear))
+            outputs = [stream.output for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+        return outputs if many else outputs[0]
+
+    def stream(
+        self,
+        prompt: Prompt,
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Stream:
+        """As `generate`, with the text as it comes."""
+        arrival_ns = self._clock.now_ns()
+        budget, values = _budget(deadline), _params(params, sampling)
+        tokens = self._encode(prompt)
+        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear)
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[False] = False,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Output: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[True],
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Stream: ...
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Deadline = None,
+        params: SamplingParams | None = None,
+        *,
+        stream: bool = False,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        **sampling: Any,
+    ) -> Output | Stream:
+        """Answer a conversation through the model's chat template.
+
+        `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Raises
+        InvalidRequest when the model has no template.
+
+        >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
+        """
+        arrival_ns = self._clock.now_ns()
+        budget, values = _budget(deadline), _params(params, sampling)
+        tokens = self._loaded.render(messages)
+        answer = self._submit(tokens, arrival_ns, budget, values, gear, min_gear)
+        if stream:
+            return answer
+        with answer:
+            return answer.output
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as an artifact, which loads at once: weights packed, tokenizer beside."""
+        self._loaded.save(path)
+
+    def close(self) -> None:
+        """Release the engine's memory and threads. Harmless when called again."""
+        self._answers.clear()
+        self._loaded.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _encode(self, prompt: Prompt) -> Sequence[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+
+    def _submit(
+        self,
+        tokens: Sequence[int],
+        arrival_ns: int,
+        budget: Budget,
+        params: SamplingParams,
+        gear: str | None,
+        min_gear: str | None,
+    ) -> Stream:
+        if self._loaded.closed:
+            raise EngineClosed("This LLM was closed.", hint="Load it again.")
+        request = Request(
+            id=f"r{next(self._ids)}",
+            prompt_tokens=tuple(tokens),
+            params=params,
+            budget=budget,
+            arrival_ns=arrival_ns,
+            gear=gear,
+            min_gear=min_gear,
+        )
+        self._engine.add_request(request)
+        self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        return Stream(self, request.id)
+
+    def _take(self, request_id: str) -> tuple[str, Output | None]:
+        """New text of a request, and its Output once it is finished; runs the engine if need be."""
+        answer = self._answers.get(request_id)
+        if answer is None:
+            raise InvalidRequest("The stream was closed.", hint="Ask again.")
+        while not (piece := answer.take()) and not answer.finished:
+            for delta in self._engine.step():
+                self._answers[delta.sequence_id].add(delta)
+        if not answer.finished:
+            return piece, None
+        del self._answers[request_id]
+        return piece, answer.output()
+
+    def _abort(self, request_id: str) -> None:
+        answer = self._answers.pop(request_id, None)
+        if answer is not None and not answer.finished:
+            self._engine.abort(request_id)
+
+
+def _budget(deadline: Deadline) -> Budget:
+    if deadline is None or isinstance(deadline, Budget):
+        return deadline or Budget()
+    return Budget(total_ms=parse_duration_ms(deadline))
+
+
+def _params(params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
+    """`params` with the fields of `sampling` in their place; a lone stop string is one of a tuple."""
+    values = dict(sampling)
+    stop = values.get("stop")
+    if stop is not None:
+        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    unknown = values.keys() - {field.name for field in fields(SamplingParams)}
+    if unknown:
+        raise InvalidRequest(
+            f"Unknown option: {', '.join(sorted(unknown))}.",
+            hint="The options are the fields of SamplingParams.",
+        )
+    return replace(params or SamplingParams(), **values)

@@ -1,0 +1,73 @@
+"""Llama 2 and 3.x (and what shares their form: SmolLM2, TinyLlama), and Mistral.
+
+It must not know files. In GGUF both are called llama, with q and k rows interleaved.
+"""
+
+from __future__ import annotations
+
+from onesec.model.config import ModelConfig
+from onesec.model.jsonfile import Fields
+
+from . import gguf_common, hf_common
+from .base import Architecture, GGUFHeader, Layout, context_in_use, layer_configs
+from .rope import from_fields
+
+
+def _from_hf(name: str, fields: Fields, asked: int | None) -> ModelConfig:
+    sizes = hf_common.decoder_sizes(fields, tied=False)
+    positions = hf_common.positions(fields, default=2048 if name == "llama" else 131072)
+    window = hf_common.sliding_window(fields) if name == "mistral" else 0
+    context = context_in_use(positions, asked)
+    params = fields.inner("rope_parameters") or fields.inner("rope_scaling")
+    head_dim = sizes["head_dim"]
+    return ModelConfig(
+        architecture=name,
+        context_length=context,
+        activation=hf_common.activation(fields, "hidden_act", "silu"),
+        ropes=(from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions),),
+        layers=layer_configs((window,) * sizes["num_layers"], context),
+        attention_scale=head_dim**-0.5,
+        **sizes,
+    )
+
+
+def _from_gguf(header: GGUFHeader, asked: int | None) -> ModelConfig:
+    sizes = gguf_common.decoder_sizes(header)
+    context = context_in_use(gguf_common.positions(header.fields), asked)
+    return ModelConfig(
+        architecture="llama",
+        context_length=context,
+        norm_eps=gguf_common.rms_eps(header.fields),
+        ropes=(gguf_common.scaled_rope(header, sizes["head_dim"]),),
+        layers=layer_configs((0,) * sizes["num_layers"], context),
+        attention_scale=sizes["head_dim"] ** -0.5,
+        **sizes,
+    )
+
+
+_HF = Layout(
+    matrices=hf_common.MATRICES,
+    vectors=hf_common.VECTORS,
+    optional=hf_common.BIASES,
+    prefixes=hf_common.PREFIXES,
+    ignored=hf_common.IGNORED,
+)
+
+LLAMA = Architecture(
+    name="llama",
+    from_hf=lambda fields, _, asked: _from_hf("llama", fields, asked),
+    hf_layout=_HF,
+    from_gguf=_from_gguf,
+    gguf_layout=Layout(
+        matrices=gguf_common.MATRICES,
+        vectors=gguf_common.VECTORS,
+        optional=gguf_common.BIASES,
+        ignored=gguf_common.IGNORED,
+        interleaved_qk=True,
+    ),
+)
+MISTRAL = Architecture(
+    name="mistral",
+    from_hf=lambda fields, _, asked: _from_hf("mistral", fields, asked),
+    hf_layout=_HF,
+)

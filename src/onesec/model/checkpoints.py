@@ -1,0 +1,49 @@
+"""open_checkpoint: the one door to a model's original weights, in whichever format they lie.
+
+It must not know the formats themselves (hf.py, gguf.py) nor OneSec's artifacts (artifact.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onesec.core.errors import ModelNotFound, UnsupportedModel
+
+from .gguf_checkpoint import open_gguf_checkpoint
+from .hf import open_hf
+from .weights import Checkpoint
+
+
+def open_checkpoint(path: str | Path, *, context_length: int | None = None) -> Checkpoint:
+    """Open a Hugging Face folder or a .gguf file (or a folder with exactly one).
+
+    `context_length` caps the context, and for LongRoPE models (Phi-3) chooses the factors.
+    Milliseconds: the weights are mapped, not read. Raises ModelNotFound, CorruptFile,
+    UnsupportedModel; InvalidRequest for a context length that the model does not have.
+
+    >>> with open_checkpoint("models/SmolLM2-135M") as checkpoint:  # doctest: +SKIP
+    ...     checkpoint.matrix("layers.0.qkv")[0].shape
+    (576, 576)
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            ggufs = [] if (path / "config.json").exists() else sorted(path.glob("*.gguf"))
+            if len(ggufs) > 1:
+                raise UnsupportedModel(
+                    f"{path} holds {len(ggufs)} GGUF files.", hint=f"Name one: {ggufs[0]}."
+                )
+            if not ggufs:
+                return open_hf(path, context_length=context_length)
+            path = ggufs[0]
+        elif not path.exists():
+            raise ModelNotFound(f"There is nothing at {path}.", hint="Check the path.")
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "the path holds a NUL"
+        raise ModelNotFound(f"{str(path)!r} cannot be opened ({reason}).") from None
+    if path.suffix.lower() != ".gguf":
+        raise UnsupportedModel(
+            f"{path} is a file of another kind than .gguf.",
+            hint="Name the folder that holds config.json and the weights.",
+        )
+    return open_gguf_checkpoint(path, context_length=context_length)

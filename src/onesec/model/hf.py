@@ -1,0 +1,201 @@
+"""Hugging Face folders: config.json, safetensors (one file or shards), generation_config.json.
+
+It must not know GGUF or artifacts. Never opens pickles (*.bin, *.pt, *.pth, *.ckpt), never imports
+code from the folder, never follows a link out of it (but into the blobs of the hub's own cache).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from onesec.core.errors import CorruptFile, ModelNotFound, UnsupportedModel
+
+from .architectures import HF_ARCHITECTURES
+from .jsonfile import Fields, parse_json, read_json
+from .safetensors import SafetensorsFile
+from .tensor import Tensor, read_small
+from .weights import Checkpoint
+
+MAX_INDEX_BYTES = 16 << 20
+MAX_SHARDS = 1024
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+
+
+def resolve_inside(folder: Path, name: str) -> Path:
+    """folder/name with links followed. Raises CorruptFile if the name or a link leaves the folder.
+
+    Links into `blobs` are followed where the folder is a snapshot in the hub's cache
+    (models--owner--name/snapshots/<commit>).
+    """
+    if not _NAME.fullmatch(name) or len(name) > 255:
+        raise CorruptFile(folder, f"{name[:80]!r} is not a file name that is read")
+    try:
+        root, real = folder.resolve(), (folder / name).resolve()
+    except (OSError, RuntimeError):
+        raise CorruptFile(folder, f"{name!r} is a link in a circle") from None
+    roots = [root]
+    if root.parent.name == "snapshots":
+        roots.append(root.parent.parent / "blobs")
+    if not any(real.is_relative_to(allowed) for allowed in roots):
+        raise CorruptFile(
+            folder, f"{name!r} links out of the folder", hint="Copy the file into the folder."
+        )
+    return real
+
+
+class SafetensorsSource:
+    """The tensors of one or several safetensors files as one TensorSource."""
+
+    def __init__(self, files: list[SafetensorsFile]) -> None:
+        self._files = files
+        self._of = {name: file for file in files for name in file.tensors}
+
+    def names(self) -> Collection[str]:
+        """Stored names."""
+        return self._of.keys()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape, outermost first."""
+        return self.read(name).shape
+
+    def dtype(self, name: str) -> str:
+        """dtype tag."""
+        return self.read(name).dtype
+
+    def read(self, name: str) -> Tensor:
+        """A view of the file."""
+        return self._of[name].tensors[name]
+
+    def release(self, name: str) -> None:
+        """Drop the tensor's resident pages."""
+        self._of[name].release(name)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(file.nbytes for file in self._files)
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files:
+            file.close()
+
+
+def _open_source(folder: Path) -> SafetensorsSource:
+    if (folder / "model.safetensors").exists():
+        real = resolve_inside(folder, "model.safetensors")
+        return SafetensorsSource([SafetensorsFile(real)])
+    if (folder / "model.safetensors.index.json").exists():
+        return _open_shards(folder)
+    if any(path.suffix in _PICKLES for path in folder.iterdir()):
+        raise UnsupportedModel(
+            f"{folder} holds its weights as pickles or another format that can run code; "
+            "OneSec does not open those.",
+            hint="Convert them where you trust them: "
+            'AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(OUT, "safetensors").',
+        )
+    raise ModelNotFound(
+        f"{folder} has no model.safetensors and no model.safetensors.index.json.",
+        hint="Name a Hugging Face folder, a .gguf file or an artifact.",
+    )
+
+
+def _open_shards(folder: Path) -> SafetensorsSource:
+    path = resolve_inside(folder, "model.safetensors.index.json")
+    index = parse_json(path, read_small(path, MAX_INDEX_BYTES), what="the index")
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+        raise CorruptFile(path, "weight_map is not an object of file names")
+    shards = sorted(set(places.values()))
+    if not 0 < len(shards) <= MAX_SHARDS:
+        raise CorruptFile(path, f"the index names {len(shards)} files; 1 to {MAX_SHARDS} are read")
+    files: list[SafetensorsFile] = []
+    try:
+        for shard in shards:
+            if not shard.endswith(".safetensors"):
+                raise CorruptFile(path, f"{shard[:80]!r} is not a safetensors file")
+            real = resolve_inside(folder, shard)
+            if not real.exists():
+                raise CorruptFile(path, f"the shard {shard} is missing ({len(shards)} are named)")
+            files.append(SafetensorsFile(real))
+            stored, named = (
+                set(files[-1].tensors),
+                {n for n, place in places.items() if place == shard},
+            )
+            if stored != named:
+                odd = sorted(stored ^ named)
+                raise CorruptFile(
+                    path, f"the index and {shard} disagree on {len(odd)} tensors ({odd[0][:60]!r})"
+                )
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
+    return SafetensorsSource(files)
+
+
+def generation_defaults_of(folder: Path, vocab_size: int) -> dict[str, Any]:
+    """What generation_config.json recommends: eos_ids, and how to sample where it says so."""
+    if not (folder / "generation_config.json").exists():
+        return {}
+    path = resolve_inside(folder, "generation_config.json")
+    fields = Fields(path, read_json(path))
+    defaults: dict[str, Any] = {}
+    eos_ids = fields.ids("eos_token_id", below=vocab_size)
+    if eos_ids:
+        defaults["eos_ids"] = eos_ids
+    if fields.flag("do_sample", False):
+        if fields.has("temperature"):
+            defaults["temperature"] = fields.number("temperature", low=0.0, high=100.0)
+        if fields.has("top_p"):
+            defaults["top_p"] = fields.number("top_p", low=1e-6, high=1.0)
+        if fields.has("min_p"):
+            defaults["min_p"] = fields.number("min_p", low=0.0, high=1.0)
+        if fields.has("top_k"):
+            defaults["top_k"] = fields.integer("top_k", low=0, high=1 << 31)
+    if fields.has("repetition_penalty"):
+        defaults["repetition_penalty"] = fields.number("repetition_penalty", low=1e-2, high=100.0)
+    return defaults
+
+
+def open_hf(folder: Path, *, context_length: int | None = None) -> Checkpoint:
+    """Open a Hugging Face folder. Errors as for open_checkpoint."""
+    if not (folder / "config.json").exists():
+        raise ModelNotFound(
+            f"{folder} has no config.json.",
+            hint="Name a Hugging Face folder, a .gguf file or an artifact.",
+        )
+    path = resolve_inside(folder, "config.json")
+    fields = Fields(folder / "config.json", read_json(path))
+    kind = fields.text("model_type", "")
+    architecture = HF_ARCHITECTURES.get(kind)
+    if architecture is None:
+        raise UnsupportedModel(
+            f"{folder}: models of the type {kind[:40]!r} are not supported.",
+            hint=f"Supported: {', '.join(sorted(HF_ARCHITECTURES))}.",
+        )
+    if fields.has("quantization_config"):
+        raise UnsupportedModel(
+            f"{folder}: the checkpoint was quantised by another tool.",
+            hint="Use the original checkpoint in F32, F16 or BF16, or a GGUF file.",
+        )
+    source = _open_source(folder)
+    try:
+        dtypes = [source.dtype(name) for name in source.names()]
+        common = max(dict.fromkeys(dtypes), key=dtypes.count, default="f32")
+        config = architecture.from_hf(fields, common, context_length)
+        defaults = generation_defaults_of(folder, config.vocab_size)
+        return Checkpoint(
+            config,
+            architecture.hf_layout,
+            source,
+            path=folder,
+            generation_defaults={"eos_ids": config.eos_ids, **defaults},
+        )
+    except BaseException:
+        source.close()
+        raise

@@ -1,0 +1,344 @@
+"""Tokenizer: text to token ids and back, from a model folder or from GGUF metadata.
+
+The `tokenizers` library does the work; this module is its border: sizes are capped, its panics
+become typed errors, and special tokens written by a user stay plain text.
+It must not know prompts, chat messages, or what a model computes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from onesec.core.errors import CorruptFile, InvalidRequest, ModelNotFound, OneSecError
+
+from .detokenize import Detokenizer, StreamDecoder, parse_part
+from .patterns import any_of, explodes
+from .tokenizer_gguf import library_from_gguf
+
+__all__ = ["GUARD", "StreamDecoder", "Tokenizer"]
+
+MAX_FILE_BYTES = 64 << 20  # tokenizer.json; a vocabulary of 262k tokens takes 33 MB
+MAX_CONFIG_BYTES = 4 << 20
+MAX_TEXT_BYTES = 4 << 20
+BYTES_PER_TOKEN = 16  # a text with more bytes a token than this cannot be an honest prompt
+LONG_TEXT_CHARS = 4096  # from here on the call that frees the GIL is worth its overhead (~50 us)
+GUARD = "\ufdd0"  # a noncharacter: marks special tokens in users' text as plain; see `protect`
+SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+class Tokenizer:
+    """One model's tokenizer. Thread-safe.
+
+    vocab_size      tokens with a text (a model's own table may be padded beyond)
+    bos_id          the token that starts a text, or None
+    eos_ids         the tokens that end an answer, most important first
+    special_ids     ids whose text is not shown by default
+    chat_templates  raw Jinja sources by name ("default", "tool_use", ...); may be empty
+    special_tokens  texts by name ("bos_token", ...), as chat templates expect them
+    warnings        what was guessed while loading
+
+    >>> tok = Tokenizer.from_folder("model")            # doctest: +SKIP
+    >>> tok.decode(tok.encode("hello"))                 # doctest: +SKIP
+    'hello'
+    """
+
+    def __init__(
+        self,
+        library: tokenizers.Tokenizer,
+        *,
+        source: str | Path,
+        special_tokens: Mapping[str, str],
+        eos_ids: Iterable[int] = (),
+        add_bos: bool | None = None,
+        chat_templates: Mapping[str, str] | None = None,
+        context_length: int | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        with _border(lambda why: CorruptFile(source, why)):
+            _refuse_explosive_patterns(library, source)
+            library.no_truncation()
+            library.no_padding()
+            added = library.get_added_tokens_decoder()
+            decoder = parse_part(library.decoder)
+            self.vocab_size: int = library.get_vocab_size()
+        self._library = library
+        self._plain: tokenizers.Tokenizer | None = None
+        self._plain_lock = threading.Lock()
+        self._add_bos = add_bos
+        special = {id_: token.content for id_, token in added.items() if token.special}
+        self._special_text = any_of([text for text in special.values() if len(text) > 1])
+        self.special_ids = frozenset(special)
+        self._detokenizer = Detokenizer(library.id_to_token, decoder, self.special_ids)
+        self.special_tokens = dict(special_tokens)
+        self.chat_templates = dict(chat_templates or {})
+        self.warnings = warnings
+        self.bos_id = self._id_of("bos_token")
+        self.eos_ids = tuple(dict.fromkeys([*_present(self._id_of("eos_token")), *eos_ids]))
+        limit = MAX_TEXT_BYTES
+        if context_length is not None:
+            limit = min(limit, context_length * BYTES_PER_TOKEN)
+        self.max_text_bytes = limit
+
+    @classmethod
+    def from_folder(cls, path: str | Path, *, context_length: int | None = None) -> Tokenizer:
+        """Read tokenizer.json and the small files beside it (tokenizer_config.json,
+        special_tokens_map.json, generation_config.json, chat_template.jinja).
+
+        Raises ModelNotFound without a tokenizer.json, CorruptFile for broken or hostile files,
+        UnsupportedModel for decoders of unknown kind.
+        """
+        folder = Path(path)
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise ModelNotFound(
+                f"{folder} has no tokenizer.json.",
+                hint="Fetch the model again, or convert its tokenizer to tokenizer.json.",
+            )
+        text = _read_text(file, MAX_FILE_BYTES)
+        with _border(lambda why: CorruptFile(file, f"not a tokenizer: {why}")):
+            library = tokenizers.Tokenizer.from_str(text)
+        config = _read_object(folder / "tokenizer_config.json")
+        names = {**_read_object(folder / "special_tokens_map.json"), **config}
+        texts = {name: _content(names, name) for name in SPECIAL_NAMES}
+        add_bos = config.get("add_bos_token")
+        return cls(
+            library,
+            source=file,
+            special_tokens={name: text for name, text in texts.items() if text},
+            eos_ids=_int_list(_read_object(folder / "generation_config.json").get("eos_token_id")),
+            add_bos=add_bos if isinstance(add_bos, bool) else None,
+            chat_templates=_folder_templates(folder, config.get("chat_template")),
+            context_length=context_length,
+        )
+
+    @classmethod
+    def from_gguf(
+        cls, metadata: Mapping[str, Any], *, context_length: int | None = None
+    ) -> Tokenizer:
+        """Build from a GGUF file's metadata (keys `tokenizer.*`); see tokenizer_gguf.
+
+        Raises CorruptFile where the keys contradict each other, UnsupportedModel for other kinds.
+        """
+        with _border(lambda why: CorruptFile("GGUF tokenizer", why)):
+            built = library_from_gguf(metadata)
+        return cls(
+            built.library,
+            source="GGUF tokenizer",
+            special_tokens=built.special_tokens,
+            eos_ids=built.eos_ids,
+            add_bos=built.add_bos,
+            chat_templates=built.chat_templates,
+            context_length=context_length,
+            warnings=built.warnings,
+        )
+
+    def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:
+        """Token ids of a text.
+
+        special   False: special tokens written in the text are plain text (what users write).
+                  True: they are parsed (rendered chat templates), except those under `protect`.
+        add_bos   put the model's own start in front, where it has one (for bare prompts; chat
+                  templates write theirs).
+
+        Raises InvalidRequest beyond `max_text_bytes`, or where the text cannot be tokenized.
+        """
+        self._check_size(text)
+        guards: list[int] = []
+        if special and GUARD in text:
+            text, guards = _unguard(text)
+        with _border(lambda why: InvalidRequest(f"The text cannot be tokenized: {why}.")):
+            if guards:
+                ids = self._encode_guarded(text, guards)
+            elif special or self._special_text.search(text) is None:
+                ids = _encode(self._library, text, add_bos)
+            else:
+                ids = _encode(self._plain_library(), text, add_bos)
+        return self._settle_bos(ids) if add_bos else ids
+
+    def protect(self, text: str) -> str:
+        """Mark the special tokens that a user's text spells out, so that `encode(special=True)` of
+        a rendered template takes them as plain text. The model never sees the marks.
+        """
+        text = text.replace(GUARD, "")
+        starts = [match.start() for match in self._special_text.finditer(text)]
+        cuts = [0, *(start + 1 for start in starts), len(text)]
+        return GUARD.join(text[a:b] for a, b in pairwise(cuts))
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """The text of token ids; ids without a token add nothing, broken UTF-8 becomes U+FFFD."""
+        return self._detokenizer.decode(ids, skip_special=skip_special)
+
+    def stream(self, *, skip_special: bool = True) -> StreamDecoder:
+        """A decoder for tokens that arrive one by one."""
+        return StreamDecoder(self._detokenizer, skip_special=skip_special)
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a vocabulary entry, spelled as in the file; None where there is none."""
+        found: int | None = self._library.token_to_id(token)
+        return found
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token inside a text stands for; b"" for an id without a token."""
+        return self._detokenizer.token_bytes(token)
+
+    def _id_of(self, name: str) -> int | None:
+        text = self.special_tokens.get(name)
+        return None if text is None else self.token_to_id(text)
+
+    def _check_size(self, text: str) -> None:
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if size > self.max_text_bytes:
+            raise InvalidRequest(
+                f"The text has {size} bytes; at most {self.max_text_bytes} are tokenized.",
+                hint="Shorten the text.",
+            )
+
+    def _encode_guarded(self, text: str, guards: list[int]) -> list[int]:
+        encoding = self._library.encode(text, add_special_tokens=False)
+        ids: list[int] = []
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            if token in self.special_ids and any(start < guard < end for guard in guards):
+                ids += _encode(self._plain_library(), text[start:end], add_bos=False)
+            else:
+                ids.append(token)
+        return ids
+
+    def _plain_library(self) -> tokenizers.Tokenizer:
+        # A second copy, because the switch is a property of the library's object and other threads
+        # may be encoding; built only when a text spells out a special token.
+        with self._plain_lock:
+            if self._plain is None:
+                plain = tokenizers.Tokenizer.from_str(self._library.to_str())
+                plain.encode_special_tokens = True
+                self._plain = plain
+            return self._plain
+
+    def _settle_bos(self, ids: list[int]) -> list[int]:
+        if self.bos_id is None or self._add_bos is None:
+            return ids
+        starts = ids[:1] == [self.bos_id]
+        if self._add_bos and not starts:
+            return [self.bos_id, *ids]
+        return ids[1:] if starts and not self._add_bos else ids
+
+
+@contextmanager
+def _border(error: Callable[[str], OneSecError]) -> Iterator[None]:
+    """Whatever the library raises, panics included, leaves as a typed error."""
+    try:
+        yield
+    except OneSecError:
+        raise
+    except Exception as caught:
+        raise error(_first_line(caught)) from None
+    except BaseException as caught:
+        # Rust panics arrive as pyo3's PanicException, which is no Exception and has no public name.
+        if type(caught).__name__ != "PanicException":
+            raise
+        raise error(_first_line(caught)) from None
+
+
+def _first_line(caught: BaseException) -> str:
+    return (str(caught).splitlines() or [type(caught).__name__])[0][:200]
+
+
+def _encode(library: tokenizers.Tokenizer, text: str, add_bos: bool) -> list[int]:
+    if len(text) < LONG_TEXT_CHARS:
+        ids: list[int] = library.encode(text, add_special_tokens=add_bos).ids
+    else:
+        ids = library.encode_batch_fast([text], add_special_tokens=add_bos)[0].ids
+    return ids
+
+
+def _unguard(text: str) -> tuple[str, list[int]]:
+    parts = text.split(GUARD)
+    positions, at = [], 0
+    for part in parts[:-1]:
+        at += len(part)
+        positions.append(at)
+    return "".join(parts), positions
+
+
+def _refuse_explosive_patterns(library: tokenizers.Tokenizer, source: str | Path) -> None:
+    for part in (library.normalizer, library.pre_tokenizer, library.decoder):
+        for pattern in _regexes(parse_part(part)):
+            if explodes(pattern):
+                raise CorruptFile(
+                    source,
+                    f"its pattern {pattern[:80]!r} repeats a repetition, which can take for ever",
+                    hint="Do not use this tokenizer.",
+                )
+
+
+def _regexes(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("Regex"), str):
+            yield node["Regex"]
+        for value in node.values():
+            yield from _regexes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _regexes(value)
+
+
+def _read_text(path: Path, limit: int) -> str:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise CorruptFile(path, f"{size} bytes are more than the limit of {limit}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as caught:
+        raise CorruptFile(path, f"not UTF-8 at byte {caught.start}") from None
+    except OSError as caught:
+        raise ModelNotFound(f"{path} cannot be read: {caught.strerror}.") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        parsed = json.loads(_read_text(path, MAX_CONFIG_BYTES))
+    except (ValueError, RecursionError) as caught:
+        raise CorruptFile(path, f"not JSON: {_first_line(caught)}") from None
+    if not isinstance(parsed, dict):
+        raise CorruptFile(path, f"must hold an object, not a {type(parsed).__name__}")
+    return parsed
+
+
+def _content(names: Mapping[str, Any], name: str) -> str | None:
+    value = names.get(name)  # a string, or an object such as {"content": "<s>", "lstrip": false}
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
+
+
+def _folder_templates(folder: Path, configured: Any) -> dict[str, str]:
+    templates: dict[str, str] = {}
+    if isinstance(configured, str):
+        templates["default"] = configured
+    elif isinstance(configured, list):
+        for entry in configured:
+            if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+                templates[str(entry.get("name"))] = entry["template"]
+    for file in sorted(folder.glob("additional_chat_templates/*.jinja")):
+        templates[file.stem] = _read_text(file, MAX_CONFIG_BYTES)
+    if (file := folder / "chat_template.jinja").is_file():
+        templates["default"] = _read_text(file, MAX_CONFIG_BYTES)
+    return templates
+
+
+def _int_list(value: Any) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
+
+
+def _present(value: int | None) -> list[int]:
+    return [] if value is None else [value]

@@ -1,0 +1,99 @@
+"""Output: a finished answer; Answer: one that grows from the engine's deltas.
+
+It must not know how requests are driven.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onesec.core.request import Request
+from onesec.core.trace import Trace
+from onesec.engine.sequence import Delta
+from onesec.model.tokenizer import StreamDecoder
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One answer and how it came about.
+
+    `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
+    (brought to a close for the deadline) or "cut". `met` is None without a deadline.
+    `logprobs` has one value a token; `top_logprobs` are empty unless params.logprobs was set.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: str
+    ending: str
+    elapsed_ms: float
+    met: bool | None
+    prompt_tokens: int
+    trace: Trace
+    stop_reason: str | int | None = None
+    logprobs: tuple[float, ...] = ()
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+class Answer:
+    """What has come of one request so far: feed it deltas, take the text that may be shown."""
+
+    def __init__(self, request: Request, decoder: StreamDecoder) -> None:
+        self._request = request
+        self._decoder = decoder
+        self._text = ""
+        self._shown = 0  # characters of _text that take() has given
+        self._visible = 0  # characters that may be shown
+        self._tokens: list[int] = []
+        self._logprobs: list[float] = []
+        self._top: list[tuple[tuple[int, float], ...]] = []
+        self._last: Delta | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last delta has come."""
+        return self._last is not None
+
+    def add(self, delta: Delta) -> None:
+        """Take in what one step gave."""
+        self._text += "".join([self._decoder.push(token) for token in delta.tokens])
+        self._tokens += delta.tokens
+        self._logprobs += delta.logprobs
+        self._top += [tuple(alternatives) for alternatives in delta.top]
+        if delta.finished:
+            self._last = delta
+            self._text += self._decoder.flush()
+        whole = delta.text_chars is None
+        self._visible = len(self._text) if whole else min(delta.text_chars or 0, len(self._text))
+
+    def take(self) -> str:
+        """Text that may be shown and was not taken yet."""
+        piece = self._text[self._shown : self._visible]
+        self._shown = max(self._shown, self._visible)
+        return piece
+
+    def output(self) -> Output:
+        """The finished answer. Raises the error that ended the request, if one did."""
+        last = self._last
+        if last is None or last.trace is None or last.finish_reason is None:
+            raise RuntimeError(f"request {self._request.id} is not finished")
+        if last.error is not None:
+            raise last.error
+        return Output(
+            text=self._text[: self._visible],
+            tokens=tuple(self._tokens),
+            finish_reason=last.finish_reason,
+            ending=last.ending or "cut",
+            elapsed_ms=last.trace.elapsed_ms,
+            met=last.trace.met,
+            prompt_tokens=len(self._request.prompt_tokens),
+            trace=last.trace,
+            stop_reason=last.stop_reason,
+            logprobs=tuple(self._logprobs),
+            top_logprobs=tuple(self._top),
+        )

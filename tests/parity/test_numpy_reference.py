@@ -1,0 +1,90 @@
+"""The reader and the numpy reference together give transformers' logits; and the fixtures are sharp.
+
+Where this passes and test_golden.py fails, the engine is wrong; where both fail, the reader is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures import GOLDEN_DIR, NAMES, TOLERANCE, expected, weights
+from numpy_reference import forward
+
+from onesec.model.checkpoints import open_checkpoint
+from onesec.model.config import LayerConfig, ModelConfig, Rope
+
+# float64 against float32: what is left is transformers' own rounding.
+REFERENCE_TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_match(name: str) -> None:
+    want = expected(name)
+    with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
+        logits = forward(checkpoint.config, weights(checkpoint), want.tokens)
+    assert want.deviation(logits) <= REFERENCE_TOLERANCE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_greedy_answer_matches(name: str) -> None:
+    want = expected(name)
+    with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
+        logits = forward(checkpoint.config, weights(checkpoint), want.told)
+    drawn = logits.argmax(axis=1)[len(want.prompt) - 1 :]
+    np.testing.assert_array_equal(drawn, want.greedy)
+
+
+def _changes(config: ModelConfig) -> dict[str, dict[str, Any]]:
+    """Every feature that this config uses, got wrong in the way a reader or an engine would."""
+    changes: dict[str, dict[str, Any]] = {
+        "scale": {"attention_scale": config.attention_scale * 1.1},
+        "eps": {"norm_eps": config.norm_eps + 0.01},
+        "activation": {"activation": "gelu" if config.activation == "gelu_tanh" else "gelu_tanh"},
+    }
+    if config.activation == "gelu_tanh":
+        changes["activation"] = {"activation": "silu"}
+    windows = [layer.window for layer in config.layers]
+    if any(windows):
+        changes["window off"] = {"layers": tuple(replace(l, window=0) for l in config.layers)}
+        changes["window + 1"] = {
+            "layers": tuple(replace(l, window=l.window and l.window + 1) for l in config.layers)
+        }
+    if len(set(windows)) > 1:
+        changes["window everywhere"] = {"layers": _all_alike(config, window=max(windows))}
+    if config.ropes:
+        slower = Rope((*config.ropes[0].inv_freq[:-1], config.ropes[0].inv_freq[-1] / 8.0))
+        changes["slowest rotation"] = {"ropes": (slower, *config.ropes[1:])}
+    if len(config.ropes) > 1:
+        changes["one rope"] = {"layers": tuple(replace(l, rope=0) for l in config.layers)}
+    if config.attention_softcap:
+        changes["attention softcap"] = {"attention_softcap": 0.0}
+    if config.final_softcap:
+        changes["final softcap"] = {"final_softcap": 0.0}
+    if config.embedding_scale != 1.0:
+        changes["embedding scale"] = {"embedding_scale": config.embedding_scale * 1.004}
+    for flag in ("qk_norm", "post_norms"):
+        if getattr(config, flag):
+            changes[flag] = {flag: False}
+    return changes
+
+
+def _all_alike(config: ModelConfig, *, window: int) -> tuple[LayerConfig, ...]:
+    return tuple(replace(layer, window=window) for layer in config.layers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_feature_moves_the_logits(name: str) -> None:
+    want = expected(name)
+    with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
+        config, arrays = checkpoint.config, weights(checkpoint)
+    for what, change in _changes(config).items():
+        moved = want.deviation(forward(replace(config, **change), arrays, want.tokens))
+        assert moved > 3 * TOLERANCE, f"{what} moves the logits by {moved:.1e} only"
+    for vector in sorted(arrays):
+        if vector.endswith("_bias"):
+            without = {other: value for other, value in arrays.items() if other != vector}
+            moved = want.deviation(forward(config, without, want.tokens))
+            assert moved > 3 * TOLERANCE, f"{vector} moves the logits by {moved:.1e} only"
