@@ -52,8 +52,8 @@ def is_right(turn: Turn, reply: str, ended: bool) -> bool:
         return False
     if any(contains(reply, word) for word in turn.forbidden):
         return False
-    if turn.skill in REFUSING:
-        return REFUSAL.search(reply) is not None
+    if turn.skill in REFUSING and not REFUSAL.search(reply):
+        return False
     if REFUSAL.search(reply) and not REFUSAL.search(turn.answer):
         return False
     return all(any(contains(reply, v) for v in r.split("|")) for r in turn.required)

@@ -299,7 +299,8 @@ def ask_price(scene: Scene) -> Turn | None:
     question = scene.ask(table[kind], name=called)
     key = "sold" if kind == "sold" else "price"
     answer = scene.answer(table, key, name=name, price=price)
-    return Turn("price", scene.lang, agree(question, called), agree(answer, name), (price,))
+    required = (price,) if scene.style == "brief" and key == "price" else (price, name)
+    return Turn("price", scene.lang, agree(question, called), agree(answer, name), required)
 
 
 STOCK_MARKS = (
@@ -334,6 +335,7 @@ def ask_stock(scene: Scene) -> Turn | None:
         answer = first + ("" if lang else " ") + answer.replace("Yes, ", "").replace("有的，", "")
         answer = answer.replace("有，", "") if lang else _capital_sentences(answer)
         required = (price, *required)
+    required += (name,)
     question, answer = agree(question, called), agree(answer, name)
     return Turn("stock", lang, question, answer, required, forbidden)
 
@@ -369,7 +371,7 @@ def ask_missing_product(scene: Scene) -> Turn | None:
     table = scene.phrases.PRODUCT
     question = scene.ask(table[scene.rng.choice(("price", "stock"))], name=called)
     answer = scene.rng.choice(scene.phrases.UNKNOWN["product_reply"]).format(name=called)
-    return Turn("unknown_product", scene.lang, agree(question, called), answer)
+    return Turn("unknown_product", scene.lang, agree(question, called), answer, (called,))
 
 
 def ask_hours(scene: Scene) -> Turn | None:
@@ -417,8 +419,8 @@ def order_answer(scene: Scene, order: Order) -> tuple[str, tuple[str, ...]]:
         "shipped": ("on the way|shipped", "已发货|在路上"),
     }
     required: tuple[str, ...] = (marks[order.state][lang],)
-    if "{date}" in template:
-        required += (date,)
+    required += (date,) if "{date}" in template else ()
+    required += (order.number,)
     return template.format(id=order.number, date=date), required
 
 
@@ -448,7 +450,7 @@ def ask_missing_order(scene: Scene) -> Turn | None:
         return None
     question = scene.ask(scene.phrases.ORDER["ask"], id=number)
     answer = scene.rng.choice(scene.phrases.ORDER["unknown_reply"]).format(id=number)
-    return Turn("unknown_order", scene.lang, question, answer)
+    return Turn("unknown_order", scene.lang, question, answer, (number,))
 
 
 def ask_payment(scene: Scene) -> Turn | None:
@@ -633,8 +635,8 @@ def _with_question(turn: Turn, question: str) -> Turn:
 # --- translation -----------------------------------------------------------------------------
 
 
-def parallel(rng: random.Random, held: bool) -> tuple[tuple[str, str], tuple[str, ...]]:
-    """A shop sentence in both languages, and the values that both must contain (English form)."""
+def parallel(rng: random.Random, held: bool) -> tuple[str, str]:
+    """A shop sentence in both languages."""
     lang = rng.randrange(2)
     shop = make_shop(rng, held, lang, 1.0)
     kind = rng.choice(("fact", "fact_ask", "price", "price_ask", "stock", "order", "hours", "talk"))
@@ -642,31 +644,29 @@ def parallel(rng: random.Random, held: bool) -> tuple[tuple[str, str], tuple[str
     if kind in ("fact", "fact_ask") and shop.facts:
         topic, value = rng.choice(list(shop.facts.items()))
         key = "ask" if kind == "fact_ask" else "reply"
-        both = _first(en.TOPICS[topic][key], zh.TOPICS[topic][key], v=value)
-        return both, value if key == "reply" else ()
+        return _first(en.TOPICS[topic][key], zh.TOPICS[topic][key], v=value)
     goods = [p for p in shop.products if p.common]
     if kind in ("price", "price_ask", "stock") and goods:
         p = rng.choice(goods)
         if kind == "stock":
             a, b = en.STOCK[p.state][1], zh.STOCK[p.state][1]
-            return _first(a, b, name=p.name, n=(p.count, p.count), date=p.date), ()
+            return _first(a, b, name=p.name, n=(p.count, p.count), date=p.date)
         key = "price" if kind == "price_ask" else "price_reply"
         both = _first(en.PRODUCT[key], zh.PRODUCT[key], name=p.name, price=p.price)
-        return (agree(both[0], p.name[0]), both[1]), p.price if kind == "price" else ()
+        return agree(both[0], p.name[0]), both[1]
     if kind == "order" and shop.orders:
         o = rng.choice(shop.orders)
         a, b = en.STATES[o.state][1], zh.STATES[o.state][1]
-        return _first(a, b, id=(o.number, o.number), date=o.date), (o.number, o.number)
+        return _first(a, b, id=(o.number, o.number), date=o.date)
     if kind == "hours" and shop.hours:
         index = rng.randrange(7)
         entry, day = shop.hours.days[index], words.DAYS[index]
         if entry:
             key = rng.choice(("open_reply", "close_reply", "day_reply"))
-            both = _first(en.HOURS[key], zh.HOURS[key], day=day, a=entry[0], b=entry[1])
-            return both, entry[0] if key != "close_reply" else entry[1]
-        return _first(en.HOURS["closed_reply"], zh.HOURS["closed_reply"], day=day), ()
+            return _first(en.HOURS[key], zh.HOURS[key], day=day, a=entry[0], b=entry[1])
+        return _first(en.HOURS["closed_reply"], zh.HOURS["closed_reply"], day=day)
     topic = rng.choice(("greet", "thanks", "how", "bye"))
-    return _first(en.TALK[topic]["reply"], zh.TALK[topic]["reply"]), ()
+    return _first(en.TALK[topic]["reply"], zh.TALK[topic]["reply"])
 
 
 def _first(
@@ -694,13 +694,12 @@ def translation(rng: random.Random, held: bool = False, lang: int | None = None)
     by_system = rng.random() < 0.5
     chat = Conversation(expand(rng, rng.choice(phrases.TRANSLATE_SYSTEM)) if by_system else "")
     for _ in range(rng.randint(1, 3)):
-        both, values = parallel(rng, held)
+        both = parallel(rng, held)
         text = both[source]
         if not by_system:
             text = expand(rng, rng.choice(phrases.TRANSLATE)).format(s=text)
-        required = (values[target],) if values else ()
-        exact = () if values else (both[target],)
-        chat.turns.append(Turn("translate", target, text, both[target], required, (), exact))
+        exact = (both[target],)
+        chat.turns.append(Turn("translate", target, text, both[target], anything_of=exact))
     return chat
 
 

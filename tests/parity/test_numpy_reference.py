@@ -55,8 +55,8 @@ def _changes(config: ModelConfig) -> dict[str, dict[str, Any]]:
     if len(set(windows)) > 1:
         changes["window everywhere"] = {"layers": _all_alike(config, window=max(windows))}
     if config.ropes:
-        slower = Rope((*config.ropes[0].inv_freq[:-1], config.ropes[0].inv_freq[-1] / 8.0))
-        changes["slowest rotation"] = {"ropes": (slower, *config.ropes[1:])}
+        for what, wrong in _wrong_ropes(config.ropes[0]).items():
+            changes[what] = {"ropes": (wrong, *config.ropes[1:])}
     if len(config.ropes) > 1:
         changes["one rope"] = {"layers": tuple(replace(l, rope=0) for l in config.layers)}
     if config.attention_softcap:
@@ -69,6 +69,15 @@ def _changes(config: ModelConfig) -> dict[str, dict[str, Any]]:
         if getattr(config, flag):
             changes[flag] = {flag: False}
     return changes
+
+
+def _wrong_ropes(rope: Rope) -> dict[str, Rope]:
+    first, second = rope.inv_freq[:2]
+    unscaled = tuple(first * (second / first) ** i for i in range(len(rope.inv_freq)))
+    wrong = {"rotation": replace(rope, inv_freq=tuple(f * 1.05 for f in rope.inv_freq))}
+    if not np.allclose(unscaled, rope.inv_freq, rtol=1e-3):
+        wrong["rotary scaling"] = replace(rope, inv_freq=unscaled)
+    return wrong
 
 
 def _all_alike(config: ModelConfig, *, window: int) -> tuple[LayerConfig, ...]:

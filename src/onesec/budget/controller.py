@@ -61,9 +61,9 @@ class Decision:
 def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision:
     """The next move of one answer.
 
-    A cheaper gear as soon as the wanted tokens no longer fit at p95; a better one when they fit with
-    `policy.hysteresis` to spare; landing when the cheapest gear has room for the landing zone only;
-    stop when not even one step fits at p99.
+    A cheaper gear as soon as the wanted tokens no longer fit at p95; a better one when they fit
+    with `policy.hysteresis` to spare; landing when the cheapest gear has room for the landing zone
+    only; stop when not even one step fits at p99.
     """
     at, left_ms = standing, standing.left_ms
     if math.isinf(left_ms):

@@ -16,8 +16,8 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,7 +177,7 @@ class LatencyModel:
     def prefill_ms(
         self, gear: str, tokens: int, *, start: int = 0, chunks: int = 1, quantile: float = P95
     ) -> float:
-        """Milliseconds to run `tokens` prompt tokens after `start` cached ones, in `chunks` calls."""
+        """Milliseconds for `tokens` prompt tokens after `start` cached ones, in `chunks` calls."""
         if tokens <= 0:
             return 0.0
         state = self._state(gear)
@@ -199,7 +199,7 @@ class LatencyModel:
     def decode_ms(
         self, gear: str, context: int, tokens: int, *, batch: int = 1, quantile: float = P95
     ) -> float:
-        """Milliseconds for the next `tokens` decode steps from `context` on; rises with `tokens`."""
+        """Milliseconds for the next `tokens` decode steps from `context` on; rising."""
         if tokens <= 0:
             return 0.0
         state = self._state(gear)
@@ -237,7 +237,7 @@ class LatencyModel:
         quantile: float = P95,
         limit: int = 1 << 20,
     ) -> int:
-        """The most decode steps (at most `limit`) that fit into `ms`, each followed by `others_ms`."""
+        """The most steps (at most `limit`) that fit into `ms`, each followed by `others_ms`."""
         if ms <= 0.0 or limit <= 0:
             return 0
         if math.isinf(ms):
@@ -291,7 +291,7 @@ class LatencyModel:
     def observe_decode(
         self, gear: str, context_sum: int, batch: int, step_ms: Iterable[float]
     ) -> None:
-        """Learn from decode steps in a row; `context_sum` is the cached tokens of all rows before."""
+        """Learn from decode steps in a row; all rows had `context_sum` cached tokens before."""
         state = self._state(gear)
         cost = state.cost
         flat = cost.q_ms * cost.factor(batch)
@@ -344,15 +344,28 @@ class LatencyModel:
 
 
 def _cost_from(values: Mapping[str, Any]) -> GearCost:
-    names = ("a_ms", "b_ms", "c_ms", "p_ms", "q_ms")
-    numbers = {name: float(values[name]) for name in names}
-    tails = {name: (float(values[name][0]), float(values[name][1]))
-             for name in ("prefill_tail", "step_tail")}  # fmt: skip
-    batch = tuple((int(rows), float(factor)) for rows, factor in values["batch"])
-    finite = (*numbers.values(), *(x for t in tails.values() for x in t), *(f for _, f in batch))
-    if not batch or not all(math.isfinite(x) and x >= 0.0 for x in finite):
-        raise ValueError("a coefficient is missing, negative or not finite")
-    return GearCost(batch=batch, **numbers, **tails)
+    def number(value: Any) -> float:
+        result = float(value)
+        if not math.isfinite(result) or result < 0.0:
+            raise ValueError(f"a coefficient is {result}; it must be finite and not negative")
+        return result
+
+    def pair(value: Any) -> tuple[float, float]:
+        return number(value[0]), number(value[1])
+
+    batch = tuple((int(rows), number(factor)) for rows, factor in values["batch"])
+    if not batch or any(low >= high for (low, _), (high, _) in pairwise(batch)):
+        raise ValueError(f"batch factors {batch} do not rise")
+    return GearCost(
+        a_ms=number(values["a_ms"]),
+        b_ms=number(values["b_ms"]),
+        c_ms=number(values["c_ms"]),
+        p_ms=number(values["p_ms"]),
+        q_ms=number(values["q_ms"]),
+        batch=batch,
+        prefill_tail=pair(values["prefill_tail"]),
+        step_tail=pair(values["step_tail"]),
+    )
 
 
 def _clip(value: float, low: float, high: float) -> float:
@@ -386,19 +399,12 @@ def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost
         factors.append((batch, max(factors[-1][1], float(np.median(ratios)))))
     bare = GearCost(a_ms=a, b_ms=b, c_ms=c, p_ms=p, q_ms=q, batch=tuple(factors))
     model = LatencyModel({"": bare})
-    prefill_ratios = [
-        s.ms / model.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill
-    ]
-    step_ratios = [s.ms / model.step_ms("", s.context, s.batch) for s in steps]
-    return GearCost(
-        a_ms=a,
-        b_ms=b,
-        c_ms=c,
-        p_ms=p,
-        q_ms=q,
-        batch=bare.batch,
-        prefill_tail=_fit_tail(prefill_ratios),
-        step_tail=_fit_tail(step_ratios),
+    return replace(
+        bare,
+        prefill_tail=_fit_tail(
+            [s.ms / model.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill]
+        ),
+        step_tail=_fit_tail([s.ms / model.step_ms("", s.context, s.batch) for s in steps]),
     )
 
 

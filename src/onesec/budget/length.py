@@ -81,7 +81,7 @@ class LengthModel:
         self._keys: dict[str, _Histogram] = {}
 
     def observe(self, tokens: int, *, ended: bool, key: str = "") -> None:
-        """Count an answer of `tokens` tokens; `ended` is False where it was stopped before its end."""
+        """Count an answer of `tokens` tokens; `ended` is False where it was stopped early."""
         self._pool.add(tokens, ended)
         if key:
             histogram = self._keys.get(key)

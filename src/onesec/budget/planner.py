@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onesec.core.errors import DeadlineInfeasible
 
@@ -141,6 +141,11 @@ def plan(
     )
 
 
+def at_gear(old: Plan, gear: str) -> Plan:
+    """The same plan in another gear."""
+    return replace(old, gear=gear, prefill_gear=gear)
+
+
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 
@@ -161,7 +166,7 @@ def _answer_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float
 
 
 def _room(ask: Ask, latency: LatencyModel, prefill_gear: str, left_ms: float) -> int:
-    """Tokens that fit when the prompt runs in `prefill_gear` and the answer in the cheapest gear."""
+    """Tokens that fit: the prompt runs in `prefill_gear`, the answer in the cheapest gear."""
     left_ms -= _prefill_ms(ask, latency, prefill_gear)
     steps = latency.tokens_within(
         ask.gears[0],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onesec.loading import LoadedModel
 
 REFERENCE_GEAR = "16"
+_MOST_GEARS = 2  # measured at once when none is named: "4" and "8"
 
 
 def quality_record(quality: Quality, characters: int) -> dict[str, Any]:
@@ -59,10 +60,12 @@ def measure_gears(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Records of `gears` on `text`, and of the reference (its best gear) where there is one."""
     from onesec.compress.evaluate import Subject, measure
+    from onesec.loading import open_tokenizer
 
     from .measure import named_gears
 
-    tokens = list(model.tokenizer.encode(text, add_special_tokens=False))[:limit_tokens]
+    # The model's own tokenizer refuses texts far beyond its context; here windows are cut later.
+    tokens = open_tokenizer(model.path).encode(text)[:limit_tokens]
     subjects = [Subject(model.backend, gear) for gear in named_gears(model.backend.gears, gears)]
     base: Subject | None = None
     if reference is not None:
@@ -110,40 +113,33 @@ def command(
     The reference is the 16-bit width of MODEL itself where it is a checkpoint, else of --reference.
     """
     from onesec.core.errors import InvalidRequest
-    from onesec.loading import context_length, is_checkpoint, load_model
+    from onesec.loading import find_model, load_model
+    from onesec.model.artifact import is_artifact
 
     try:
         text = text_file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{text_file} is not UTF-8 text: {error}.") from None
-    own_reference = not no_reference and reference is None and is_checkpoint(model)
+    own_reference = not no_reference and reference is None and not is_artifact(find_model(model))
     with ExitStack() as stack:
 
-        def load(name: str, *, with_16: bool, only_16: bool, gear_count: int) -> LoadedModel:
-            window = min(context or context_length(name), context_length(name))
+        def load(name: str, **options: Any) -> LoadedModel:
             with progress(f"loading {name}") as advance:
-                return stack.enter_context(
-                    load_model(
-                        name,
-                        context_tokens=window * gear_count,
-                        threads=threads,
-                        kv_dtype=kv_dtype,
-                        reference=with_16,
-                        planes=not only_16,
-                        progress=advance,
-                    )
+                loaded = load_model(
+                    name, context=context, threads=threads, kv_dtype=kv_dtype, progress=advance, **options
                 )
+            return stack.enter_context(loaded)
 
         # Every gear reads the same windows at once, so each needs a cache of its own.
-        count = len(gears) if gears else 8
-        loaded = load(model, with_16=own_reference, only_16=False, gear_count=count + own_reference)
+        count = (len(gears) or _MOST_GEARS) + own_reference
+        loaded = load(model, reference=own_reference, sequences=count)
         base = loaded if own_reference else None
         if reference is not None:
-            base = load(reference, with_16=True, only_16=True, gear_count=1)
+            base = load(reference, reference=True, planes=False)
         if base is None and not no_reference:
             note("No 16-bit width at hand: perplexity alone. Name one with --reference MODEL.")
         names = list(gears) or [g.name for g in loaded.backend.gears if g.name != REFERENCE_GEAR]
-        window = min(context or loaded.context_length, loaded.context_length)
+        window = loaded.context_length
         records, base_record = measure_gears(
             loaded, names, text, window=window, reference=base, limit_tokens=limit_tokens
         )

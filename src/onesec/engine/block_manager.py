@@ -31,9 +31,9 @@ class BlockManager:
     """Counts references to blocks, and finds computed prompt blocks by their content.
 
     A block's name is a keyed hash over its parent's name and its tokens, chained from a salt (the
-    tenant), so nobody can forge a hit. `variant` says how the block was computed (the gear); blocks
-    of one variant never serve another. Freed blocks stay findable until they are needed, the longest
-    unused first. With `caching` false nothing is found.
+    tenant), so nobody can forge a hit. `variant` says how the block was computed (the gear);
+    blocks of one variant never serve another. Freed blocks stay findable until they are needed,
+    the longest unused first. With `caching` false nothing is found.
 
     >>> manager = BlockManager(4, 2, key=b"k")
     >>> table = BlockTable(); manager.append(table, 3), len(table.blocks)
@@ -68,8 +68,10 @@ class BlockManager:
         return -(-tokens // self.block_size)
 
     def names(self, prompt: Int32Array, salt: bytes = b"") -> list[bytes]:
-        """Names of the prompt's full blocks. The last one is left out where it would cover the whole
-        prompt: at least one token must be computed to draw the next."""
+        """Names of the prompt's full blocks.
+
+        One that would complete the prompt is left out: a token must be computed to draw the next.
+        """
         if not self._caching:
             return []
         size, key = self.block_size, self._key
@@ -105,7 +107,7 @@ class BlockManager:
         return table
 
     def append(self, table: BlockTable, tokens: int) -> bool:
-        """Grow the table until it covers `tokens` tokens; False, and nothing taken, if it cannot."""
+        """Grow the table until it covers `tokens` tokens; else False, and nothing is taken."""
         missing = self.blocks_for(tokens) - len(table.blocks)
         if missing > self.free_blocks:
             return False

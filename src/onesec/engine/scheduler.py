@@ -139,7 +139,7 @@ class Scheduler:
             insort(self.running, sequence, key=_order)
 
     def _cover(self, sequence: Sequence, tokens: int) -> bool:
-        """Give a sequence blocks for its first `tokens` positions; False if there are not enough."""
+        """Give a sequence blocks for its first `tokens` positions; False if there are too few."""
         if not self.blocks.append(sequence.table, tokens):
             return False
         known, blocks = len(sequence.row.block_table), sequence.table.blocks
@@ -190,7 +190,7 @@ class Scheduler:
             late = any(sequence.slack_ms < 0.0 for sequence in self.running)
             if late and self._turn % _BACKGROUND_TURNS:
                 groups = {g: rows for g, rows in groups.items() if rows[0].end_ns is not None}
-        # The most urgent first, over all groups: a later one must not lose blocks it was counted with.
+        # The most urgent first, over all groups: nobody may lose blocks after being put in a batch.
         for sequence in list(self.running):
             if sequence.state == "decoding" and sequence.gear in groups:
                 steps = min(steps, self._grow(sequence, steps) or steps)

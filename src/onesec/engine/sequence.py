@@ -6,7 +6,6 @@ printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from onesec.backend.base import BatchRow, Int32Array, Sampler
 from onesec.budget.planner import Plan
-from onesec.core.deadline import Deadline
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 from onesec.core.trace import Trace
@@ -82,24 +80,14 @@ class Sequence:
     sequences by urgency: deadline, then arrival at the engine.
     """
 
-    __slots__ = (
-        "arrival_ns", "check_ns", "check_tokens", "computed", "deadline", "end_ns", "entropies",
-        "error", "finish_reason", "gear", "ids", "landing", "length", "length_key", "logprobs",
-        "names", "order", "peak_blocks", "plan", "prefill_gear", "prompt_length", "request", "row", "sampler",
-        "prompt_logprobs", "ending", "gears", "segment", "shifted_at", "slack_ms", "state", "stop",
-        "stop_reason", "streamed", "table", "table_ids", "text_chars", "tokens", "top", "trace",
-        "until_ns",
-    )  # fmt: skip
-
     def __init__(
         self,
         request: Request,
         *,
         sampler: Sampler,
-        stop_of: Callable[[list[int]], StopCheck],
-        plan: Plan,
+        stop: StopCheck,
+        tokens: list[int],
         gears: tuple[Gear, ...],
-        deadline: Deadline,
         arrival_ns: int,
         end_ns: int | None,
         order: tuple[int, int],
@@ -110,9 +98,10 @@ class Sequence:
         self.request = request
         self.sampler = sampler
         self.gears = gears  # allowed ones, cheapest first
-        self.adopt(plan)
+        self.gear_names = tuple(gear.name for gear in gears)
+        self.plan: Plan
+        self.gear = self.prefill_gear = gears[-1]
         self.arrival_ns = arrival_ns
-        self.deadline = deadline
         self.end_ns = end_ns  # the deadline less the margin
         self.order = order
         self.streamed = streamed
@@ -126,8 +115,8 @@ class Sequence:
         self.names = names
         self.table = BlockTable()
         self.table_ids: Int32Array = np.zeros(max_blocks, dtype=np.int32)
-        self.tokens: list[int] = []
-        self.stop = stop_of(self.tokens)
+        self.tokens = tokens  # the answer; `stop` appends to it
+        self.stop = stop
         self.peak_blocks = 0
         self.row = BatchRow(
             tokens=self.ids[:0],
@@ -176,21 +165,35 @@ class Sequence:
 
     @property
     def prefill_left(self) -> int:
-        """Tokens to run before the sequence can decode: a resumed one's last token is not of them."""
+        """Tokens to run before it can decode; the last one drawn is not among them."""
         end = self.length - 1 if self.tokens else self.prompt_length
         return end - self.computed
 
-    def adopt(self, plan: Plan) -> None:
-        """Follow a plan, before anything was computed for the one before."""
+    def gear_of(self, name: str) -> Gear:
+        """The allowed gear of that name."""
+        return self.gears[self.gear_names.index(name)]
+
+    def adopt(self, plan: Plan, now_ns: int) -> None:
+        """Follow a plan; nothing may have been computed for the one before."""
         self.plan = plan
-        self.gear = next(gear for gear in self.gears if gear.name == plan.gear)
-        self.prefill_gear = next(gear for gear in self.gears if gear.name == plan.prefill_gear)
+        self.gear, self.prefill_gear = self.gear_of(plan.gear), self.gear_of(plan.prefill_gear)
+        if self.trace.predicted_ms is None:
+            self.trace.predicted_ms = plan.predicted_ms
+        self.trace.add(
+            self.at_ms(now_ns),
+            "plan",
+            gear=plan.gear,
+            prefill_gear=plan.prefill_gear,
+            max_tokens=plan.max_tokens,
+            predicted_ms=round(plan.predicted_ms, 3),
+            feasible_ms=plan.feasible_ms,
+        )
 
     def at_ms(self, now_ns: int) -> float:
         """Milliseconds since arrival."""
         return (now_ns - self.arrival_ns) / 1e6
 
-    def flush_prefill(self, at_ms: float) -> None:
+    def trace_prefill(self, at_ms: float) -> None:
         """Tell the trace of the prompt chunks run since the last line."""
         part = self.segment
         if part.prefill_tokens:
@@ -200,7 +203,7 @@ class Sequence:
             )  # fmt: skip
             part.prefill_tokens, part.prefill_ms = 0, 0.0
 
-    def flush_segment(self, at_ms: float) -> None:
+    def trace_decode(self, at_ms: float) -> None:
         """Tell the trace of the decode steps run since the last line."""
         part = self.segment
         if part.calls:
@@ -215,8 +218,8 @@ class Sequence:
         self.finish_reason, self.stop_reason = stop.finish_reason, stop.stop_reason
         self.ending, self.text_chars = stop.ending, stop.text_chars
         trace, at_ms = self.trace, self.at_ms(now_ns)
-        self.flush_prefill(at_ms)
-        self.flush_segment(at_ms)
+        self.trace_prefill(at_ms)
+        self.trace_decode(at_ms)
         trace.elapsed_ms, trace.ending = at_ms, stop.ending
         trace.answer_tokens = len(self.tokens)
         trace.peak_kv_bytes = self.peak_blocks * block_bytes

@@ -5,7 +5,8 @@ It must not know time, gears or how tokens are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Seq
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from onesec.budget.landing import ends_well, last_end
@@ -70,9 +71,6 @@ class StopCheck:
     `limit` is the most tokens it may have. Text is followed only where stop strings are set or
     `land` was called; until then a token costs two comparisons.
     """
-
-    __slots__ = ("_decode", "_end_ids", "_eos_ids", "_landed_from", "_limit", "_longest", "_min_tokens",
-                 "_stop", "_text", "_tokens")  # fmt: skip
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 It must not know how planes are computed or read by kernels: only their sizes.
 
-    model.safetensors   <matrix>.hi, <matrix>.lo (u8), <matrix>.row_scale (f32 [rows]), vectors (f32)
+    model.safetensors   <matrix>.hi and .lo (u8), <matrix>.row_scale (f32 [rows]), vectors (f32),
+                        pos_embed (f32 [context, hidden]) where positions are learned
     config.json         ModelConfig, with "format": "onesec" and "version"
     gears.json, recipe.json, and the tokenizer's files as they came
 """
@@ -168,7 +169,7 @@ class Artifact:
                     self._file.path, f"tensor {name[:80]!r} has no place in a model"
                 ) from None
             check_finite(self._file.path, self._tensor(name, "f32", shape))
-            vectors[name] = np.require(tensor.data, requirements="A")
+            vectors[name] = np.require(tensor.data.reshape(-1), requirements="A")
         if self.config.position == "learned" and "pos_embed" not in vectors:
             raise CorruptFile(self._file.path, "no tensor 'pos_embed' is there")
         return vectors
@@ -186,7 +187,7 @@ class Artifact:
         return list(self._vectors)
 
     def vector(self, name: str) -> Float32:
-        """float32, 1-d (pos_embed: [context, hidden]): a view. KeyError if there is none."""
+        """float32, 1-d (pos_embed: row after row): a view. KeyError if there is none."""
         return self._vectors[name]
 
     @property
@@ -262,8 +263,8 @@ def write_artifact(
     config: ModelConfig,
     packed: Iterable[tuple[str, PackedMatrix]],
     vectors: Mapping[str, Float32],
-    *,
     tokenizer_source: Path | None = None,
+    *,
     gears: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -325,7 +326,10 @@ def _write_tensors(
         if set(given) != set(expected):
             raise ValueError(f"matrices are missing: {sorted(set(expected) - set(given))[:3]}")
         for name, vector in vectors.items():
-            out.add(name, vector.astype(np.float32, copy=False))
+            values = vector.astype(np.float32, copy=False)
+            if name == "pos_embed":
+                values = values.reshape(matrix_shape(config, name))
+            out.add(name, values)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -338,7 +342,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def _copy_files(source: Path, target: Path) -> None:
     for name in COPIED:
-        if (source / name).exists():
+        if source.is_dir() and (source / name).exists():
             shutil.copyfile(resolve_inside(source, name), target / name)
 
 

@@ -37,6 +37,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "bool": np.dtype("?"),
 }
 FLOAT_DTYPES = ("f32", "f16", "bf16")
+_EXPONENT: dict[str, np.unsignedinteger[Any]] = {  # bits that are all ones in NaN and infinity
+    "f32": np.uint32(0x7F800000),
+    "f16": np.uint16(0x7C00),
+    "bf16": np.uint16(0x7F80),
+}
 _CHUNK = 1 << 22  # elements examined at a time, so that a check never copies a whole matrix
 
 
@@ -79,11 +84,7 @@ def count_not_finite(tensor: Tensor) -> int:
             count_not_finite(Tensor(tensor.name, tensor.dtype, row.shape, row))
             for row in tensor.data
         )
-    mask: np.uint32 | np.uint16 = {
-        "f32": np.uint32(0x7F800000),
-        "f16": np.uint16(0x7C00),
-        "bf16": np.uint16(0x7F80),
-    }[tensor.dtype]
+    mask = _EXPONENT[tensor.dtype]
     bits = tensor.data.reshape(-1).view(mask.dtype)
     return sum(
         int(np.count_nonzero((bits[at : at + _CHUNK] & mask) == mask))

@@ -7,7 +7,6 @@ It must not know prompts, chat messages, or what a model computes.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,21 +16,19 @@ from typing import Any
 
 import tokenizers
 
-from onesec.core.errors import CorruptFile, InvalidRequest, ModelNotFound, OneSecError
+from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError
 
 from .detokenize import Detokenizer, StreamDecoder, parse_part
 from .patterns import any_of, explodes
+from .tokenizer_folder import read_tokenizer_files
 from .tokenizer_gguf import library_from_gguf
 
 __all__ = ["GUARD", "StreamDecoder", "Tokenizer"]
 
-MAX_FILE_BYTES = 64 << 20  # tokenizer.json; a vocabulary of 262k tokens takes 33 MB
-MAX_CONFIG_BYTES = 4 << 20
 MAX_TEXT_BYTES = 4 << 20
 BYTES_PER_TOKEN = 16  # a text with more bytes a token than this cannot be an honest prompt
 LONG_TEXT_CHARS = 4096  # from here on the call that frees the GIL is worth its overhead (~50 us)
 GUARD = "\ufdd0"  # a noncharacter: marks special tokens in users' text as plain; see `protect`
-SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class Tokenizer:
@@ -95,27 +92,16 @@ class Tokenizer:
         Raises ModelNotFound without a tokenizer.json, CorruptFile for broken or hostile files,
         UnsupportedModel for decoders of unknown kind.
         """
-        folder = Path(path)
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise ModelNotFound(
-                f"{folder} has no tokenizer.json.",
-                hint="Fetch the model again, or convert its tokenizer to tokenizer.json.",
-            )
-        text = _read_text(file, MAX_FILE_BYTES)
-        with _border(lambda why: CorruptFile(file, f"not a tokenizer: {why}")):
-            library = tokenizers.Tokenizer.from_str(text)
-        config = _read_object(folder / "tokenizer_config.json")
-        names = {**_read_object(folder / "special_tokens_map.json"), **config}
-        texts = {name: _content(names, name) for name in SPECIAL_NAMES}
-        add_bos = config.get("add_bos_token")
+        files = read_tokenizer_files(Path(path))
+        with _border(lambda why: CorruptFile(files.path, f"not a tokenizer: {why}")):
+            library = tokenizers.Tokenizer.from_str(files.tokenizer_json)
         return cls(
             library,
-            source=file,
-            special_tokens={name: text for name, text in texts.items() if text},
-            eos_ids=_int_list(_read_object(folder / "generation_config.json").get("eos_token_id")),
-            add_bos=add_bos if isinstance(add_bos, bool) else None,
-            chat_templates=_folder_templates(folder, config.get("chat_template")),
+            source=files.path,
+            special_tokens=files.special_tokens,
+            eos_ids=files.eos_ids,
+            add_bos=files.add_bos,
+            chat_templates=files.chat_templates,
             context_length=context_length,
         )
 
@@ -287,57 +273,6 @@ def _regexes(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _regexes(value)
-
-
-def _read_text(path: Path, limit: int) -> str:
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise CorruptFile(path, f"{size} bytes are more than the limit of {limit}")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as caught:
-        raise CorruptFile(path, f"not UTF-8 at byte {caught.start}") from None
-    except OSError as caught:
-        raise ModelNotFound(f"{path} cannot be read: {caught.strerror}.") from None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        parsed = json.loads(_read_text(path, MAX_CONFIG_BYTES))
-    except (ValueError, RecursionError) as caught:
-        raise CorruptFile(path, f"not JSON: {_first_line(caught)}") from None
-    if not isinstance(parsed, dict):
-        raise CorruptFile(path, f"must hold an object, not a {type(parsed).__name__}")
-    return parsed
-
-
-def _content(names: Mapping[str, Any], name: str) -> str | None:
-    value = names.get(name)  # a string, or an object such as {"content": "<s>", "lstrip": false}
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
-def _folder_templates(folder: Path, configured: Any) -> dict[str, str]:
-    templates: dict[str, str] = {}
-    if isinstance(configured, str):
-        templates["default"] = configured
-    elif isinstance(configured, list):
-        for entry in configured:
-            if isinstance(entry, dict) and isinstance(entry.get("template"), str):
-                templates[str(entry.get("name"))] = entry["template"]
-    for file in sorted(folder.glob("additional_chat_templates/*.jinja")):
-        templates[file.stem] = _read_text(file, MAX_CONFIG_BYTES)
-    if (file := folder / "chat_template.jinja").is_file():
-        templates["default"] = _read_text(file, MAX_CONFIG_BYTES)
-    return templates
-
-
-def _int_list(value: Any) -> list[int]:
-    values = value if isinstance(value, list) else [value]
-    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
 
 
 def _present(value: int | None) -> list[int]:

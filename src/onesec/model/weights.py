@@ -235,7 +235,8 @@ class Checkpoint:
         """The matrix as row segments, each [rows, cols], C-contiguous, aligned, f32, f16 or bf16.
 
         Views of the file where it holds them so. qkv comes as q, k, v; gate_up as gate, up.
-        Values are not checked: see check_finite. KeyError if there is no such matrix.
+        Values are not checked (see check_finite), except for pos_embed, which is not packed.
+        KeyError if there is no such matrix.
         """
         group = self._matrices[name]
         kind = name.rpartition(".")[2]
@@ -253,6 +254,8 @@ class Checkpoint:
             config = self.config
             tensors[0] = _replace(tensors[0], _half_split(tensors[0].data, config.num_heads))
             tensors[1] = _replace(tensors[1], _half_split(tensors[1].data, config.num_kv_heads))
+        if kind == "pos_embed":
+            self.check_finite(name, tensors)
         return [_replace(t, np.require(t.data, requirements=("C", "A"))) for t in tensors]
 
     def vector_names(self) -> list[str]:
@@ -293,9 +296,7 @@ class Checkpoint:
         """All that is not packed, as float32: every vector, and pos_embed [context, hidden]."""
         values = {name: self.vector(name) for name in self._vectors}
         if "pos_embed" in self._matrices:
-            (positions,) = self.matrix("pos_embed")
-            check_finite(self.source, positions)
-            values["pos_embed"] = positions.float32()
+            values["pos_embed"] = self.matrix("pos_embed")[0].float32()
         return values
 
     def _read(self, stored: str) -> Tensor:

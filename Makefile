@@ -1,0 +1,68 @@
+# make demo   set up .venv, build, install, and answer a prompt inside a budget with the model that ships
+# make test   the same set-up, then style, types, floors and every test that needs no torch
+# make help   the other targets
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' \)) \
+	CMakeLists.txt pyproject.toml
+
+.PHONY: help demo test check unit wheel wheel-test sanitize parity train bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --upgrade ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## build, install, and answer inside a budget
+	$(BIN)/onesec generate onesec-mini --chat --deadline 800ms --system \
+	  "Shop: Lantern Lane. Open: 9:00 to 18:00. Blue kettle: 34 dollars." "How much is the blue kettle?"
+
+test: check unit  ## style, types, floors and all tests but those that need torch
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check src tests training bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+wheel: $(VENV)/.installed  ## a wheel that runs on any Linux of its architecture: dist/
+	rm -rf dist build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/onesec-*.whl
+
+wheel-test: wheel  ## install the wheel where there is no compiler, and answer
+	rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
+	env -u CC -u CXX PATH=/nowhere build/wheel-venv/bin/python -m pip install --quiet dist/onesec-*.whl
+	env -u CC -u CXX PATH=/nowhere build/wheel-venv/bin/python -m onesec.cli.main generate onesec-mini "Hello" --deadline 2s --json
+
+sanitize: $(VENV)/.installed  ## the native tests under ASan + UBSan, then TSan
+	$(BIN)/python -m pip install --quiet cmake ninja
+	for s in address,undefined thread; do \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake -G Ninja -S . -B build/$$s -DONESEC_PYTHON=OFF -DONESEC_TESTS=ON -DONESEC_SANITIZE=$$s && \
+	  PATH="$(abspath $(BIN)):$$PATH" ninja -C build/$$s && build/$$s/native_test || exit 1; \
+	done
+
+parity: $(VENV)/.installed  ## against torch and transformers, live
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0
+	$(BIN)/python -m pytest -m parity tests/parity
+
+train: $(BIN)/python  ## make the shipped model from nothing (see training/README.md)
+	$(BIN)/python -m pip install --quiet -r training/requirements.txt
+	$(BIN)/python -m training.make
+
+bench: $(VENV)/.installed  ## speed of this machine, random weights of a known shape
+	$(BIN)/onesec bench --shape qwen2.5-0.5b
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,288 @@
+// Kernels against the scalar twin over odd sizes, and the whole forward under many threads. Run under ASan, UBSan
+// and TSan. Exits with the number of failures.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "transformer.h"
+
+using namespace onesec;
+
+namespace {
+
+int checks = 0, failures = 0;
+void expect(bool ok, const char* what, const char* isa, int a = 0, int b = 0, int c = 0) {
+  ++checks;
+  if (ok) return;
+  ++failures;
+  std::printf("FAILED %s [%s] %d %d %d\n", what, isa, a, b, c);
+}
+
+std::vector<float> random_floats(size_t n, uint32_t seed, float deviation = 1.0f) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal(0.0f, deviation);
+  std::vector<float> v(n);
+  for (float& x : v) x = normal(rng);
+  return v;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  float m = 0.0f;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) != std::isnan(b[i])) return INFINITY;
+    m = std::max(m, std::fabs(a[i] - b[i]));
+  }
+  return m;
+}
+
+struct Planes {
+  int rows, cols;
+  std::vector<uint8_t> storage;
+  std::vector<float> scales;
+  PlaneMatrix view;
+  Planes(const std::vector<float>& w, int rows_in, int cols_in) : rows(rows_in), cols(cols_in) {
+    const int padded = round_up(rows, kTileRows), blocks = round_up(cols, kSuperblock) / kSuperblock;
+    const size_t hi = size_t(padded / kTileRows * blocks) * kHiBytes, lo = size_t(padded / kTileRows * blocks) * kLoBytes;
+    storage.resize(hi + lo + 64);
+    scales.resize(size_t(padded));
+    auto* base = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(storage.data()) + 63) / 64 * 64);
+    view = {base, base + hi, scales.data(), padded, blocks * kSuperblock};
+    for (int t = 0; t < padded / kTileRows; ++t)
+      pack_tile(w.data() + size_t(t) * kTileRows * size_t(cols), std::min(kTileRows, rows - t * kTileRows), cols, cols,
+                const_cast<uint8_t*>(view.hi_tile(t)), const_cast<uint8_t*>(view.lo_tile(t)), scales.data() + t * kTileRows);
+  }
+};
+
+struct Quantized {
+  std::vector<int8_t> q;
+  std::vector<float> scale, offset;
+  std::vector<int32_t> residual;
+  QuantRows view;
+  Quantized(const Kernels& k, const std::vector<float>& x, int rows, int cols) {
+    const int padded = round_up(cols, kSuperblock);
+    q.resize(size_t(rows) * size_t(padded));
+    scale.resize(q.size() / kGroup), offset.resize(q.size() / kGroup), residual.resize(q.size() / kGroup);
+    view = {q.data(), scale.data(), offset.data(), residual.data(), padded};
+    for (int r = 0; r < rows; ++r) k.quantize(x.data() + size_t(r) * size_t(cols), cols, view.from(r));
+  }
+};
+
+void test_packing() {
+  for (const int cols : {1, 31, 32, 33, 64, 100, 257}) {
+    const auto w = random_floats(size_t(16) * size_t(cols), uint32_t(cols), 0.05f);
+    const Planes p(w, 16, cols);
+    std::vector<float> row(static_cast<size_t>(cols));
+    for (const int width : {4, 8}) {
+      double error = 0.0, total = 0.0;
+      for (int r = 0; r < 16; ++r) {
+        unpack_row(p.view, r, width, cols, row.data());
+        for (int k = 0; k < cols; ++k) {
+          const double d = row[size_t(k)] - w[size_t(r * cols + k)];
+          error += d * d, total += double(w[size_t(r * cols + k)]) * w[size_t(r * cols + k)];
+        }
+      }
+      expect(std::sqrt(error / total) < (width == 8 ? 0.009 : 0.13), "packing error", "", cols, width);
+    }
+  }
+}
+
+void test_products() {
+  const Kernels& twin = **available_kernels();
+  for (const Kernels* const* k = available_kernels(); *k; ++k)
+    for (const int cols : {32, 64, 96, 160, 896})
+      for (const int rows : {16, 48, 70})
+        for (const int m : {1, 2, 3, 5, 7, 8, 9, 17}) {
+          const auto w = random_floats(size_t(rows) * size_t(cols), uint32_t(rows + cols), 0.1f);
+          const auto x = random_floats(size_t(m) * size_t(cols), uint32_t(m));
+          const Planes p(w, rows, cols);
+          const Quantized a(twin, x, m, cols), b(**k, x, m, cols);
+          expect(a.q == b.q && a.scale == b.scale && a.offset == b.offset && a.residual == b.residual, "quantize", (*k)->name, cols, m);
+          const auto bias = random_floats(size_t(p.view.rows), 7);
+          for (const int width : {4, 8})
+            for (const bool add : {false, true}) {
+              const int ld = p.view.rows + 3;  // misaligned rows
+              std::vector<float> y0(size_t(m) * size_t(ld), 1.0f), y1 = y0;
+              const auto run = [&](const Kernels& table, const Quantized& in, std::vector<float>& y) {
+                (width == 4 ? table.matmul4 : table.matmul8)(p.view, 0, p.view.rows / kTileRows, in.view, m, y.data(), ld, bias.data(), add);
+              };
+              run(twin, a, y0), run(**k, b, y1);
+              expect(std::memcmp(y0.data(), y1.data(), y0.size() * sizeof(float)) == 0, "plane product", (*k)->name, cols, m, width);
+            }
+          std::vector<float> y0(size_t(m) * size_t(rows)), y1 = y0;
+          twin.matmul16(w.data(), DType::f32, rows, cols, x.data(), cols, m, y0.data(), rows, bias.data(), false);
+          (*k)->matmul16(w.data(), DType::f32, rows, cols, x.data(), cols, m, y1.data(), rows, bias.data(), false);
+          expect(largest_difference(y0, y1) < 1e-4f, "16-bit product", (*k)->name, cols, m, rows);
+        }
+}
+
+void test_elementwise() {
+  const Kernels& twin = **available_kernels();
+  for (const Kernels* const* k = available_kernels(); *k; ++k)
+    for (const int n : {1, 15, 16, 17, 31, 33, 64, 100, 1000})
+      for (const int shift : {0, 1, 3}) {
+        const auto in = random_floats(size_t(n + shift), uint32_t(n)), w = random_floats(size_t(n), 5), up = random_floats(size_t(n), 6);
+        const float* x = in.data() + shift;
+        std::vector<float> a(static_cast<size_t>(n)), b(static_cast<size_t>(n));
+        twin.rms_norm(x, w.data(), 1e-6f, n, a.data()), (*k)->rms_norm(x, w.data(), 1e-6f, n, b.data());
+        expect(largest_difference(a, b) < 1e-5f, "rms_norm", (*k)->name, n, shift);
+        twin.layer_norm(x, w.data(), up.data(), 1e-5f, n, a.data()), (*k)->layer_norm(x, w.data(), up.data(), 1e-5f, n, b.data());
+        expect(largest_difference(a, b) < 1e-4f, "layer_norm", (*k)->name, n, shift);
+        for (const Activation kind : {Activation::silu, Activation::gelu_tanh, Activation::gelu, Activation::relu}) {
+          (*k)->activate(kind, x, up.data(), n, b.data());
+          for (int i = 0; i < n; ++i) {
+            const double v = x[i];
+            const double inner = 0.7978845608028654 * (v + 0.044715 * v * v * v);
+            const double y = kind == Activation::silu ? v / (1 + std::exp(-v)) : kind == Activation::relu ? std::max(v, 0.0)
+                           : kind == Activation::gelu ? 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))) : 0.5 * v * (1 + std::tanh(inner));
+            a[size_t(i)] = float(y * up[size_t(i)]);
+          }
+          expect(largest_difference(a, b) < 3e-6f, "activate", (*k)->name, n, int(kind));
+        }
+        LogitStats s0, s1;
+        twin.logit_stats(x, n, 3, &s0), (*k)->logit_stats(x, n, 3, &s1);
+        expect(s0.max == s1.max && s0.second == s1.second && s0.argmax == s1.argmax && std::fabs(s0.sum_exp - s1.sum_exp) < 1e-3f * s0.sum_exp &&
+                   std::fabs(s0.sum_xexp - s1.sum_xexp) < 1e-3f * (1 + std::fabs(s0.sum_xexp)), "logit_stats", (*k)->name, n, shift);
+      }
+}
+
+Config small_config() {
+  Config c;
+  c.vocab_size = 211, c.hidden_size = 96, c.num_layers = 3, c.num_heads = 6, c.num_kv_heads = 2, c.head_dim = 16;
+  c.intermediate_size = 160, c.context_length = 4096, c.attention_scale = 0.25f, c.tie_embeddings = true;
+  Rope rope;
+  for (int i = 0; i < 8; ++i) rope.inv_freq.push_back(std::pow(10000.0f, -float(i) / 8.0f));
+  c.ropes.push_back(rope);
+  c.layers = {{0, 0}, {40, 0}, {0, 0}};
+  return c;
+}
+
+struct Model {
+  Transformer t;
+  explicit Model(int threads, const char* isa = "", DType cache = DType::f16) : t(small_config(), threads, isa) {
+    t.reserve_planes();
+    uint32_t seed = 1;
+    for (const auto& name : t.matrix_names()) {
+      Matrix& m = t.matrix(name);
+      std::vector<std::vector<float>> kept;
+      std::vector<Segment> segments;
+      for (const int rows : m.segment_rows) kept.push_back(random_floats(size_t(rows) * size_t(m.cols), ++seed, 0.2f));
+      for (size_t i = 0; i < kept.size(); ++i) segments.push_back({kept[i].data(), DType::f32, m.segment_rows[i]});
+      t.pack(m, segments);
+    }
+    for (int i = 0; i < 3; ++i)
+      for (const char* name : {"attn_norm", "ffn_norm"}) t.set_vector("layers." + std::to_string(i) + "." + name, std::vector<float>(96, 1.0f));
+    t.set_vector("final_norm", std::vector<float>(96, 1.0f));
+    t.finish();
+    t.allocate_cache(200, cache);
+  }
+  // Logits after the last of `tokens`, fed in pieces of `chunk`, beside `others` unrelated sequences.
+  std::vector<float> run(const std::vector<int32_t>& tokens, int chunk, int others, uint8_t width, uint8_t skipped_layer = 99) {
+    Widths widths(t.matrix_names().size(), width);
+    if (skipped_layer < 3) widths[size_t(1 + 4 * skipped_layer)] = widths[size_t(2 + 4 * skipped_layer)] = 0;
+    std::vector<std::vector<int32_t>> tables(static_cast<size_t>(others + 1));
+    for (int s = 0; s <= others; ++s)
+      for (int i = 0; i < 20; ++i) tables[size_t(s)].push_back((i * 7 + s * 20) % 200);
+    for (size_t s = 0; s < tables.size(); ++s)
+      for (int i = 0; i < 20; ++i) tables[s][size_t(i)] = int(s) * 20 + (i * 7) % 20;
+    const std::vector<int32_t> noise = {5, 9, 200, 31};
+    std::vector<float> out;
+    for (int at = 0; at < int(tokens.size()); at += chunk) {
+      std::vector<SequenceRows> rows;
+      const int n = std::min(chunk, int(tokens.size()) - at);
+      rows.push_back({tokens.data() + at, n, at, tables[0].data(), false, true});
+      for (int s = 1; s <= others; ++s) rows.push_back({noise.data(), std::min(4, s), 0, tables[size_t(s)].data(), false, true});
+      t.forward(rows, widths);
+      out.assign(t.logits(0), t.logits(0) + 211);
+    }
+    return out;
+  }
+};
+
+void test_forward() {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 530; ++i) tokens.push_back((i * 37 + i / 3) % 211);  // past one split of positions
+  for (const Kernels* const* k = available_kernels(); *k; ++k) {
+    const bool slow = k == available_kernels();
+    std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + (slow ? 40 : 530));
+    for (const DType cache : {DType::f32, DType::f16, DType::i8}) {
+      Model one((1), (*k)->name, cache), four(4, (*k)->name, cache);
+      for (const uint8_t width : {uint8_t(4), uint8_t(8)}) {
+        const auto base = one.run(prompt, 530, 0, width);
+        bool finite = true;
+        for (const float x : base) finite &= std::isfinite(x);
+        expect(finite, "finite logits", (*k)->name, width, int(cache));
+        expect(one.run(prompt, 13, 0, width) == base, "chunks do not change bits", (*k)->name, width, int(cache));
+        expect(four.run(prompt, 64, 0, width) == base, "threads do not change bits", (*k)->name, width, int(cache));
+        expect(four.run(prompt, 29, 7, width) == base, "neighbours do not change bits", (*k)->name, width, int(cache));
+        if (!slow) expect(four.run(prompt, 1, 0, width) == base, "one token at a time does not change bits", (*k)->name, width, int(cache));
+      }
+      expect(one.run(prompt, 17, 0, 8, 1) == four.run(prompt, 1, 3, 8, 1), "a skipped attention is deterministic", (*k)->name, int(cache));
+      expect(one.run(prompt, 17, 0, 8, 1) != one.run(prompt, 17, 0, 8), "a skipped attention skips", (*k)->name, int(cache));
+    }
+  }
+}
+
+void test_pool() {
+  ThreadPool pool(4);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<int> seen(97, 0);
+    std::atomic<int> second{0};
+    pool.run([&](int thread) {
+      pool.claim(thread, 97, [&](int i) { ++seen[size_t(i)]; });
+      pool.barrier(thread);
+      pool.claim(thread, 5, [&](int i) { second += i; });
+    });
+    bool once = second == 10;
+    for (const int n : seen) once &= n == 1;
+    expect(once, "every chunk once", "", round);
+  }
+}
+
+void test_sampler() {
+  const auto logits = random_floats(1000, 3, 3.0f);
+  LogitStats stats;
+  (*available_kernels())->logit_stats(logits.data(), 1000, 0, &stats);
+  const Distribution d = merge_stats(&stats, 1);
+  double sum = 0.0;
+  for (const float x : logits) sum += std::exp(double(x));
+  expect(std::fabs(d.log_sum_exp - std::log(sum)) < 1e-4, "log_sum_exp", "");
+  // Frequencies follow the softmax: chi-square over the ten likeliest.
+  SamplingParams p;
+  p.temperature = 1.0f, p.seed = 11;
+  Sampler s(p);
+  std::vector<int> counts(1000, 0);
+  constexpr int draws = 20000;
+  for (int i = 0; i < draws; ++i) {
+    auto copy = logits;
+    ++counts[size_t(s.sample(copy.data(), 1000, d))];
+  }
+  double chi = 0.0;
+  for (const auto& [id, logprob] : top_logprobs(logits.data(), 1000, 10, d.log_sum_exp)) {
+    const double expected = draws * std::exp(double(logprob));
+    chi += (counts[size_t(id)] - expected) * (counts[size_t(id)] - expected) / expected;
+  }
+  expect(chi < 30.0, "draws follow the distribution (chi-square, 10 cells)", "", int(chi));
+  p.top_k = 3;
+  Sampler narrow(p);
+  const auto best = top_logprobs(logits.data(), 1000, 3, d.log_sum_exp);
+  for (int i = 0; i < 200; ++i) {
+    auto copy = logits;
+    const int32_t token = narrow.sample(copy.data(), 1000, d);
+    expect(token == best[0].first || token == best[1].first || token == best[2].first, "top_k", "", token);
+  }
+}
+
+}  // namespace
+
+int main() {
+  test_packing();
+  test_products();
+  test_elementwise();
+  test_pool();
+  test_sampler();
+  test_forward();
+  std::printf("%d passed, %d failed\n", checks - failures, failures);
+  return failures != 0;
+}

@@ -1,0 +1,180 @@
+"""Admission: checks a request against the model and the present load, and has it planned.
+
+It must not know how a plan is carried out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from onesec.backend.base import Backend
+from onesec.budget import planner
+from onesec.budget.latency import LatencyModel
+from onesec.budget.length import LengthModel
+from onesec.budget.planner import Ask, Plan, Policy
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+    UnknownGear,
+)
+from onesec.core.gear import Gear
+from onesec.core.request import Request
+
+from .block_manager import BlockManager
+from .scheduler import Scheduler
+from .sequence import Sequence
+from .steering import BACKGROUND_SHARE
+
+_REPLAN_SHARE = 0.05  # of the time left that may pass in the queue before the plan is made anew
+
+
+class Admission:
+    """Says yes with a Plan, or no with an error that says what would work."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        blocks: BlockManager,
+        scheduler: Scheduler,
+        latency: LatencyModel,
+        length: LengthModel,
+        policy: Policy,
+    ) -> None:
+        self.capacity = min(backend.context_length, backend.num_blocks * backend.block_size)
+        self._backend = backend
+        self._blocks = blocks
+        self._scheduler = scheduler
+        self._latency = latency
+        self._length = length
+        self._policy = policy
+
+    def check(self, request: Request) -> None:
+        """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range)."""
+        tokens = request.prompt_tokens
+        if not tokens:
+            raise EmptyPrompt("The prompt has no token.", hint="Send at least one.")
+        if len(tokens) >= self.capacity:
+            raise ContextLengthExceeded(prompt_tokens=len(tokens), context_length=self.capacity)
+        low, high, vocab_size = min(tokens), max(tokens), self._backend.vocab_size
+        if low < 0 or high >= vocab_size:
+            raise InvalidRequest(
+                f"prompt token {low if low < 0 else high} is not in [0, {vocab_size})."
+            )
+
+    def gears(self, request: Request) -> tuple[Gear, ...]:
+        """Gears that the request may use, cheapest first. Raises UnknownGear, InvalidRequest."""
+        gears = self._backend.gears
+        names = tuple(gear.name for gear in gears)
+        for asked in (request.gear, request.min_gear):
+            if asked is not None and asked not in names:
+                raise UnknownGear(asked, names)
+        first = names.index(request.min_gear) if request.min_gear is not None else 0
+        if request.gear is None:
+            return gears[first:]
+        index = names.index(request.gear)
+        if index < first:
+            raise InvalidRequest(
+                f"gear {request.gear!r} is below min_gear {request.min_gear!r}.",
+                hint="Leave one of them out.",
+            )
+        return (gears[index],)
+
+    def limit(self, request: Request) -> int:
+        """The most tokens that the answer may have: max_tokens, and what the context leaves."""
+        room = self.capacity - len(request.prompt_tokens)
+        asked = request.params.max_tokens
+        return room if asked is None else min(room, asked)
+
+    def names(self, request: Request) -> list[bytes]:
+        """Names of the prompt's blocks in the prefix cache; none where its logprobs are wanted.
+
+        `metadata["cache_salt"]` keeps tenants apart: blocks are shared under the same salt only.
+        """
+        if request.params.prompt_logprobs:
+            return []
+        salt = str(request.metadata.get("cache_salt", "")).encode()
+        return self._blocks.names(np.array(request.prompt_tokens, dtype=np.int32), salt)
+
+    def plan(
+        self,
+        request: Request,
+        names: list[bytes],
+        *,
+        elapsed_ms: float,
+        order: tuple[int, int],
+        host_ms: float,
+    ) -> Plan:
+        """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
+        gears = self.gears(request)
+        budget = request.budget
+        wait_ms, batch, others_ms = 0.0, 1, 0.0
+        if budget.total_ms is not None or budget.ttft_ms is not None:
+            wait_ms, batch, others_ms = self._load(order)
+        cached: Mapping[str, int] = {}
+        if names:
+            size = self._blocks.block_size
+            cached = {gear.name: size * self._blocks.match(names, gear.name) for gear in gears}
+        ask = Ask(
+            prompt_tokens=len(request.prompt_tokens),
+            limit_tokens=self.limit(request),
+            gears=tuple(gear.name for gear in gears),
+            min_tokens=request.params.min_tokens,
+            budget_ms=budget.total_ms,
+            ttft_ms=budget.ttft_ms,
+            cached_tokens=cached,
+            elapsed_ms=elapsed_ms,
+            wait_ms=wait_ms,
+            batch=batch,
+            others_ms=others_ms + host_ms,
+            chunk_tokens=self._scheduler.chunk_tokens,
+            key=str(request.metadata.get("app", "")),
+        )
+        return planner.plan(ask, self._latency, self._length, self._policy)
+
+    def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
+        """Plan anew what waited long: it has less time than the plan knew. Never refuses."""
+        if sequence.end_ns is None or sequence.tokens or now_ns < sequence.check_ns:
+            return
+        self.look_later(sequence, now_ns)
+        try:
+            plan = self.plan(
+                sequence.request,
+                sequence.names,
+                elapsed_ms=sequence.at_ms(now_ns),
+                order=(0, 0),
+                host_ms=host_ms,
+            )
+        except DeadlineInfeasible:
+            cheapest = sequence.gears[0].name
+            plan = planner.at_gear(sequence.plan, cheapest)
+        sequence.adopt(plan, now_ns)
+
+    def look_later(self, sequence: Sequence, now_ns: int) -> None:
+        """Set the instant after which a waiting sequence's plan is out of date."""
+        if sequence.end_ns is not None:
+            left_ns = max(0, sequence.end_ns - now_ns)
+            sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
+
+    def _load(self, order: tuple[int, int]) -> tuple[float, int, float]:
+        """What a request of that urgency meets: the wait until its prompt can start, the rows of
+        its batch, and the work for others between two of its tokens."""
+        wait_ms, rows = 0.0, 1
+        for sequence in self._scheduler.unfinished():
+            rows += 1
+            if sequence.state != "decoding" and sequence.order < order:
+                wait_ms += self._latency.prefill_ms(
+                    sequence.prefill_gear.name, sequence.prefill_left, start=sequence.computed
+                )
+        steps_ms = [
+            self._latency.step_ms(gear.name, group[0].length, len(group))
+            * (BACKGROUND_SHARE if group[0].end_ns is None else 1.0)
+            for gear, group in self._scheduler.decode_groups().items()
+        ]
+        # It will share the steps of one group, the dearest at best.
+        others_ms = math.fsum(steps_ms) - max(steps_ms, default=0.0)
+        return wait_ms, min(rows, self._scheduler.max_rows), others_ms

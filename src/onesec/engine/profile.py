@@ -1,0 +1,142 @@
+"""profile: measure a backend's prompt and step times, and keep them for the next start.
+
+It must not know requests or deadlines. It writes into the cache's blocks: call it before the engine
+does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from onesec.backend.base import Backend, Batch, BatchRow
+from onesec.budget.latency import LatencyModel, PrefillSample, StepSample
+from onesec.core.clock import Clock
+from onesec.core.gear import Gear
+from onesec.core.request import SamplingParams
+
+_PREFILL_TOKENS = (64, 256, 16)  # in order of worth, for a machine that has time for few
+_BATCHES = (1, 2, 4, 8)
+_STEPS = 4  # a call
+
+
+class _Probe:
+    """Runs prompts and steps in the first blocks of the cache; rows share a prefix."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._size = backend.block_size
+        rows = max(_BATCHES)
+        own = -(-2 * _STEPS // self._size) + 1  # blocks of each row past the prefix
+        capacity = min(backend.context_length, (backend.num_blocks - rows * own) * self._size)
+        self.longest = max(1, capacity - 2 * _STEPS - 1)
+        prefix = -(-min(self.longest, max(_PREFILL_TOKENS)) // self._size)
+        self._prefix = np.arange(prefix, dtype=np.int32)
+        self._own = [
+            np.arange(prefix + own * i, prefix + own * (i + 1), dtype=np.int32)
+            for i in range(min(rows, (backend.num_blocks - prefix) // own))
+        ]
+
+    @property
+    def rows(self) -> int:
+        return len(self._own)
+
+    def prefill(self, gear: Gear, tokens: int) -> PrefillSample:
+        ids = np.arange(tokens, dtype=np.int32) % self._backend.vocab_size
+        row = BatchRow(ids, 0, self._prefix[: -(-tokens // self._size)], self._sampler())
+        result = self._backend.forward(Batch(gear, [row]))
+        return PrefillSample(gear.name, tokens, sum(result.step_ms))
+
+    def steps(self, gear: Gear, context: int, batch: int) -> list[StepSample]:
+        """A few steps of `batch` rows after a shared prefix of whole blocks."""
+        shared = context // self._size
+        context = shared * self._size
+        rows = [
+            BatchRow(
+                np.ones(1, dtype=np.int32),
+                context,
+                np.concatenate([self._prefix[:shared], own]),
+                self._sampler(),
+            )
+            for own in self._own[:batch]
+        ]
+        result = self._backend.forward(Batch(gear, rows, max_steps=_STEPS))
+        return [
+            StepSample(gear.name, context + i, ms, batch) for i, ms in enumerate(result.step_ms)
+        ]
+
+    def _sampler(self) -> object:
+        return self._backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
+
+
+def profile(
+    backend: Backend, clock: Clock, *, gears: Sequence[Gear] | None = None, budget_s: float = 2.0
+) -> LatencyModel:
+    """Measure prompts of a few lengths and steps at a few contexts and batches, for each gear.
+
+    Every gear is measured at least twice; then rounds repeat until `budget_s` is spent.
+
+    >>> model = profile(backend, MonotonicClock(), budget_s=1.0)  # doctest: +SKIP
+    """
+    gears = tuple(gears or backend.gears)
+    probe = _Probe(backend)
+    lengths = [n for n in _PREFILL_TOKENS if n <= probe.longest] or [probe.longest]
+    longest = max(lengths)
+    batches = [batch for batch in _BATCHES if batch <= probe.rows]
+    end_ns = clock.now_ns() + round(budget_s * 1e9)
+    samples: list[PrefillSample | StepSample] = []
+    probe.prefill(gears[-1], longest)  # fills the prefix and warms the machine
+    for turn in range(8):
+        for gear in gears:
+            for length in lengths:
+                samples.append(probe.prefill(gear, length))
+                if turn > 0 and clock.now_ns() >= end_ns:
+                    break
+            for batch in batches:
+                for context in (longest, 0) if batch == 1 else (longest,):
+                    samples += probe.steps(gear, context, batch)
+                if turn > 0 and clock.now_ns() >= end_ns:
+                    break
+        if turn > 0 and clock.now_ns() >= end_ns:
+            break
+    return LatencyModel.fit(samples)
+
+
+def cached_profile(
+    machine: str, artifact: str, cache_dir: Path, measure: Callable[[], LatencyModel]
+) -> LatencyModel:
+    """The saved profile of this machine and artifact (both given as fingerprints), or a new one.
+
+    A damaged file is measured anew; one that cannot be written is not an error.
+    """
+    key = blake2b(f"{machine}\0{artifact}".encode(), digest_size=16).hexdigest()
+    path = cache_dir / f"profile-{key}.json"
+    try:
+        return LatencyModel.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        pass
+    model = measure()
+    try:
+        _write(path, json.dumps(model.to_dict()))
+    except OSError:
+        pass
+    return model
+
+
+def _write(path: Path, text: str) -> None:
+    """All of the file or nothing: another process may read or write it now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

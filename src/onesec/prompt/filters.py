@@ -1,0 +1,111 @@
+"""Filters of chat templates whose result can outgrow their input: each is checked beforehand.
+
+It must not know messages or the way that templates are compiled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from jinja2.exceptions import SecurityError
+from jinja2.filters import make_attrgetter
+from jinja2.runtime import Context
+from jinja2.utils import pass_context
+
+from .meter import meter_of
+
+MAX_INDENT = 64
+
+
+@pass_context
+def tojson(
+    context: Context,
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as model authors meant it: not escaped for HTML, non-ASCII letters as they are."""
+    meter = meter_of(context)
+    meter.weigh(value)
+    _check_indent(indent or 0)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+@pass_context
+def join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> str:
+    """The parts as text, one after the other, with `d` between."""
+    parts = list(value)
+    if attribute is not None:
+        parts = list(map(make_attrgetter(context.environment, attribute), parts))
+    return _concat(context, parts, meter_of(context).text(d))
+
+
+@pass_context
+def concat(context: Context, parts: list[Any]) -> str:
+    """The operator ~."""
+    return _concat(context, parts, "")
+
+
+@pass_context
+def replace(context: Context, value: Any, old: Any, new: Any, count: int | None = None) -> str:
+    """`old` by `new`, everywhere or `count` times."""
+    meter = meter_of(context)
+    text, old, new = meter.text(value), meter.text(old), meter.text(new)
+    meter.check_growth(text, "replace", (old, new))
+    return text.replace(old, new, -1 if count is None else count)
+
+
+@pass_context
+def indent(
+    context: Context, value: Any, width: int | str = 4, first: bool = False, blank: bool = False
+) -> str:
+    """Each line but the first (and but blank ones) moved to the right."""
+    meter = meter_of(context)
+    text = meter.text(value)
+    margin = width if isinstance(width, str) else " " * _check_indent(width)
+    _check_indent(len(margin))
+    lines = text.splitlines() if not text.endswith("\n") else [*text.splitlines(), ""]
+    meter.check_size(len(text) + len(lines) * len(margin))
+    moved = [
+        margin + line if (first or i) and (line or blank) else line for i, line in enumerate(lines)
+    ]
+    return "\n".join(moved)
+
+
+@pass_context
+def string(context: Context, value: Any) -> str:
+    """The value as text."""
+    return meter_of(context).text(value)
+
+
+def _concat(context: Context, parts: list[Any], between: str) -> str:
+    meter = meter_of(context)
+    meter.spend(1 + len(parts))
+    texts, size = [], 0
+    for part in parts:
+        texts.append(meter.text(part))
+        size += len(texts[-1]) + len(between)
+        meter.check_size(size)
+    return between.join(texts)
+
+
+def _check_indent(width: int) -> int:
+    if not isinstance(width, int) or not 0 <= width <= MAX_INDENT:
+        raise SecurityError(f"an indent of {width!r}; 0 to {MAX_INDENT} are allowed")
+    return width
+
+
+OWN: dict[str, Callable[..., Any]] = {
+    "tojson": tojson,
+    "join": join,
+    "concat!": concat,
+    "replace": replace,
+    "indent": indent,
+    "string": string,
+}

@@ -1,0 +1,76 @@
+"""Block formats against the gguf package's decoder and against blocks laid out by hand."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+
+from onesec.model.gguf_quants import BLOCK_FORMATS, dequantize
+
+
+def _finite_blocks(kind: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random bytes, with half floats that are finite and of a usual size."""
+    block = BLOCK_FORMATS[kind]
+    data = rng.integers(0, 256, (count, block.nbytes), dtype=np.uint8)
+    places = {"q4_1": (0, 2), "q4_k": (0, 2), "q5_k": (0, 2), "q6_k": (208,)}.get(block.name, (0,))
+    for at in places:
+        half = rng.uniform(-0.1, 0.1, count).astype("<f2")
+        data[:, at : at + 2] = half.view(np.uint8).reshape(count, 2)
+    return data.reshape(-1)
+
+
+@pytest.mark.parametrize("kind", sorted(BLOCK_FORMATS))
+@pytest.mark.parametrize("count", [1, 7])
+def test_same_bits_as_the_gguf_package(kind: int, count: int) -> None:
+    data = _finite_blocks(kind, count, np.random.default_rng(kind))
+    expected = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(kind))
+    np.testing.assert_array_equal(dequantize(BLOCK_FORMATS[kind], data), expected.reshape(-1))
+
+
+@pytest.mark.parametrize("kind", sorted(BLOCK_FORMATS))
+def test_sizes_are_those_of_the_gguf_package(kind: int) -> None:
+    block = BLOCK_FORMATS[kind]
+    assert gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)] == (block.weights, block.nbytes)
+
+
+@pytest.mark.parametrize("kind", [2, 3, 8])
+def test_quantised_values_come_back_near(kind: int) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
+    stored = gguf.quants.quantize(values, gguf.GGMLQuantizationType(kind))
+    back = dequantize(BLOCK_FORMATS[kind], stored.reshape(-1)).reshape(values.shape)
+    assert np.abs(back - values).max() < {2: 0.3, 3: 0.25, 8: 0.02}[kind]
+
+
+def test_many_blocks_are_decoded_in_chunks() -> None:
+    data = _finite_blocks(8, 3, np.random.default_rng(1))
+    many = np.tile(data, (1 << 17) // 3 + 1)
+    values = dequantize(BLOCK_FORMATS[8], many).reshape(-1, 96)
+    assert (values == values[0]).all()
+
+
+def test_a_q4_0_block_by_hand() -> None:
+    block = np.zeros(18, dtype=np.uint8)
+    block[:2] = np.array([2.0], dtype="<f2").view(np.uint8)
+    block[2:] = 0x88  # code 8 is zero
+    block[2] = 0xF0  # weight 0: code 0; weight 16: code 15
+    values = dequantize(BLOCK_FORMATS[2], block)
+    assert values[0] == -16.0
+    assert values[16] == 14.0
+    assert not values[[*range(1, 16), *range(17, 32)]].any()
+
+
+def test_a_q6_k_block_by_hand() -> None:
+    block = np.zeros(210, dtype=np.uint8)
+    block[192:208] = 1  # all scales 1
+    block[208:] = np.array([0.5], dtype="<f2").view(np.uint8)
+    block[0] = 0x0F  # weight 0: low nibble 15
+    block[128] = 0b10  # its upper bits: 2 -> code 47
+    values = dequantize(BLOCK_FORMATS[14], block)
+    assert values[0] == 0.5 * (47 - 32)
+    assert (values[1:] == -16.0).all()
+
+
+def test_part_of_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        dequantize(BLOCK_FORMATS[8], np.zeros(33, dtype=np.uint8))
