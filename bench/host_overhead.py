@@ -104,9 +104,8 @@ def main() -> None:
         "sampled": {"temperature": 0.8, "top_p": 0.9, "seed": 1},
         "greedy, stop string": {"stop": ("never",)},
     }
-    print(
-        f"{'request':32} {'steps/call':>10} {'batch 1':>9} {'batch 8':>9} {'each more':>10}  µs a step"
-    )
+    print("microseconds of host time a step")
+    print(f"{'request':34} {'steps/call':>10} {'batch 1':>8} {'batch 8':>8} {'each more':>10}")
     for timed in (False, True):
         budget = Budget(total_ms=600_000.0) if timed else Budget()
         for name, params in kinds.items():
@@ -121,7 +120,7 @@ def main() -> None:
                 )  # fmt: skip
                 label = f"{name}{', with a budget' if timed else ''}"
                 more = (eight - one) / 7
-                print(f"{label:32} {steps:>10} {one:>9.1f} {eight:>9.1f} {more:>10.1f}")
+                print(f"{label:34} {steps:>10} {one:>8.1f} {eight:>8.1f} {more:>10.1f}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ inline __m512 widen_bytes(const uint8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
+constexpr int kPrefetchBlocks = 3;
+
 // One tile against M activation rows. The codes of a line are opened once and meet all M rows.
 template <int Width, int M>
 inline void tile_product(const PlaneMatrix& w, int tile, const QuantRows& x, float* y, int ld_y, const float* bias,
@@ -32,6 +34,8 @@ inline void tile_product(const PlaneMatrix& w, int tile, const QuantRows& x, flo
   __m512 acc[M];
   for (int m = 0; m < M; ++m) acc[m] = _mm512_setzero_ps();
   for (int block = 0; block < blocks; ++block, hi += kHiBytes, lo += Width == 8 ? kLoBytes : 0) {
+    if constexpr (M > 1)
+      _mm_prefetch(reinterpret_cast<const char*>(hi + kScaleLine + kPrefetchBlocks * kHiBytes), _MM_HINT_T0);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const int g = 2 * block + half;
@@ -41,6 +45,11 @@ inline void tile_product(const PlaneMatrix& w, int tile, const QuantRows& x, flo
 #pragma GCC unroll 4
       for (int line = 0; line < 4; ++line) {
         const int offset = (half * 4 + line) * 64;
+        if constexpr (M > 1) {  // long between two lines: the hardware's prefetcher falls behind
+          _mm_prefetch(reinterpret_cast<const char*>(hi + offset + kPrefetchBlocks * kHiBytes), _MM_HINT_T0);
+          if constexpr (Width == 8)
+            _mm_prefetch(reinterpret_cast<const char*>(lo + offset + kPrefetchBlocks * kLoBytes), _MM_HINT_T0);
+        }
         const __m512i h = _mm512_load_si512(hi + offset);
         __m512i first, second;
         if constexpr (Width == 8) {

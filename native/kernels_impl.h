@@ -108,10 +108,10 @@ inline void quantize(const float* x, int cols, const QuantRows& out) {
     const float largest = V::max(V::abs(a), V::abs(b)).top();
     const float scale = largest / 127.0f;
     const V inverse = V::set(largest > 0.0f ? 127.0f / largest : 0.0f);
-    (a * inverse).store_i8(q);
-    (b * inverse).store_i8(q + 16);
-    int sum = 0;
-    for (int i = 0; i < kGroup; ++i) sum += q[i];
+    const V qa = V::round(a * inverse), qb = V::round(b * inverse);
+    qa.store_i8(q);
+    qb.store_i8(q + 16);
+    const int sum = int((qa + qb).sum());  // exact: integers below 2^13
     out.scale[g] = scale;
     out.offset[g] = -float(kMinimumUnit) * (scale * float(sum));
     out.residual[g] = -kResidualZero * sum;

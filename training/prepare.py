@@ -12,6 +12,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from . import tokenizer as tokenizers_room
 from .data import build, pair_conversation, read_pairs
@@ -23,14 +24,18 @@ TOKENIZER_CHATS = 5000
 
 
 def prepare(out: Path, count: int, seed: int, pairs_file: Path | None, vocab_size: int) -> None:
-    """Write `tokenizer.json` and `train.npz` into `out`."""
+    """Write `train.npz` into `out`, and `tokenizer.json` unless one is there."""
     out.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(pairs_file) if pairs_file else []
     chats = training_conversations(seed, count)
     texts = [m["content"] for chat in chats[:TOKENIZER_CHATS] for m in chat.messages()]
     texts += [side for pair in pairs for side in pair]
-    tokenizer = tokenizers_room.train(texts, vocab_size)
-    tokenizer.save(str(out / "tokenizer.json"))
+    path = out / "tokenizer.json"
+    if path.exists():
+        tokenizer = Tokenizer.from_file(str(path))
+    else:
+        tokenizer = tokenizers_room.train(texts, vocab_size)
+        tokenizer.save(str(path))
     rng = random.Random(seed + 1)
     if pairs:
         chats += [pair_conversation(rng, pairs) for _ in range(int(count * PAIR_SHARE * 2))]

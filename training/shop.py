@@ -122,11 +122,27 @@ def made_up(rng: random.Random) -> Pair:
     return latin, "".join(rng.sample(words.NAME_CHARS, 2))
 
 
+def any_thing(rng: random.Random) -> Pair:
+    """A name of any words, sense or nonsense: it can be copied, not remembered."""
+    if rng.random() < 0.5:
+        latin = rng.choice(words.ANY_WORDS)
+    else:
+        latin = "".join(
+            rng.choice("bcdfghjklmnprstvwz") + rng.choice(words.VOWELS) + rng.choice(words.CODAS)
+            for _ in range(rng.choice((1, 2, 2, 3)))
+        )
+    return latin, "".join(rng.choices(words.ANY_CHARS, k=rng.choice((1, 2, 2, 3))))
+
+
 def product_name(rng: random.Random, held: bool) -> tuple[Pair, Pair, bool]:
     """A product's name, the thing it is, and whether both are common words."""
     things = words.HELD_THINGS if held and rng.random() < 0.6 else words.THINGS
     qualities = words.HELD_QUALITIES if held and rng.random() < 0.3 else words.QUALITIES
     thing = rng.choice(things)
+    if not held and rng.random() < 0.45:
+        thing = any_thing(rng)
+        quality = any_thing(rng) if rng.random() < 0.4 else rng.choice(words.QUALITIES)
+        return (f"{quality[0]} {thing[0]}", quality[1] + thing[1]), thing, False
     kind = rng.random()
     if kind < 0.62:
         quality = rng.choice(qualities)

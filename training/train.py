@@ -169,13 +169,22 @@ def save_curve(folder: Path, curve: Sequence[tuple[int, int, float, float]]) -> 
     )
 
 
-def train(data: TokenData, shape: ModelConfig, config: TrainConfig, out: Path) -> LanguageModel:
-    """Train, or go on training, and leave `checkpoint.pt`, `loss.csv` and `loss.svg` in `out`."""
+def train(
+    data: TokenData, shape: ModelConfig, config: TrainConfig, out: Path, start: Path | None = None
+) -> LanguageModel:
+    """Train, or go on training, and leave `checkpoint.pt`, `loss.csv` and `loss.svg` in `out`.
+
+    A fresh training takes the weights of the folder `start`, where one is given.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = LanguageModel(shape)
-    lay(model)
+    if start:
+        weights = torch.load(start / "checkpoint.pt", weights_only=True)["model"]
+        model.load_state_dict(weights)
+    else:
+        lay(model)
     optimizers = make_optimizers(model, config)
     path = out / "checkpoint.pt"
     first, curve = 0, []
@@ -241,6 +250,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default=TrainConfig.optimizer)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--ffn", type=int, default=768)
+    parser.add_argument("--start", type=Path, help="a training folder whose weights to begin with")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     shape = ModelConfig(num_hidden_layers=args.layers, intermediate_size=args.ffn)
@@ -251,7 +261,7 @@ def main() -> None:
         optimizer=args.optimizer,
         compile=not args.no_compile,
     )
-    train(TokenData.load(args.data), shape, config, args.out)
+    train(TokenData.load(args.data), shape, config, args.out, args.start)
 
 
 if __name__ == "__main__":

@@ -113,3 +113,5 @@ NAME_CHARS = (
     "云岚星辰海悦安然若水清风明月晨曦乐途远航天青木禾竹影松石锦绣华彩宝丽雅致洁净康健优选奇妙"
     "飞扬快捷轻盈暖阳冰雪火焰雷霆银河金鹿白鹭青鸟红枫紫荆蓝鲸绿野黑曜橙光粉黛灰羽"
 )
+VOWELS = listed("a e i o u a e i o u ea oo ai ou ie oa ee")
+CODAS = listed("n r l s t m ck ng sh th p rn lt nt st ll pe te le ne re")

@@ -19,17 +19,16 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget, parse_duration_ms
-from onesec.core.errors import EngineClosed, InvalidRequest
+from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.loading import KvDtype, LoadedModel, load_model
+from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output
 
 Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
-Message = Mapping[str, Any]
 
 __all__ = ["LLM", "Output", "Stream"]
 
@@ -114,23 +113,23 @@ class LLM:
                 reference=reference,
                 progress=progress,
             ),
-            clock,
+            clock or MonotonicClock(),
         )
 
     @classmethod
     def over(cls, loaded: LoadedModel, *, clock: Clock | None = None) -> Self:
         """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock)
+        llm._open(loaded, clock or MonotonicClock())
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock | None) -> None:
+    def _open(self, loaded: LoadedModel, clock: Clock) -> None:
         self._loaded = loaded
-        self._clock = clock or MonotonicClock()
+        self._clock = clock
         self._engine = Engine(
             loaded.backend,
-            self._clock,
-            latency=loaded.latency(),
+            clock,
+            latency=loaded.measure_latency(clock),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
         )
@@ -204,7 +203,9 @@ class LLM:
         try:
             for one in prompts:
                 tokens = self._encode(one)
-                streams.append(self._submit(tokens, arrival_ns, budget, values, gear, min_gear))
+                streams.append(
+                    self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=False)
+                )
             outputs = [stream.output for stream in streams]
         finally:
             for stream in streams:
@@ -225,7 +226,7 @@ class LLM:
         arrival_ns = self._clock.now_ns()
         budget, values = _budget(deadline), _params(params, sampling)
         tokens = self._encode(prompt)
-        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear)
+        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
 
     @overload
     def chat(
@@ -272,11 +273,17 @@ class LLM:
         arrival_ns = self._clock.now_ns()
         budget, values = _budget(deadline), _params(params, sampling)
         tokens = self._loaded.render(messages)
-        answer = self._submit(tokens, arrival_ns, budget, values, gear, min_gear)
+        answer = self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=stream)
         if stream:
             return answer
         with answer:
             return answer.output
+
+    def fit_messages(
+        self, messages: Sequence[Message], *, max_tokens: int
+    ) -> tuple[list[Message], int]:
+        """The messages that fit `max_tokens`, without the oldest turns; and how many turns went."""
+        return self._loaded.fit_messages(messages, max_tokens=max_tokens)
 
     def save(self, path: str | Path) -> None:
         """Write the model as an artifact, which loads at once: weights packed, tokenizer beside."""
@@ -285,6 +292,7 @@ class LLM:
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        self._engine.close()
         self._loaded.close()
 
     def __enter__(self) -> Self:
@@ -299,7 +307,7 @@ class LLM:
         self.close()
 
     def _encode(self, prompt: Prompt) -> Sequence[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        return self.tokenizer.encode(prompt, add_bos=True) if isinstance(prompt, str) else prompt
 
     def _submit(
         self,
@@ -309,9 +317,9 @@ class LLM:
         params: SamplingParams,
         gear: str | None,
         min_gear: str | None,
+        *,
+        stream: bool,
     ) -> Stream:
-        if self._loaded.closed:
-            raise EngineClosed("This LLM was closed.", hint="Load it again.")
         request = Request(
             id=f"r{next(self._ids)}",
             prompt_tokens=tuple(tokens),
@@ -321,7 +329,7 @@ class LLM:
             gear=gear,
             min_gear=min_gear,
         )
-        self._engine.add_request(request)
+        self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
         return Stream(self, request.id)
 

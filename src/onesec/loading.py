@@ -5,23 +5,30 @@ It must not know requests or deadlines; `llm.py` and the command line build on i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
+from onesec import __version__
 from onesec.backend.base import Backend
 from onesec.backend.cpu import CpuBackend
+from onesec.budget.latency import LatencyModel
+from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
+from onesec.engine.profile import cached_profile, profile
+from onesec.machine import cpu_name
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.gguf import GGUFFile
+from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.model.weights import Checkpoint
+from onesec.prompt.fit import fit
+from onesec.prompt.template import ChatTemplate
 
-if TYPE_CHECKING:
-    from onesec.prompt.template import ChatTemplate
-
+Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
 _BLOCKS = 64  # tokens, a multiple of every backend's block size
@@ -38,7 +45,54 @@ class LoadedModel:
     template: ChatTemplate | None
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
+    measure_latency: Callable[[Clock], LatencyModel]  # kept from before where possible
     closed: bool = False
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, up to where the assistant speaks.
+
+        Raises InvalidRequest when the model has no chat template or it refuses the messages.
+        """
+        text = self._chat_template().render(messages, protect=self.tokenizer.protect)
+        return self.tokenizer.encode(text, special=True)
+
+    def fit_messages(
+        self, messages: Sequence[Message], *, max_tokens: int
+    ) -> tuple[list[Message], int]:
+        """Clean the messages, drop the oldest turns until they fit; and how many turns went.
+
+        Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
+        """
+        template = self._chat_template()
+        fitted = fit(
+            messages,
+            count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
+            max_tokens=max_tokens,
+            render=lambda some: template.render(some, protect=self.tokenizer.protect),
+            fitting="drop_oldest",
+        )
+        return list(fitted.messages or ()), fitted.report.dropped_turns
+
+    def _chat_template(self) -> ChatTemplate:
+        if self.template is None:
+            raise InvalidRequest(
+                f"{self.name} has no chat template.", hint="Use generate with a plain prompt."
+            )
+        return self.template
+
+    def save(self, path: str | Path) -> None:
+        """Write an artifact: packed weights, and the tokenizer's files beside them.
+
+        Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
+        """
+        if not isinstance(self.backend, CpuBackend):
+            raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
+        if self.path.is_file():
+            raise InvalidRequest(
+                "A GGUF file has its tokenizer inside, and artifacts need tokenizer.json.",
+                hint="Pack the Hugging Face folder of the same model.",
+            )
+        self.backend.save(path, self.path)
 
     def close(self) -> None:
         """Free the backend's memory and threads. Harmless when called again."""
@@ -54,16 +108,8 @@ class LoadedModel:
 
 
 def find_model(model: str | Path) -> Path:
-    """Where a MODEL lies: a path as it is, else what the hub's cache or the package has.
-
-    Raises ModelNotFound.
-    """
-    path = Path(model).expanduser()
-    if path.exists():
-        return path
-    from onesec.model.hub import resolve_model
-
-    return resolve_model(str(model))
+    """The folder or .gguf file that a MODEL word means. Raises ModelNotFound, UnsupportedModel."""
+    return resolve_model(str(model), assets=Path(__file__).parent / "assets")
 
 
 def open_source(path: Path) -> Checkpoint | Artifact:
@@ -76,9 +122,8 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
 
     `context_length` bounds the texts that it takes: a few bytes for each token that would fit.
     """
-    ggufs = [path] if path.is_file() else sorted(path.glob("*.gguf"))
-    if ggufs and not (path / "tokenizer.json").is_file():
-        with GGUFFile(ggufs[0]) as file:
+    if path.is_file():
+        with GGUFFile(path) as file:
             return Tokenizer.from_gguf(file.metadata, context_length=context_length)
     return Tokenizer.from_folder(path, context_length=context_length)
 
@@ -116,6 +161,11 @@ def load_model(
             )
         length = context or min(limit, DEFAULT_CONTEXT_TOKENS)
         tokenizer = open_tokenizer(path, context_length=limit)
+        template = None
+        if tokenizer.chat_templates:
+            template = ChatTemplate(
+                tokenizer.chat_templates, special_tokens=tokenizer.special_tokens
+            )
         backend = CpuBackend.load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -135,16 +185,26 @@ def load_model(
         path=path,
         backend=backend,
         tokenizer=tokenizer,
-        template=_template(tokenizer),
+        template=template,
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *defaults.get("eos_ids", ())))),
         context_length=length,
+        measure_latency=lambda clock: latency_model(backend, clock),
     )
 
 
+def cache_folder() -> Path:
+    """Where measured profiles are kept: $XDG_CACHE_HOME/onesec, else ~/.cache/onesec."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root else Path.home() / ".cache") / "onesec"
 
-def _template(tokenizer: Tokenizer) -> ChatTemplate | None:
-    if not tokenizer.chat_templates:
-        return None
-    from onesec.prompt.template import ChatTemplate
 
-    return ChatTemplate(tokenizer)
+def latency_model(backend: CpuBackend, clock: Clock, *, fresh: bool = False) -> LatencyModel:
+    """The latency model of this backend on this machine: kept from before, or measured now (about
+    two seconds; `fresh` measures in any case and keeps nothing). Call it before an engine runs.
+    """
+    if fresh:
+        return profile(backend, clock)
+    machine = f"{__version__} {cpu_name()} {backend.isa} {backend.num_threads} threads"
+    gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
+    model = f"{backend.config} {gears} {backend.kv_dtype} {backend.num_blocks}"
+    return cached_profile(machine, model, cache_folder(), lambda: profile(backend, clock))

@@ -5,9 +5,9 @@ It must not know requests, deadlines or what computes: it sees token counts and 
     prefill of n tokens after s cached ones   a + b·n + c·((s + n)² - s²)
     one decode step of B rows                 p·(cached tokens of all rows) + q·factor(B)
 
-The coefficients come from measurements (`fit`); a machine-wide and a per-gear correction follow the
-present (`observe_*`), and the tail is the empirical quantile of measured / predicted over the *next
-h tokens*, since adding up the p99 of single steps would burn the budget.
+The coefficients come from measurements (fit.py); a machine-wide and a per-gear correction follow
+the present (`observe_*`), and the tail is the empirical quantile of measured / predicted over the
+*next h tokens*, since adding up the p99 of single steps would burn the budget.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations, pairwise
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from onesec.core.errors import UnknownGear
 
@@ -33,26 +30,6 @@ _MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND = math.log(2.0)
 _SURPRISE = 1.0  # one stall moves a correction by no more than rate · e-fold
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillSample:
-    """`tokens` prompt tokens after `start` cached ones took `ms`."""
-
-    gear: str
-    tokens: int
-    ms: float
-    start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StepSample:
-    """One decode step of `batch` rows, each with `context` cached tokens, took `ms`."""
-
-    gear: str
-    context: int
-    ms: float
-    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,27 +283,7 @@ class LatencyModel:
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 
-    # -- fit, save, load -------------------------------------------------------------------------
-
-    @classmethod
-    def fit(cls, samples: Iterable[PrefillSample | StepSample]) -> LatencyModel:
-        """Least squares with non-negative coefficients on the medians of repeated measurements.
-
-        Every gear needs at least one prefill sample and one step sample of batch 1 (ValueError).
-        """
-        prefill: dict[str, list[PrefillSample]] = {}
-        steps: dict[str, list[StepSample]] = {}
-        for sample in samples:
-            if isinstance(sample, PrefillSample):
-                prefill.setdefault(sample.gear, []).append(sample)
-            else:
-                steps.setdefault(sample.gear, []).append(sample)
-        if not prefill or prefill.keys() != steps.keys():
-            raise ValueError(
-                f"gears with prefill samples {sorted(prefill)} and with step samples "
-                f"{sorted(steps)} differ or are none; measure both for each gear"
-            )
-        return cls({gear: _fit_gear(prefill[gear], steps[gear]) for gear in prefill})
+    # -- save and load ----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted coefficients as plain values, ready for JSON; corrections are not kept."""
@@ -376,68 +333,3 @@ def _tail(tail: tuple[float, float], quantile: float) -> float:
     if quantile <= P50:
         return 1.0
     return tail[0] if quantile <= P95 else tail[1]
-
-
-def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost:
-    points = _medians(((s.tokens, s.start), s.ms) for s in prefill)
-    rows = [[1.0, n, (s + n) ** 2 - s**2] for n, s in points]
-    a, b, c = _non_negative(np.array(rows), np.array(list(points.values())))
-    step_points = _medians(((s.batch, s.context), s.ms) for s in steps)
-    single = {context: ms for (batch, context), ms in step_points.items() if batch == 1}
-    if not single:
-        raise ValueError(f"gear {steps[0].gear!r} has no step sample of batch 1")
-    p, q = _non_negative(
-        np.array([[float(n), 1.0] for n in single]), np.array(list(single.values()))
-    )
-    factors = [(1, 1.0)]
-    for batch in sorted({batch for batch, _ in step_points} - {1}):
-        ratios = [
-            (ms - p * batch * context) / q if q > 0.0 else 1.0
-            for (rows_, context), ms in step_points.items()
-            if rows_ == batch
-        ]
-        factors.append((batch, max(factors[-1][1], float(np.median(ratios)))))
-    bare = GearCost(a_ms=a, b_ms=b, c_ms=c, p_ms=p, q_ms=q, batch=tuple(factors))
-    model = LatencyModel({"": bare})
-    return replace(
-        bare,
-        prefill_tail=_fit_tail(
-            [s.ms / model.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill]
-        ),
-        step_tail=_fit_tail([s.ms / model.step_ms("", s.context, s.batch) for s in steps]),
-    )
-
-
-def _medians(
-    pairs: Iterable[tuple[tuple[int, int], float]],
-) -> dict[tuple[int, int], float]:
-    groups: dict[tuple[int, int], list[float]] = {}
-    for key, ms in pairs:
-        groups.setdefault(key, []).append(ms)
-    return {key: float(np.median(values)) for key, values in groups.items()}
-
-
-def _fit_tail(ratios: list[float]) -> tuple[float, float]:
-    """(p95, p99) of the ratios, never nearer to 1 than a quiet machine's own jitter."""
-    p95, p99 = np.quantile(ratios, [P95, P99])
-    return _clip(float(p95), 1.02, 3.0), _clip(float(p99), 1.05, 4.0)
-
-
-def _non_negative(
-    design: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
-) -> tuple[float, ...]:
-    """Coefficients >= 0 of least relative error: the best of the few subsets of columns."""
-    columns = design.shape[1]
-    weighted, ones = design / target[:, None], np.ones(len(target))
-    best, best_error = np.zeros(columns), math.inf
-    for size in range(1, min(columns, len(target)) + 1):
-        for subset in combinations(range(columns), size):
-            chosen = list(subset)
-            solution = np.linalg.lstsq(weighted[:, chosen], ones, rcond=None)[0]
-            if (solution < 0.0).any():
-                continue
-            error = float(np.sum((weighted[:, chosen] @ solution - ones) ** 2))
-            if error < best_error - 1e-12:
-                best, best_error = np.zeros(columns), error
-                best[chosen] = solution
-    return tuple(float(value) for value in best)

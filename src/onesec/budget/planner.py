@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from onesec.core.errors import DeadlineInfeasible
 
-from .latency import P95, LatencyModel
+from .latency import LatencyModel
 from .length import LengthModel
 
 
@@ -97,46 +97,50 @@ def plan(
     cheapest, best = ask.gears[0], ask.gears[-1]
     need = min(ask.limit_tokens, max(ask.min_tokens, policy.min_answer_tokens))
     spent_ms = ask.elapsed_ms + ask.wait_ms
-    target = min(ask.limit_tokens, length.quantile(policy.target_quantile, key=ask.key))
-    target = max(target, need)
-    smallest_ms = spent_ms + _answer_ms(ask, latency, cheapest, need)
-    feasible_ms = policy.budget_for(smallest_ms)
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
-    if left_ms < _answer_ms(ask, latency, cheapest, need):
+    first_ms = _prefill_ms(ask, latency, cheapest)
+    smallest_ms = first_ms + _decode_ms(ask, latency, cheapest, need)
+    feasible_ms = policy.budget_for(spent_ms + smallest_ms)
+    if left_ms < smallest_ms:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
             feasible_ms=feasible_ms,
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
-    if ttft_left_ms < _prefill_ms(ask, latency, cheapest):
+    if ttft_left_ms < first_ms:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
-            feasible_ms=policy.budget_for(spent_ms + _prefill_ms(ask, latency, cheapest)),
+            feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
         )
-    cover = min(ask.limit_tokens, length.quantile(policy.cover_quantile, key=ask.key))
-    cover = max(cover, target)
-    gear = cheapest
+    target = max(need, min(ask.limit_tokens, _length(ask, length, policy.target_quantile)))
+    cover = max(target, min(ask.limit_tokens, _length(ask, length, policy.cover_quantile)))
+    prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
+    for candidate in ask.gears:  # the best one not above the candidate with its first token in time
+        ms = _prefill_ms(ask, latency, candidate)
+        if ms <= ttft_left_ms:
+            prefill_gear, prefill_ms = candidate, ms
+        prefill_of[candidate] = (prefill_gear, prefill_ms)
+    gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
     for candidate in reversed(ask.gears):
-        if (
-            _prefill_ms(ask, latency, candidate) <= ttft_left_ms
-            and _answer_ms(ask, latency, candidate, target) <= left_ms
-            and _room(ask, latency, candidate, left_ms) >= cover
-        ):
-            gear = candidate
+        name, ms = prefill_of[candidate]
+        fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
+        if fits and _room(ask, latency, left_ms - ms) >= cover:
+            gear, prefill_gear, prefill_ms = candidate, name, ms
             break
-    room = _room(ask, latency, gear, left_ms)
+    room = _room(ask, latency, left_ms - prefill_ms)
     if gear != best:
         room = min(room, cover)  # else a better gear, chosen with more time, would have less room
-    reserve = 0 if ask.budget_ms is None else max(1, min(policy.landing_tokens, room // 3))
-    predicted = spent_ms + _answer_ms(ask, latency, gear, min(target, room))
+    decode_ms = _decode_ms(ask, latency, gear, min(target, room))
     return Plan(
         gear=gear,
-        prefill_gear=gear,
+        prefill_gear=prefill_gear,
         max_tokens=room,
-        landing_reserve_tokens=reserve,
-        predicted_ms=predicted,
+        landing_reserve_tokens=0
+        if ask.budget_ms is None
+        else max(1, min(policy.landing_tokens, room // 3)),
+        predicted_ms=spent_ms + prefill_ms + decode_ms,
         feasible_ms=feasible_ms,
     )
 
@@ -150,7 +154,12 @@ def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 
 
+def _length(ask: Ask, length: LengthModel, quantile: float) -> int:
+    return length.quantile(quantile, key=ask.key)
+
+
 def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
+    """Until the first token: the prompt's chunks with work for others between them."""
     cached = ask.cached_tokens.get(gear, 0)
     tokens = ask.prompt_tokens - cached
     chunks = -(-tokens // ask.chunk_tokens)
@@ -158,17 +167,18 @@ def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
     return run_ms + chunks * ask.others_ms
 
 
-def _answer_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
-    """Prefill (which draws the first token) and `tokens` - 1 steps."""
+def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
-    decode_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=P95)
-    return _prefill_ms(ask, latency, gear) + decode_ms + steps * ask.others_ms
+    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
+    return run_ms + steps * ask.others_ms
 
 
-def _room(ask: Ask, latency: LatencyModel, prefill_gear: str, left_ms: float) -> int:
-    """Tokens that fit: the prompt runs in `prefill_gear`, the answer in the cheapest gear."""
-    left_ms -= _prefill_ms(ask, latency, prefill_gear)
-    steps = latency.tokens_within(
+def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:
+    """Tokens of an answer that fit after the prompt, in the cheapest gear."""
+    if left_ms < 0.0:
+        return 0
+    return 1 + latency.tokens_within(
         ask.gears[0],
         ask.prompt_tokens,
         left_ms,
@@ -176,4 +186,3 @@ def _room(ask: Ask, latency: LatencyModel, prefill_gear: str, left_ms: float) ->
         others_ms=ask.others_ms,
         limit=ask.limit_tokens - 1,
     )
-    return steps + 1 if left_ms >= 0.0 else 0

@@ -34,7 +34,7 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
     from onesec.backend.cpu import CpuBackend
     from onesec.model.shapes import shape as shape_of
 
-    from .measure import capacity_tokens
+    from .measure import LONG, capacity_tokens
 
     with progress("loading") as advance:
         if shape is not None:
@@ -43,13 +43,13 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
                 context_tokens=capacity_tokens(),
                 threads=threads,
                 kv_dtype=kv,
-                progress=advance,
             )
         from onesec.loading import load_model
 
         return load_model(
             model or "",
-            context_tokens=capacity_tokens(),
+            context=LONG + 1,
+            sequences=-(-capacity_tokens() // (LONG + 1)),
             threads=threads,
             kv_dtype=kv,
             progress=advance,
@@ -166,7 +166,7 @@ def command(
     decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at once,
     decode only; cold: a new process to its first token (MODEL only).
     """
-    from .machine import describe, peak_resident_bytes
+    from onesec.machine import describe, peak_resident_bytes
     from .measure import Samples, named_gears
 
     if (model is None) == (shape is None):

@@ -15,16 +15,15 @@ from pathlib import Path
 import click
 
 from onesec import __version__
-
-from .machine import (
+from onesec.machine import (
     allowed_cpus,
     cgroup_memory_limit,
     cgroup_quota,
     cpu_name,
     memory_bytes,
-    native_features,
     transparent_huge_pages,
 )
+
 from .options import json_option
 from .output import emit_json, megabytes, table
 
@@ -51,19 +50,20 @@ def _cpu() -> Finding:
 
 
 def _isa() -> Finding:
-    features = native_features()
-    if features is None:
+    try:
+        from onesec.backend.cpu import cpu_features
+    except ImportError as error:
         return Finding(
             "native engine",
-            "missing",
+            f"missing ({error})",
             BAD,
             "The compiled part is not installed: reinstall onesec from a wheel.",
         )
-    names = ", ".join(name for name, value in features.items() if value is True)
-    chosen = str(features.get("isa", "")) or "unknown"
-    if chosen == "scalar":
-        return Finding("native engine", chosen, WARN, "No SIMD unit that it knows: slow.")
-    return Finding("native engine", f"{chosen} ({names})" if names else chosen)
+    isas = [str(name) for name in cpu_features()["isas"]]
+    value = f"{isas[-1]} (of {', '.join(isas)})"
+    if isas[-1] == "scalar":
+        return Finding("native engine", value, WARN, "No SIMD unit that it knows: slow.")
+    return Finding("native engine", value)
 
 
 def _threads() -> Finding:
@@ -121,7 +121,7 @@ def _huge_pages() -> Finding:
 
 
 def _cache() -> Finding:
-    from onesec.engine.profile import cache_folder
+    from onesec.loading import cache_folder
 
     folder = cache_folder()
     place = folder

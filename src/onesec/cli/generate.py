@@ -78,7 +78,6 @@ def command(
     The budget runs from the moment the model is loaded and the prompt is handed over.
     """
     from onesec.core.deadline import parse_duration_ms
-    from onesec.llm import LLM
 
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
@@ -87,7 +86,7 @@ def command(
         values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     text = _read_prompt(prompt)
     with (
-        _load(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
+        load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
         _start(llm, text, system, raw, deadline=deadline, gear=gear, min_gear=min_gear, **values) as run,
     ):
         if stream is None:
@@ -105,7 +104,10 @@ def command(
         note(summary(output))
 
 
-def _load(model: str, threads: int | None, context: int | None, kv: Any, *, needs_16: bool) -> LLM:
+def load_llm(
+    model: str, threads: int | None, context: int | None, kv: Any, *, needs_16: bool
+) -> LLM:
+    """The model, with a bar on the terminal while it loads."""
     from onesec.llm import LLM
 
     with progress(f"loading {model}") as advance:

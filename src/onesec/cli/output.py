@@ -30,11 +30,12 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; columns after the first are aligned to the right."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE)
     for i, name in enumerate(columns):
         drawn.add_column(name, justify="left" if i == 0 else "right")
     for row in rows:

@@ -10,13 +10,15 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from onesec.backend.base import Backend, Batch, BatchRow
-from onesec.budget.latency import LatencyModel, PrefillSample, StepSample
+from onesec.backend.base import Backend, Batch, BatchRow, Sampler
+from onesec.budget.fit import PrefillSample, StepSample, fit
+from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
@@ -71,7 +73,7 @@ class _Probe:
             StepSample(gear.name, context + i, ms, batch) for i, ms in enumerate(result.step_ms)
         ]
 
-    def _sampler(self) -> object:
+    def _sampler(self) -> Sampler:
         return self._backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
 
 
@@ -105,7 +107,7 @@ def profile(
                     break
         if turn > 0 and clock.now_ns() >= end_ns:
             break
-    return LatencyModel.fit(samples)
+    return fit(samples)
 
 
 def cached_profile(
@@ -122,10 +124,8 @@ def cached_profile(
     except (OSError, ValueError):
         pass
     model = measure()
-    try:
+    with suppress(OSError):
         _write(path, json.dumps(model.to_dict()))
-    except OSError:
-        pass
     return model
 
 

@@ -1,7 +1,7 @@
 """From a model's name to its folder: a path, the shipped model, or one from the Hugging Face Hub.
 
-It must not know what the files hold. Names come from the person who starts the program, never from a
-request; even so only names of a plain form are looked up, and only data files are fetched.
+It must not know what the files hold. Names come from the person who starts the program, never from
+a request; even so only names of a plain form are looked up, and only data files are fetched.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def resolve_model(
         return path
     if not is_hub_name(name):
         raise ModelNotFound(
-            f"{_shown(name)} is no folder with a config.json, no .gguf file and no name of the form "
-            "user/model.",
+            f"{_shown(name)} is no folder with a config.json, no .gguf file and no name of the "
+            "form user/model.",
             hint=f"Check the path, or use {SHIPPED}.",
         )
     return _from_hub(name, download)
@@ -110,9 +110,9 @@ def _local(name: str) -> Path | None:
 
 def _from_hub(name: str, download: Download | None) -> Path:
     try:
-        if download is None:
-            from huggingface_hub import snapshot_download as download  # slow to import, rarely used
-        folder = Path(download(repo_id=name, allow_patterns=list(ALLOWED_FILES)))
+        folder = Path(
+            (download or _hub_download())(repo_id=name, allow_patterns=list(ALLOWED_FILES))
+        )
     except Exception as caught:  # the Hub's library raises its own, requests' and the system's
         why, hint = _REASONS.get(
             type(caught).__name__,
@@ -130,6 +130,12 @@ def _from_hub(name: str, download: Download | None) -> Path:
             hint="Choose a repository that offers safetensors, or a local .gguf file.",
         )
     return folder
+
+
+def _hub_download() -> Download:
+    from huggingface_hub import snapshot_download  # slow to import, rarely needed
+
+    return snapshot_download
 
 
 def _shown(name: str) -> str:

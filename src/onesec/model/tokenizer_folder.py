@@ -12,7 +12,8 @@ from typing import Any
 
 from onesec.core.errors import CorruptFile, ModelNotFound
 
-from .jsonfile import read_json, read_small
+from .jsonfile import read_json
+from .tensor import read_small
 
 MAX_TOKENIZER_BYTES = 64 << 20  # tokenizer.json; a vocabulary of 262k tokens takes 33 MB
 MAX_CONFIG_BYTES = 4 << 20  # tokenizer_config.json may list a thousand added tokens

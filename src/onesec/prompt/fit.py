@@ -9,27 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
 
 from .clean import clean
 from .template import Message
 
-BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened before it is counted
+BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened without counting it
+LONGEST_PIECE = 200  # characters; longer sentences are cut between words
 OMISSION = " […] "  # stands where sentences were taken out of a message
-# Sentence ends with what closes them; a line end closes a sentence too.
-_SENTENCE = re.compile(r"[^.!?。！？…\n]*(?:[.!?。！？…]+[\"'”’」』)）]*\s*|\n\s*|$)")
+# Where a sentence ends: Latin marks need white space after them (3.14 is no end), Chinese ones none.
+_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+|[。！？…]+[”’」』）]*\s*|\n\s*")
 
 Fitting = Literal["none", "drop_oldest"]
-Count = Callable[[str], int]
-Render = Callable[[Sequence[Message]], str]
 
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What fitting took: whole turns dropped, characters removed from texts that stayed (not those
-    of cleaning), and how often the prompt was rendered and counted."""
+    """What fitting took: whole turns dropped, characters removed from the texts that stayed (not
+    those of cleaning), and how often the prompt was rendered and counted."""
 
     dropped_turns: int = 0
     removed_chars: int = 0
@@ -38,8 +38,8 @@ class FitReport:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The prompt as it goes to the model: `text` (rendered), its tokens, the messages left (None for
-    plain text), and the report."""
+    """The prompt as it goes to the model: rendered `text`, its tokens, the messages it was made
+    from (None for plain text), and the report."""
 
     text: str
     prompt_tokens: int
@@ -50,44 +50,201 @@ class Fitted:
 def fit(
     prompt: str | Sequence[Message],
     *,
-    count_tokens: Count,
+    count_tokens: Callable[[str], int],
     max_tokens: int,
-    render: Render | None = None,
+    render: Callable[[Sequence[Message]], str] | None = None,
     fitting: Fitting = "none",
 ) -> Fitted:
     """Clean a prompt, render it, and make it fit `max_tokens`.
 
-    prompt        plain text, or chat messages (then `render` is needed)
+    prompt        plain text, or chat messages (these need `render`)
     count_tokens  tokens of a rendered prompt
     max_tokens    the most that the prompt may take: context length less the room for the answer
     fitting       "none": a prompt that does not fit is refused.
                   "drop_oldest": the oldest turns go first (a turn is a user's message with all that
-                  answers it; system messages and the last turn stay), then the longest text is
-                  shortened at sentence ends: messages in their middle, plain text at its beginning.
+                  answers it; system messages and the last turn stay), then the longest texts are
+                  shortened at sentence ends: messages in their middle, plain text at its start.
 
-    Raises EmptyPrompt, ContextLengthExceeded with both numbers, and what `render` and `count_tokens`
-    raise.
+    Raises EmptyPrompt, ContextLengthExceeded with both numbers, InvalidRequest, and what `render`
+    and `count_tokens` raise.
 
     >>> fit("a b c", count_tokens=lambda t: len(t.split()), max_tokens=9).prompt_tokens
     3
     """
     if max_tokens < 1:
         raise InvalidRequest(f"max_tokens is {max_tokens}; a prompt needs at least 1.")
-    job = _Job(count_tokens, render, max_tokens)
     if isinstance(prompt, str):
-        texts, messages = [clean(prompt, strip=False)], None
+        messages: list[Message] = [{"role": "user", "content": clean(prompt, strip=False)}]
+        if not messages[0]["content"]:
+            raise EmptyPrompt("The prompt is empty.", hint="Write something.")
+        attempt = _Attempts(_content, count_tokens, max_tokens)
     else:
         if render is None:
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
         messages = [_cleaned(message) for message in prompt]
-        texts = []
-    if not (messages or any(texts)):
-        raise EmptyPrompt("The prompt is empty.", hint="Write something.")
-    if fitting == "drop_oldest" and not job.fits(messages, texts):
-        return job.shorten(messages, texts)
-    done = job.measure(messages, texts)
-    if done.prompt_tokens > max_tokens:
-        raise ContextLengthExceeded(
-            prompt_tokens=done.prompt_tokens, context_length=max_tokens + 1
-        )
-    return done
+        attempt = _Attempts(render, count_tokens, max_tokens)
+    dropped = removed = 0
+    if fitting == "none":
+        attempt.force(messages)
+    elif not attempt.fits(messages):
+        turns = _turns(messages)
+        messages, dropped = _drop_turns(messages, turns, attempt)
+        if not attempt.fits(messages):
+            messages, removed = _trim(messages, attempt, from_start=isinstance(prompt, str))
+    return Fitted(
+        text=attempt.text,
+        prompt_tokens=attempt.tokens,
+        messages=None if isinstance(prompt, str) else tuple(messages),
+        report=FitReport(dropped, removed, attempt.passes),
+    )
+
+
+class _Attempts:
+    """Renders and counts; remembers the last attempt (`text`, `tokens`) and how many there were."""
+
+    def __init__(
+        self,
+        render: Callable[[Sequence[Message]], str],
+        count_tokens: Callable[[str], int],
+        max_tokens: int,
+    ) -> None:
+        self._render = render
+        self._count = count_tokens
+        self.max_tokens = max_tokens
+        self.passes = 0
+        self.text = ""
+        self.tokens = 0
+
+    def fits(self, messages: Sequence[Message]) -> bool:
+        """Whether they fit; texts far too long are not even counted."""
+        self.passes += 1
+        self.text = self._render(messages)
+        least = len(self.text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
+        self.tokens = least if least > self.max_tokens else self._count(self.text)
+        return self.tokens <= self.max_tokens
+
+    def force(self, messages: Sequence[Message]) -> None:
+        """Raise ContextLengthExceeded where they do not fit."""
+        self.passes += 1
+        self.text = self._render(messages)
+        self.tokens = self._count(self.text)
+        if self.tokens > self.max_tokens:
+            raise self.refusal()
+
+    def refusal(self) -> ContextLengthExceeded:
+        """The error with the last attempt's numbers."""
+        return ContextLengthExceeded(prompt_tokens=self.tokens, context_length=self.max_tokens + 1)
+
+
+def _content(messages: Sequence[Message]) -> str:
+    return str(messages[0]["content"])
+
+
+def _cleaned(message: Message) -> Message:
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        content = "\n".join(part["text"] for part in content)
+    # Anything else is left for the template's checks to name.
+    return {**message, "content": clean(content)} if isinstance(content, str) else message
+
+
+def _turns(messages: Sequence[Message]) -> list[list[int]]:
+    """Indices of each turn's messages, oldest turn first; system messages belong to none."""
+    turns: list[list[int]] = []
+    for index, message in enumerate(messages):
+        if message["role"] == "system":
+            continue
+        if message["role"] == "user" or not turns:
+            turns.append([])
+        turns[-1].append(index)
+    return turns
+
+
+def _drop_turns(
+    messages: list[Message], turns: list[list[int]], attempt: _Attempts
+) -> tuple[list[Message], int]:
+    """Without as few of the oldest turns as makes the rest fit; the last turn always stays."""
+
+    def without(count: int) -> list[Message]:
+        gone = {index for turn in turns[:count] for index in turn}
+        return [message for index, message in enumerate(messages) if index not in gone]
+
+    low, high = 0, max(len(turns) - 1, 0)  # `low` does not fit; `high` is the most to drop
+    while high - low > 1:
+        middle = (low + high) // 2
+        if attempt.fits(without(middle)):
+            high = middle
+        else:
+            low = middle
+    return without(high), high
+
+
+def _trim(
+    messages: list[Message], attempt: _Attempts, *, from_start: bool
+) -> tuple[list[Message], int]:
+    """Shorten the longest text as little as makes all fit; where its ends alone are too much, the
+    next longest too. Raises ContextLengthExceeded where nothing helps."""
+    texts = {i: m["content"] for i, m in enumerate(messages) if isinstance(m.get("content"), str)}
+    removed = 0
+    for index in sorted(texts, key=lambda i: len(texts[i]), reverse=True):
+        text = texts[index]
+        pieces = _pieces(text, min(LONGEST_PIECE, max(8, attempt.max_tokens)))
+
+        low, high = 0, len(text)  # characters: `low` is kept at least, `high` does not fit
+        while high - low > max(8, low // 32):  # within 3 % of the best is close enough
+            middle = (low + high) // 2
+            if attempt.fits(_shortened(messages, index, pieces, middle, from_start)[0]):
+                low = middle
+            else:
+                high = middle
+        messages, gone = _shortened(messages, index, pieces, low, from_start)
+        removed += gone
+        if attempt.fits(messages):
+            return messages, removed
+    raise attempt.refusal()
+
+
+def _shortened(
+    messages: list[Message], index: int, pieces: list[str], keep: int, from_start: bool
+) -> tuple[list[Message], int]:
+    kept, gone = _keep(pieces, keep, from_start=from_start)
+    made: Message = {**messages[index], "content": kept}
+    return [*messages[:index], made, *messages[index + 1 :]], gone
+
+
+def _pieces(text: str, longest: int) -> list[str]:
+    """The text in sentences; those longer than `longest` characters are cut between words, and in
+    words where there are no spaces. Joined, they are the text."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    pieces: list[str] = []
+    for start, end in pairwise([0, *ends, len(text)]):
+        while end - start > longest:
+            space = text.rfind(" ", start, start + longest) + 1
+            cut = space if space > start else start + longest
+            pieces.append(text[start:cut])
+            start = cut
+        if end > start:
+            pieces.append(text[start:end])
+    return pieces
+
+
+def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, int]:
+    """At most `budget` characters (but at least the last piece): from the end where `from_start` is
+    cut away, else from both ends alternately. Also how many characters are gone."""
+    head, tail = 0, 1
+    left = budget - len(pieces[-1])
+    while head + tail < len(pieces):
+        take_head = not from_start and head < tail
+        size = len(pieces[head] if take_head else pieces[-1 - tail])
+        if size > left:
+            break
+        left -= size
+        head, tail = head + take_head, tail + (not take_head)
+    gone = sum(len(piece) for piece in pieces[head : len(pieces) - tail])
+    first, last = "".join(pieces[:head]), "".join(pieces[len(pieces) - tail :])
+    if gone and not from_start:
+        return first.rstrip() + OMISSION + last if first else OMISSION.lstrip() + last, gone
+    return first + last, gone

@@ -1,6 +1,6 @@
 """The machine as files under /proc and /sys tell it: CPU, affinity, cgroup limits, memory, pages.
 
-It must not know what an engine makes of them. Everything returns None where the system does not say.
+It must not know what an engine makes of them: standard library only. What the system does not say is None.
 """
 
 from __future__ import annotations
@@ -81,15 +81,6 @@ def transparent_huge_pages() -> str | None:
     return text.partition("[")[2].partition("]")[0] if text else None
 
 
-def native_features() -> dict[str, Any] | None:
-    """What the native engine found of the CPU; None when it is not installed."""
-    try:
-        from onesec.backend.cpu import cpu_features
-    except ImportError:
-        return None
-    return dict(cpu_features())
-
-
 def describe() -> dict[str, Any]:
     """The machine in one JSON object, for reports."""
     total, free = memory_bytes()
@@ -104,5 +95,4 @@ def describe() -> dict[str, Any]:
         "huge_pages": transparent_huge_pages(),
         "load_1min": os.getloadavg()[0],
         "kernel": platform.release(),
-        "features": native_features(),
     }

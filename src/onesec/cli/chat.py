@@ -1,0 +1,148 @@
+"""`onesec chat`: a conversation in the terminal, streamed, each answer within the deadline.
+
+The history is fitted into the context by dropping the oldest turns; what was dropped is said.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .generate import DEFAULT_MAX_TOKENS, load_llm, summary
+from .options import (
+    deadline_option,
+    engine_options,
+    model_argument,
+    sampling_options,
+    sampling_values,
+)
+from .output import note
+
+if TYPE_CHECKING:
+    from onesec.llm import LLM
+
+_HELP = "/reset forgets the conversation · /gear NAME (or auto) · /quit"
+_SPARE_SHARE = 0.25  # of the context, kept for the answer
+
+
+class Conversation:
+    """The messages so far, and how the next answer is asked for."""
+
+    def __init__(
+        self, llm: LLM, *, system: str | None, gear: str | None, options: dict[str, Any]
+    ) -> None:
+        self._llm = llm
+        self._system = [{"role": "system", "content": system}] if system else []
+        self._messages: list[dict[str, Any]] = list(self._system)
+        self._gear = gear
+        self._options = options
+
+    def command(self, line: str) -> bool:
+        """Obey a line that begins with a slash; False where the conversation is over."""
+        word, _, rest = line.partition(" ")
+        if word in ("/quit", "/exit", "/q"):
+            return False
+        if word == "/reset":
+            self._messages = list(self._system)
+            note("Forgotten. 已清空。")
+        elif word == "/gear":
+            names = [gear.name for gear in self._llm.gears]
+            wanted = rest.strip()
+            if wanted in names:
+                self._gear = wanted
+            elif wanted in ("auto", ""):
+                self._gear = None
+            else:
+                note(f"There is no gear {wanted!r}; this model has {', '.join(names)}.")
+                return True
+            note(f"gear {self._gear or 'auto'}")
+        else:
+            note(_HELP)
+        return True
+
+    def say(self, text: str) -> None:
+        """One turn: print the answer as it comes, and remember it."""
+        from onesec.core.errors import OneSecError
+
+        self._messages.append({"role": "user", "content": text})
+        try:
+            with self._llm.chat(
+                self._fitted(), stream=True, gear=self._gear, **self._options
+            ) as answer:
+                for piece in answer:
+                    print(piece, end="", flush=True)
+                output = answer.output
+        except (OneSecError, KeyboardInterrupt) as error:
+            # The question did not get its answer: it is forgotten, the conversation goes on.
+            self._messages.pop()
+            note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
+            return
+        print()
+        note(summary(output))
+        self._messages.append({"role": "assistant", "content": output.text})
+
+    def _fitted(self) -> list[dict[str, Any]]:
+        """The messages that fit beside an answer; forgets the others for good."""
+        room = int(self._llm.context_length * (1.0 - _SPARE_SHARE))
+        messages, dropped = self._llm.fit_messages(self._messages, max_tokens=room)
+        if dropped:
+            note(f"[the oldest {dropped} turns were dropped to fit the context]")
+            self._messages = list(messages)
+        return messages
+
+
+@click.command("chat")
+@model_argument
+@deadline_option
+@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
+@click.option("--min-gear", help="Never below this gear. 最低档位")
+@click.option("--system", metavar="TEXT", help="System message. 系统提示")
+@sampling_options
+@engine_options
+def command(
+    model: str,
+    deadline: str | None,
+    gear: str | None,
+    min_gear: str | None,
+    system: str | None,
+    threads: int | None,
+    context: int | None,
+    kv_dtype: Any,
+    **sampling: Any,
+) -> None:
+    """Talk with MODEL; every answer within --deadline. 对话"""
+    from onesec.core.deadline import parse_duration_ms
+    from onesec.core.errors import InvalidRequest
+
+    if deadline is not None:
+        parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
+    values = sampling_values(sampling)
+    if deadline is None:
+        values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
+    with load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm:
+        if not llm.has_chat_template:
+            raise InvalidRequest(
+                f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
+            )
+        options = {"deadline": deadline, "min_gear": min_gear, **values}
+        conversation = Conversation(llm, system=system, gear=gear, options=options)
+        if sys.stdin.isatty():
+            import readline  # noqa: F401  (its import gives input() a history and editing)
+
+            note(_HELP)
+        while (line := _ask()) is not None:
+            if line.startswith("/"):
+                if not conversation.command(line):
+                    break
+            elif line:
+                conversation.say(line)
+
+
+def _ask() -> str | None:
+    """The next line, or None at the end."""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None

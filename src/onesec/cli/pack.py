@@ -1,0 +1,36 @@
+"""`onesec pack`: save a model as an artifact, so that the next start maps it instead of packing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import json_option, model_argument, threads_option
+from .output import emit_json, megabytes, note, progress
+
+
+@click.command("pack")
+@model_argument
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write; an artifact there is replaced. 输出目录",
+)
+@threads_option
+@json_option
+def command(model: str, output: Path, threads: int | None, as_json: bool) -> None:
+    """Save MODEL as an artifact: packed weights, tokenizer, config. 打包"""
+    from onesec.loading import load_model
+
+    with progress(f"packing {model}") as advance:
+        loaded = load_model(model, context=1, threads=threads, progress=advance)
+    with loaded:
+        loaded.save(output)
+    size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
+    if as_json:
+        emit_json({"model": model, "path": str(output), "bytes": size})
+    else:
+        note(f"{output}: {megabytes(size)}. Try: onesec generate {output} PROMPT")

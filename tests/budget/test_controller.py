@@ -1,0 +1,156 @@
+import math
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onesec.budget.controller import Standing, shift
+from onesec.budget.latency import P99, GearCost, LatencyModel
+from onesec.budget.planner import Policy
+
+GEARS = ("4", "6", "8")
+POLICY = Policy()
+
+
+def model() -> LatencyModel:
+    return LatencyModel(
+        {
+            "4": GearCost(b_ms=0.1, p_ms=0.001, q_ms=5.0, step_tail=(1.05, 1.2)),
+            "6": GearCost(b_ms=0.1, p_ms=0.001, q_ms=7.0, step_tail=(1.05, 1.2)),
+            "8": GearCost(b_ms=0.1, p_ms=0.001, q_ms=9.0, step_tail=(1.05, 1.2)),
+        }
+    )
+
+
+LATENCY = model()
+
+
+def standing(**values: object) -> Standing:
+    given_values: dict[str, object] = {
+        "gears": GEARS,
+        "gear": "6",
+        "context": 100,
+        "left_ms": 500.0,
+        "want_tokens": 40,
+        "limit_tokens": 400,
+        "zone_tokens": 16,
+        "since_shift": 100,
+        **values,
+    }
+    return Standing(**given_values)  # type: ignore[arg-type]
+
+
+def test_without_a_deadline_nothing_changes() -> None:
+    decision = shift(standing(left_ms=math.inf), LATENCY, POLICY)
+    assert (decision.gear, decision.land, decision.stop) == ("6", False, False)
+
+
+def test_behind_shifts_down_to_the_best_gear_that_fits() -> None:
+    assert shift(standing(gear="8", left_ms=340.0), LATENCY, POLICY).gear == "6"
+    assert shift(standing(gear="8", left_ms=230.0), LATENCY, POLICY).gear == "4"
+    assert shift(standing(gear="8", left_ms=150.0), LATENCY, POLICY).gear == "4"
+
+
+def test_ahead_shifts_up_one_gear_with_a_margin_and_not_at_once() -> None:
+    assert shift(standing(left_ms=500.0), LATENCY, POLICY).gear == "8"
+    assert shift(standing(left_ms=400.0), LATENCY, POLICY).gear == "6"  # fits, without a margin
+    assert shift(standing(left_ms=500.0, since_shift=3), LATENCY, POLICY).gear == "6"
+    assert shift(standing(gear="4", left_ms=5000.0), LATENCY, POLICY).gear == "6"
+
+
+def test_shifting_does_not_flap_while_time_passes_as_predicted() -> None:
+    left_ms, gear, shifts, since = 420.0, "6", 0, 100
+    for drawn in range(40):
+        at = standing(gear=gear, left_ms=left_ms, want_tokens=40 - drawn, context=100 + drawn,
+                      since_shift=since)  # fmt: skip
+        decision = shift(at, LATENCY, POLICY)
+        since += 1
+        if decision.gear != gear:
+            shifts, since = shifts + 1, 0
+        gear = decision.gear
+        left_ms -= LATENCY.step_ms(gear, 100 + drawn)
+    assert shifts <= 2
+
+
+def test_landing_begins_when_only_the_zone_fits_and_stays() -> None:
+    assert not shift(standing(left_ms=200.0), LATENCY, POLICY).land
+    decision = shift(standing(left_ms=80.0), LATENCY, POLICY)
+    assert decision.land
+    assert not decision.stop
+    assert decision.check_tokens == 1
+    assert shift(standing(left_ms=300.0, landing=True), LATENCY, POLICY).land
+    # all that may come still fits: there is nothing to land
+    assert not shift(standing(left_ms=80.0, limit_tokens=5), LATENCY, POLICY).land
+
+
+def test_stops_when_no_step_fits() -> None:
+    assert not shift(standing(left_ms=6.5), LATENCY, POLICY).stop
+    assert shift(standing(left_ms=5.5), LATENCY, POLICY).stop
+    assert shift(standing(left_ms=-1.0), LATENCY, POLICY).stop
+
+
+def test_work_for_others_is_counted() -> None:
+    assert shift(standing(gear="8", left_ms=450.0), LATENCY, POLICY).gear == "8"
+    assert shift(standing(gear="8", left_ms=450.0, others_ms=4.0), LATENCY, POLICY).gear == "4"
+
+
+@given(
+    st.sampled_from(GEARS),
+    st.floats(0, 3000),
+    st.floats(0, 3000),
+    st.integers(1, 300),
+    st.integers(0, 2000),
+    st.floats(0, 10),
+)
+def test_more_time_never_gives_a_cheaper_gear(
+    gear: str, left_ms: float, more_ms: float, want: int, context: int, others_ms: float
+) -> None:
+    values = {"gear": gear, "want_tokens": want, "context": context, "others_ms": others_ms}
+    first = shift(standing(left_ms=left_ms, **values), LATENCY, POLICY)
+    second = shift(standing(left_ms=left_ms + more_ms, **values), LATENCY, POLICY)
+    assert GEARS.index(first.gear) <= GEARS.index(second.gear)
+    assert first.room_tokens <= second.room_tokens
+    assert first.stop >= second.stop
+
+
+def test_a_hundred_thousand_schedules_end_in_time() -> None:
+    """Random budgets, contexts and step costs up to the predicted p99, on a fake clock: no answer
+    ends after its deadline; with stalls beyond the p99 none starts a step that could not fit."""
+    rng = random.Random(7)
+    latency = model()
+    worst = {gear: [latency.decode_ms(gear, c, 1, quantile=P99) for c in range(700)]
+             for gear in GEARS}  # fmt: skip
+    endings = {"natural": 0, "stopped": 0}
+    for number in range(100_000):
+        left_ms = rng.uniform(1.0, 150.0) if number % 20 else rng.uniform(150.0, 2000.0)
+        context, gear, landing = rng.randrange(300), rng.choice(GEARS), False
+        natural, stalls = rng.randrange(1, 200), number % 10 == 0
+        drawn = since = 0
+        while True:
+            at = Standing(GEARS, gear, context + drawn, left_ms, max(1, natural - drawn),
+                          300 - drawn, 12, since, landing=landing)  # fmt: skip
+            decision = shift(at, latency, POLICY)
+            if decision.stop:
+                assert worst["4"][context + drawn] > left_ms
+                endings["stopped"] += 1
+                break
+            since = 0 if decision.gear != gear else since
+            gear, landing = decision.gear, decision.land
+            costs = worst[gear]
+            for _ in range(decision.check_tokens):
+                cost = costs[context + drawn]
+                if cost > left_ms:
+                    break  # the backend does not start a step after until_ns
+                took = cost * rng.uniform(0.7, 1.0)
+                if stalls and rng.random() < 0.02:
+                    took += 30.0
+                left_ms -= took
+                drawn, since = drawn + 1, since + 1
+                assert stalls or left_ms >= 0.0
+                assert left_ms >= -30.0
+                if drawn >= natural or left_ms < 0.0:
+                    break
+            if drawn >= natural:
+                endings["natural"] += 1
+                break
+    assert min(endings.values()) > 5000

@@ -1,0 +1,203 @@
+import json
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onesec.budget.fit import PrefillSample, StepSample, fit
+from onesec.budget.latency import P50, P95, P99, GearCost, LatencyModel
+from onesec.core.errors import UnknownGear
+
+COST = GearCost(
+    a_ms=2.0,
+    b_ms=0.3,
+    c_ms=0.001,
+    p_ms=0.004,
+    q_ms=12.0,
+    batch=((1, 1.0), (2, 1.1), (4, 1.3), (8, 1.8)),
+)
+
+
+def samples(cost: GearCost, noise: float, seed: int = 0) -> list[PrefillSample | StepSample]:
+    rng = random.Random(seed)
+    model = LatencyModel({"g": cost})
+    result: list[PrefillSample | StepSample] = []
+    for repeat in range(7):
+        for n, start in ((16, 0), (64, 0), (256, 0), (256, 256)):
+            ms = model.prefill_ms("g", n, start=start, quantile=P50)
+            result.append(PrefillSample("g", n, ms * math.exp(rng.gauss(0, noise)), start))
+        for batch in (1, 2, 4, 8):
+            for context in (16, 512):
+                ms = model.step_ms("g", context, batch) * math.exp(rng.gauss(0, noise))
+                if repeat == 3:
+                    ms *= 20  # a stalled machine
+                result.append(StepSample("g", context, ms, batch))
+    return result
+
+
+def test_fit_finds_the_coefficients_again() -> None:
+    cost = fit(samples(COST, 0.0)).cost("g")
+    for name in ("a_ms", "b_ms", "c_ms", "p_ms", "q_ms"):
+        assert getattr(cost, name) == pytest.approx(getattr(COST, name), rel=1e-6), name
+    assert cost.batch == pytest.approx(COST.batch)
+
+
+def test_fit_is_not_moved_by_outliers() -> None:
+    cost = fit(samples(COST, 0.01)).cost("g")
+    assert cost.q_ms == pytest.approx(COST.q_ms, rel=0.05)
+    assert cost.b_ms == pytest.approx(COST.b_ms, rel=0.3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 512), st.floats(0.01, 500.0)), min_size=1, max_size=12))
+def test_fitted_coefficients_are_never_negative(points: list[tuple[int, float]]) -> None:
+    data: list[PrefillSample | StepSample] = []
+    for n, ms in points:
+        data += [PrefillSample("g", n, ms), StepSample("g", n, ms), StepSample("g", n, ms, 4)]
+    cost = fit(data).cost("g")
+    assert min(cost.a_ms, cost.b_ms, cost.c_ms, cost.p_ms, cost.q_ms) >= 0.0
+    factors = [factor for _, factor in cost.batch]
+    assert factors == sorted(factors)
+
+
+def test_fit_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="measure both"):
+        fit([StepSample("g", 1, 1.0)])
+
+
+@given(
+    st.integers(0, 4000),
+    st.integers(1, 600),
+    st.integers(1, 20),
+    st.lists(st.floats(0.5, 3.0), max_size=400),
+)
+@settings(max_examples=50)
+def test_time_rises_with_tokens_and_with_the_quantile(
+    context: int, tokens: int, batch: int, noise: list[float]
+) -> None:
+    model = LatencyModel({"g": COST})
+    for factor in noise:
+        model.observe_decode("g", 100, 1, [COST.q_ms * factor])
+    p50, p95, p99 = model.predict_decode("g", context, tokens, batch)
+    assert 0.0 < p50 <= p95 <= p99
+    fewer = model.decode_ms("g", context, tokens - 1, batch=batch)
+    assert fewer < p95
+    p50, p95, p99 = model.predict_prefill("g", tokens, start=context)
+    assert p50 <= p95 <= p99
+
+
+@given(st.integers(0, 4000), st.floats(0.0, 5000.0), st.floats(0.0, 10.0), st.integers(1, 300))
+def test_tokens_within_is_the_largest_that_fits(
+    context: int, ms: float, others_ms: float, limit: int
+) -> None:
+    model = LatencyModel({"g": COST})
+    count = model.tokens_within("g", context, ms, others_ms=others_ms, limit=limit)
+
+    def need(n: int) -> float:
+        return model.decode_ms("g", context, n, quantile=P95) + n * others_ms
+
+    assert count <= limit
+    assert need(count) <= ms
+    assert count == limit or need(count + 1) > ms
+
+
+def test_decode_is_the_sum_of_its_steps() -> None:
+    model = LatencyModel({"g": COST})
+    steps = sum(model.step_ms("g", 100 + i, 4) for i in range(50))
+    assert model.decode_ms("g", 100, 50, batch=4, quantile=P50) == pytest.approx(steps, rel=1e-3)
+
+
+def test_observation_follows_a_machine_that_slowed_down_in_every_gear() -> None:
+    model = LatencyModel({"4": GearCost(b_ms=1, q_ms=5), "8": GearCost(b_ms=1, q_ms=9)})
+    for _ in range(60):
+        model.observe_decode("8", 10, 1, [18.0])
+    assert model.step_ms("8", 10) == pytest.approx(18.0, rel=0.02)
+    assert model.step_ms("4", 10) == pytest.approx(9.0, rel=0.2)
+
+
+def test_one_stall_moves_little_and_the_correction_is_bounded() -> None:
+    model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10)})
+    model.observe_decode("g", 10, 1, [2000.0])
+    assert model.step_ms("g", 10) < 12.0
+    for _ in range(1000):
+        model.observe_decode("g", 10, 1, [1e9])
+    assert model.step_ms("g", 10) <= 10.0 * 32.0 * 1.0001
+    for _ in range(1000):
+        model.observe_decode("g", 10, 1, [1e-9])
+    assert model.step_ms("g", 10) >= 10.0 / 4.0 * 0.9999
+
+
+def test_quantiles_over_the_next_tokens_hold_on_noise_like_that_seen() -> None:
+    rng = random.Random(5)
+    model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10)})
+    late = {8: 0, 32: 0}
+    trials = 400
+    for _ in range(300):
+        model.observe_decode("g", 0, 1, [10 * math.exp(rng.gauss(0, 0.3)) for _ in range(32)])
+    for _ in range(trials):
+        for horizon in late:
+            bound = model.decode_ms("g", 0, horizon, quantile=P95)
+            took = [10 * math.exp(rng.gauss(0, 0.3)) for _ in range(horizon)]
+            late[horizon] += sum(took) > bound
+            model.observe_decode("g", 0, 1, took)
+    for horizon, count in late.items():
+        assert count / trials < 0.10, horizon
+    # the sum of 32 steps' own p95 would be far above the p95 of 32 steps
+    assert model.decode_ms("g", 0, 32) < 32 * 10 * math.exp(1.645 * 0.3) * 0.85
+
+
+def test_prefill_observation_corrects_its_gear() -> None:
+    model = LatencyModel({"g": COST})
+    before = model.prefill_ms("g", 128, quantile=P50)
+    for _ in range(40):
+        model.observe_prefill("g", 128, before * 1.5)
+    assert model.prefill_ms("g", 128, quantile=P50) == pytest.approx(before * 1.5, rel=0.05)
+
+
+def test_saved_and_loaded_model_predicts_the_same() -> None:
+    model = LatencyModel({"g": COST})
+    loaded = LatencyModel.from_dict(json.loads(json.dumps(model.to_dict())))
+    assert loaded.predict_decode("g", 300, 40, 4) == model.predict_decode("g", 300, 40, 4)
+    assert loaded.predict_prefill("g", 300) == model.predict_prefill("g", 300)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"version": 2, "gears": {}},
+        {"version": 1, "gears": {"g": {}}},
+        {"version": 1, "gears": {"g": LatencyModel({"g": COST}).to_dict()}},
+        {"version": 1, "gears": {"g": {**COST_DICT, "q_ms": float("nan")}}}
+        if (COST_DICT := LatencyModel({"g": COST}).to_dict()["gears"]["g"])
+        else {},
+        {"version": 1, "gears": {"g": {**COST_DICT, "b_ms": -1.0}}},
+        {"version": 1, "gears": {"g": {**COST_DICT, "batch": [[2, 1.0], [1, 1.0]]}}},
+    ],
+)
+def test_anything_else_is_not_a_saved_model(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        LatencyModel.from_dict(values)
+
+
+def test_an_unmeasured_gear_is_named() -> None:
+    with pytest.raises(UnknownGear) as caught:
+        LatencyModel({"4": COST}).step_ms("8", 1)
+    assert caught.value.known == ("4",)
+
+
+def test_batch_factor_grows_in_proportion_past_the_last_measured() -> None:
+    assert COST.factor(1) == 1.0
+    assert COST.factor(3) == pytest.approx(1.2)
+    assert COST.factor(16) == pytest.approx(3.6)
+    assert LatencyModel({"g": COST}).step_ms("g", 0, 16) > LatencyModel({"g": COST}).step_ms(
+        "g", 0, 8
+    )
+
+
+def test_p99_is_above_p95_where_windows_are_full() -> None:
+    rng = random.Random(1)
+    model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10)})
+    model.observe_decode("g", 0, 1, [10 * math.exp(rng.gauss(0, 0.3)) for _ in range(4000)])
+    assert model.decode_ms("g", 0, 8, quantile=P99) > model.decode_ms("g", 0, 8, quantile=P95)

@@ -1,0 +1,124 @@
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from onesec.budget.latency import GearCost, LatencyModel
+from onesec.budget.length import LengthModel
+from onesec.budget.planner import Ask, Plan, Policy, plan
+from onesec.core.errors import DeadlineInfeasible
+
+GEARS = ("g1", "g2", "g3")
+LATENCY = LatencyModel(
+    {
+        "g1": GearCost(a_ms=1, b_ms=0.2, c_ms=1e-5, p_ms=0.001, q_ms=5),
+        "g2": GearCost(a_ms=1, b_ms=0.3, c_ms=1e-5, p_ms=0.001, q_ms=7),
+        "g3": GearCost(a_ms=1, b_ms=0.4, c_ms=1e-5, p_ms=0.001, q_ms=10),
+    }
+)
+LENGTH = LengthModel()
+
+
+def ask(**values: object) -> Ask:
+    given_values: dict[str, object] = {
+        "prompt_tokens": 100,
+        "limit_tokens": 500,
+        "gears": GEARS,
+        **values,
+    }
+    return Ask(**given_values)  # type: ignore[arg-type]
+
+
+def planned(**values: object) -> Plan:
+    return plan(ask(**values), LATENCY, LENGTH)
+
+
+def test_without_a_budget_the_best_gear_and_all_tokens() -> None:
+    result = planned()
+    assert (result.gear, result.prefill_gear, result.max_tokens) == ("g3", "g3", 500)
+    assert result.landing_reserve_tokens == 0
+
+
+def test_gears_get_cheaper_as_the_budget_shrinks_then_it_is_refused() -> None:
+    gears = [planned(budget_ms=ms).gear for ms in (8000.0, 2600.0, 600.0)]
+    assert gears == ["g3", "g2", "g1"]
+    with pytest.raises(DeadlineInfeasible) as caught:
+        planned(budget_ms=40.0)
+    assert caught.value.budget_ms == 40.0
+    assert caught.value.feasible_ms > 40.0
+
+
+def test_a_first_token_budget_binds_the_prompt_only() -> None:
+    tight = planned(prompt_tokens=1000, ttft_ms=330.0)
+    assert (tight.prefill_gear, tight.gear) == ("g2", "g3")
+    with pytest.raises(DeadlineInfeasible, match="first token"):
+        planned(prompt_tokens=1000, ttft_ms=50.0)
+
+
+def test_cached_prompt_tokens_cost_nothing() -> None:
+    with pytest.raises(DeadlineInfeasible):
+        planned(prompt_tokens=1000, budget_ms=120.0)
+    assert planned(prompt_tokens=1000, budget_ms=120.0, cached_tokens={"g1": 900}).gear == "g1"
+
+
+ASKS = st.fixed_dictionaries(
+    {
+        "prompt_tokens": st.integers(1, 2000),
+        "limit_tokens": st.integers(1, 1000),
+        "min_tokens": st.integers(0, 20),
+        "elapsed_ms": st.floats(0, 50),
+        "wait_ms": st.floats(0, 200),
+        "batch": st.integers(1, 16),
+        "others_ms": st.floats(0, 20),
+        "chunk_tokens": st.sampled_from([64, 512]),
+        "gears": st.sampled_from([GEARS, GEARS[:1], GEARS[1:], GEARS[2:]]),
+    }
+)
+
+
+@given(ASKS, st.floats(1, 20_000), st.floats(0, 20_000), st.lists(st.integers(1, 400), max_size=20))
+def test_more_budget_is_never_worse(
+    values: dict[str, object], budget_ms: float, more_ms: float, answers: list[int]
+) -> None:
+    length = LengthModel()
+    for tokens in answers:
+        length.observe(tokens, ended=True)
+    small = ask(**values, budget_ms=budget_ms)
+    try:
+        first = plan(small, LATENCY, length)
+    except DeadlineInfeasible:
+        assume(False)
+    second = plan(ask(**values, budget_ms=budget_ms + more_ms), LATENCY, length)
+    unlimited = plan(ask(**values), LATENCY, length)
+    for worse, better in ((first, second), (second, unlimited)):
+        assert GEARS.index(worse.gear) <= GEARS.index(better.gear)
+        assert worse.max_tokens <= better.max_tokens
+    assert first.max_tokens >= min(small.limit_tokens, max(8, small.min_tokens))
+
+
+@given(ASKS, st.floats(0.01, 3000))
+def test_the_counter_offer_works_and_is_the_smallest(
+    values: dict[str, object], budget_ms: float
+) -> None:
+    try:
+        result = plan(ask(**values, budget_ms=budget_ms), LATENCY, LENGTH)
+    except DeadlineInfeasible as refusal:
+        assert refusal.feasible_ms > budget_ms
+        again = plan(ask(**values, budget_ms=refusal.feasible_ms), LATENCY, LENGTH)
+        assert again.feasible_ms == refusal.feasible_ms
+        # what it takes fits: prompt, smallest answer, others' work and the margin
+        margin = Policy().margin_ms(refusal.feasible_ms)
+        assert again.predicted_ms <= refusal.feasible_ms - margin or again.max_tokens >= 1
+        with pytest.raises(DeadlineInfeasible):
+            plan(ask(**values, budget_ms=refusal.feasible_ms - 1.5), LATENCY, LENGTH)
+    else:
+        assert result.feasible_ms <= budget_ms + 1.0
+
+
+@given(ASKS, st.floats(0.01, 500))
+def test_the_counter_offer_for_the_first_token_works(
+    values: dict[str, object], ttft_ms: float
+) -> None:
+    try:
+        plan(ask(**values, ttft_ms=ttft_ms), LATENCY, LENGTH)
+    except DeadlineInfeasible as refusal:
+        plan(ask(**values, ttft_ms=refusal.feasible_ms), LATENCY, LENGTH)

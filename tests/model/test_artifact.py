@@ -1,0 +1,230 @@
+"""Artifacts: written whole or not at all, read back equal, refused when anything disagrees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from onesec.core.errors import (
+    CorruptFile,
+    InvalidRequest,
+    ModelError,
+    ModelNotFound,
+    UnsupportedModel,
+)
+from onesec.model.artifact import (
+    PackedMatrix,
+    is_artifact,
+    open_artifact,
+    packed_names,
+    plane_bytes,
+    write_artifact,
+)
+from onesec.model.checkpoints import open_checkpoint
+from onesec.model.config import ModelConfig
+from onesec.model.weights import matrix_shape
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+FAMILIES = sorted(p.parent.name for p in GOLDEN.glob("*/config.json"))
+
+
+def _planes(config: ModelConfig) -> Iterator[tuple[str, PackedMatrix]]:
+    rng = np.random.default_rng(0)
+    for name in packed_names(config):
+        rows, cols = matrix_shape(config, name)
+        hi, lo = (rng.integers(0, 256, n, dtype=np.uint8) for n in plane_bytes(rows, cols))
+        yield name, PackedMatrix(hi, lo, rng.random(rows, dtype=np.float32), rows, cols)
+
+
+def _write(path: Path, name: str = "gpt_neo") -> ModelConfig:
+    with open_checkpoint(GOLDEN / name) as checkpoint:
+        config = checkpoint.config
+        write_artifact(path, config, _planes(config), checkpoint.vectors(), gears={"g": 1})
+    return config
+
+
+def test_plane_sizes() -> None:
+    assert plane_bytes(16, 64) == (576, 512)
+    assert plane_bytes(1, 1) == (576, 512)
+    assert plane_bytes(33, 128) == (6 * 576, 6 * 512)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_round_trip(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    config = _write(path, name)
+    with open_checkpoint(GOLDEN / name) as checkpoint, open_artifact(path) as artifact:
+        assert artifact.config == config
+        assert artifact.generation_defaults["eos_ids"] == config.eos_ids
+        assert artifact.gears == {"g": 1}
+        assert artifact.recipe == {}
+        assert artifact.matrix_names() == packed_names(config)
+        for matrix, expected in _planes(config):
+            packed = artifact.packed(matrix)
+            assert (packed.rows, packed.cols) == (expected.rows, expected.cols)
+            assert packed.nbytes == expected.nbytes
+            assert packed.hi.ctypes.data % 64 == packed.lo.ctypes.data % 64 == 0
+            np.testing.assert_array_equal(packed.hi, expected.hi)
+            np.testing.assert_array_equal(packed.lo, expected.lo)
+            np.testing.assert_array_equal(packed.row_scale, expected.row_scale)
+            artifact.release(matrix)
+        vectors = checkpoint.vectors()
+        assert set(artifact.vectors) == set(artifact.vector_names()) == set(vectors)
+        for vector, values in vectors.items():
+            np.testing.assert_array_equal(artifact.vector(vector), values.reshape(-1))
+        assert artifact.nbytes > 0
+        assert artifact.source == path
+
+
+def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("tokenizer.json", "LICENSE", "evil.py", "pytorch_model.bin"):
+        (source / name).write_text(name)
+    (source / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.5}')
+    with open_checkpoint(GOLDEN / "llama2") as checkpoint:
+        config = checkpoint.config
+        path = tmp_path / "artifact"
+        write_artifact(path, config, _planes(config), checkpoint.vectors(), source)
+    assert {p.name for p in path.iterdir()} == {
+        "config.json",
+        "gears.json",
+        "recipe.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "LICENSE",
+        "generation_config.json",
+    }
+    with open_artifact(path) as artifact:
+        assert artifact.generation_defaults["top_p"] == 0.5
+    (source / "tokenizer.json").unlink()
+    (source / "tokenizer.json").symlink_to("/etc/hostname")
+    with pytest.raises(CorruptFile, match="links out"):
+        write_artifact(path, config, _planes(config), {}, source)
+
+
+def test_replaces_an_artifact_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    _write(path, "llama2")
+    _write(path, "gpt2")
+    with open_artifact(path) as artifact:
+        assert artifact.config.architecture == "gpt2"
+    assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "notes.txt").write_text("keep")
+    with pytest.raises(InvalidRequest, match="not overwritten"):
+        _write(other)
+    assert (other / "notes.txt").read_text() == "keep"
+    (other / "notes.txt").unlink()
+    _write(other)
+    assert is_artifact(other)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    config = _write(path, "llama2")
+
+    def broken() -> Iterator[tuple[str, PackedMatrix]]:
+        yield from list(_planes(config))[:2]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_artifact(path, config, broken(), {})
+    with pytest.raises(ValueError, match="matrices are missing"):
+        write_artifact(path, config, list(_planes(config))[:2], {})
+    with pytest.raises(ValueError, match="does not fit"):
+        write_artifact(path, replace(config, hidden_size=1), _planes(config), {})
+    short = [(n, replace(p, hi=p.hi[:-1])) for n, p in _planes(config)]
+    with pytest.raises(ValueError, match="planes of"):
+        write_artifact(path, config, short, {})
+    with open_artifact(path) as artifact:
+        assert artifact.config == config
+    assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_disk_that_refuses(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        _write(tmp_path / "file" / "artifact")
+
+
+def test_is_artifact(tmp_path: Path) -> None:
+    assert not is_artifact(tmp_path)
+    assert not is_artifact(tmp_path / "none")
+    assert not is_artifact(f"{tmp_path}/a\0b")
+    assert not is_artifact(GOLDEN / "llama2")
+    (tmp_path / "config.json").write_text("{")
+    assert not is_artifact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("vocab_size", 0, "vocab_size is 0"),
+        ("num_layers", 3, "layers has 2 entries"),
+        ("num_kv_heads", 3, "does not divide"),
+        ("norm", "batch", "not one of"),
+        ("architecture", None, "architecture is missing"),
+        ("gated", 1, "not true or false"),
+        ("attention_scale", float("nan"), "NaN"),
+        ("ropes", [], "is empty"),
+        ("ropes", [{"inv_freq": [], "attention_factor": 1.0}], "has 0 values"),
+        ("ropes", [{"inv_freq": ["x"], "attention_factor": 1.0}], "not a number"),
+        ("ropes", {}, "not a list of objects"),
+        ("layers", [{"window": 0, "rope": 1}] * 2, "rope is 1"),
+        ("hidden_size", 128, "the config needs"),
+        ("intermediate_size", 1 << 30, "must lie in"),
+    ],
+)
+def test_a_config_that_lies(key: str, value: object, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    _write(path, "llama2")
+    values = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(values | {key: value}))
+    with pytest.raises(CorruptFile, match=words):
+        open_artifact(path)
+
+
+def test_other_versions_and_other_folders(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    _write(path, "llama2")
+    values = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(values | {"version": 2}))
+    with pytest.raises(UnsupportedModel, match="version 2"):
+        open_artifact(path)
+    with pytest.raises(UnsupportedModel, match="not a OneSec artifact"):
+        open_artifact(GOLDEN / "llama2")
+    with pytest.raises(ModelNotFound):
+        open_artifact(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        ("embed.hi", None, "no tensor 'embed.hi'"),
+        ("embed.lo", np.zeros(64, np.uint8), "the config needs u8"),
+        ("layers.0.o.row_scale", np.full(64, np.nan, np.float32), "not finite"),
+        ("pos_embed", None, "no tensor 'pos_embed'"),
+        ("final_norm", np.full(64, np.inf, np.float32), "not finite"),
+        ("final_norm", np.ones(63, np.float32), "the config needs f32"),
+        ("surprise", np.ones(64, np.float16), "the config needs f32"),
+        ("evil.hi", np.ones(64, np.uint8), "the config needs f32"),
+    ],
+)
+def test_tensors_that_lie(name: str, array: np.ndarray | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    _write(path)
+    tensors = safetensors.numpy.load_file(path / "model.safetensors")
+    tensors.pop(name, None)
+    if array is not None:
+        tensors[name] = array
+    safetensors.numpy.save_file(tensors, path / "model.safetensors")
+    with pytest.raises(CorruptFile, match=words):
+        open_artifact(path)
