@@ -21,8 +21,8 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	@touch $@
 
 demo: $(VENV)/.installed  ## build, install, and answer inside a budget
-	$(BIN)/onesec generate onesec-mini --chat --deadline 800ms --system \
-	  "Shop: Lantern Lane. Open: 9:00 to 18:00. Blue kettle: 34 dollars." "How much is the blue kettle?"
+	$(BIN)/onesec generate onesec-mini --show --deadline 800ms --system \
+	  "We are open from 9:00 to 18:00. The blue kettle costs 34 dollars." "How much is the blue kettle?"
 
 test: check unit  ## style, types, floors and all tests but those that need torch
 

@@ -197,7 +197,10 @@ class LLM:
         """
         arrival_ns = self._clock.now_ns()
         budget, values = _budget(deadline), _params(params, sampling)
-        many = not isinstance(prompt, str) and not (prompt and isinstance(prompt[0], int))
+        # A prompt of token ids is told from a list of prompts by its first item being a number.
+        many = not isinstance(prompt, str) and not (
+            len(prompt) and hasattr(prompt[0], "__index__")
+        )
         prompts: Sequence[Any] = prompt if many else [prompt]
         streams: list[Stream] = []
         try:

@@ -9,11 +9,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onesec import __version__
 from onesec.backend.base import Backend
-from onesec.backend.cpu import CpuBackend
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
@@ -27,6 +26,9 @@ from onesec.model.tokenizer import Tokenizer
 from onesec.model.weights import Checkpoint
 from onesec.prompt.fit import fit
 from onesec.prompt.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from onesec.backend.cpu import CpuBackend
 
 Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
@@ -85,6 +87,8 @@ class LoadedModel:
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
+        from onesec.backend.cpu import CpuBackend
+
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
         if self.path.is_file():
@@ -150,6 +154,8 @@ def load_model(
     >>> with load_model("models/SmolLM2-135M") as loaded:  # doctest: +SKIP
     ...     loaded.backend.gears
     """
+    from onesec.backend.cpu import CpuBackend  # needs the compiled engine: not for fakes
+
     path = find_model(model)
     source = open_source(path)
     try:

@@ -41,7 +41,7 @@ def test_fit_finds_the_coefficients_again() -> None:
     cost = fit(samples(COST, 0.0)).cost("g")
     for name in ("a_ms", "b_ms", "c_ms", "p_ms", "q_ms"):
         assert getattr(cost, name) == pytest.approx(getattr(COST, name), rel=1e-6), name
-    assert cost.batch == pytest.approx(COST.batch)
+    assert dict(cost.batch) == pytest.approx(dict(COST.batch))
 
 
 def test_fit_is_not_moved_by_outliers() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onesec import _native
+import onesec._native as _native
+
 from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams

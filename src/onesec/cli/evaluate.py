@@ -153,9 +153,13 @@ def command(
 def draw_quality(title: str, records: list[dict[str, Any]]) -> None:
     """The records as a table: value ± standard error."""
     columns = ("perplexity", "bits_per_char", "kld_mean", "kld_p99", "same_top")
+    heads = ("gear", "perplexity", "bits/char", "KLD nats", "KLD p99", "same top")
 
     def cell(record: dict[str, Any], name: str) -> str:
-        return plus_minus(record[name], record[f"{name}_se"]) if name in record else "-"
+        if name not in record:
+            return "-"
+        value, se = record[name], record[f"{name}_se"]
+        return f"{value:.2%}±{se:.2%}" if name == "same_top" else plus_minus(value, se)
 
     rows = [(record["gear"], *(cell(record, name) for name in columns)) for record in records]
-    table(title, ("gear", *(name.replace("_", " ") for name in columns)), rows)
+    table(title, heads, rows)

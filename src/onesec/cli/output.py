@@ -37,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
     drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE)
     for i, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if i == 0 else "right")
+        drawn.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(drawn)
@@ -72,5 +72,5 @@ def megabytes(count: int) -> str:
 
 
 def plus_minus(value: float, se: float, digits: int = 4) -> str:
-    """"0.0123 ± 0.0004"."""
-    return f"{value:.{digits}g} ± {se:.1g}"
+    """"0.0123±0.0004"."""
+    return f"{value:.{digits}g}±{se:.1g}"

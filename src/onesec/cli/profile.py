@@ -19,15 +19,17 @@ _CONTEXT = 256  # tokens before the answer begins
 
 def latency_record(latency: LatencyModel, gear: str) -> dict[str, Any]:
     """Median and p95 of prompts and answers of a few lengths, in milliseconds."""
-    from onesec.budget.latency import P95
+    from onesec.budget.latency import P50, P95
 
     record: dict[str, Any] = {"gear": gear, "step_ms": latency.step_ms(gear, _CONTEXT)}
     record["step8_ms"] = latency.step_ms(gear, _CONTEXT, 8)
     for tokens in _PROMPTS:
-        record[f"prefill{tokens}_ms"] = latency.prefill_ms(gear, tokens)
+        record[f"prefill{tokens}_ms"] = latency.prefill_ms(gear, tokens, quantile=P50)
         record[f"prefill{tokens}_p95_ms"] = latency.prefill_ms(gear, tokens, quantile=P95)
     for tokens in _ANSWERS:
-        record[f"decode{tokens}_ms"] = latency.decode_ms(gear, _CONTEXT, tokens)
+        record[f"decode{tokens}_ms"] = latency.decode_ms(
+            gear, _CONTEXT, tokens, quantile=P50
+        )
         record[f"decode{tokens}_p95_ms"] = latency.decode_ms(
             gear, _CONTEXT, tokens, quantile=P95
         )
@@ -38,7 +40,7 @@ def draw_latency(title: str, records: list[dict[str, Any]]) -> None:
     """The records as a table: "median / p95"."""
 
     def pair(record: dict[str, Any], name: str) -> str:
-        return f"{record[f'{name}_ms']:.4g} / {record[f'{name}_p95_ms']:.4g}"
+        return f"{record[f'{name}_ms']:.3g}/{record[f'{name}_p95_ms']:.3g}"
 
     names = (*(f"prefill{n}" for n in _PROMPTS), *(f"decode{n}" for n in _ANSWERS))
     rows = [

@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 PROMPT = "Once upon a time"
 QUESTION = "Hello! How are you?"
 ANSWER_TOKENS = 48
-# Own words, plain English and Chinese, so that every tokenizer has something to do.
+# Plain English, which nearly every model knows something of.
 TEXT = """The harbour was quiet in the early morning. Two fishermen mended their nets on the stones,
 and a grey cat watched them with half-closed eyes. "The wind will turn before noon," said the older
 one. "Then we should go now," answered the other, "or stay at home and repair the roof." They looked
 at the sky for a while. In the end they pushed the boat into the water, because the roof could wait
 and the fish could not. When they came back, the cat was still there. It had not moved, but it knew
 exactly what was in the basket.
-清晨的港口很安静。两位渔夫坐在石头上补网，一只灰猫眯着眼睛看着他们。年长的说：“中午以前风会转向。”
-年轻的回答：“那我们现在就出发，不然就留在家里修屋顶。”他们看了一会儿天空，最后把船推进了水里。
 """
 
 
@@ -156,7 +154,7 @@ def command(
         )
     else:
         rows = [(check.name, "ok" if check.passed else "FAILED", check.detail) for check in checks]
-        table("", ("check", "", ""), rows)
+        table("", ("check", "", "what"), rows)
         draw_quality("accuracy (short text: expect wide errors)", [*quality, *filter(None, [reference])])
         draw_latency("time in ms, median / p95", speed)
         print(f"{QUESTION if loaded.template else PROMPT} → {answers[gears[-1]].strip()}")

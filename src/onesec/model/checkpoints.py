@@ -25,25 +25,29 @@ def open_checkpoint(path: str | Path, *, context_length: int | None = None) -> C
     ...     checkpoint.matrix("layers.0.qkv")[0].shape
     (576, 576)
     """
-    path = Path(path)
     try:
-        if path.is_dir():
-            ggufs = [] if (path / "config.json").exists() else sorted(path.glob("*.gguf"))
-            if len(ggufs) > 1:
-                raise UnsupportedModel(
-                    f"{path} holds {len(ggufs)} GGUF files.", hint=f"Name one: {ggufs[0]}."
-                )
-            if not ggufs:
-                return open_hf(path, context_length=context_length)
-            path = ggufs[0]
-        elif not path.exists():
-            raise ModelNotFound(f"There is nothing at {path}.", hint="Check the path.")
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "the path holds a NUL"
-        raise ModelNotFound(f"{str(path)!r} cannot be opened ({reason}).") from None
+        place = _locate(Path(path))
+        if place.is_dir():
+            return open_hf(place, context_length=context_length)
+        return open_gguf_checkpoint(place, context_length=context_length)
+    except OSError as exc:
+        raise ModelNotFound(f"{str(path)!r} cannot be opened ({exc.strerror}).") from None
+
+
+def _locate(path: Path) -> Path:
+    """The folder or the .gguf file that `path` stands for."""
+    if "\0" in str(path) or not path.exists():
+        raise ModelNotFound(f"There is nothing at {str(path)!r}.", hint="Check the path.")
+    if path.is_dir():
+        ggufs = [] if (path / "config.json").exists() else sorted(path.glob("*.gguf"))
+        if len(ggufs) > 1:
+            raise UnsupportedModel(
+                f"{path} holds {len(ggufs)} GGUF files.", hint=f"Name one: {ggufs[0]}."
+            )
+        return ggufs[0] if ggufs else path
     if path.suffix.lower() != ".gguf":
         raise UnsupportedModel(
             f"{path} is a file of another kind than .gguf.",
             hint="Name the folder that holds config.json and the weights.",
         )
-    return open_gguf_checkpoint(path, context_length=context_length)
+    return path

@@ -113,21 +113,19 @@ def _open_shards(folder: Path) -> SafetensorsSource:
     shards = sorted(set(places.values()))
     if not 0 < len(shards) <= MAX_SHARDS:
         raise CorruptFile(path, f"the index names {len(shards)} files; 1 to {MAX_SHARDS} are read")
+    paths = [resolve_inside(folder, shard) for shard in shards]
+    for shard, real in zip(shards, paths, strict=True):
+        if not shard.endswith(".safetensors"):
+            raise CorruptFile(path, f"{shard[:80]!r} is not a safetensors file")
+        if not real.exists():
+            raise CorruptFile(path, f"the shard {shard} is missing ({len(shards)} are named)")
     files: list[SafetensorsFile] = []
     try:
-        for shard in shards:
-            if not shard.endswith(".safetensors"):
-                raise CorruptFile(path, f"{shard[:80]!r} is not a safetensors file")
-            real = resolve_inside(folder, shard)
-            if not real.exists():
-                raise CorruptFile(path, f"the shard {shard} is missing ({len(shards)} are named)")
+        for shard, real in zip(shards, paths, strict=True):
             files.append(SafetensorsFile(real))
-            stored, named = (
-                set(files[-1].tensors),
-                {n for n, place in places.items() if place == shard},
-            )
-            if stored != named:
-                odd = sorted(stored ^ named)
+            named = {name for name, place in places.items() if place == shard}
+            odd = sorted(files[-1].tensors.keys() ^ named)
+            if odd:
                 raise CorruptFile(
                     path, f"the index and {shard} disagree on {len(odd)} tensors ({odd[0][:60]!r})"
                 )

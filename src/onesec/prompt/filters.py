@@ -6,7 +6,8 @@ It must not know messages or the way that templates are compiled.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -14,9 +15,10 @@ from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
 from jinja2.utils import pass_context
 
-from .meter import meter_of
+from .meter import Meter, meter_of
 
 MAX_INDENT = 64
+_FIELD = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 
 
 @pass_context
@@ -76,6 +78,34 @@ def indent(
         margin + line if (first or i) and (line or blank) else line for i, line in enumerate(lines)
     ]
     return "\n".join(moved)
+
+
+class PlainFormat:
+    """str.format with {}, {0} and {name} alone: no attributes, no widths."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def fill(self, meter: Meter, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """The text with its fields filled in. Raises LookupError where one is missing."""
+        nexts = iter(args)
+        left = meter.max_chars - len(self._text)
+
+        def field(match: re.Match[str]) -> str:
+            nonlocal left
+            if match[0] in ("{{", "}}"):
+                return match[0][0]
+            name = match[1]
+            if name is None:
+                raise SecurityError("format fields may only be {}, {0} or {name}")
+            value = args[int(name)] if name.isdecimal() else kwargs[name] if name else next(nexts)
+            written = meter.text(value)
+            left -= len(written)
+            if left < 0:
+                raise SecurityError("a formatted text is too long")
+            return written
+
+        return _FIELD.sub(field, self._text)
 
 
 @pass_context

@@ -144,6 +144,12 @@ class Cage(ImmutableSandboxedEnvironment):
         """Raise at once, not when the value is used."""
         raise SecurityError(f"{attribute!r} of a {type(obj).__name__} is not allowed")
 
+    def wrap_str_format(self, value: Any) -> Any:
+        """str.format becomes its plain form; None for everything else."""
+        is_method = isinstance(value, types.BuiltinMethodType) and value.__name__ == "format"
+        owner = value.__self__ if is_method else None
+        return filters.PlainFormat(owner) if isinstance(owner, str) else None
+
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call an allowed function or method, charged by the size of what it works on."""
         meter = meter_of(__context)
@@ -157,13 +163,15 @@ class Cage(ImmutableSandboxedEnvironment):
             if isinstance(owner, str) and __obj.__name__ in ("replace", "join"):
                 meter.check_growth(owner, __obj.__name__, args)
         elif not (
-            isinstance(__obj, (Macro, LoopContext, Undefined))
+            isinstance(__obj, (Macro, LoopContext, Undefined, filters.PlainFormat))
             or isinstance(owner, LoopContext)
             or any(__obj is function for function in __self._functions)
         ):
             raise SecurityError(f"calling a {type(__obj).__name__} is not allowed")
         for argument in (*args, *kwargs.values()):
             meter.charge(argument)
+        if isinstance(__obj, filters.PlainFormat):
+            return __obj.fill(meter, args, kwargs)
         return meter.keep(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

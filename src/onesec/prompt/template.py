@@ -177,6 +177,8 @@ def _message(index: int, message: Message, protect: Callable[[str], str]) -> dic
                 raise InvalidRequest(f"{where}.{key} must be text, not a {type(value).__name__}.")
             if value is not None:
                 made[key] = protect(value)
+            if key == "reasoning_content" and value is not None:
+                made["thinking"] = made[key]  # as some templates call it
         elif key == "tool_calls":
             if value is not None:
                 made[key] = _tool_calls(where, value, protect)

@@ -1,0 +1,1 @@
+"""Makes this folder importable, so that rooms share the fakes beside this file."""

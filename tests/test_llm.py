@@ -1,0 +1,228 @@
+"""The synchronous door: texts in, Outputs out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import pytest
+from doors import EOS, Reciter, recite
+
+from onesec.core.clock import FakeClock
+from onesec.core.deadline import Budget
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EngineClosed,
+    InvalidRequest,
+    UnknownGear,
+)
+from onesec.core.request import SamplingParams
+from onesec.llm import LLM
+
+TEXT = "Once there was a fox. It lived in a wood. It ate berries. It slept well. The end."
+PROMPT = "Once there"  # the answer goes on where the prompt ends
+
+
+@pytest.fixture
+def parts() -> tuple[LLM, FakeClock, Reciter]:
+    loaded, clock, backend = recite(TEXT)
+    return LLM.over(loaded, clock=clock), clock, backend
+
+
+def test_an_answer_is_whole_and_says_how_it_came(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    output = llm.generate(PROMPT)
+    assert output.text == TEXT[len(PROMPT) :]
+    assert "".join(map(chr, output.tokens)) == output.text
+    assert (output.finish_reason, output.ending, output.met) == ("stop", "natural", None)
+    assert output.prompt_tokens == len(PROMPT)
+    assert len(output.logprobs) == len(output.tokens)
+    assert sum(output.trace.gears.values()) >= len(output.tokens)
+    assert output.to_dict()["trace"]["ending"] == "natural"
+
+
+def test_the_budget_runs_from_the_call(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, clock, _ = parts
+    before = clock.now_ns()
+    output = llm.generate(PROMPT, deadline="300ms")
+    assert output.met is True
+    assert output.elapsed_ms == pytest.approx((clock.now_ns() - before) / 1e6)
+    assert output.elapsed_ms <= 300.0
+    assert output.trace.budget_ms == 300.0
+
+
+def test_a_short_budget_lands_at_a_sentence(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    output = llm.generate(PROMPT, deadline="60ms")
+    assert output.met is True
+    assert output.ending == "landed"
+    assert output.text.endswith(".")
+    assert TEXT[len(PROMPT) :].startswith(output.text)
+
+
+def test_seconds_texts_and_budgets_are_deadlines(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    given = [0.5, "500ms", Budget(total_ms=500.0)]
+    found = [llm.generate(PROMPT, deadline).trace.budget_ms for deadline in given]
+    assert found == [500.0, 500.0, 500.0]
+
+
+def test_an_impossible_budget_is_refused_with_one_that_works(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, backend = parts
+    with pytest.raises(DeadlineInfeasible) as caught:
+        llm.generate(PROMPT, deadline="3ms")
+    assert backend.forwards == 0
+    output = llm.generate(PROMPT, deadline=caught.value.feasible_ms / 1e3)
+    assert output.met is True
+
+
+def test_several_prompts_come_back_in_their_order(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, _ = parts
+    prompts = [TEXT[:30], TEXT[:10], [ord(c) for c in TEXT[:20]]]
+    outputs = llm.generate(prompts)
+    assert [output.text for output in outputs] == [TEXT[30:], TEXT[10:], TEXT[20:]]
+    assert llm.generate([]) == []
+    assert llm.generate([ord(c) for c in PROMPT]).text == TEXT[len(PROMPT) :]
+
+
+def test_one_bad_prompt_of_several_leaves_nothing_behind(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, backend = parts
+    with pytest.raises(ContextLengthExceeded):
+        llm.generate([PROMPT, "x" * 600])
+    assert backend.forwards == 0
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+def test_a_stream_gives_the_same_text_in_pieces(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    stream = llm.stream(PROMPT)
+    pieces = list(stream)
+    assert len(pieces) > 1
+    assert "".join(pieces) == TEXT[len(PROMPT) :] == stream.output.text
+
+
+def test_two_streams_may_be_read_in_turn(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    first, second = llm.stream(TEXT[:10]), llm.stream(TEXT[:30])
+    texts = ["", ""]
+    for _ in range(200):
+        texts[0] += next(first, "")
+        texts[1] += next(second, "")
+    assert texts == [TEXT[10:], TEXT[30:]]
+
+
+def test_stop_strings_never_show(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    stream = llm.stream(PROMPT, stop=" wood")
+    assert "".join(stream) == " was a fox. It lived in a"
+    assert stream.output.stop_reason == " wood"
+    assert stream.output.finish_reason == "stop"
+
+
+def test_a_closed_stream_is_aborted_and_the_engine_goes_on(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, backend = parts
+    with llm.stream(PROMPT) as stream:
+        next(stream)
+    forwards = backend.forwards
+    with pytest.raises(InvalidRequest, match="closed"):
+        _ = stream.output
+    assert backend.forwards == forwards
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+def test_an_interrupt_aborts_and_the_engine_goes_on(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, backend = parts
+    backend.raise_at[2] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate([PROMPT, TEXT[:20]])
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+def test_a_failing_backend_raises_its_error_and_the_engine_goes_on(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, backend = parts
+    backend.raise_at[1] = RuntimeError("the unit is on fire")
+    with pytest.raises(RuntimeError, match="on fire"):
+        llm.generate(PROMPT)
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+def test_chat_goes_through_the_template() -> None:
+    conversation = "user: Hi|assistant: "
+    loaded, clock, _ = recite(conversation + "Hello. How are you?")
+    with LLM.over(loaded, clock=clock) as llm:
+        messages = [{"role": "user", "content": "Hi"}]
+        output = llm.chat(messages)
+        assert output.prompt_tokens == len(conversation)
+        assert output.text == "Hello. How are you?"
+        assert "".join(llm.chat(messages, stream=True)) == output.text
+
+
+def test_chat_without_a_template_is_refused() -> None:
+    loaded, clock, _ = recite(TEXT, template=False)
+    with LLM.over(loaded, clock=clock) as llm:
+        assert not llm.has_chat_template
+        with pytest.raises(InvalidRequest, match="chat template"):
+            llm.chat([{"role": "user", "content": "Hi"}])
+
+
+def test_old_turns_are_dropped_to_fit(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "first " * 10},
+        {"role": "assistant", "content": "answer"},
+        {"role": "user", "content": "last"},
+    ]
+    kept, dropped = llm.fit_messages(messages, max_tokens=60)
+    assert [m["content"] for m in kept] == ["Be kind.", "last"]
+    assert dropped == 1
+
+
+def test_sampling_values_are_checked_and_override_params(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, _ = parts
+    params = SamplingParams(max_tokens=3, logprobs=1)
+    assert len(llm.generate(PROMPT, params=params).tokens) == 3
+    output = llm.generate(PROMPT, params=params, max_tokens=5)
+    assert (len(output.tokens), output.finish_reason, output.ending) == (5, "length", "cut")
+    assert [top[0][0] for top in output.top_logprobs] == list(output.tokens)
+    with pytest.raises(InvalidRequest, match="temprature"):
+        llm.generate(PROMPT, temprature=1.0)
+    with pytest.raises(InvalidRequest, match="temperature"):
+        llm.generate(PROMPT, temperature=-1.0)
+
+
+def test_gears_are_the_callers_choice(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    assert [gear.name for gear in llm.gears] == ["4", "8"]
+    assert set(llm.generate(PROMPT, gear="4").trace.gears) == {"4"}
+    assert set(llm.generate(PROMPT, min_gear="8").trace.gears) == {"8"}
+    with pytest.raises(UnknownGear, match="'5'"):
+        llm.generate(PROMPT, gear="5")
+
+
+def test_after_close_nothing_runs(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, backend = parts
+    llm.close()
+    llm.close()
+    assert backend.closed
+    with pytest.raises(EngineClosed):
+        llm.generate(PROMPT)
+
+
+def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    output = llm.generate(TEXT)
+    assert (output.text, output.tokens, output.ending) == ("", (), "natural")
+    assert EOS not in output.tokens
