@@ -1,4 +1,5 @@
-"""Fakes for the doors: a backend that recites a text on a fake clock, and a tokenizer of characters."""
+"""Fakes for the doors: a backend that recites a text on a fake clock, and a tokenizer of code
+points."""
 
 from __future__ import annotations
 
@@ -128,7 +129,7 @@ def latency(clock: Clock) -> LatencyModel:
     """The truth about Reciter."""
     return LatencyModel(
         {
-            name: GearCost(b_ms=PREFILL_MS * ms / STEP_MS["4"], q_ms=ms, batch=((1, 1.0), (16, 1.0)))
+            name: GearCost(b_ms=PREFILL_MS * ms, q_ms=ms, batch=((1, 1.0), (16, 1.0)))
             for name, ms in STEP_MS.items()
         }
     )

@@ -46,7 +46,5 @@ def test_the_map_names_every_module_and_nothing_else() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = text.split("<!-- tree -->")[1]
     named = set(re.findall(r"[\w/]+\.py\b", tree))
-    real = {
-        str(path.relative_to(SOURCE)) for path in MODULES if path.name != "__init__.py"
-    }
+    real = {str(path.relative_to(SOURCE)) for path in MODULES if path.name != "__init__.py"}
     assert named == real

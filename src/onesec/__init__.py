@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from .core.gear import Gear
     from .core.request import SamplingParams
     from .core.trace import Trace
-    from .llm import LLM, Output, Stream
+    from .llm import LLM
+    from .output import Output, Stream
 
 _HOME = {
     "LLM": "llm",
-    "Output": "llm",
-    "Stream": "llm",
+    "Output": "output",
+    "Stream": "output",
     "Budget": "core.deadline",
     "Gear": "core.gear",
     "SamplingParams": "core.request",

@@ -11,8 +11,9 @@ engine until they are done, and gives back Outputs. One thread at a time.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -25,60 +26,10 @@ from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
-from onesec.output import Answer, Output
+from onesec.output import Answer, Output, Stream
 
 Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
-
-__all__ = ["LLM", "Output", "Stream"]
-
-
-class Stream:
-    """The answer as it comes: iterate for text pieces, then read `.output`.
-
-    Leaving the loop early, `close()`, or leaving a `with` block aborts the request.
-
-    >>> for piece in llm.stream("Once"):  # doctest: +SKIP
-    ...     print(piece, end="", flush=True)
-    """
-
-    def __init__(self, llm: LLM, request_id: str) -> None:
-        self._llm = llm
-        self._id = request_id
-        self._done: Output | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            while self._done is None:
-                piece, self._done = self._llm._take(self._id)
-                if piece:
-                    return piece
-        except BaseException:
-            self.close()
-            raise
-        raise StopIteration
-
-    @property
-    def output(self) -> Output:
-        """The finished answer; what was not read yet is generated first."""
-        for _ in self:
-            pass
-        if self._done is None:
-            raise InvalidRequest("The stream was closed before its answer was finished.")
-        return self._done
-
-    def close(self) -> None:
-        """Abort the request if it still runs. Harmless when called again."""
-        self._llm._abort(self._id)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class LLM:
@@ -198,9 +149,7 @@ class LLM:
         arrival_ns = self._clock.now_ns()
         budget, values = _budget(deadline), _params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
-        many = not isinstance(prompt, str) and not (
-            len(prompt) and hasattr(prompt[0], "__index__")
-        )
+        many = not isinstance(prompt, str) and not (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = prompt if many else [prompt]
         streams: list[Stream] = []
         try:
@@ -334,7 +283,7 @@ class LLM:
         )
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
-        return Stream(self, request.id)
+        return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
         """New text of a request, and its Output once it is finished; runs the engine if need be."""
@@ -362,7 +311,7 @@ def _budget(deadline: Deadline) -> Budget:
 
 
 def _params(params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
-    """`params` with the fields of `sampling` in their place; a lone stop string is one of a tuple."""
+    """`params` with the fields of `sampling` in their place; a lone stop string is taken as one."""
     values = dict(sampling)
     stop = values.get("stop")
     if stop is not None:

@@ -1,6 +1,7 @@
 """The machine as files under /proc and /sys tell it: CPU, affinity, cgroup limits, memory, pages.
 
-It must not know what an engine makes of them: standard library only. What the system does not say is None.
+It must not know what an engine makes of them: standard library only. What the system does not say
+is None.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def peak_resident_bytes() -> int:
 
 
 def transparent_huge_pages() -> str | None:
-    """"always", "madvise" or "never"."""
+    """ "always", "madvise" or "never"."""
     text = _read(Path("/sys/kernel/mm/transparent_hugepage/enabled"))
     return text.partition("[")[2].partition("]")[0] if text else None
 

@@ -1,12 +1,13 @@
-"""Output: a finished answer; Answer: one that grows from the engine's deltas.
+"""Output: a finished answer; Answer: one that grows from the engine's deltas; Stream: its text.
 
 It must not know how requests are driven.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from onesec.core.request import Request
 from onesec.core.trace import Trace
@@ -97,3 +98,53 @@ class Answer:
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
         )
+
+
+class Stream:
+    """The answer as it comes: iterate for text pieces, then read `.output`.
+
+    Leaving the loop early, `close()`, or leaving a `with` block aborts the request.
+
+    >>> for piece in llm.stream("Once"):  # doctest: +SKIP
+    ...     print(piece, end="", flush=True)
+    """
+
+    def __init__(
+        self, take: Callable[[], tuple[str, Output | None]], abort: Callable[[], None]
+    ) -> None:
+        self._take = take  # new text, and the Output once there is one; waits for one of them
+        self._abort = abort
+        self._done: Output | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            while self._done is None:
+                piece, self._done = self._take()
+                if piece:
+                    return piece
+        except BaseException:
+            self.close()
+            raise
+        raise StopIteration
+
+    @property
+    def output(self) -> Output:
+        """The finished answer; what was not read yet is generated first."""
+        for _ in self:
+            pass
+        if self._done is None:
+            raise InvalidRequest("The stream was closed before its answer was finished.")
+        return self._done
+
+    def close(self) -> None:
+        """Abort the request if it still runs. Harmless when called again."""
+        self._abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -43,7 +43,7 @@ def test_answers_that_were_stopped_early_do_not_teach_short_answers() -> None:
                 model.observe(120, ended=stopped_is_end)
             else:
                 model.observe(length, ended=True)
-    assert naive.quantile(0.8) <= 125
+    assert naive.quantile(0.8) <= 140
     assert honest.quantile(0.8) > 150
 
 

@@ -90,7 +90,7 @@ def test_errors_become_one_line_and_a_code(
     assert run_error(error) == code
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert len(captured.err.splitlines()) == 1
+    assert len(captured.err.strip().splitlines()) == 1
 
 
 def test_the_line_says_the_next_step(
@@ -124,9 +124,7 @@ def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixtur
 )
 def test_doors_import_only_what_they_need(statement: str, absent: set[str]) -> None:
     code = f"import sys; {statement}; sys.stderr.write(' '.join(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not absent & set(done.stderr.split())
 
 

@@ -119,9 +119,7 @@ def test_divergence_from_a_reference_matches_the_closed_form() -> None:
         math.exp(nll_q.mean()) * nll_q.std(ddof=1) / math.sqrt(n), rel=1e-6
     )
     assert found.divergence.kld_mean.value == pytest.approx(kld.mean(), rel=1e-6)
-    assert found.divergence.kld_mean.se == pytest.approx(
-        kld.std(ddof=1) / math.sqrt(n), rel=1e-6
-    )
+    assert found.divergence.kld_mean.se == pytest.approx(kld.std(ddof=1) / math.sqrt(n), rel=1e-6)
     assert found.divergence.kld_max == pytest.approx(kld.max(), rel=1e-6)
     assert found.divergence.kld_p99.value == pytest.approx(np.quantile(kld, 0.99), rel=1e-6)
     same = (p.argmax(axis=1) == q.argmax(axis=1))[given_].mean()
@@ -172,9 +170,7 @@ def test_result_does_not_depend_on_the_chunk(chunk: int, window: int) -> None:
 
 
 @given(st.lists(st.integers(0, 4), max_size=40), st.integers(2, 12))
-def test_windows_cover_every_token_once_but_a_lone_last_one(
-    tokens: list[int], length: int
-) -> None:
+def test_windows_cover_every_token_once_but_a_lone_last_one(tokens: list[int], length: int) -> None:
     found = [w.tolist() for w in windows(tokens, length)]
     assert all(2 <= len(w) <= length for w in found)
     covered = [token for w in found for token in w]

@@ -214,8 +214,14 @@ def test_other_versions_and_other_folders(tmp_path: Path) -> None:
         ("pos_embed", None, "no tensor 'pos_embed'"),
         ("final_norm", np.full(64, np.inf, np.float32), "not finite"),
         ("final_norm", np.ones(63, np.float32), "the config needs f32"),
-        ("surprise", np.ones(64, np.float16), "the config needs f32"),
-        ("evil.hi", np.ones(64, np.uint8), "the config needs f32"),
+        ("final_norm", np.ones(64, np.float16), "the config needs f32"),
+        ("final_norm_bias", None, "no tensor 'final_norm_bias'"),
+        ("layers.1.ffn_norm", None, "no tensor 'layers.1.ffn_norm'"),
+        ("surprise", np.ones(64, np.float32), "has no place"),
+        ("layers.2.ffn_norm", np.ones(64, np.float32), "has no place"),
+        ("layers.01.ffn_norm", np.ones(64, np.float32), "has no place"),
+        ("layers.0.qkv", np.ones(64, np.float32), "has no place"),
+        ("evil.hi", np.ones(64, np.uint8), "has no place"),
     ],
 )
 def test_tensors_that_lie(name: str, array: np.ndarray | None, words: str, tmp_path: Path) -> None:

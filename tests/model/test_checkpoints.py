@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from onesec.core.errors import CorruptFile, InvalidRequest, ModelNotFound, UnsupportedModel
 from onesec.model.checkpoints import open_checkpoint
-from onesec.model.weights import matrix_names, matrix_shape, vector_length
+from onesec.model.weights import matrix_names, matrix_shape, required_vectors, vector_length
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 FAMILIES = sorted(p.parent.name for p in GOLDEN.glob("*/config.json"))
@@ -85,6 +85,7 @@ def test_every_family_opens_with_canonical_names(name: str) -> None:
             assert values.dtype == np.float32
             if vector != "pos_embed":
                 assert values.shape == (vector_length(config, vector),)
+        assert set(required_vectors(config)) <= set(checkpoint.vector_names())
         assert checkpoint.nbytes > 0
         assert checkpoint.source == GOLDEN / name
 
@@ -197,6 +198,17 @@ def test_values_not_finite_are_found_when_read(tmp_path: Path) -> None:
             checkpoint.check_finite("layers.0.gate_up", checkpoint.matrix("layers.0.gate_up"))
 
 
+def test_names_that_are_not_canonical() -> None:
+    with open_checkpoint(GOLDEN / "llama2") as checkpoint:
+        config = checkpoint.config
+    for name in ("", "norm", "layers.0.o", "layers.0.x_bias", "layers.2.attn_norm", "x.final_norm"):
+        with pytest.raises(KeyError):
+            vector_length(config, name)
+    with pytest.raises(KeyError):
+        matrix_shape(config, "layers.0.attn_norm")
+    assert vector_length(config, "head_bias") == config.vocab_size
+
+
 def test_integers_are_no_weights(tmp_path: Path) -> None:
     tensors = _tensors()
     tensors["lm_head.weight"] = np.zeros((8, 16), np.int8)
@@ -235,6 +247,7 @@ def test_generation_defaults(tmp_path: Path) -> None:
     }
     (folder / "generation_config.json").write_text(json.dumps(values))
     with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.config.eos_ids == (2, 3)
         assert checkpoint.generation_defaults == {
             "eos_ids": (2, 3),
             "temperature": 0.6,
@@ -312,6 +325,14 @@ def test_an_index_of_nothing_or_too_much(tmp_path: Path) -> None:
         open_checkpoint(folder)
     _sharded(tmp_path, {f"t{i}": f"{i}.safetensors" for i in range(1025)})
     with pytest.raises(CorruptFile, match="names 1025 files"):
+        open_checkpoint(folder)
+
+
+def test_a_shard_that_links_to_itself(tmp_path: Path) -> None:
+    folder = _sharded(tmp_path)
+    (folder / "b.safetensors").unlink()
+    (folder / "b.safetensors").symlink_to("b.safetensors")
+    with pytest.raises(CorruptFile, match="in a circle|is missing"):
         open_checkpoint(folder)
 
 

@@ -181,6 +181,20 @@ def test_keys_that_cannot_be_run(
         open_checkpoint(_tiny(tmp_path / "m.gguf", change=_add(key, value)))
 
 
+def test_rows_of_weights_and_biases_come_back_from_rotary_neighbours(tmp_path: Path) -> None:
+    stored = np.arange(32, dtype=np.float32)  # two heads of 16: rows 0, 1 are a pair
+
+    def change(writer: gguf.GGUFWriter) -> None:
+        for name in "qkv":
+            writer.add_tensor(f"blk.0.attn_{name}.bias", stored)
+
+    with open_checkpoint(_tiny(tmp_path / "m.gguf", change=change)) as checkpoint:
+        q, k, v = np.split(checkpoint.vector("layers.0.qkv_bias"), 3)
+    assert q.tolist() == [*range(0, 16, 2), *range(1, 16, 2), *range(16, 32, 2), *range(17, 32, 2)]
+    assert k.tolist() == q.tolist()
+    assert v.tolist() == stored.tolist()
+
+
 def test_rope_factors_are_checked(tmp_path: Path) -> None:
     def change(writer: gguf.GGUFWriter) -> None:
         writer.add_tensor("rope_freqs.weight", np.array([1.0, -1.0], np.float32))

@@ -14,8 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from shared_data import CHAT, CHAT_PROMPT, TRAINED, Trained, checksum, decode, encode
-from shared_data import eval_tokens, model_folder
+from shared_data import (
+    CHAT,
+    CHAT_PROMPT,
+    TRAINED,
+    Trained,
+    checksum,
+    decode,
+    encode,
+    eval_tokens,
+    model_folder,
+)
 from tiny_models import Reference
 
 REPLY_TOKENS = 16

@@ -34,10 +34,12 @@ class BatchRow:
     tokens       int32 [n]: new tokens to run (a prompt chunk, or the last token drawn)
     start        position of tokens[0]; positions < start are in the cache already
     block_table  int32 [blocks]: covers positions < start + n + (max_steps - 1)
-    sampler      draws the next token after tokens[-1]; None for a chunk that does not end the prompt
+    sampler      draws the next token after tokens[-1]; None for a chunk that does not end the
+                 prompt
     stop_ids     tokens that end this sequence; the drawn one is still returned
     top_logprobs alternatives to report with each drawn token
-    prompt_logprobs   report log p(tokens[i+1] | ...) for this chunk, and for `next_token` after the last
+    prompt_logprobs   report log p(tokens[i+1] | ...) for this chunk, and for `next_token` after
+                      the last
     """
 
     tokens: Int32Array
@@ -52,10 +54,12 @@ class BatchRow:
 
 @dataclass(slots=True)
 class Batch:
-    """What one call computes: `rows` at one `gear`, and then up to `max_steps` - 1 further decode steps.
+    """What one call computes: `rows` at one `gear`, and then up to `max_steps` - 1 further decode
+    steps.
 
     The call returns early after the step in which any row draws one of its stop_ids, and before a
-    step that would start after `until_ns` (monotonic clock). max_steps > 1 needs every row to sample.
+    step that would start after `until_ns` (monotonic clock). max_steps > 1 needs every row to
+    sample.
     """
 
     gear: Gear

@@ -1,6 +1,7 @@
 """CpuBackend: hands batches to the native engine, and weights to its planes.
 
-It must not decide anything about time, and must not know text or requests. The only module that imports
+It must not decide anything about time, and must not know text or requests. The only module that
+imports
 `onesec._native`.
 """
 
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 import onesec._native as _native
-
 from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
@@ -52,7 +52,8 @@ def cpu_features() -> dict[str, object]:
 
 
 def read_bandwidth(num_bytes: int, threads: int, seconds: float) -> float:
-    """GB/s (1e9) of reading `num_bytes` over and over: one stream a thread, widest loads, 2 MiB pages."""
+    """GB/s (1e9) of reading `num_bytes` over and over: one stream a thread, widest loads, 2 MiB
+    pages."""
     return float(_native.read_bandwidth(num_bytes, threads, seconds))
 
 
@@ -110,7 +111,8 @@ class CpuBackend:
     ) -> CpuBackend:
         """Weights of `source` into planes (a checkpoint is packed, an artifact copied or `mapped`).
 
-        `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions of 1.
+        `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions
+        of 1.
         Raises CorruptFile on values that are not finite, OutOfMemory before anything is allocated.
         """
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
@@ -349,11 +351,28 @@ def _row(
 
 
 def _native_config(config: ModelConfig) -> dict[str, object]:
-    fields = (
-        "vocab_size hidden_size num_layers num_heads num_kv_heads head_dim intermediate_size "
-        "context_length norm norm_eps gated position qk_norm post_norms tie_embeddings "
-        "attention_scale attention_softcap final_softcap embedding_scale activation"
-    ).split()
+    fields = [
+        "vocab_size",
+        "hidden_size",
+        "num_layers",
+        "num_heads",
+        "num_kv_heads",
+        "head_dim",
+        "intermediate_size",
+        "context_length",
+        "norm",
+        "norm_eps",
+        "gated",
+        "position",
+        "qk_norm",
+        "post_norms",
+        "tie_embeddings",
+        "attention_scale",
+        "attention_softcap",
+        "final_softcap",
+        "embedding_scale",
+        "activation",
+    ]
     result: dict[str, object] = {name: getattr(config, name) for name in fields}
     result["ropes"] = [(list(r.inv_freq), r.attention_factor) for r in config.ropes]
     result["layers"] = [(layer.window, layer.rope) for layer in config.layers]

@@ -21,13 +21,12 @@ class Policy:
     """The few numbers that planning and steering turn on.
 
     A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
-    the answer's length; `cover_quantile` is the length that a better gear must leave room for.
+    the answer's length.
     """
 
     flush_ms: float = 0.3
     margin_share: float = 0.01
     target_quantile: float = 0.8
-    cover_quantile: float = 0.98
     min_answer_tokens: int = 8
     landing_tokens: int = 24  # about one sentence
     hysteresis: float = 0.15  # a better gear must fit with this much to spare
@@ -73,8 +72,8 @@ class Ask:
 class Plan:
     """What is intended for one request. Durations are milliseconds since arrival, at p95.
 
-    `max_tokens` is the room for the answer at the cheapest allowed gear; its last
-    `landing_reserve_tokens` are the landing zone. `feasible_ms` is the smallest budget that works.
+    `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
+    best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the smallest budget that works.
     """
 
     gear: str
@@ -114,8 +113,8 @@ def plan(
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
         )
-    target = max(need, min(ask.limit_tokens, _length(ask, length, policy.target_quantile)))
-    cover = max(target, min(ask.limit_tokens, _length(ask, length, policy.cover_quantile)))
+    usual = length.quantile(policy.target_quantile, key=ask.key)
+    target = max(need, min(ask.limit_tokens, usual))
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -126,12 +125,12 @@ def plan(
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
         fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
-        if fits and _room(ask, latency, left_ms - ms) >= cover:
+        if fits and _room(ask, latency, left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
     room = _room(ask, latency, left_ms - prefill_ms)
     if gear != best:
-        room = min(room, cover)  # else a better gear, chosen with more time, would have less room
+        room = min(room, target)  # a better gear, chosen with more time, may leave no more
     decode_ms = _decode_ms(ask, latency, gear, min(target, room))
     return Plan(
         gear=gear,
@@ -152,10 +151,6 @@ def at_gear(old: Plan, gear: str) -> Plan:
 
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
-
-
-def _length(ask: Ask, length: LengthModel, quantile: float) -> int:
-    return length.quantile(quantile, key=ask.key)
 
 
 def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:

@@ -1,21 +1,20 @@
-"""`onesec bench`: speed of a model or of a public shape, held against the machine's read bandwidth.
+"""`onesec bench`: speed of a model or a public shape, held against the machine's read bandwidth.
 
-Widths, workloads and bandwidth take turns in every repeat, so that a slow spell of the machine meets
-all of them; what is reported are medians. The quantities are defined in `measure.py`.
+Widths, workloads and bandwidth take turns in every repeat, so that a slow spell of the machine
+meets all of them; what is reported are medians. The quantities are defined in `measure.py`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .options import json_option, kv_option, model_argument, threads_option
+from .options import json_option, kv_option, threads_option
 from .output import emit_json, megabytes, note, progress, table
 
 if TYPE_CHECKING:
@@ -46,14 +45,15 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
             )
         from onesec.loading import load_model
 
-        return load_model(
+        loaded = load_model(
             model or "",
             context=LONG + 1,
             sequences=-(-capacity_tokens() // (LONG + 1)),
             threads=threads,
             kv_dtype=kv,
             progress=advance,
-        ).backend
+        )
+    return cast("CpuBackend", loaded.backend)
 
 
 def _cold_start_s(model: str, gear: str, threads: int | None) -> float:
@@ -136,9 +136,7 @@ def _workload_keys(record: dict[str, Any], peak_bytes: int) -> dict[str, float]:
         "seqs8": ("batch8_tok_s", 1.0),
         "mb_token": ("bytes_per_token", 1e-6),
     }
-    found = {
-        key: record[name] * scale for key, (name, scale) in names.items() if name in record
-    }
+    found = {key: record[name] * scale for key, (name, scale) in names.items() if name in record}
     return {**found, "rss_mb": peak_bytes / 1e6}
 
 
@@ -163,10 +161,11 @@ def command(
 ) -> None:
     """Measure the speed of MODEL, or of a public shape. 测速
 
-    decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at once,
-    decode only; cold: a new process to its first token (MODEL only).
+    decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at
+    once, decode only; cold: a new process to its first token (MODEL only).
     """
     from onesec.machine import describe, peak_resident_bytes
+
     from .measure import Samples, named_gears
 
     if (model is None) == (shape is None):
@@ -188,7 +187,7 @@ def command(
     finally:
         backend.close()
     if as_json:
-        report = {
+        report: dict[str, Any] = {
             "subject": shape or model,
             "settings": {**settings, "repeats": repeats},
             "machine": describe(),

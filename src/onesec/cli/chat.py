@@ -6,6 +6,7 @@ The history is fitted into the context by dropping the oldest turns; what was dr
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +36,7 @@ class Conversation:
     ) -> None:
         self._llm = llm
         self._system = [{"role": "system", "content": system}] if system else []
-        self._messages: list[dict[str, Any]] = list(self._system)
+        self._messages: list[Mapping[str, Any]] = list(self._system)
         self._gear = gear
         self._options = options
 
@@ -83,7 +84,7 @@ class Conversation:
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 
-    def _fitted(self) -> list[dict[str, Any]]:
+    def _fitted(self) -> list[Mapping[str, Any]]:
         """The messages that fit beside an answer; forgets the others for good."""
         room = int(self._llm.context_length * (1.0 - _SPARE_SHARE))
         messages, dropped = self._llm.fit_messages(self._messages, max_tokens=room)

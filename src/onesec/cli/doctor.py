@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -59,7 +60,7 @@ def _isa() -> Finding:
             BAD,
             "The compiled part is not installed: reinstall onesec from a wheel.",
         )
-    isas = [str(name) for name in cpu_features()["isas"]]
+    isas = cast("list[str]", cpu_features()["isas"])
     value = f"{isas[-1]} (of {', '.join(isas)})"
     if isas[-1] == "scalar":
         return Finding("native engine", value, WARN, "No SIMD unit that it knows: slow.")

@@ -126,7 +126,12 @@ def command(
         def load(name: str, **options: Any) -> LoadedModel:
             with progress(f"loading {name}") as advance:
                 loaded = load_model(
-                    name, context=context, threads=threads, kv_dtype=kv_dtype, progress=advance, **options
+                    name,
+                    context=context,
+                    threads=threads,
+                    kv_dtype=kv_dtype,
+                    progress=advance,
+                    **options,
                 )
             return stack.enter_context(loaded)
 
@@ -145,7 +150,8 @@ def command(
         )
     if as_json:
         first = records[0] if len(records) == 1 else {}
-        emit_json({"model": model, "window": window, **first, "gears": records, "reference": base_record})
+        report = {"model": model, "window": window, **first, "gears": records}
+        emit_json(report | {"reference": base_record})
         return
     draw_quality(model, [*records, *([base_record] if base_record else [])])
 

@@ -18,7 +18,8 @@ from .options import (
 from .output import emit_json, note, progress
 
 if TYPE_CHECKING:
-    from onesec.llm import LLM, Output, Stream
+    from onesec.llm import LLM
+    from onesec.output import Output, Stream
 
 DEFAULT_MAX_TOKENS = 512  # without a deadline nothing else ends a model that does not stop
 
@@ -53,7 +54,9 @@ def _read_prompt(prompt: str) -> str:
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
-@click.option("--stream/--no-stream", default=None, help="Print while generating (default on a terminal).")
+@click.option(
+    "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
+)
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
 @engine_options
 @json_option
@@ -85,9 +88,10 @@ def command(
     if deadline is None:
         values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     text = _read_prompt(prompt)
+    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
     with (
         load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
-        _start(llm, text, system, raw, deadline=deadline, gear=gear, min_gear=min_gear, **values) as run,
+        _start(llm, text, system, raw, **values) as run,
     ):
         if stream is None:
             stream = sys.stdout.isatty()
@@ -121,9 +125,7 @@ def load_llm(
         )
 
 
-def _start(
-    llm: LLM, text: str, system: str | None, raw: bool, **options: Any
-) -> Stream:
+def _start(llm: LLM, text: str, system: str | None, raw: bool, **options: Any) -> Stream:
     """A chat turn where the model has a template, else the text as it is."""
     if raw or not llm.has_chat_template:
         return llm.stream(text, **options)

@@ -8,7 +8,6 @@ It must not know what any verb does; a verb is a module of this room, imported w
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +15,6 @@ from onesec import __version__
 
 EXIT_ERROR, EXIT_USAGE, EXIT_MODEL, EXIT_DEADLINE, EXIT_MEMORY = 1, 2, 3, 4, 5
 EXIT_INTERRUPTED = 130
-EXIT_PIPE = 141  # as a shell reports a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("Interrupted. 已中断。")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
     except (OSError, MemoryError) as error:
         return _report(error)
     except Exception as error:

@@ -6,6 +6,7 @@ Looks at folders and headers only; nothing is fetched and no weight is read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,11 +45,10 @@ def _describe(name: str, kind: str, path: Path) -> Found | None:
 def _candidates() -> Iterator[tuple[str, str, Path]]:
     from onesec.core.errors import ModelNotFound
     from onesec.loading import find_model
+    from onesec.model.hub import SHIPPED
 
-    try:
-        yield "onesec-mini", "shipped", find_model("onesec-mini")
-    except ModelNotFound:
-        pass
+    with suppress(ModelNotFound):
+        yield SHIPPED, "shipped", find_model(SHIPPED)
     from huggingface_hub import constants
 
     for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):

@@ -10,9 +10,9 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object. 输出 JSON")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads (default: all that are allowed). 线程数"
+    "--threads", type=click.IntRange(min=1), help="CPU threads (default: all allowed). 线程数"
 )
 context_option = click.option(
     "--context", type=click.IntRange(min=16), help="Tokens the cache holds. 上下文长度"
@@ -45,7 +45,7 @@ def sampling_options(command: Command) -> Command:
         click.option("--top-k", type=int, help="Best k tokens only; 0 = all."),
         click.option("--min-p", type=float, help="Least share of the best token's probability."),
         click.option("--repetition-penalty", type=float, help="1 = none. 重复惩罚"),
-        click.option("--seed", type=click.IntRange(min=0), help="Makes sampling repeatable. 随机种子"),
+        click.option("--seed", type=click.IntRange(min=0), help="Repeatable sampling. 随机种子"),
         click.option("--stop", multiple=True, help="Text that ends the answer; repeatable. 停止词"),
     )
     for option in reversed(options):

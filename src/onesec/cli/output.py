@@ -67,10 +67,10 @@ def progress(label: str) -> Iterator[Callable[[float], None] | None]:
 
 
 def megabytes(count: int) -> str:
-    """"12.3 MB", or GB from a thousand on; decimal units."""
+    """ "12.3 MB", or GB from a thousand on; decimal units."""
     return f"{count / 1e9:.2f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def plus_minus(value: float, se: float, digits: int = 4) -> str:
-    """"0.0123±0.0004"."""
+    """ "0.0123±0.0004"."""
     return f"{value:.{digits}g}±{se:.1g}"

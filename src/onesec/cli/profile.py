@@ -27,12 +27,8 @@ def latency_record(latency: LatencyModel, gear: str) -> dict[str, Any]:
         record[f"prefill{tokens}_ms"] = latency.prefill_ms(gear, tokens, quantile=P50)
         record[f"prefill{tokens}_p95_ms"] = latency.prefill_ms(gear, tokens, quantile=P95)
     for tokens in _ANSWERS:
-        record[f"decode{tokens}_ms"] = latency.decode_ms(
-            gear, _CONTEXT, tokens, quantile=P50
-        )
-        record[f"decode{tokens}_p95_ms"] = latency.decode_ms(
-            gear, _CONTEXT, tokens, quantile=P95
-        )
+        record[f"decode{tokens}_ms"] = latency.decode_ms(gear, _CONTEXT, tokens, quantile=P50)
+        record[f"decode{tokens}_p95_ms"] = latency.decode_ms(gear, _CONTEXT, tokens, quantile=P95)
     return record
 
 
@@ -71,8 +67,7 @@ def command(
 ) -> None:
     """Measure MODEL here and show the latency model, in milliseconds. 时延模型
 
-    "median / p95" for prompts and answers of so many tokens; a fresh measurement, which later starts
-    use.
+    Prompts and answers of so many tokens, as median/p95.
     """
     from onesec.core.clock import MonotonicClock
     from onesec.loading import load_model

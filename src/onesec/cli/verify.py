@@ -1,6 +1,6 @@
-"""`onesec verify`: does this model work here? It loads it, checks what can be checked, and says so.
+"""`onesec verify`: does this model work here? Loads it, checks what can be checked, and says so.
 
-Each gear is measured against the 16-bit width on a short built-in text, where that width is at hand.
+Each gear is measured against the 16-bit width on a short built-in text, where that is at hand.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def command(
     else:
         rows = [(check.name, "ok" if check.passed else "FAILED", check.detail) for check in checks]
         table("", ("check", "", "what"), rows)
-        draw_quality("accuracy (short text: expect wide errors)", [*quality, *filter(None, [reference])])
+        draw_quality("accuracy on a short text", [*quality, *filter(None, [reference])])
         draw_latency("time in ms, median / p95", speed)
         print(f"{QUESTION if loaded.template else PROMPT} → {answers[gears[-1]].strip()}")
         note(f"{model} works here. 可用" if passed else f"{model}: a check failed. 未通过")

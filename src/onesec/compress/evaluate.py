@@ -55,7 +55,7 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What `measure` found of one subject. `nll_total` is the sum of -log p over tokens, in nats."""
+    """What `measure` found of one subject; `nll_total` sums -log p over tokens, in nats."""
 
     gear: str
     tokens: int
@@ -71,7 +71,7 @@ class Quality:
 
 
 def windows(tokens: Sequence[int], length: int) -> Iterator[Int32Array]:
-    """Non-overlapping windows of `length` tokens; the last may be shorter but has two tokens or more.
+    """Non-overlapping windows of `length` tokens; the last may be shorter, with two tokens or more.
 
     >>> [w.tolist() for w in windows([1, 2, 3, 4, 5], 3)]
     [[1, 2, 3], [4, 5]]
@@ -133,7 +133,7 @@ def token_nll(logits: Float32Array, targets: Int32Array) -> Float64Array:
 def token_divergence(
     reference: Float32Array, logits: Float32Array
 ) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-    """KL(reference || other) in nats, float64 [n], and whether both put the same token first, [n]."""
+    """KL(reference || other) in nats, float64 [n]; and whether both put the same token first."""
     if reference.shape != logits.shape:
         raise InvalidRequest(
             f"logits of shape {logits.shape} cannot be compared with {reference.shape}: "

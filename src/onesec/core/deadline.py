@@ -42,7 +42,8 @@ def parse_duration_ms(value: str | float | int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Durations granted, in milliseconds; None = unlimited. `total_ms` covers everything from arrival
+    """Durations granted, in milliseconds; None = unlimited. `total_ms` covers everything from
+    arrival
     to the last token; `ttft_ms` the first token."""
 
     total_ms: float | None = None
@@ -71,5 +72,6 @@ class Deadline:
     ttft_ns: int | None = None
 
     def left_ms(self, now_ns: int) -> float:
-        """Milliseconds until the whole answer is due; negative when late, inf without a deadline."""
+        """Milliseconds until the whole answer is due; negative when late, inf without a
+        deadline."""
         return math.inf if self.total_ns is None else (self.total_ns - now_ns) / 1e6

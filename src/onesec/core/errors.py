@@ -78,7 +78,8 @@ class UnknownGear(InvalidRequest):
 
 
 class DeadlineInfeasible(OneSecError):
-    """Even the cheapest gear cannot answer in time; `feasible_ms` is the smallest budget that would do."""
+    """Even the cheapest gear cannot answer in time; `feasible_ms` is the smallest budget that
+    would do."""
 
     code = "deadline_infeasible"
 
@@ -119,7 +120,8 @@ class ModelNotFound(ModelError):
 
 
 class CorruptFile(ModelError):
-    """A file contradicts itself or its format. The message names the file, the place and the numbers."""
+    """A file contradicts itself or its format. The message names the file, the place and the
+    numbers."""
 
     code = "corrupt_file"
 

@@ -36,7 +36,8 @@ def _check_int(name: str, value: int, low: int, high: int) -> None:
 class SamplingParams:
     """How a token is chosen. temperature 0 is greedy; every other filter is off by default.
 
-    Order: logit bias, penalties, min_tokens (bans end tokens), temperature, top_k, top_p, min_p, draw.
+    Order: logit bias, penalties, min_tokens (bans end tokens), temperature, top_k, top_p, min_p,
+    draw.
     Penalties follow OpenAI (presence, frequency: tokens of the answer) and Hugging Face
     (repetition: tokens of prompt and answer). Raises InvalidRequest on values out of range.
 

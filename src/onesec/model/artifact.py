@@ -37,7 +37,7 @@ from .hf import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .safetensors import SafetensorsFile, SafetensorsWriter
 from .tensor import Tensor, check_finite
-from .weights import matrix_names, matrix_shape, vector_length
+from .weights import matrix_names, matrix_shape, required_vectors, vector_length
 
 FORMAT = "onesec"
 VERSION = 1
@@ -170,8 +170,10 @@ class Artifact:
                 ) from None
             check_finite(self._file.path, self._tensor(name, "f32", shape))
             vectors[name] = np.require(tensor.data.reshape(-1), requirements="A")
-        if self.config.position == "learned" and "pos_embed" not in vectors:
-            raise CorruptFile(self._file.path, "no tensor 'pos_embed' is there")
+        learned = ["pos_embed"] if self.config.position == "learned" else []
+        for name in (*required_vectors(self.config), *learned):
+            if name not in vectors:
+                raise CorruptFile(self._file.path, f"no tensor {name!r} is there")
         return vectors
 
     def matrix_names(self) -> list[str]:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary frequencies. `inv_freq` [rotary_dim / 2], radians a position; `attention_factor` scales cos and sin
-    (1 except for YaRN and LongRoPE). Pairs are (i, i + rotary_dim / 2): the Hugging Face half-split."""
+    """Rotary frequencies. `inv_freq` [rotary_dim / 2], radians a position; `attention_factor`
+    scales cos and sin
+    (1 except for YaRN and LongRoPE). Pairs are (i, i + rotary_dim / 2): the Hugging Face
+    half-split."""
 
     inv_freq: tuple[float, ...]
     attention_factor: float = 1.0
@@ -19,7 +21,8 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class LayerConfig:
-    """What may differ from layer to layer: `window` in tokens (0 = all), `rope` = index into ModelConfig.ropes."""
+    """What may differ from layer to layer: `window` in tokens (0 = all), `rope` = index into
+    ModelConfig.ropes."""
 
     window: int = 0
     rope: int = 0
@@ -39,7 +42,9 @@ class ModelConfig:
     Norm weights are stored as they are multiplied (Gemma's +1 is already added by the reader).
     """
 
-    architecture: str  # "llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neo", "gemma2", "gemma3", "phi3"
+    architecture: (
+        str  # "llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neo", "gemma2", "gemma3", "phi3"
+    )
     vocab_size: int
     hidden_size: int
     num_layers: int
@@ -64,4 +69,6 @@ class ModelConfig:
     tie_embeddings: bool = False
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
-    extra: dict[str, object] = field(default_factory=dict)  # what a report may show; never computed with
+    extra: dict[str, object] = field(
+        default_factory=dict
+    )  # what a report may show; never computed with

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +188,9 @@ def open_hf(folder: Path, *, context_length: int | None = None) -> Checkpoint:
         common = max(dict.fromkeys(dtypes), key=dtypes.count, default="f32")
         config = architecture.from_hf(fields, common, context_length)
         defaults = generation_defaults_of(folder, config.vocab_size)
+        config = replace(config, eos_ids=defaults.setdefault("eos_ids", config.eos_ids))
         return Checkpoint(
-            config,
-            architecture.hf_layout,
-            source,
-            path=folder,
-            generation_defaults={"eos_ids": config.eos_ids, **defaults},
+            config, architecture.hf_layout, source, path=folder, generation_defaults=defaults
         )
     except BaseException:
         source.close()

@@ -1,6 +1,6 @@
-"""Shapes: the architectures of a few public models as numbers, for measuring speed without weights.
+"""Shapes: the architectures of a few public models as numbers, to measure speed without weights.
 
-Speed depends on shapes, not on values; so a backend with random weights of such a shape runs as fast
+Speed depends on shapes, not on values: a backend with random weights of such a shape runs as fast
 as the model itself. It must not know where weights come from.
 """
 
@@ -21,8 +21,8 @@ def _rope(theta: float, dim: int) -> Rope:
 
 
 def _llama3_rope(dim: int) -> Rope:
-    """Llama 3.2's: theta 5e5, wave lengths beyond 8192 positions stretched 32 times, beyond a quarter
-    of that blended in."""
+    """Llama 3.2's: theta 5e5; waves longer than 8192 positions are stretched 32 times, those longer
+    than a quarter of that in part."""
     factor, low, high, original = 32.0, 1.0, 4.0, 8192.0
     scaled = []
     for inv_freq in _rope(500_000.0, dim).inv_freq:
@@ -33,7 +33,13 @@ def _llama3_rope(dim: int) -> Rope:
 
 
 def _decoder(
-    *, architecture: str, layers: int, head_dim: int, rope: Rope, qk_norm: bool = False, **sizes: int
+    *,
+    architecture: str,
+    layers: int,
+    head_dim: int,
+    rope: Rope,
+    qk_norm: bool = False,
+    **sizes: int,
 ) -> ModelConfig:
     return ModelConfig(
         architecture=architecture,

@@ -84,15 +84,42 @@ def matrix_names(config: ModelConfig) -> list[str]:
     ]
 
 
+_LAYER_NORMS = ("attn_norm", "post_attn_norm", "ffn_norm", "post_ffn_norm")
+_HEAD_NORMS = ("q_norm", "k_norm")
+_BIASED = ("qkv", "o", "gate_up", "up", "down")
+
+
 def vector_length(config: ModelConfig, name: str) -> int:
     """Length of a canonical vector; KeyError if the name is not canonical."""
+    match = _LAYER.match(name)
     kind = name.rpartition(".")[2]
-    if kind in ("q_norm", "k_norm"):
-        return config.head_dim
-    matrix = kind.removesuffix("_bias")
-    if matrix != kind and not matrix.endswith("_norm"):
-        return sum(segment_rows(config, matrix))
-    return config.hidden_size
+    base = kind.removesuffix("_bias")
+    if match is None:
+        if name == "head_bias":
+            return config.vocab_size
+        if base == name or base + "_bias" == name:
+            return {"final_norm": config.hidden_size}[base]
+    elif name == f"layers.{int(match[1])}.{kind}" and int(match[1]) < config.num_layers:
+        if kind in _HEAD_NORMS:
+            return config.head_dim
+        if base in _LAYER_NORMS:
+            return config.hidden_size
+        if base != kind and base in _BIASED:
+            return sum(segment_rows(config, base))
+    raise KeyError(name)
+
+
+def required_vectors(config: ModelConfig) -> list[str]:
+    """The norms that a model of this config cannot run without (biases of matrices may be absent)."""
+    norms = ["attn_norm", "ffn_norm"]
+    norms += ["post_attn_norm", "post_ffn_norm"] if config.post_norms else []
+    suffixes = ("", "_bias") if config.norm == "layer" else ("",)
+    kinds = [norm + suffix for norm in norms for suffix in suffixes]
+    kinds += _HEAD_NORMS if config.qk_norm else ()
+    return [
+        *(f"layers.{i}.{kind}" for i in range(config.num_layers) for kind in kinds),
+        *("final_norm" + suffix for suffix in suffixes),
+    ]
 
 
 def _expand(table: Mapping[str, Sources], layers: int) -> list[str]:

@@ -20,7 +20,7 @@ from .template import Message
 BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened without counting it
 LONGEST_PIECE = 200  # characters; longer sentences are cut between words
 OMISSION = " […] "  # stands where sentences were taken out of a message
-# Where a sentence ends: Latin marks need white space after them (3.14 is none), Chinese ones do not.
+# Where a sentence ends: Latin marks need white space behind them (3.14), Chinese ones do not.
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+|[。！？…]+[”’」』）]*\s*|\n\s*")
 
 Fitting = Literal["none", "drop_oldest"]

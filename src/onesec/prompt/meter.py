@@ -14,7 +14,7 @@ from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
 METER = "meter!"  # the variable that carries it; no template can write this name
-CHARS_PER_STEP = 64  # handling so many characters costs about as much as one step
+CHARS_PER_STEP = 64  # handling so many characters or items costs about one step
 EMITTED_FACTOR = 4  # text passes through blocks and macros before it is output
 MAX_DEPTH = 64  # of nested lists and dicts
 
@@ -65,10 +65,8 @@ class Meter:
 
     def charge(self, value: Any) -> None:
         """Pay for handling a plain value once; anything else is refused."""
-        if isinstance(value, str):
+        if isinstance(value, str) or isinstance(value, (list, tuple, dict, range, *_VIEWS)):
             self.spend(1 + len(value) // CHARS_PER_STEP)
-        elif isinstance(value, (list, tuple, dict, range, *_VIEWS)):
-            self.spend(1 + len(value))
         elif isinstance(value, (*_NUMBERS, Undefined, Namespace, Iterator)):
             self.spend(1)
         else:
@@ -82,6 +80,13 @@ class Meter:
         elif isinstance(value, (list, tuple, dict)):
             self.weigh(value)
         return value
+
+    def keep_sum(self, total: Any, left: Any, right: Any) -> None:
+        """As `keep` for left + right, lists or tuples, without walking through them again:
+        templates collect messages one by one."""
+        weight = self.weigh(left) + self.weigh(right)
+        self.check_size(weight)
+        self._weights[id(total)] = (total, weight)
 
     def weigh(self, value: Any, depth: int = 0) -> int:
         """About how many characters a value has when written out; shared parts count each time."""

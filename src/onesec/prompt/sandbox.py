@@ -9,21 +9,20 @@ It must not know messages, roles or tokens.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, Undefined, nodes
+from jinja2 import TemplateError, Undefined
 from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
-from jinja2.visitor import NodeTransformer
 
 from . import filters
+from .instrument import GenerationTag, Instrument
 from .meter import METER, Meter, meter_of
 
 MAX_SOURCE_CHARS = 64 << 10  # the longest templates in use have a third of that
@@ -31,6 +30,8 @@ MAX_NESTING = 100
 MAX_RANGE = 4096
 MAX_INT_BITS = 4096
 MAX_FORMAT_CHARS = 64
+# A width, as in %99999d, would pad without limit: directives are letters with at most a flag.
+_PLAIN_DATE = re.compile(r"(?:[^%]|%[-_^#]?[A-Za-z%])*")
 
 # fmt: off
 _STR_METHODS = frozenset(
@@ -86,9 +87,7 @@ class Cage(ImmutableSandboxedEnvironment):
         )
 
         def strftime_now(pattern: str) -> str:
-            safe = isinstance(pattern, str) and len(pattern) <= MAX_FORMAT_CHARS
-            # A width such as %999999d would pad without limit; plain directives have none.
-            if not safe or any(c.isdigit() for part in pattern.split("%")[1:] for c in part[:1]):
+            if len(pattern) > MAX_FORMAT_CHARS or not _PLAIN_DATE.fullmatch(pattern):
                 raise SecurityError("strftime_now takes up to 64 characters of plain directives")
             return now().strftime(pattern)
 
@@ -118,7 +117,7 @@ class Cage(ImmutableSandboxedEnvironment):
             opening = kind == "block_begin" or (opening and kind == "whitespace")
             if depth + blocks > MAX_NESTING:
                 raise TemplateError(f"nested more than {MAX_NESTING} deep")
-        return self.from_string(_Instrument().visit(self.parse(source)))
+        return self.from_string(Instrument().visit(self.parse(source)))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Only what is listed for the type; nothing of any other type."""
@@ -138,7 +137,14 @@ class Cage(ImmutableSandboxedEnvironment):
         """As Jinja, but a dict's key wins over a method that is not allowed anyway."""
         if isinstance(obj, dict) and attribute not in _DICT_METHODS and attribute in obj:
             return obj[attribute]
+        _refuse_dunder(attribute)
         return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """As Jinja."""
+        if not isinstance(obj, dict):
+            _refuse_dunder(argument)
+        return super().getitem(obj, argument)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         """Raise at once, not when the value is used."""
@@ -192,83 +198,11 @@ class Cage(ImmutableSandboxedEnvironment):
             bits = left.bit_length() * right if operator == "**" else left.bit_length()
             if max(bits, right.bit_length()) > MAX_INT_BITS:
                 raise SecurityError(f"numbers of more than {MAX_INT_BITS} bits are not allowed")
-        return meter.keep(super().call_binop(context, operator, left, right))
-
-
-class GenerationTag(Extension):
-    """{% generation %} marks the assistant's part for training; here it just stands aside."""
-
-    tags = {"generation"}  # noqa: RUF012 (Jinja's own name and type)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """The body alone."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Instrument(NodeTransformer):
-    """Puts the meter's filters where work is done that Jinja does not let us intercept."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        self.generic_visit(node)
-        node.iter = _through("seen!", node.iter)
-        node.body.insert(0, _tick_node(node))
-        return node
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
-        self.generic_visit(node)
-        node.body.insert(0, _tick_node(node))
-        return node
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
-        call = node.call  # must stay a Call; env.call meters it
-        for child in [*call.args, *call.kwargs]:
-            self.generic_visit(child)
-        node.body = [self.visit(child) for child in node.body]
-        node.body.insert(0, _tick_node(node))
-        return node
-
-    def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Node:
-        return nodes.Const(node.data, lineno=node.lineno)  # Const passes through finalize
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
-        self.generic_visit(node)
-        if node.node is None:  # the innermost of a filter block
-            return node
-        node.node = _through("seen!", node.node)
-        return _through("kept!", node)
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        self.generic_visit(node)
-        return _through("concat!", nodes.List(node.nodes, lineno=node.lineno))
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        self.generic_visit(node)
-        node.expr = _through("seen!", node.expr)
-        for operand in node.ops:
-            operand.expr = _through("seen!", operand.expr)
-        return node
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        self.generic_visit(node)
-        return _through("kept!", node) if isinstance(node.arg, nodes.Slice) else node
-
-    def _visit_literal(self, node: Any) -> nodes.Node:
-        self.generic_visit(node)
-        stored = getattr(node, "ctx", "load") != "load"
-        return node if stored else _through("kept!", node)
-
-    visit_List = visit_Tuple = visit_Dict = _visit_literal
-
-
-def _through(name: str, node: Any) -> nodes.Filter:
-    # The names end in "!", which no template can write.
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
-def _tick_node(node: nodes.Node) -> nodes.ExprStmt:
-    tick = _through("tick!", nodes.Const(0, lineno=node.lineno))
-    return nodes.ExprStmt(tick, lineno=node.lineno)
+        result = super().call_binop(context, operator, left, right)
+        if operator == "+" and isinstance(result, (list, tuple)):
+            meter.keep_sum(result, left, right)
+            return result
+        return meter.keep(result)
 
 
 @pass_context
@@ -294,6 +228,12 @@ def _emit(context: Context, value: Any) -> str:
     text = meter.text(value)
     meter.emit(len(text))
     return text
+
+
+def _refuse_dunder(name: Any) -> None:
+    # Jinja would give "undefined" where there is no such attribute; nobody honest asks.
+    if isinstance(name, str) and name.startswith("__"):
+        raise SecurityError(f"{name[:40]!r} is not allowed")
 
 
 def _range(*bounds: int) -> range:

@@ -87,8 +87,9 @@ def _ropes_gemma3(fields: Fields, head_dim: int, positions: int) -> tuple[Rope, 
 
 def _from_hf(name: str, fields: Fields, dtype: str, asked: int | None) -> ModelConfig:
     inner = fields.inner("text_config")
-    if inner is not None:  # a checkpoint that can also see: its text part
-        fields = inner
+    if inner is not None:  # a checkpoint that can also see: its text part, with the common ids
+        ids = {key: fields.raw(key) for key in ("bos_token_id", "eos_token_id")}
+        fields = Fields(fields.path, {**ids, **inner.values})
     hf_common.refuse_flags(fields, use_bidirectional_attention=False, attention_bias=False)
     sizes = hf_common.decoder_sizes(fields, tied=True, **_DEFAULTS[name])
     layers, head_dim = sizes["num_layers"], sizes["head_dim"]

@@ -1,0 +1,194 @@
+"""The verbs against fakes: what they print, and with which code they end."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from doors import recite
+
+from onesec import llm as llm_module
+from onesec.cli.main import main
+from onesec.core.errors import ModelNotFound
+
+TEXT = "Once there was a fox. It lived in a wood. The end."
+PROMPT = "Once there"
+CONVERSATION = "user: Hi|assistant: Hello. How are you?"
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Let every MODEL recite a text; gives the options that it was loaded with."""
+
+    def prepare(text: str, *, template: bool = False) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+
+        def load(model: str, **options: Any) -> object:
+            seen.update(options, model=model)
+            return recite(text, template=template)[0]
+
+        monkeypatch.setattr(llm_module, "load_model", load)
+        return seen
+
+    return prepare
+
+
+def test_generate_prints_the_answer_alone(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--threads", "2", "--kv-dtype", "i8"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == TEXT[len(PROMPT) :] + "\n"
+    assert captured.err == ""
+    assert (seen["model"], seen["threads"], seen["kv_dtype"]) == ("m", 2, "i8")
+    assert seen["reference"] is False
+
+
+@pytest.mark.parametrize("how", ["--stream", "--no-stream"])
+def test_streaming_changes_no_character(
+    how: str, loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, how, "--stop", " wood", "--stop", "zzz"]) == 0
+    assert capsys.readouterr().out == " was a fox. It lived in a\n"
+
+
+def test_generate_json_has_the_whole_story(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--json", "--max-tokens", "4", "--gear", "4"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] == TEXT[len(PROMPT) : len(PROMPT) + 4]
+    assert (found["finish_reason"], found["ending"]) == ("length", "cut")
+    assert found["trace"]["gears"] == {"4": 4}
+
+
+def test_generate_shows_how_it_went(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--show", "--deadline", "1min"]) == 0
+    line = capsys.readouterr().err
+    assert "of 60000 ms" in line
+    assert "natural" in line
+    assert "in time" in line
+
+
+def test_generate_reads_stdin(
+    loads: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads(TEXT)
+    stdin = io.TextIOWrapper(io.BytesIO(PROMPT.encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert main(["generate", "m", "-"]) == 0
+    assert capsys.readouterr().out == TEXT[len(PROMPT) :] + "\n"
+
+
+def test_generate_uses_the_template_unless_raw(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(CONVERSATION, template=True)
+    assert main(["generate", "m", "Hi"]) == 0
+    assert capsys.readouterr().out == "Hello. How are you?\n"
+    assert main(["generate", "m", "user", "--raw"]) == 0
+    assert capsys.readouterr().out == CONVERSATION[4:] + "\n"
+
+
+def test_an_impossible_deadline_is_exit_code_4(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--deadline", "2ms"]) == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "smallest that works" in captured.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--deadline", "soon"],
+        ["--deadline", "-1s"],
+        ["--temperature", "-1"],
+        ["--gear", "5"],
+        ["--threads", "0"],
+    ],
+)
+def test_nonsense_is_exit_code_2(
+    options: list[str], loads: Callable[..., dict[str, Any]]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, *options]) == 2
+
+
+def test_bad_deadlines_are_refused_before_loading(
+    loads: Callable[..., dict[str, Any]],
+) -> None:
+    seen = loads(TEXT)
+    main(["generate", "m", PROMPT, "--deadline", "soon"])
+    assert not seen
+
+
+def test_a_missing_model_is_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(model: str, **_: Any) -> object:
+        raise ModelNotFound(f"There is nothing at {model}.", hint="Check the path.")
+
+    monkeypatch.setattr(llm_module, "load_model", load)
+    assert main(["generate", "nowhere", "x"]) == 3
+    assert capsys.readouterr().err == "error: There is nothing at nowhere. Check the path.\n"
+
+
+def _chat(lines: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    return main(["chat", "m", *options])
+
+
+def test_chat_answers_remembers_and_resets(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    second = CONVERSATION + "|user: Hi|assistant: Good."
+    loads(second, template=True)
+    assert _chat("Hi\n/reset\nHi\n/quit\nnever\n", monkeypatch, "--max-tokens", "19") == 0
+    captured = capsys.readouterr()
+    assert captured.out == "Hello. How are you?\n" * 2
+    assert "Forgotten" in captured.err
+    assert _chat("Hi\nHi\n", monkeypatch, "--max-tokens", "19") == 0
+    assert capsys.readouterr().out == "Hello. How are you?\nGood.\n"
+
+
+def test_chat_shifts_gears_and_survives_errors(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(CONVERSATION, template=True)
+    lines = "/gear 4\n" + "x" * 2000 + "\nHi\n/gear 5\n/gear\n/what\n"
+    assert _chat(lines, monkeypatch) == 0
+    captured = capsys.readouterr()
+    assert "gear 4:" in captured.err
+    assert "There is no gear '5'" in captured.err
+    assert "gear auto" in captured.err
+    assert "/reset" in captured.err
+    assert captured.out.endswith("Hello. How are you?\n")
+
+
+def test_chat_without_a_template_is_exit_code_2(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(TEXT)
+    assert _chat("Hi\n", monkeypatch) == 2
+    assert "onesec generate" in capsys.readouterr().err

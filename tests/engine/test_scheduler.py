@@ -1,0 +1,122 @@
+import pytest
+from fake_backend import EOS, FakeBackend, decode_text, prompt
+
+from onesec.core.clock import FakeClock
+from onesec.core.deadline import Budget
+from onesec.core.request import Request, SamplingParams
+from onesec.engine.engine import Engine
+
+
+def build(**options: object) -> tuple[Engine, FakeBackend]:
+    backend = FakeBackend(FakeClock(10**9), num_blocks=400, eos_rate=0.0)
+    engine = Engine(backend, backend.clock, latency=backend.latency(), eos_ids=(EOS,),
+                    decode_text=decode_text, **options)  # type: ignore[arg-type]  # fmt: skip
+    return engine, backend
+
+
+def add(engine: Engine, name: str, length: int, *, ms: float | None = None, **values: object):
+    params = SamplingParams(max_tokens=20)
+    return engine.add_request(
+        Request(id=name, prompt_tokens=prompt(len(name), length), params=params,
+                budget=Budget(total_ms=ms), **values)  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_the_earliest_deadline_starts_first() -> None:
+    engine, backend = build(max_rows=1)
+    add(engine, "none", 8)
+    later = add(engine, "later", 8, ms=5000.0)
+    first = add(engine, "first", 8, ms=3000.0)
+    order = []
+    while engine.has_work:
+        order += [d.sequence_id for d in engine.step() if d.finished]
+    assert order == ["first", "later", "none"]
+    assert first.trace.elapsed_ms < later.trace.elapsed_ms
+
+
+def test_an_urgent_request_takes_the_place_of_one_without_a_deadline() -> None:
+    engine, _ = build(max_rows=1)
+    patient = add(engine, "patient", 8)
+    engine.step()
+    engine.step()
+    urgent = add(engine, "urgent", 8, ms=500.0)
+    engine.step()
+    assert patient.state == "waiting"
+    while engine.has_work:
+        engine.step()
+    assert urgent.trace.met is True
+    assert len(patient.tokens) == 20
+
+
+def test_prompts_run_in_chunks_between_decode_steps() -> None:
+    engine, backend = build(chunk_tokens=16)
+    add(engine, "short", 8)
+    engine.step()
+    backend.batches.clear()
+    add(engine, "long prompt", 60)
+    for _ in range(4):
+        engine.step()
+    shape = [(len(b.rows), [len(r.tokens) for r in b.rows]) for b in backend.batches]
+    assert [s for s in shape if s[1] != [1]]  # some chunk ran
+    chunks = [len(b.rows[0].tokens) for b in backend.batches if b.rows[0].sampler is None]
+    assert len(backend.batches) == 8  # a decode step and a chunk in every turn
+    assert all(count <= 16 for count in chunks)
+
+
+def test_one_gear_a_batch_and_several_batches_a_turn() -> None:
+    engine, backend = build()
+    for gear in ("4", "8"):
+        for i in range(3):
+            add(engine, f"{gear}-{i}", 8, gear=gear)
+    engine.step()
+    engine.step()
+    backend.batches.clear()
+    engine.step()
+    assert sorted((b.gear.name, len(b.rows)) for b in backend.batches) == [("4", 3), ("8", 3)]
+
+
+def test_late_sequences_are_not_held_up_by_those_without_a_deadline() -> None:
+    engine, backend = build()
+    add(engine, "background", 8, gear="8")
+    for _ in range(2):
+        engine.step()
+    urgent = add(engine, "urgent", 8, ms=100.0)
+    while not urgent.finished:
+        engine.step()
+    assert urgent.trace.met is True
+    # alone it would have had (100 - 1.3 - 1) / 5 tokens; equal turns would give a third of that
+    assert len(urgent.tokens) >= 12, urgent.trace
+
+
+def test_a_chunk_beside_an_urgent_sequence_takes_a_part_of_its_slack_only() -> None:
+    engine, backend = build()
+    add(engine, "urgent", 8, ms=140.0, gear="4")
+    for _ in range(3):
+        engine.step()
+    backend.batches.clear()
+    add(engine, "a long prompt", 240)
+    engine.step()
+    [chunk] = [b for b in backend.batches if len(b.rows[0].tokens) > 1]
+    assert 16 <= len(chunk.rows[0].tokens) < 240
+
+
+def test_steps_never_pass_what_needs_attention() -> None:
+    engine, backend = build(turn_ms=1000.0)
+    add(engine, "a", 8)
+    engine.step()
+    engine.step()
+    assert backend.batches[-1].max_steps == 8
+    add(engine, "bb", 8)
+    engine.step()
+    assert backend.batches[-1].rows[0].start == 0
+    assert [b.max_steps for b in backend.batches[-2:]] == [1, 1]
+
+
+@pytest.mark.parametrize("turn_ms", [0.1, 20.0, 1000.0])
+def test_several_steps_stay_near_the_length_of_a_turn(turn_ms: float) -> None:
+    engine, backend = build(turn_ms=turn_ms)
+    add(engine, "a", 8)
+    while engine.has_work:
+        engine.step()
+    for batch in backend.batches[1:]:
+        assert batch.max_steps == 1 or batch.max_steps * 9.0 <= turn_ms

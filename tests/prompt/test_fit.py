@@ -1,0 +1,182 @@
+"""fit: refuses by default, drops the oldest turns when allowed, and reports every character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
+from onesec.prompt.fit import OMISSION, fit
+from onesec.prompt.template import ChatTemplate, Message
+
+TEMPLATE = ChatTemplate(
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def count(text: str) -> int:
+    return len(text)  # a token a character
+
+
+def say(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+CHAT = [
+    say("system", "be kind"),
+    say("user", "first question"),
+    say("assistant", "first answer"),
+    say("user", "second question"),
+    say("assistant", "second answer"),
+    say("user", "third question"),
+]
+
+
+def render(messages: Sequence[Message]) -> str:
+    return TEMPLATE.render(messages)
+
+
+def test_what_fits_is_rendered_once() -> None:
+    fitted = fit(CHAT, count_tokens=count, render=render, max_tokens=500, fitting="drop_oldest")
+    assert fitted.text == render(CHAT)
+    assert fitted.prompt_tokens == len(fitted.text)
+    assert (fitted.report.dropped_turns, fitted.report.removed_chars) == (0, 0)
+    assert fitted.report.passes == 1
+
+
+def test_refused_by_default_with_both_numbers() -> None:
+    with pytest.raises(ContextLengthExceeded) as caught:
+        fit(CHAT, count_tokens=count, render=render, max_tokens=50)
+    assert caught.value.prompt_tokens == len(render(CHAT))
+    assert caught.value.context_length == 51
+
+
+def test_oldest_turn_goes_first_and_no_more_than_needed() -> None:
+    needed = len(render([CHAT[0], *CHAT[3:]]))
+    fitted = fit(CHAT, count_tokens=count, render=render, max_tokens=needed, fitting="drop_oldest")
+    assert fitted.messages == (CHAT[0], *CHAT[3:])
+    assert fitted.report.dropped_turns == 1
+    assert fitted.report.removed_chars == 0
+
+
+def test_a_turn_goes_with_its_tool_calls() -> None:
+    chat = [
+        say("user", "weather? " * 9),
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "w"}}]},
+        say("tool", "sunny"),
+        say("assistant", "It is sunny."),
+        say("user", "thanks"),
+    ]
+    fitted = fit(chat, count_tokens=count, render=render, max_tokens=60, fitting="drop_oldest")
+    assert fitted.messages == (chat[4],)
+
+
+def test_long_message_is_shortened_in_its_middle_at_sentence_ends() -> None:
+    sentences = [f"This is sentence number {i}. " for i in range(100)]
+    chat = [say("user", "Summarize: " + "".join(sentences) + "Now answer.")]
+    fitted = fit(chat, count_tokens=count, render=render, max_tokens=600, fitting="drop_oldest")
+    assert fitted.messages is not None
+    content = fitted.messages[0]["content"]
+    assert content.startswith("Summarize: This is sentence number 0.")
+    assert content.endswith("Now answer.")
+    head, tail = content.split(OMISSION)
+    assert head.endswith(".")
+    assert tail.startswith("This is sentence")
+    assert len(fitted.text) > 500
+    kept = len(head) + 1 + len(tail)  # the space after the head's last sentence stays out
+    assert fitted.report.removed_chars == len(chat[0]["content"]) - kept
+
+
+def test_plain_text_loses_its_beginning() -> None:
+    text = "".join(f"Line {i}.\n" for i in range(100))
+    fitted = fit(text, count_tokens=count, max_tokens=100, fitting="drop_oldest")
+    assert text.endswith(fitted.text)
+    assert fitted.text.startswith("Line")
+    assert fitted.messages is None
+    assert fitted.report.removed_chars == len(text) - len(fitted.text)
+
+
+def test_far_too_long_texts_are_not_counted() -> None:
+    def capped(text: str) -> int:
+        if len(text) > 16 * 50:
+            raise InvalidRequest("too long to tokenize")
+        return len(text)
+
+    fitted = fit("Word. " * 100_000, count_tokens=capped, max_tokens=50, fitting="drop_oldest")
+    assert 30 <= fitted.prompt_tokens <= 50
+    with pytest.raises(InvalidRequest):
+        fit("Word. " * 100_000, count_tokens=capped, max_tokens=50)
+
+
+def test_nothing_helps() -> None:
+    with pytest.raises(ContextLengthExceeded):
+        fit([say("user", "hello there")], count_tokens=count, render=render, max_tokens=5,
+            fitting="drop_oldest")  # fmt: skip
+
+
+def test_cleaned_before_it_is_counted() -> None:
+    assert fit(
+        [say("user", " a\x00\r\nb ")], count_tokens=count, render=render, max_tokens=99
+    ).text == ("<user>a\nb</><assistant>")
+    assert fit("a\r\n  ", count_tokens=count, max_tokens=9).text == "a\n  "  # a prompt to continue
+
+
+def test_text_parts_are_one_text() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    fitted = fit(
+        [{"role": "user", "content": parts}], count_tokens=count, render=render, max_tokens=99
+    )
+    assert fitted.text.startswith("<user>one\ntwo</>")
+
+
+def test_empty_and_senseless() -> None:
+    with pytest.raises(EmptyPrompt):
+        fit("\x00", count_tokens=count, max_tokens=9)
+    with pytest.raises(EmptyPrompt):
+        fit([], count_tokens=count, render=render, max_tokens=9)
+    with pytest.raises(InvalidRequest):
+        fit("a", count_tokens=count, max_tokens=0)
+    with pytest.raises(InvalidRequest):
+        fit(CHAT, count_tokens=count, max_tokens=9)
+
+
+CONTENT = st.text(st.sampled_from('ab .!?。\n"”3é😀'), max_size=300)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), CONTENT), min_size=1,
+                max_size=6), st.integers(1, 400))  # fmt: skip
+def test_it_fits_or_is_refused(chat: list[tuple[str, str]], max_tokens: int) -> None:
+    messages = [say(role, content) for role, content in chat]
+    try:
+        fitted = fit(
+            messages,
+            count_tokens=count,
+            render=render,
+            max_tokens=max_tokens,
+            fitting="drop_oldest",
+        )
+    except ContextLengthExceeded as refused:
+        assert refused.prompt_tokens > max_tokens
+        return
+    assert fitted.prompt_tokens == len(fitted.text) <= max_tokens
+    assert fitted.messages is not None
+    assert fitted.text == render(fitted.messages)
+    roles = [m["role"] for m in fitted.messages]
+    assert roles.count("system") == [role for role, _ in chat].count("system")
+    assert fitted.report.passes < 100
+
+
+@given(CONTENT, st.integers(1, 100))
+def test_plain_text_keeps_its_end(text: str, max_tokens: int) -> None:
+    try:
+        fitted = fit(text, count_tokens=count, max_tokens=max_tokens, fitting="drop_oldest")
+    except (ContextLengthExceeded, EmptyPrompt):
+        return
+    whole = fit(text, count_tokens=count, max_tokens=10_000).text
+    assert whole.endswith(fitted.text)
+    assert fitted.report.removed_chars == len(whole) - len(fitted.text)
