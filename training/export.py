@@ -46,6 +46,7 @@ def export(model: LanguageModel, tokenizer_file: Path, out: Path, dtype: str) ->
         for name, value in model.named_parameters()
     }
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     shutil.copyfile(tokenizer_file, out / "tokenizer.json")
     shape = model.config
     write_json(

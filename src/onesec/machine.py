@@ -77,7 +77,7 @@ def peak_resident_bytes() -> int:
 
 
 def transparent_huge_pages() -> str | None:
-    """ "always", "madvise" or "never"."""
+    """One of "always", "madvise", "never"."""
     text = _read(Path("/sys/kernel/mm/transparent_hugepage/enabled"))
     return text.partition("[")[2].partition("]")[0] if text else None
 

@@ -132,11 +132,12 @@ class Stream:
 
     @property
     def output(self) -> Output:
-        """The finished answer; what was not read yet is generated first."""
-        for _ in self:
-            pass
-        if self._done is None:
-            raise InvalidRequest("The stream was closed before its answer was finished.")
+        """The finished answer; what was not read yet is generated first.
+
+        Raises InvalidRequest when the stream was closed before.
+        """
+        while self._done is None:
+            next(self, "")
         return self._done
 
     def close(self) -> None:

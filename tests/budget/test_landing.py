@@ -41,7 +41,7 @@ def test_trims_to_the_last_good_end(text: str, expected: str | None) -> None:
     assert trimmed == (text if expected is None else expected)
 
 
-TEXT = st.text(alphabet="ab3 .。！?!\n\"”)-1`“…A", max_size=60)
+TEXT = st.text(alphabet='ab3 .。！?!\n"”)-1`“…A', max_size=60)
 
 
 @given(TEXT)

@@ -122,9 +122,7 @@ def test_an_impossible_deadline_is_exit_code_4(
         ["--threads", "0"],
     ],
 )
-def test_nonsense_is_exit_code_2(
-    options: list[str], loads: Callable[..., dict[str, Any]]
-) -> None:
+def test_nonsense_is_exit_code_2(options: list[str], loads: Callable[..., dict[str, Any]]) -> None:
     loads(TEXT)
     assert main(["generate", "m", PROMPT, *options]) == 2
 

@@ -149,8 +149,12 @@ class FakeBackend:
     def _cost_ms(
         self, cost: GearCost, batch: Batch, ends: list[int], new: list[list[int]]
     ) -> float:
-        if any(len(tokens) > 1 or row.sampler is None
-               for tokens, row in zip(new, batch.rows, strict=True)):  # fmt: skip
+        # A prompt's last token alone looks like a step; its sampler has not drawn yet.
+        prompt = batch.max_steps == 1 and any(
+            row.sampler is None or row.sampler.drawn == 0  # type: ignore[attr-defined]
+            for row in batch.rows
+        )
+        if prompt or any(len(tokens) > 1 for tokens in new):
             tokens = sum(map(len, new))
             squares = sum((e + len(n)) ** 2 - e**2 for e, n in zip(ends, new, strict=True))
             return cost.a_ms + cost.b_ms * tokens + cost.c_ms * squares

@@ -73,9 +73,7 @@ class Blocks(RuleBasedStateMachine):
         self.tables: list[tuple[BlockTable, np.ndarray, str]] = []
         self.memory: dict[int, tuple[tuple[int, ...], str]] = {}  # block: prefix, variant
 
-    @rule(
-        prompt=st.lists(st.integers(0, 1), min_size=1, max_size=9), variant=st.sampled_from("48")
-    )
+    @rule(prompt=st.lists(st.integers(0, 1), min_size=1, max_size=9), variant=st.sampled_from("48"))
     def start(self, prompt: list[int], variant: str) -> None:
         tokens = ids(*prompt)
         names = self.manager.names(tokens)

@@ -263,7 +263,7 @@ def test_answers_do_not_depend_on_the_crowd(
     caching: bool,
 ) -> None:
     """Alone or among others, with or without the prefix cache, in any chunks, after preemption."""
-    engine, backend = engine_with(
+    engine, _ = engine_with(
         num_blocks=num_blocks, chunk_tokens=chunk, max_rows=max_rows, prefix_cache=caching,
         context_length=72,
     )  # fmt: skip
@@ -272,9 +272,7 @@ def test_answers_do_not_depend_on_the_crowd(
         params = {"max_tokens": limit, "temperature": temperature, "seed": i}
         # Far deadlines order the sequences without binding any of them.
         ms = 500_000.0 + 1000.0 * random.Random(i).randrange(50) if gear is None else None
-        request = ask(
-            str(i), prompt(family, 40)[:length], params=params, gear=gear or "8", ms=ms
-        )
+        request = ask(str(i), prompt(family, 40)[:length], params=params, gear=gear or "8", ms=ms)
         sequences.append(engine.add_request(request))
         for _ in range(turns):
             engine.step()
@@ -295,10 +293,12 @@ def test_preemption_computes_the_answer_again_in_the_decode_arithmetic() -> None
     urgent = engine.add_request(
         ask("urgent", prompt(2, 12), params={"max_tokens": 20}, ms=100_000.0, gear="8")
     )
-    engine.step()
-    assert late.state == "waiting"
+    states = set()
+    while not urgent.finished:
+        engine.step()
+        states.add(late.state)
+    assert "waiting" in states
     drain(engine)
-    assert urgent.finished
     assert any(batch.exact for batch in backend.batches)
     assert tuple(late.tokens) == answer(late.request, eos_rate=0.0)
 

@@ -1,4 +1,4 @@
-"""Sequences through a Backend: logits of known tokens, and greedy answers, in chunks and side by side.
+"""Sequences through a Backend: logits of known tokens and greedy answers, chunked, side by side.
 
 It must not know which backend it drives. Block tables are scattered over the cache on purpose, so
 that position and place in memory never agree by luck.
@@ -20,7 +20,7 @@ Float32Array = npt.NDArray[np.float32]
 
 
 def block_tables(backend: Backend, lengths: Sequence[int]) -> list[Int32Array]:
-    """A table for each sequence: blocks dealt out in turn, from the last block of the cache down."""
+    """A table a sequence: blocks dealt out in turn, from the last block of the cache down."""
     needs = [-(-length // backend.block_size) for length in lengths]
     free = list(range(backend.num_blocks))
     tables: list[list[int]] = [[] for _ in needs]

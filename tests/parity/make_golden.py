@@ -5,7 +5,7 @@ A folder holds the checkpoint (config.json, safetensors) and expected.npz:
   tokens  int32 [48]          a random prompt
   logits  float32 [48, vocab] after each of its tokens
   greedy  int32 [64]          what follows its first 16 tokens greedily, end tokens ignored
-Seeds whose greedy path comes near a tie are passed over, so any faithful engine walks the same path.
+Seeds whose greedy path comes near a tie are passed over: any faithful engine walks the same path.
 """
 
 from __future__ import annotations

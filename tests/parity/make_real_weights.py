@@ -1,4 +1,5 @@
-"""Write real_weights.json: perplexities of the shared checkpoints by transformers, float32, eager.
+"""Write real_weights.json: perplexities of the shared checkpoints by transformers, float32, eager,
+and the divergence that plain 8-bit rounding of weights and activations causes.
 
 Run as `python tests/parity/make_real_weights.py` where torch and transformers are installed.
 Windows of the full context without overlap, the first token of each unscored, no special tokens
@@ -12,6 +13,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from shared_data import (
@@ -30,24 +32,33 @@ from tiny_models import Reference
 REPLY_TOKENS = 16
 
 
-def score(trained: Trained) -> dict[str, float | int]:
-    """Perplexity of one checkpoint on its text."""
-    reference = Reference(model_folder(trained))
+def score(trained: Trained) -> dict[str, object]:
+    """Perplexity of one checkpoint on its text, and what rounding to 8 bits plainly costs it."""
+    reference, rounded = Reference(model_folder(trained)), Reference(model_folder(trained))
+    rounded.round_to_8_bit()
     tokens = eval_tokens(trained)
-    total, count = 0.0, 0
+    nll, kld, same_top, count = 0.0, 0.0, 0, 0
     for start in range(0, len(tokens), trained.window):
         window = tokens[start : start + trained.window]
-        logp = torch.log_softmax(torch.from_numpy(reference.logits(window)).double(), dim=-1)
+        logp, logq = (_log_softmax(model, window)[:-1] for model in (reference, rounded))
         targets = torch.from_numpy(window[1:].astype(np.int64))
-        total -= float(logp[:-1].gather(1, targets[:, None]).sum())
+        nll -= float(logp.gather(1, targets[:, None]).sum())
+        kld += float((logp.exp() * (logp - logq)).sum())
+        same_top += int((logp.argmax(dim=1) == logq.argmax(dim=1)).sum())
         count += len(targets)
     return {
         "window": trained.window,
         "tokens": len(tokens),
         "tokens_crc32": checksum(tokens),
         "scored": count,
-        "perplexity": round(math.exp(total / count), 6),
+        "perplexity": round(math.exp(nll / count), 6),
+        "plain_8_bit": {"kld": round(kld / count, 6), "same_top": round(same_top / count, 5)},
     }
+
+
+def _log_softmax(model: Reference, window: npt.NDArray[np.int32]) -> torch.Tensor:
+    """float64 [n, vocab]"""
+    return torch.log_softmax(torch.from_numpy(model.logits(window)).double(), dim=-1)
 
 
 def main() -> None:

@@ -21,9 +21,7 @@ Weights = Mapping[str, npt.NDArray[np.floating]]
 _erf = np.vectorize(math.erf)
 
 
-def forward(
-    config: ModelConfig, weights: Weights, tokens: npt.NDArray[np.int32]
-) -> Float64Array:
+def forward(config: ModelConfig, weights: Weights, tokens: npt.NDArray[np.int32]) -> Float64Array:
     """float64 [n, vocab]: logits after each of `tokens` (int32 [n]), the first at position 0.
 
     >>> forward(config, weights, np.array([5, 3], np.int32)).shape  # doctest: +SKIP
@@ -122,7 +120,7 @@ def _rms(x: Float64Array, eps: float) -> Float64Array:
 
 
 def _rotate(x: Float64Array, rope: Rope) -> Float64Array:
-    """x [n, heads, dim]: pairs (i, i + rotary / 2) turned by position * inv_freq; the rest as is."""
+    """x [n, heads, dim]: pairs (i, i + rotary / 2) turned by position * inv_freq, the rest kept."""
     half = len(rope.inv_freq)
     angle = np.arange(len(x))[:, None, None] * np.array(rope.inv_freq)
     cos, sin = np.cos(angle) * rope.attention_factor, np.sin(angle) * rope.attention_factor

@@ -1,4 +1,4 @@
-"""The native engine at 16 bit gives transformers' logits and greedy answers, however they are asked for.
+"""The native engine at 16 bit gives transformers' logits and greedy answers, however asked.
 
 One tiny checkpoint an architecture (see make_golden.py); the expected values are checked in, so
 neither torch nor the network is needed.

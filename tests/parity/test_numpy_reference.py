@@ -1,4 +1,4 @@
-"""The reader and the numpy reference together give transformers' logits; and the fixtures are sharp.
+"""The reader and the numpy reference together give transformers' logits; the fixtures are sharp.
 
 Where this passes and test_golden.py fails, the engine is wrong; where both fail, the reader is.
 """
@@ -48,17 +48,19 @@ def _changes(config: ModelConfig) -> dict[str, dict[str, Any]]:
         changes["activation"] = {"activation": "silu"}
     windows = [layer.window for layer in config.layers]
     if any(windows):
-        changes["window off"] = {"layers": tuple(replace(l, window=0) for l in config.layers)}
+        changes["window off"] = {"layers": _each_layer(config, window=0)}
         changes["window + 1"] = {
-            "layers": tuple(replace(l, window=l.window and l.window + 1) for l in config.layers)
+            "layers": tuple(
+                replace(layer, window=layer.window and layer.window + 1) for layer in config.layers
+            )
         }
     if len(set(windows)) > 1:
-        changes["window everywhere"] = {"layers": _all_alike(config, window=max(windows))}
+        changes["window everywhere"] = {"layers": _each_layer(config, window=max(windows))}
     if config.ropes:
         for what, wrong in _wrong_ropes(config.ropes[0]).items():
             changes[what] = {"ropes": (wrong, *config.ropes[1:])}
     if len(config.ropes) > 1:
-        changes["one rope"] = {"layers": tuple(replace(l, rope=0) for l in config.layers)}
+        changes["one rope"] = {"layers": _each_layer(config, rope=0)}
     if config.attention_softcap:
         changes["attention softcap"] = {"attention_softcap": 0.0}
     if config.final_softcap:
@@ -80,8 +82,8 @@ def _wrong_ropes(rope: Rope) -> dict[str, Rope]:
     return wrong
 
 
-def _all_alike(config: ModelConfig, *, window: int) -> tuple[LayerConfig, ...]:
-    return tuple(replace(layer, window=window) for layer in config.layers)
+def _each_layer(config: ModelConfig, **change: int) -> tuple[LayerConfig, ...]:
+    return tuple(replace(layer, **change) for layer in config.layers)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Trained checkpoints of the shared folder: perplexity, cost of the narrow widths, and one known reply.
+"""Trained checkpoints of the shared folder: perplexity, cost of narrow widths, one known reply.
 
 Reference figures are transformers' (real_weights.json, written by make_real_weights.py); torch is
 not needed here.
@@ -24,7 +24,10 @@ from onesec.model.checkpoints import open_checkpoint
 REFERENCE = json.loads(Path(__file__).with_name("real_weights.json").read_text())
 PERPLEXITY_TOLERANCE = 0.005
 KLD_LIMIT_8 = 0.002  # nats, mean over tokens, 8 against 16 bit
-SAME_TOP_LIMIT_8 = 0.98
+# The 8-bit width must be as good as plain 8-bit rounding of weights and activations is on the same
+# text (real_weights.json). These models are undecided between near ties more often than large ones.
+PLAIN_KLD_RATIO = 1.1
+PLAIN_SAME_TOP_SLACK = 0.003  # two standard errors of the difference
 
 pytestmark = [
     pytest.mark.shared,
@@ -83,11 +86,14 @@ def test_perplexity_is_transformers(trained: Trained, qualities: dict[str, Quali
     assert ratio == pytest.approx(1.0, abs=PERPLEXITY_TOLERANCE)
 
 
-def test_8_bit_loses_next_to_nothing(qualities: dict[str, Quality]) -> None:
+def test_8_bit_is_as_good_as_plain_rounding(
+    trained: Trained, qualities: dict[str, Quality]
+) -> None:
     divergence = qualities["8"].divergence
     assert divergence is not None
-    assert divergence.kld_mean.value <= KLD_LIMIT_8
-    assert divergence.same_top.value >= SAME_TOP_LIMIT_8
+    plain = REFERENCE[trained.name]["plain_8_bit"]
+    assert divergence.kld_mean.value <= min(KLD_LIMIT_8, PLAIN_KLD_RATIO * plain["kld"])
+    assert divergence.same_top.value >= plain["same_top"] - PLAIN_SAME_TOP_SLACK
 
 
 def test_4_bit_lies_between_8_bit_and_guessing(qualities: dict[str, Quality]) -> None:

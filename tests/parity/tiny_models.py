@@ -1,4 +1,4 @@
-"""Tiny checkpoints with random weights, written as the Hub has them, and what transformers says of them.
+"""Tiny checkpoints with random weights, as the Hub has them, and what transformers says of them.
 
 It needs torch and transformers, and must not know the package under test.
 The configs are plain dictionaries in the wording of published checkpoints (`rope_theta` and
@@ -159,9 +159,7 @@ GOLDEN: dict[str, Tiny] = {
         stored="F16",
         buffers={"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)},
     ),
-    "llama3": Tiny(
-        config=_llama(rope_theta=500000.0, rope_scaling=LLAMA3_SCALING), stored="F16"
-    ),
+    "llama3": Tiny(config=_llama(rope_theta=500000.0, rope_scaling=LLAMA3_SCALING), stored="F16"),
     "llama-tied": Tiny(
         config=_without(_llama(num_hidden_layers=3), "rope_theta")
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}},
@@ -224,7 +222,7 @@ def _random_value(
 
 
 def write_checkpoint(tiny: Tiny, folder: Path, *, seed: int) -> None:
-    """Write config.json and the safetensors file or shards of `tiny` into `folder` (made if absent)."""
+    """Write config.json and the safetensors file or shards of `tiny` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(tiny.config, indent=1) + "\n")
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
@@ -254,6 +252,12 @@ def _write_tensors(tensors: dict[str, torch.Tensor], folder: Path, shards: int) 
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
+def _round_to_8_bit(x: torch.Tensor) -> torch.Tensor:
+    groups = x.unflatten(-1, (-1, 32))
+    scale = (groups.abs().amax(dim=-1, keepdim=True) / 127.0).half().float().clamp(min=1e-12)
+    return ((groups / scale).round() * scale).flatten(-2)
+
+
 class Reference:
     """transformers' answer for a folder: float32 throughout, eager attention, no cache."""
 
@@ -261,6 +265,14 @@ class Reference:
         self._model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
         ).eval()
+
+    def round_to_8_bit(self) -> None:
+        """From now on every linear layer rounds its weights and inputs to 8 bits: symmetric, groups
+        of 32 along the input, one 16-bit scale each, as plain 8-bit formats do."""
+        for module in self._model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = _round_to_8_bit(module.weight.data)
+                module.register_forward_pre_hook(lambda _, inputs: (_round_to_8_bit(inputs[0]),))
 
     @torch.no_grad()
     def logits(self, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

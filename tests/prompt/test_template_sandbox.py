@@ -203,7 +203,7 @@ NOT_COMPILED = {
     "nested lists": "{{ " + "[" * 101 + "]" * 101 + " }}",
     "many signs": "{{ " + "-" * 6000 + "1 }}",
     "many nots": "{{ " + "not " * 6000 + "1 }}",
-    "long chain": "{{ " + "1 + " * 6000 + "1 }}",
+    "long chain": "{{ " + "1 + " * 2000 + "1 }}",
     "nested sets": "{% set x %}" * 3000 + "{% endset %}" * 3000,
     "too long": "x" * (MAX_SOURCE_CHARS + 1),
     "unclosed": "{% if 1 %}",

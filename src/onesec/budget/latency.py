@@ -25,7 +25,7 @@ from onesec.core.errors import UnknownGear
 P50, P95, P99 = 0.50, 0.95, 0.99
 HORIZONS = (1, 8, 32, 128)  # tokens
 _WINDOW = 256  # ratios remembered for each horizon
-_TRUSTED = {P50: 16, P95: 20, P99: 60}  # ratios needed before a window replaces the fitted tail
+_TRUSTED = 20  # ratios needed before a window replaces the fitted tail
 _MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND = math.log(2.0)
@@ -84,12 +84,15 @@ class _Window:
         self._order.append(ratio)
         insort(self._sorted, ratio)
 
-    def quantile(self, quantile: float) -> float | None:
-        """Conformal quantile (finite-sample corrected), or None while there are too few ratios."""
+    def tail(self, quantile: float, fitted: float) -> float:
+        """Conformal quantile (finite-sample corrected); `fitted` counts while ratios are too few."""
         count = len(self._sorted)
-        if count < _TRUSTED.get(quantile, _TRUSTED[P99]):
-            return None
-        return self._sorted[min(count - 1, math.ceil((count + 1) * quantile) - 1)]
+        if count < _TRUSTED:
+            return fitted
+        rank = math.ceil((count + 1) * quantile)
+        if rank > count:
+            return max(fitted, self._sorted[-1])
+        return self._sorted[rank - 1]
 
 
 class _GearState:
@@ -161,10 +164,11 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        ratio = state.prefill_window.quantile(quantile)
-        if ratio is None:
-            ratio = _tail(cost.prefill_tail, quantile)
-        return base * math.exp(state.prefill_offset) * ratio
+        base *= math.exp(state.prefill_offset)
+        if quantile == P50:
+            return base
+        tail = state.prefill_window.tail(quantile, _fitted(cost.prefill_tail, quantile))
+        return base * max(1.0, tail)
 
     def step_ms(self, gear: str, context: int, batch: int = 1) -> float:
         """The median step: `batch` rows of `context` cached tokens each."""
@@ -188,14 +192,12 @@ class LatencyModel:
         if quantile == P50:
             return base
         # The margin of a horizon holds up to the next one, so that time never falls with tokens.
-        tail = _tail(cost.step_tail, quantile)
+        tail = _fitted(cost.step_tail, quantile)
         margin = 0.0
         for i, horizon in enumerate(HORIZONS):
             if horizon > tokens:
                 break
-            ratio = state.windows[i].quantile(quantile)
-            if ratio is not None:
-                tail = ratio
+            tail = state.windows[i].tail(quantile, tail)
             if tail > 1.0:
                 last = tokens
                 if i + 1 < len(HORIZONS):
@@ -329,7 +331,5 @@ def _clip(value: float, low: float, high: float) -> float:
     return low if value < low else high if value > high else value
 
 
-def _tail(tail: tuple[float, float], quantile: float) -> float:
-    if quantile <= P50:
-        return 1.0
+def _fitted(tail: tuple[float, float], quantile: float) -> float:
     return tail[0] if quantile <= P95 else tail[1]

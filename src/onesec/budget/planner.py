@@ -50,7 +50,8 @@ class Ask:
     cached_tokens  of the prompt, for each gear that finds some in the prefix cache
     elapsed_ms     since arrival; wait_ms: predicted until work on this request can start
     batch          rows that will decode beside it, itself included
-    others_ms      work for others between two of its tokens
+    others_ms      work for others between two of its tokens, for each gear that it may use
+    turn_ms        work for others beside each of its prompt's chunks
     """
 
     prompt_tokens: int
@@ -63,7 +64,8 @@ class Ask:
     elapsed_ms: float = 0.0
     wait_ms: float = 0.0
     batch: int = 1
-    others_ms: float = 0.0
+    others_ms: Mapping[str, float] = field(default_factory=dict)
+    turn_ms: float = 0.0
     chunk_tokens: int = 512
     key: str = ""
 
@@ -73,7 +75,8 @@ class Plan:
     """What is intended for one request. Durations are milliseconds since arrival, at p95.
 
     `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
-    best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the smallest budget that works.
+    best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
+    smallest budget that works.
     """
 
     gear: str
@@ -159,14 +162,14 @@ def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
     tokens = ask.prompt_tokens - cached
     chunks = -(-tokens // ask.chunk_tokens)
     run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks)
-    return run_ms + chunks * ask.others_ms
+    return run_ms + chunks * ask.turn_ms
 
 
 def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
     """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
     run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
-    return run_ms + steps * ask.others_ms
+    return run_ms + steps * ask.others_ms.get(gear, 0.0)
 
 
 def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:
@@ -178,6 +181,6 @@ def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:
         ask.prompt_tokens,
         left_ms,
         batch=ask.batch,
-        others_ms=ask.others_ms,
+        others_ms=ask.others_ms.get(ask.gears[0], 0.0),
         limit=ask.limit_tokens - 1,
     )

@@ -43,12 +43,14 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
                 threads=threads,
                 kv_dtype=kv,
             )
-        from onesec.loading import load_model
+        from onesec.loading import find_model, load_model, open_source
 
+        with open_source(find_model(model or "")) as source:
+            context = min(LONG + 1, source.config.context_length)
         loaded = load_model(
             model or "",
-            context=LONG + 1,
-            sequences=-(-capacity_tokens() // (LONG + 1)),
+            context=context,
+            sequences=-(-capacity_tokens() // context),
             threads=threads,
             kv_dtype=kv,
             progress=advance,
@@ -108,7 +110,7 @@ def _measure(
 
 def _record(gear: Gear, backend: CpuBackend, samples: dict[str, Samples]) -> dict[str, Any]:
     """One width's numbers: medians under their own names, all values under `samples`."""
-    from .measure import LONG
+    from .measure import long_prompt
 
     record: dict[str, Any] = {
         "width": gear.name,
@@ -117,7 +119,7 @@ def _record(gear: Gear, backend: CpuBackend, samples: dict[str, Samples]) -> dic
     }
     if "ttft_s" in record:
         record["ttft_ms"] = record.pop("ttft_s") * 1e3
-        record["prefill_tok_s"] = LONG * 1e3 / record["ttft_ms"]
+        record["prefill_tok_s"] = long_prompt(backend) * 1e3 / record["ttft_ms"]
     if "decode_tok_s" in record:
         rate = record["bytes_per_token"] * record["decode_tok_s"] / 1e9
         record["decode_gb_s"] = rate
@@ -203,22 +205,20 @@ def command(
 
 
 def _draw(title: str, records: list[dict[str, Any]]) -> None:
-    columns = (
-        ("decode tok/s", "decode_tok_s", "{:.1f}"),
-        ("prefill tok/s", "prefill_tok_s", "{:.0f}"),
-        ("ttft ms", "ttft_ms", "{:.0f}"),
-        ("8 seq tok/s", "batch8_tok_s", "{:.0f}"),
-        ("cold s", "cold_start_s", "{:.2f}"),
-        ("GB/s", "decode_gb_s", "{:.1f}"),
-        ("read GB/s", "bandwidth_gb_s", "{:.1f}"),
-        ("share", "decode_share", "{:.0%}"),
+    lines = (
+        ("decode, tok/s", "decode_tok_s", "{:.1f}"),
+        ("prefill, tok/s", "prefill_tok_s", "{:.0f}"),
+        ("time to first token, ms", "ttft_ms", "{:.0f}"),
+        ("eight sequences, tok/s", "batch8_tok_s", "{:.0f}"),
+        ("cold start, s", "cold_start_s", "{:.2f}"),
+        ("decode reads, GB/s", "decode_gb_s", "{:.1f}"),
+        ("machine reads, GB/s", "bandwidth_gb_s", "{:.1f}"),
+        ("share of the bandwidth", "decode_share", "{:.0%}"),
     )
     rows = [
-        (
-            record["width"],
-            *(form.format(record[key]) if key in record else "-" for _, key, form in columns),
-            megabytes(record["bytes_per_token"]),
-        )
-        for record in records
+        (name, *(form.format(record[key]) for record in records))
+        for name, key, form in lines
+        if key in records[0]
     ]
-    table(title, ("width", *(name for name, _, _ in columns), "per token"), rows)
+    rows.append(("weights a token", *(megabytes(record["bytes_per_token"]) for record in records)))
+    table(title, ("", *(f"width {record['width']}" for record in records)), rows)

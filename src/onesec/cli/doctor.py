@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -165,9 +164,9 @@ def command(as_json: bool) -> None:
         emit_json({"findings": [asdict(finding) for finding in findings]})
     else:
         rows = [(f.name, f.status, f.value) for f in findings]
-        table("", ("", "status", "what"), rows)
+        table("", ("", "status", "what"), rows, numbers=False)
         for finding in findings:
             if finding.advice:
                 print(f"{finding.name}: {finding.advice}")
     if any(finding.status == BAD for finding in findings):
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

@@ -32,9 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .group import group
 
     try:
-        group.main(args=given, prog_name="onesec", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
+        # Without standalone mode click returns an Exit's code, or else what the verb returned.
+        code = group.main(args=given, prog_name="onesec", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, OneSecError):
             raise
         return _report(error)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _report(error: Exception) -> int:

@@ -45,6 +45,11 @@ class Samples:
         }
 
 
+def long_prompt(backend: Backend) -> int:
+    """Tokens of the long prompt: 512, or what a shorter context leaves for it."""
+    return min(LONG, backend.context_length - 1)
+
+
 class Meter:
     """Times one gear of a backend on a clock; `seed` makes its prompts.
 
@@ -58,8 +63,9 @@ class Meter:
         self._clock = clock
         self._rng = np.random.default_rng(seed)
 
-    def ttft_s(self, prompt: int = LONG) -> float:
-        """Seconds from a fresh prompt of `prompt` tokens to the first new token."""
+    def ttft_s(self) -> float:
+        """Seconds from a fresh long prompt to the first new token."""
+        prompt = long_prompt(self._backend)
         (table,) = self._tables(1, prompt + 1)
         row = self._prompt_row(prompt, table)
         begin = self._clock.now_ns()

@@ -28,8 +28,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; columns after the first are aligned to the right."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True
+) -> None:
+    """Print a table; `numbers` aligns the columns after the first to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -37,7 +39,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
     drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE)
     for i, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        drawn.add_column(name, justify="right" if numbers and i else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(drawn)
@@ -67,10 +69,10 @@ def progress(label: str) -> Iterator[Callable[[float], None] | None]:
 
 
 def megabytes(count: int) -> str:
-    """ "12.3 MB", or GB from a thousand on; decimal units."""
+    """Decimal units: "12.3 MB", and GB from a thousand of those on."""
     return f"{count / 1e9:.2f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.1f} MB"
 
 
-def plus_minus(value: float, se: float, digits: int = 4) -> str:
-    """ "0.0123±0.0004"."""
+def plus_minus(value: float, se: float, digits: int = 3) -> str:
+    """A value and its standard error: "0.0123±0.0004"."""
     return f"{value:.{digits}g}±{se:.1g}"

@@ -5,7 +5,6 @@ Each gear is measured against the 16-bit width on a short built-in text, where t
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,10 +153,10 @@ def command(
         )
     else:
         rows = [(check.name, "ok" if check.passed else "FAILED", check.detail) for check in checks]
-        table("", ("check", "", "what"), rows)
+        table("", ("check", "", "what"), rows, numbers=False)
         draw_quality("accuracy on a short text", [*quality, *filter(None, [reference])])
         draw_latency("time in ms, median / p95", speed)
         print(f"{QUESTION if loaded.template else PROMPT} → {answers[gears[-1]].strip()}")
         note(f"{model} works here. 可用" if passed else f"{model}: a check failed. 未通过")
     if not passed:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)

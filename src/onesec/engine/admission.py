@@ -5,8 +5,8 @@ It must not know how a plan is carried out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,16 @@ from .sequence import Sequence
 from .steering import BACKGROUND_SHARE
 
 _REPLAN_SHARE = 0.05  # of the time left that may pass in the queue before the plan is made anew
+
+
+@dataclass(slots=True)
+class _Load:
+    """What a request meets: see the fields of the same names in planner.Ask."""
+
+    wait_ms: float = 0.0
+    rows: int = 1
+    others_ms: Mapping[str, float] = field(default_factory=dict)
+    turn_ms: float = 0.0
 
 
 class Admission:
@@ -112,9 +122,8 @@ class Admission:
         """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
         gears = self.gears(request)
         budget = request.budget
-        wait_ms, batch, others_ms = 0.0, 1, 0.0
-        if budget.total_ms is not None or budget.ttft_ms is not None:
-            wait_ms, batch, others_ms = self._load(order)
+        timed = budget.total_ms is not None or budget.ttft_ms is not None
+        load = self._load(order, gears, host_ms) if timed else _Load()
         cached: Mapping[str, int] = {}
         if names:
             size = self._blocks.block_size
@@ -128,9 +137,10 @@ class Admission:
             ttft_ms=budget.ttft_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
-            wait_ms=wait_ms,
-            batch=batch,
-            others_ms=others_ms + host_ms,
+            wait_ms=load.wait_ms,
+            batch=load.rows,
+            others_ms=load.others_ms,
+            turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_tokens,
             key=str(request.metadata.get("app", "")),
         )
@@ -160,21 +170,23 @@ class Admission:
             left_ns = max(0, sequence.end_ns - now_ns)
             sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
 
-    def _load(self, order: tuple[int, int]) -> tuple[float, int, float]:
-        """What a request of that urgency meets: the wait until its prompt can start, the rows of
-        its batch, and the work for others between two of its tokens."""
-        wait_ms, rows = 0.0, 1
+    def _load(self, order: tuple[int, int], gears: tuple[Gear, ...], host_ms: float) -> _Load:
+        """The load that a request of that urgency meets."""
+        full = share = host_ms  # of a turn's decode steps: as they are, and as they may be put off
+        own: dict[Gear, float] = {}
+        for gear, group in self._scheduler.decode_groups().items():
+            step_ms = self._latency.step_ms(gear.name, group[0].length, len(group))
+            own[gear] = step_ms * (BACKGROUND_SHARE if group[0].end_ns is None else 1.0)
+            full += step_ms
+            share += own[gear]
+        load = _Load(
+            others_ms={gear.name: share - own.get(gear, 0.0) for gear in gears}, turn_ms=full
+        )
         for sequence in self._scheduler.unfinished():
-            rows += 1
+            load.rows += 1
             if sequence.state != "decoding" and sequence.order < order:
-                wait_ms += self._latency.prefill_ms(
+                load.wait_ms += full + self._latency.prefill_ms(
                     sequence.prefill_gear.name, sequence.prefill_left, start=sequence.computed
                 )
-        steps_ms = [
-            self._latency.step_ms(gear.name, group[0].length, len(group))
-            * (BACKGROUND_SHARE if group[0].end_ns is None else 1.0)
-            for gear, group in self._scheduler.decode_groups().items()
-        ]
-        # It will share the steps of one group, the dearest at best.
-        others_ms = math.fsum(steps_ms) - max(steps_ms, default=0.0)
-        return wait_ms, min(rows, self._scheduler.max_rows), others_ms
+        load.rows = min(load.rows, self._scheduler.max_rows)
+        return load

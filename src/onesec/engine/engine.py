@@ -213,7 +213,7 @@ class Engine:
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
-        for work in self._scheduler.schedule():
+        for work in self._scheduler.schedule(start_ns):
             compute_ms += self._run(work)
         end_ns = self._clock.now_ns()
         if compute_ms > 0.0:
@@ -341,6 +341,9 @@ class Engine:
         sequence.entropies += row.entropies
         if row.top:
             sequence.top += row.top
+        if stop is None and sequence.until_ns is not None and now_ns >= sequence.until_ns:
+            # Perhaps its last step: then its end is told now, not after others had their turn.
+            stop = self._steering.look(sequence, now_ns, self._host_ms)
         if stop is not None:
             self._finish(sequence, stop, now_ns, row)
         else:

@@ -97,8 +97,8 @@ class Scheduler:
         self._release(sequence)
         sequence.state = "finished"
 
-    def schedule(self) -> list[Work]:
-        """The batches of this turn: decode steps first, then prompt chunks."""
+    def schedule(self, now_ns: int) -> list[Work]:
+        """The batches of this turn, the most urgent first."""
         self._turn += 1
         if self._waiting:
             self._admit()
@@ -106,6 +106,9 @@ class Scheduler:
         prefill = self._prefill_work(works)
         if prefill is not None:
             works.append(prefill)
+        if len(works) > 1:
+            works.sort(key=lambda work: work.sequences[0].order)
+            works = self._without_intruders(works, now_ns)
         return works
 
     def decode_groups(self) -> dict[Gear, list[Sequence]]:
@@ -197,6 +200,30 @@ class Scheduler:
         works = [self._decode_work(gear, group, steps) for gear, group in groups.items()]
         return [work for work in works if work.sequences]
 
+    def _without_intruders(self, works: list[Work], now_ns: int) -> list[Work]:
+        """Leave out what would take the time of a more urgent sequence's next step."""
+        kept: list[Work] = []
+        end_ns, limit_ns = now_ns, None  # the turn's end; the first instant a next step must start
+        for work in works:
+            work_end_ns = end_ns + int(self._cost_ms(work) * 1e6)
+            if limit_ns is not None and limit_ns <= work_end_ns:
+                continue
+            kept.append(work)
+            end_ns = work_end_ns
+            for sequence in work.sequences:
+                until_ns = sequence.until_ns
+                if until_ns is not None and (limit_ns is None or until_ns < limit_ns):
+                    limit_ns = until_ns
+        return kept
+
+    def _cost_ms(self, work: Work) -> float:
+        name, first = work.batch.gear.name, work.batch.rows[0]
+        if work.prefill:
+            tokens = sum(len(row.tokens) for row in work.batch.rows)
+            return self._latency.prefill_ms(name, tokens, start=first.start)
+        rows = len(work.sequences)
+        return self._latency.decode_ms(name, first.start, work.batch.max_steps, batch=rows)
+
     def _steps(self, gear: Gear, group: list[Sequence]) -> int:
         """How many steps may run before anything else needs attention."""
         steps = self._max_steps
@@ -228,7 +255,8 @@ class Scheduler:
         return work
 
     def _prefill_work(self, decodes: list[Work]) -> Work | None:
-        """One chunk of each prompt, the most urgent first, while they share a gear and fit."""
+        """A chunk of the most urgent prompt. Prompts without a deadline share what is left of it,
+        where they share the gear; one with a deadline does not wait for another's tokens."""
         budget = self.chunk_tokens
         decode_ms = sum(
             self._latency.step_ms(w.batch.gear.name, w.sequences[0].length, len(w.sequences))
@@ -252,7 +280,7 @@ class Scheduler:
             work.batch.rows.append(sequence.row)
             work.sequences.append(sequence)
             budget -= count
-            if budget <= 0:
+            if budget <= 0 or sequence.end_ns is not None:
                 break
         return work
 

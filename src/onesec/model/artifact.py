@@ -161,9 +161,11 @@ class Artifact:
             if name in planes:
                 continue
             try:
-                shape: tuple[int, ...] = (vector_length(self.config, name),)
-                if name == "pos_embed":
-                    shape = matrix_shape(self.config, name)
+                shape: tuple[int, ...] = (
+                    matrix_shape(self.config, name)
+                    if name == "pos_embed"
+                    else (vector_length(self.config, name),)
+                )
             except KeyError:
                 raise CorruptFile(
                     self._file.path, f"tensor {name[:80]!r} has no place in a model"

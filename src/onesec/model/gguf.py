@@ -25,7 +25,7 @@ MAX_KEYS = 1 << 14
 MAX_KEY_BYTES = 1 << 16
 MAX_NAME_BYTES = 64
 MAX_STRING_BYTES = 1 << 24
-MAX_ITEMS = 1 << 22  # values in all arrays together: bounds time and memory
+MAX_ITEMS = 1 << 21  # values in all arrays together: bounds time and memory
 MAX_NESTING = 4
 MAX_ALIGNMENT = 1 << 16
 
@@ -126,7 +126,28 @@ class _Cursor:
             raw = bytes(self.view[self.at : self.at + count * dtype.itemsize])
             self.at += len(raw)
             return list(np.frombuffer(raw, dtype=dtype).tolist())
+        if kind == _STRING:
+            return self.texts(count, what)
         return [self.value(kind, what, depth) for _ in range(count)]
+
+    def texts(self, count: int, what: str) -> list[str]:
+        """A vocabulary's worth of strings, without a call for each."""
+        self.need(8 * count, what)
+        view, at, size = self.view, self.at, len(self.view)
+        found: list[str] = []
+        try:
+            for _ in range(count):
+                start = at + 8
+                at = start + int.from_bytes(view[at:start], "little")
+                if start > size or at > size:
+                    raise CorruptFile(
+                        self.path, f"{what}: string {len(found)} ends at byte {at} of {size}"
+                    )
+                found.append(str(view[start:at], "utf-8"))
+        except UnicodeDecodeError:
+            raise CorruptFile(self.path, f"{what}: string {len(found)} is not UTF-8") from None
+        self.at = at
+        return found
 
 
 class GGUFFile:

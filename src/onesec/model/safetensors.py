@@ -24,7 +24,7 @@ from .jsonfile import parse_json
 from .tensor import DTYPES, MappedFile, Tensor
 
 MAX_HEADER_BYTES = 16 << 20
-MAX_TENSORS = 1 << 16
+MAX_TENSORS = 1 << 13
 MAX_NAME_CHARS = 512
 MAX_DIMS = 8
 MAX_DEPTH = 4  # the format itself needs three

@@ -110,7 +110,7 @@ def vector_length(config: ModelConfig, name: str) -> int:
 
 
 def required_vectors(config: ModelConfig) -> list[str]:
-    """The norms that a model of this config cannot run without (biases of matrices may be absent)."""
+    """The norms that a model of this config cannot run without (matrices may lack biases)."""
     norms = ["attn_norm", "ffn_norm"]
     norms += ["post_attn_norm", "post_ffn_norm"] if config.post_norms else []
     suffixes = ("", "_bias") if config.norm == "layer" else ("",)

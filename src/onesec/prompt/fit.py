@@ -187,7 +187,8 @@ def _trim(
 ) -> tuple[list[Message], int]:
     """Shorten the longest text as little as makes all fit; where its ends alone are too much, the
     next longest too. Raises ContextLengthExceeded where nothing helps."""
-    texts = {i: m["content"] for i, m in enumerate(messages) if isinstance(m.get("content"), str)}
+    contents = {index: message.get("content") for index, message in enumerate(messages)}
+    texts = {i: text for i, text in contents.items() if isinstance(text, str) and text}
     removed = 0
     for index in sorted(texts, key=lambda i: len(texts[i]), reverse=True):
         text = texts[index]

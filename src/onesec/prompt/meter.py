@@ -65,7 +65,7 @@ class Meter:
 
     def charge(self, value: Any) -> None:
         """Pay for handling a plain value once; anything else is refused."""
-        if isinstance(value, str) or isinstance(value, (list, tuple, dict, range, *_VIEWS)):
+        if isinstance(value, (str, list, tuple, dict, range, *_VIEWS)):
             self.spend(1 + len(value) // CHARS_PER_STEP)
         elif isinstance(value, (*_NUMBERS, Undefined, Namespace, Iterator)):
             self.spend(1)

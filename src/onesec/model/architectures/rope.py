@@ -21,10 +21,15 @@ MAX_THETA = 1e15
 Float32 = npt.NDArray[np.float32]
 
 
+def _wavelengths(theta: float, rotary_dim: int) -> Float32:
+    """float32 [rotary_dim / 2]: theta ** (2 j / rotary_dim), positions a radian; rounded once."""
+    exponent = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
+    return np.power(theta, exponent.astype(np.float64)).astype(np.float32)
+
+
 def inverse_frequencies(theta: float, rotary_dim: int) -> Float32:
     """float32 [rotary_dim / 2]: theta ** -(2 j / rotary_dim), radians a position."""
-    exponent = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
-    frequencies: Float32 = np.float32(1.0) / np.power(np.float32(theta), exponent)
+    frequencies: Float32 = np.float32(1.0) / _wavelengths(theta, rotary_dim)
     return frequencies
 
 
@@ -35,8 +40,7 @@ def plain(theta: float, rotary_dim: int, *, factor: float = 1.0) -> Rope:
 
 def divided(theta: float, rotary_dim: int, factors: Sequence[float], attention: float) -> Rope:
     """Each frequency divided by its own factor (LongRoPE, and GGUF's rope_freqs)."""
-    exponent = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
-    scale = np.asarray(factors, dtype=np.float32) * np.power(np.float32(theta), exponent)
+    scale = np.asarray(factors, dtype=np.float32) * _wavelengths(theta, rotary_dim)
     return _rope(np.float32(1.0) / scale, attention)
 
 

@@ -1,0 +1,137 @@
+"""Verbs about the machine and the numbers: doctor, models, bench's meter, evaluate's records."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from doors import PREFILL_MS, STEP_MS, recite
+
+from onesec import machine
+from onesec.cli.evaluate import quality_record
+from onesec.cli.main import main
+from onesec.cli.measure import SEQUENCES, Meter, Samples, long_prompt, named_gears
+from onesec.cli.output import emit_json, megabytes, plus_minus
+from onesec.compress.evaluate import Divergence, Estimate, Quality
+from onesec.core.errors import UnknownGear
+
+
+def test_doctor_reports_every_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {"cpu", "native engine", "threads", "memory", "huge pages", "cache"} <= {
+        finding["name"] for finding in findings
+    }
+    assert all(finding["advice"] for finding in findings if finding["status"] != "ok")
+    assert code == int(any(finding["status"] == "bad" for finding in findings))
+
+
+def test_doctor_without_the_native_engine_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onesec.backend.cpu", None)
+    assert main(["doctor"]) == 1
+    assert "reinstall" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_cgroup_quota_in_both_versions(
+    files: dict[str, str], cpus: float | None, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine.cgroup_quota(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("1000000\n", 1_000_000), ("max\n", None), ("9223372036854771712", None)],
+)
+def test_cgroup_memory_limit(text: str, limit: int | None, tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(text)
+    assert machine.cgroup_memory_limit(tmp_path) == limit
+
+
+def test_the_meter_measures_what_the_clock_says() -> None:
+    loaded, clock, backend = recite("")
+    slow = Meter(backend, backend.gears[1], clock)
+    assert slow.decode_tokens_per_s() == pytest.approx(1e3 / STEP_MS["8"])
+    meter = Meter(backend, backend.gears[0], clock)
+    assert meter.decode_tokens_per_s(sequences=SEQUENCES) == pytest.approx(
+        SEQUENCES * 1e3 / STEP_MS["4"]
+    )
+    assert long_prompt(backend) == loaded.context_length - 1
+    assert meter.ttft_s() == pytest.approx(long_prompt(backend) * PREFILL_MS / 1e3)
+
+
+def test_samples_report_their_median() -> None:
+    found = Samples([3.0, 1.0, 2.0]).to_dict()
+    assert (found["median"], found["min"], found["max"]) == (2.0, 1.0, 3.0)
+
+
+def test_gears_are_found_by_name() -> None:
+    _, _, backend = recite("")
+    assert [gear.name for gear in named_gears(backend.gears, ["8", "4"])] == ["8", "4"]
+    with pytest.raises(UnknownGear, match="'3'"):
+        named_gears(backend.gears, ["3"])
+
+
+def test_a_record_has_each_value_with_its_error() -> None:
+    divergence = Divergence(
+        Estimate(0.1, 0.01), Estimate(0.5, 0.05), 0.9, Estimate(0.8, 0.02), Estimate(1.1, 0.03)
+    )
+    quality = Quality("4", 100, 200.0, Estimate(2.0, 0.1), Estimate(7.4, 0.7), divergence)
+    record = quality_record(quality, 50)
+    for name in ("perplexity", "bits_per_char", "kld_mean", "kld_p99", "same_top"):
+        assert record[f"{name}_se"] > 0.0
+    assert record["bits_per_char"] == pytest.approx(200.0 / math.log(2.0) / 50)
+    assert (record["kld_mean"], record["same_top"], record["kld_max"]) == (0.1, 0.8, 0.9)
+    alone = Quality("4", 100, 200.0, Estimate(2.0, 0.1), Estimate(7.4, 0.7))
+    assert "kld_mean" not in quality_record(alone, 50)
+
+
+def test_models_of_an_empty_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import constants
+
+    broken = tmp_path / "models--someone--broken" / "snapshots" / "abc"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text("{")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert main(["models", "--json"]) == 0
+    names = [model["name"] for model in json.loads(capsys.readouterr().out)["models"]]
+    assert "someone/broken" not in names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["m", "--shape", "tiny"],
+        ["--shape", "huge"],
+        ["--shape", "tiny", "--only", "everything"],
+    ],
+)
+def test_bench_refuses_contradictions(options: list[str]) -> None:
+    assert main(["bench", *options]) == 2
+
+
+def test_numbers_read_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert megabytes(12_340_000) == "12.3 MB"
+    assert megabytes(1_240_000_000) == "1.24 GB"
+    assert plus_minus(0.01234, 0.00041) == "0.0123±0.0004"
+    emit_json({"a": math.nan, "b": [math.inf, 1.5]})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5]}
