@@ -91,7 +91,7 @@ def test_stops_when_no_step_fits() -> None:
 
 def test_work_for_others_is_counted() -> None:
     assert shift(standing(gear="8", left_ms=450.0), LATENCY, POLICY).gear == "8"
-    assert shift(standing(gear="8", left_ms=450.0, others_ms=4.0), LATENCY, POLICY).gear == "4"
+    assert shift(standing(gear="8", left_ms=450.0, others_ms=5.0), LATENCY, POLICY).gear == "4"
 
 
 @given(

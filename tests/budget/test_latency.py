@@ -144,7 +144,7 @@ def test_quantiles_over_the_next_tokens_hold_on_noise_like_that_seen() -> None:
     for horizon, count in late.items():
         assert count / trials < 0.10, horizon
     # the sum of 32 steps' own p95 would be far above the p95 of 32 steps
-    assert model.decode_ms("g", 0, 32) < 32 * 10 * math.exp(1.645 * 0.3) * 0.85
+    assert model.decode_ms("g", 0, 32) < 32 * 10 * math.exp(1.645 * 0.3) * 0.9
 
 
 def test_prefill_observation_corrects_its_gear() -> None:

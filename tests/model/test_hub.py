@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onesec.core.errors import ModelNotFound, OneSecError, UnsupportedModel
-from onesec.model.hub import ALLOWED_FILES, is_hub_name, resolve_model
+from onesec.model.hub import is_hub_name, resolve_model
 
 
 def no_download(**_: Any) -> str:
@@ -49,8 +50,18 @@ def test_hub_model_is_fetched_by_the_allow_list(tmp_path: Path) -> None:
         return str(model_folder(tmp_path / "snapshot"))
 
     assert resolve_model("some-user/some.model_1", download=download) == tmp_path / "snapshot"
-    assert asked == [{"repo_id": "some-user/some.model_1", "allow_patterns": list(ALLOWED_FILES)}]
-    assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in ALLOWED_FILES)
+    (options,) = asked
+    assert options["repo_id"] == "some-user/some.model_1"
+
+    def fetched(name: str) -> bool:
+        allowed = any(fnmatch(name, pattern) for pattern in options["allow_patterns"])
+        return allowed and not any(fnmatch(name, p) for p in options["ignore_patterns"])
+
+    data = ["model-00001-of-00002.safetensors", "config.json", "chat_template.jinja"]
+    code = ["x.bin", "x.pt", "x.py", "x.pkl", "x.pth", "x.ckpt", "x.so", "LICENSE.py", "a/b.py"]
+    copies = ["original/model.safetensors", "consolidated.safetensors"]
+    assert all(fetched(name) for name in data)
+    assert not any(fetched(name) for name in code + copies)
 
 
 def test_hub_model_without_what_is_needed(tmp_path: Path) -> None:

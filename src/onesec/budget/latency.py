@@ -85,7 +85,7 @@ class _Window:
         insort(self._sorted, ratio)
 
     def tail(self, quantile: float, fitted: float) -> float:
-        """Conformal quantile (finite-sample corrected); `fitted` counts while ratios are too few."""
+        """Conformal quantile (finite-sample corrected); `fitted` while ratios are too few."""
         count = len(self._sorted)
         if count < _TRUSTED:
             return fitted
@@ -98,9 +98,6 @@ class _Window:
 class _GearState:
     """What is learned of one gear while it runs."""
 
-    __slots__ = ("cost", "offset", "open_ms", "open_predicted", "open_steps", "prefill_offset",
-                 "prefill_window", "windows")  # fmt: skip
-
     def __init__(self, cost: GearCost) -> None:
         self.cost = cost
         self.offset = 0.0  # log
@@ -108,18 +105,21 @@ class _GearState:
         self.prefill_window = _Window()
         self.windows = tuple(_Window() for _ in HORIZONS)
         self.open_ms = [0.0] * len(HORIZONS)  # of the horizon that is being filled
-        self.open_predicted = [0.0] * len(HORIZONS)
+        self.open_base = [0.0] * len(HORIZONS)
         self.open_steps = [0] * len(HORIZONS)
+        self.open_scale = [1.0] * len(HORIZONS)  # the correction known when it was opened
 
-    def add(self, ms: float, predicted: float) -> None:
+    def add(self, ms: float, base: float, scale: float) -> None:
         """Fill every horizon by one step; a full one leaves its ratio in its window."""
         for i, horizon in enumerate(HORIZONS):
+            if self.open_steps[i] == 0:
+                self.open_scale[i] = scale
             self.open_ms[i] += ms
-            self.open_predicted[i] += predicted
+            self.open_base[i] += base
             self.open_steps[i] += 1
             if self.open_steps[i] == horizon:
-                self.windows[i].add(self.open_ms[i] / self.open_predicted[i])
-                self.open_ms[i] = self.open_predicted[i] = 0.0
+                self.windows[i].add(self.open_ms[i] / (self.open_base[i] * self.open_scale[i]))
+                self.open_ms[i] = self.open_base[i] = 0.0
                 self.open_steps[i] = 0
 
 
@@ -191,19 +191,19 @@ class LatencyModel:
         base = tokens * (flat + 0.5 * slope * tokens)
         if quantile == P50:
             return base
-        # The margin of a horizon holds up to the next one, so that time never falls with tokens.
+        # Margins at the horizons, joined by straight lines, so that time never falls with tokens;
+        # where too little was seen, a margin grows with the root of the tokens, as noise does.
         tail = _fitted(cost.step_tail, quantile)
-        margin = 0.0
-        for i, horizon in enumerate(HORIZONS):
-            if horizon > tokens:
-                break
-            tail = state.windows[i].tail(quantile, tail)
-            if tail > 1.0:
-                last = tokens
-                if i + 1 < len(HORIZONS):
-                    last = min(last, HORIZONS[i + 1] - 1)
-                margin = max(margin, (tail - 1.0) * last * (flat + 0.5 * slope * last))
-        return base + margin
+        known, margin = 0, 0.0
+        for window, horizon in zip(state.windows, HORIZONS, strict=True):
+            tail = window.tail(quantile, 1.0 + (tail - 1.0) * math.sqrt(max(known, 1) / horizon))
+            next_margin = (tail - 1.0) * horizon * (flat + 0.5 * slope * horizon)
+            next_margin = max(margin, next_margin)
+            if horizon >= tokens:
+                share = (tokens - known) / (horizon - known)
+                return base + margin + share * (next_margin - margin)
+            known, margin = horizon, next_margin
+        return base + margin * tokens / known
 
     def tokens_within(
         self,
@@ -279,9 +279,9 @@ class LatencyModel:
             context_sum += batch
             if base <= 0.0 or ms <= 0.0:
                 continue
-            predicted = base * math.exp(self._machine + state.offset)
-            state.add(ms, predicted)
-            error = _clip(math.log(ms / predicted), -_SURPRISE, _SURPRISE)
+            scale = math.exp(self._machine + state.offset)
+            state.add(ms, base, scale)
+            error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 

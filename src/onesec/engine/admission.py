@@ -141,7 +141,7 @@ class Admission:
             batch=load.rows,
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
-            chunk_tokens=self._scheduler.chunk_tokens,
+            chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
             key=str(request.metadata.get("app", "")),
         )
         return planner.plan(ask, self._latency, self._length, self._policy)

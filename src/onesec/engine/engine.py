@@ -24,7 +24,7 @@ from .sequence import Delta, Sequence
 from .steering import Steering
 from .stopping import DecodeText, Stop, StopCheck
 
-_HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a turn
+_HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
 _NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
 
@@ -32,11 +32,11 @@ _NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
 class Engine:
     """Runs requests on a backend so that each keeps its deadline.
 
-    >>> engine = Engine(backend, clock, latency=model, eos_ids=(2,), decode_text=tokenizer.decode)
-    ... # doctest: +SKIP
-    >>> engine.add_request(Request(id="a", prompt_tokens=(1, 5)))  # doctest: +SKIP
-    >>> while engine.has_work:  # doctest: +SKIP
-    ...     for delta in engine.step(): print(delta.tokens)
+    >>> engine = Engine(backend, clock, latency=model, eos_ids=(2,), decode_text=decode)
+    >>> sequence = engine.add_request(Request(id="a", prompt_tokens=(1, 5)))
+    >>> while engine.has_work:
+    ...     for delta in engine.step():
+    ...         print(delta.tokens, delta.finish_reason)
 
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
@@ -57,6 +57,7 @@ class Engine:
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
+        chunk_ms: float = 100.0,
         max_steps: int = 8,
         turn_ms: float = 4.0,
         prefix_cache: bool = True,
@@ -83,6 +84,7 @@ class Engine:
             latency,
             max_rows=max_rows,
             chunk_tokens=chunk_tokens,
+            chunk_ms=chunk_ms,
             max_steps=max_steps,
             turn_ms=turn_ms,
             on_start=self._on_start,
@@ -95,7 +97,8 @@ class Engine:
         self._sequences: dict[str, Sequence] = {}
         self._deltas: list[Delta] = []
         self._number = 0
-        self._host_ms = 0.0
+        self._host_ms = 0.0  # the loop's own time between two steps, and the caller's
+        self._turn_steps = 1
         self._turn_end_ns: int | None = None  # of the last turn, while work was left
         self._closed = False
 
@@ -210,6 +213,7 @@ class Engine:
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         self._deltas = []
+        self._turn_steps = 1
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
@@ -218,7 +222,8 @@ class Engine:
         end_ns = self._clock.now_ns()
         if compute_ms > 0.0:
             since_ns = self._turn_end_ns or start_ns
-            host_ms = min(_MAX_HOST_MS, max(0.0, (end_ns - since_ns) / 1e6 - compute_ms))
+            host_ms = ((end_ns - since_ns) / 1e6 - compute_ms) / self._turn_steps
+            host_ms = min(_MAX_HOST_MS, max(0.0, host_ms))
             self._host_ms += _HOST_RATE * (host_ms - self._host_ms)
         self._turn_end_ns = end_ns if self._scheduler.has_work else None
         return self._deltas
@@ -247,12 +252,15 @@ class Engine:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
         try:
             result = self.backend.forward(work.batch)
+            if len(result.rows) != len(work.sequences):
+                raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
         except Exception as error:
             self._isolate(work, error)
             return 0.0
         now_ns = self._clock.now_ns()
         gear, sequences = work.batch.gear, work.sequences
         total_ms = math.fsum(result.step_ms)
+        self._turn_steps = max(self._turn_steps, len(result.step_ms))
         if work.prefill:
             first = work.batch.rows[0]
             tokens = sum(len(row.tokens) for row in work.batch.rows)

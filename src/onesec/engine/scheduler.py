@@ -38,7 +38,8 @@ class Scheduler:
     """Owns the waiting and the running sequences and grants them blocks.
 
     max_rows      sequences in flight, and rows of a batch
-    chunk_tokens  prompt tokens in one turn
+    chunk_tokens  the most prompt tokens in one turn; fewer where they would take over chunk_ms:
+                  a request that arrives meanwhile waits that long
     max_steps     decode steps in one call, where nothing needs attention in between
     turn_ms       about the longest call for the sake of several steps
     """
@@ -50,13 +51,15 @@ class Scheduler:
         *,
         max_rows: int = 16,
         chunk_tokens: int = 512,
+        chunk_ms: float = 100.0,
         max_steps: int = 8,
         turn_ms: float = 4.0,
         on_start: Callable[[Sequence], None] = lambda sequence: None,
     ) -> None:
         self.blocks = blocks
         self.max_rows = max_rows
-        self.chunk_tokens = chunk_tokens
+        self._chunk_tokens = chunk_tokens
+        self._chunk_ms = chunk_ms
         self.running: list[Sequence] = []  # most urgent first
         self._waiting: list[tuple[tuple[int, int], Sequence]] = []  # heap
         self._latency = latency
@@ -111,6 +114,14 @@ class Scheduler:
             works = self._without_intruders(works, now_ns)
         return works
 
+    def chunk_limit(self, gear: Gear) -> int:
+        """The most prompt tokens that one turn runs in that gear."""
+        tokens = self._chunk_tokens
+        need_ms = self._latency.prefill_ms(gear.name, tokens, quantile=P50)
+        if need_ms <= self._chunk_ms:
+            return tokens
+        return max(_MIN_CHUNK_TOKENS, int(tokens * self._chunk_ms / need_ms))
+
     def decode_groups(self) -> dict[Gear, list[Sequence]]:
         """The decoding sequences by gear, most urgent first."""
         groups: dict[Gear, list[Sequence]] = {}
@@ -156,6 +167,7 @@ class Scheduler:
         self.blocks.free(sequence.table)
         sequence.row.block_table = sequence.table_ids[:0]
         sequence.computed = 0
+        sequence.slack_ms, sequence.until_ns = math.inf, None
 
     def _preempt_later(self, sequence: Sequence) -> bool:
         """Send the least urgent running sequence back, if it is less urgent than this one."""
@@ -257,7 +269,7 @@ class Scheduler:
     def _prefill_work(self, decodes: list[Work]) -> Work | None:
         """A chunk of the most urgent prompt. Prompts without a deadline share what is left of it,
         where they share the gear; one with a deadline does not wait for another's tokens."""
-        budget = self.chunk_tokens
+        budget = 0
         decode_ms = sum(
             self._latency.step_ms(w.batch.gear.name, w.sequences[0].length, len(w.sequences))
             for w in decodes
@@ -269,7 +281,9 @@ class Scheduler:
                 slack_ms = min(slack_ms, sequence.slack_ms)
                 continue
             gear, exact = sequence.prefill_gear, sequence.computed >= sequence.prompt_length
-            if work is not None and (work.batch.gear is not gear or work.batch.exact != exact):
+            if work is None:
+                budget = self.chunk_limit(gear)
+            elif work.batch.gear is not gear or work.batch.exact != exact:
                 continue
             count = min(self._chunk(sequence, slack_ms, decode_ms, budget), budget)
             if count <= 0:

@@ -228,7 +228,8 @@ class Sequence:
             in_time = budget.total_ms is None or at_ms <= budget.total_ms
             ttft_ms = trace.ttft_ms
             first = budget.ttft_ms is None or (ttft_ms is not None and ttft_ms <= budget.ttft_ms)
-            trace.met = in_time and first and self.error is None and bool(self.tokens)
+            some = bool(self.tokens) or stop.ending == "natural"
+            trace.met = in_time and first and some and self.error is None
         trace.add(
             at_ms, "stop", finish_reason=stop.finish_reason, stop_reason=stop.stop_reason,
             ending=stop.ending,

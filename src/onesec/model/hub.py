@@ -21,8 +21,12 @@ ALLOWED_FILES = (
     "tokenizer.model",
     "merges.txt",
     "vocab.txt",
-    "LICENSE*",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
 )
+# Second copies of the same weights, in other layouts.
+SKIPPED_FILES = ("*/*.safetensors", "consolidated*.safetensors")
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _HUB_NAME = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 # What went wrong, by the name of the Hub's exception class: importing the classes would cost
@@ -110,9 +114,9 @@ def _local(name: str) -> Path | None:
 
 def _from_hub(name: str, download: Download | None) -> Path:
     try:
-        folder = Path(
-            (download or _hub_download())(repo_id=name, allow_patterns=list(ALLOWED_FILES))
-        )
+        fetch = download or _hub_download()
+        patterns = {"allow_patterns": list(ALLOWED_FILES), "ignore_patterns": list(SKIPPED_FILES)}
+        folder = Path(fetch(repo_id=name, **patterns))
     except Exception as caught:  # the Hub's library raises its own, requests' and the system's
         why, hint = _REASONS.get(
             type(caught).__name__,

@@ -8,6 +8,7 @@ It must not know prompts, chat messages, or what a model computes.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -191,7 +192,8 @@ class Tokenizer:
         encoding = self._library.encode(text, add_special_tokens=False)
         ids: list[int] = []
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            if token in self.special_ids and any(start < guard < end for guard in guards):
+            after = bisect_right(guards, start)  # the first guard inside the token, if any is
+            if token in self.special_ids and after < len(guards) and guards[after] < end:
                 ids += _encode(self._plain_library(), text[start:end], add_bos=False)
             else:
                 ids.append(token)
