@@ -32,9 +32,9 @@ _NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
 class Engine:
     """Runs requests on a backend so that each keeps its deadline.
 
-    >>> engine = Engine(backend, clock, latency=model, eos_ids=(2,), decode_text=decode)
-    >>> sequence = engine.add_request(Request(id="a", prompt_tokens=(1, 5)))
-    >>> while engine.has_work:
+    >>> engine = Engine(backend, clock, latency=model, **options)  # doctest: +SKIP
+    >>> sequence = engine.add_request(Request(id="a", prompt_tokens=(1, 5)))  # doctest: +SKIP
+    >>> while engine.has_work:  # doctest: +SKIP
     ...     for delta in engine.step():
     ...         print(delta.tokens, delta.finish_reason)
 

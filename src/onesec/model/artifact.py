@@ -37,7 +37,13 @@ from .hf import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .safetensors import SafetensorsFile, SafetensorsWriter
 from .tensor import Tensor, check_finite
-from .weights import matrix_names, matrix_shape, required_vectors, vector_length
+from .weights import (
+    matrix_names,
+    matrix_shape,
+    required_vectors,
+    segment_rows,
+    vector_length,
+)
 
 FORMAT = "onesec"
 VERSION = 1
@@ -82,6 +88,17 @@ class PackedMatrix:
     def nbytes(self) -> int:
         """Bytes of all three."""
         return int(self.hi.nbytes + self.lo.nbytes + self.row_scale.nbytes)
+
+
+def packed_shape(config: ModelConfig, name: str) -> tuple[int, int]:
+    """[rows, cols] of a matrix in planes: every segment begins at a tile, so rows are padded.
+
+    >>> packed_shape(config, "embed")  # doctest: +SKIP
+    (14032, 128)
+    """
+    kind = name.rpartition(".")[2]
+    rows = sum(-(-n // GROUP_ROWS) * GROUP_ROWS for n in segment_rows(config, kind))
+    return rows, matrix_shape(config, name)[1]
 
 
 def plane_bytes(rows: int, cols: int) -> tuple[int, int]:
@@ -142,7 +159,7 @@ class Artifact:
         return tensor
 
     def _check(self, name: str) -> PackedMatrix:
-        rows, cols = matrix_shape(self.config, name)
+        rows, cols = packed_shape(self.config, name)
         hi, lo = plane_bytes(rows, cols)
         scale = self._tensor(f"{name}.row_scale", "f32", (rows,))
         check_finite(self._file.path, scale)
@@ -319,7 +336,7 @@ def _write_tensors(
     with SafetensorsWriter(path, max_tensors=count, metadata={"format": FORMAT}) as out:
         given = []
         for name, matrix in packed:
-            if name not in expected or (matrix.rows, matrix.cols) != matrix_shape(config, name):
+            if name not in expected or (matrix.rows, matrix.cols) != packed_shape(config, name):
                 raise ValueError(f"{name} [{matrix.rows}, {matrix.cols}] does not fit the config")
             if (matrix.hi.nbytes, matrix.lo.nbytes) != plane_bytes(matrix.rows, matrix.cols):
                 raise ValueError(f"{name}: planes of {matrix.hi.nbytes}, {matrix.lo.nbytes} bytes")

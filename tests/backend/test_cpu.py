@@ -1,0 +1,174 @@
+"""CpuBackend: planes to files and back, gears over one cache, what is read, and clear refusals."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onesec.backend.base import Batch, BatchRow
+from onesec.backend.cpu import CpuBackend
+from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, UnknownGear
+from onesec.core.gear import UNIFORM, Gear
+from onesec.core.request import SamplingParams
+from onesec.model.artifact import open_artifact
+from onesec.model.checkpoints import open_checkpoint
+from onesec.model.safetensors import SafetensorsFile, SafetensorsWriter
+from onesec.model.shapes import shape
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PROMPT = np.arange(3, 43, dtype=np.int32)
+TABLE = np.array([3, 1, 0, 2], dtype=np.int32)
+
+
+def load(name: str, **options: object) -> CpuBackend:
+    options.setdefault("context_tokens", 128)
+    return CpuBackend.load(open_checkpoint(GOLDEN / name), **options)  # type: ignore[arg-type]
+
+
+def logits(
+    backend: CpuBackend, gear: Gear, tokens: np.ndarray = PROMPT, start: int = 0
+) -> np.ndarray:
+    return backend.logits(Batch(gear, [BatchRow(tokens, start, TABLE)]))
+
+
+@pytest.mark.parametrize("name", ["llama-sharded", "gpt2", "qwen2", "gemma3", "phi3"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_artifact_gives_the_same_bits(name: str, mapped: bool, tmp_path: Path) -> None:
+    backend = load(name)
+    backend.save(tmp_path / "model.onesec", None)
+    with open_artifact(tmp_path / "model.onesec") as artifact:
+        again = CpuBackend.load(artifact, context_tokens=128, mapped=mapped)
+        for width in (4, 8):
+            assert np.array_equal(logits(backend, UNIFORM[width]), logits(again, UNIFORM[width]))
+
+
+def test_an_artifact_holds_no_16_bits(tmp_path: Path) -> None:
+    load("qwen2").save(tmp_path / "model.onesec", None)
+    with open_artifact(tmp_path / "model.onesec") as artifact, pytest.raises(UnknownGear):
+        CpuBackend.load(artifact, context_tokens=128, reference=True)
+
+
+def test_any_gear_reads_the_cache_of_any_other() -> None:
+    backend = load("llama3", reference=True)
+    skipping = Gear("skip", 8, {"layers.1.qkv": 0, "layers.1.o": 0})
+    whole = logits(backend, UNIFORM[16])[-1]
+    for gear in (UNIFORM[4], UNIFORM[8], UNIFORM[16], skipping):
+        logits(backend, gear, PROMPT[:-1])
+        last = logits(backend, UNIFORM[16], PROMPT[-1:], len(PROMPT) - 1)[0]
+        assert np.corrcoef(last, whole)[0, 1] > 0.8, gear.name
+    assert np.array_equal(last, last)
+
+
+def test_mixed_widths_lie_between_their_neighbours() -> None:
+    backend = load("qwen3", reference=True)
+    names = [f"layers.{i}.{m}" for i in range(2) for m in ("gate_up", "down")]
+    mixed = Gear("mixed", 4, dict.fromkeys(names, 8))
+    by_gear = [backend.bytes_per_token(g) for g in (UNIFORM[4], mixed, UNIFORM[8])]
+    assert by_gear == sorted(by_gear)
+    reference = logits(backend, UNIFORM[16])
+    errors = [
+        float(np.abs(logits(backend, g) - reference).mean()) for g in (UNIFORM[8], UNIFORM[4])
+    ]
+    assert errors[0] < errors[1] / 4
+
+
+def test_the_4_bit_width_never_touches_lo(tmp_path: Path) -> None:
+    """Pages of the mapped artifact that this process has touched: hi all, lo almost none."""
+    backend = CpuBackend.random(shape("smollm2-135m"), context_tokens=64)
+    hi, lo, _ = backend._engine.planes("embed")
+    source = tmp_path / "planes.safetensors"
+    with SafetensorsWriter(source, max_tensors=2) as writer:
+        writer.add("hi", hi)
+        writer.add("lo", lo)
+    row_scale = backend._engine.planes("embed")[2].copy()
+    with SafetensorsFile(source) as file:
+        mapped_hi, mapped_lo = file.tensors["hi"].data, file.tensors["lo"].data
+        backend._engine.set_planes("embed", mapped_hi, mapped_lo, row_scale, False)
+        tokens = np.arange(8, dtype=np.int32)
+        table = np.arange(2, dtype=np.int32)
+        backend.logits(Batch(UNIFORM[4], [BatchRow(tokens, 0, table)]))
+        after_4 = resident_bytes(source)
+        backend.logits(Batch(UNIFORM[8], [BatchRow(tokens, 0, table)]))
+        after_8 = resident_bytes(source)
+        assert after_4 >= 0.95 * hi.nbytes
+        assert after_4 <= hi.nbytes + 0.1 * lo.nbytes
+        assert after_8 >= 0.95 * (hi.nbytes + lo.nbytes)
+        backend.close()
+
+
+def resident_bytes(path: Path) -> int:
+    """Rss of the mapping of `path` in this process."""
+    text = Path("/proc/self/smaps").read_text(encoding="utf-8")
+    found = re.search(rf"{re.escape(str(path))}\n(?:.*\n)*?Rss:\s+(\d+) kB", text)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    shutil.copytree(GOLDEN / "qwen2", folder)
+    with SafetensorsFile(folder / "model.safetensors") as file:
+        data = {name: (t.data.copy(), t.dtype) for name, t in file.tensors.items()}
+    name = next(n for n in data if n.endswith("down_proj.weight"))
+    data[name][0][1, 2] = np.nan
+    with SafetensorsWriter(folder / "model.safetensors", max_tensors=len(data)) as writer:
+        for key, (array, dtype) in data.items():
+            writer.add(key, array, dtype)
+    with pytest.raises(CorruptFile, match="not finite"):
+        CpuBackend.load(open_checkpoint(folder), context_tokens=64)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        BatchRow(np.array([-1], np.int32), 0, TABLE),
+        BatchRow(np.array([10**6], np.int32), 0, TABLE),
+        BatchRow(np.array([], np.int32), 0, TABLE),
+        BatchRow(PROMPT, -1, TABLE),
+        BatchRow(PROMPT, 0, TABLE[:1]),
+        BatchRow(PROMPT, 0, np.array([0, 99], np.int32)),
+        BatchRow(PROMPT, 10**6, TABLE),
+    ],
+)
+def test_the_border_checks_every_index(row: BatchRow) -> None:
+    backend = load("qwen2")
+    with pytest.raises(ValueError, match=r"."):
+        backend.logits(Batch(UNIFORM[4], [row]))
+    assert np.isfinite(logits(backend, UNIFORM[4])).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"kv_dtype": "f8"}, {"context_tokens": 0}, {"planes": False}]
+)
+def test_options_out_of_range(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest):
+        load("qwen2", **options)
+
+
+def test_an_unknown_isa_names_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONESEC_ISA", "z80")
+    with pytest.raises(OneSecError, match="scalar"):
+        load("qwen2")
+
+
+def test_drawn_tokens_repeat_with_their_seed_and_stop_ends_the_call() -> None:
+    backend = load("llama2")
+    params = SamplingParams(temperature=0.9, top_p=0.9, seed=5, logprobs=3)
+
+    def draw(stop_ids: tuple[int, ...] = ()) -> list[int]:
+        sampler = backend.sampler(params, eos_ids=())
+        row = BatchRow(PROMPT, 0, TABLE, sampler, stop_ids=stop_ids, top_logprobs=3)
+        result = backend.forward(Batch(UNIFORM[8], [row], max_steps=8)).rows[0]
+        assert all(len(top) == 3 for top in result.top)
+        assert all(p <= 0 for p in result.logprobs)
+        return result.tokens
+
+    tokens = draw()
+    assert len(tokens) == 8
+    assert tokens == draw()
+    first = tokens.index(tokens[3])
+    assert draw(stop_ids=(tokens[3],)) == tokens[: first + 1]
