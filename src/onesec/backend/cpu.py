@@ -106,15 +106,17 @@ class CpuBackend:
         kv_dtype: str = "f16",
         planes: bool = True,
         reference: bool = False,
-        mapped: bool = False,
+        mapped: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> CpuBackend:
-        """Weights of `source` into planes (a checkpoint is packed, an artifact copied or `mapped`).
+        """Weights of `source` into planes (a checkpoint is packed; an artifact is read in
+        place where `mapped`, else copied into 2 MiB pages).
 
         `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions
         of 1.
         Raises CorruptFile on values that are not finite, OutOfMemory before anything is allocated.
         """
+        mapped = mapped and isinstance(source, Artifact)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
         if not widths:
             raise InvalidRequest("a backend needs planes or the 16-bit reference.")
@@ -122,7 +124,7 @@ class CpuBackend:
             raise UnknownGear(
                 "16",
                 ("4", "8"),
-                hint="An artifact holds no 16-bit weights; name the checkpoint with --reference.",
+                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
             )
         backend = cls(
             source.config,
@@ -140,6 +142,8 @@ class CpuBackend:
             if isinstance(source, Artifact):
                 packed = source.packed(name)
                 engine.set_planes(name, packed.hi, packed.lo, packed.row_scale, not mapped)
+                if not mapped:
+                    source.release(name)
             else:
                 backend._take(source, name, planes=planes, reference=reference)
             if progress is not None:
