@@ -125,7 +125,7 @@ class Characters:
         return text
 
 
-def latency(clock: Clock) -> LatencyModel:
+def latency(clock: Clock, fresh: bool) -> LatencyModel:
     """The truth about Reciter."""
     return LatencyModel(
         {

@@ -80,7 +80,7 @@ class LLM:
         self._engine = Engine(
             loaded.backend,
             clock,
-            latency=loaded.measure_latency(clock),
+            latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
         )

@@ -47,7 +47,7 @@ class LoadedModel:
     template: ChatTemplate | None
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
-    measure_latency: Callable[[Clock], LatencyModel]  # kept from before where possible
+    measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -194,7 +194,7 @@ def load_model(
         template=template,
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *defaults.get("eos_ids", ())))),
         context_length=length,
-        measure_latency=lambda clock: latency_model(backend, clock),
+        measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
     )
 
 
@@ -206,11 +206,11 @@ def cache_folder() -> Path:
 
 def latency_model(backend: CpuBackend, clock: Clock, *, fresh: bool = False) -> LatencyModel:
     """The latency model of this backend on this machine: kept from before, or measured now (about
-    two seconds; `fresh` measures in any case and keeps nothing). Call it before an engine runs.
+    `fresh` measures in any case and replaces what was kept). Call it before an engine runs.
     """
-    if fresh:
-        return profile(backend, clock)
     machine = f"{__version__} {cpu_name()} {backend.isa} {backend.num_threads} threads"
     gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
     model = f"{backend.config} {gears} {backend.kv_dtype} {backend.num_blocks}"
-    return cached_profile(machine, model, cache_folder(), lambda: profile(backend, clock))
+    return cached_profile(
+        machine, model, cache_folder(), lambda: profile(backend, clock), fresh=fresh
+    )

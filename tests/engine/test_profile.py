@@ -70,3 +70,12 @@ def test_a_cache_that_cannot_be_written_is_not_an_error(tmp_path: Path) -> None:
     file.write_text("")
     model = cached_profile("m", "a", file, lambda: LatencyModel({"4": GearCost(b_ms=1, q_ms=1)}))
     assert model.gears == ("4",)
+
+
+def test_a_fresh_profile_replaces_the_kept_one(tmp_path: Path) -> None:
+    def model(gear: str) -> LatencyModel:
+        return LatencyModel({gear: GearCost(b_ms=1, q_ms=1)})
+
+    cached_profile("m", "a", tmp_path, lambda: model("4"))
+    assert cached_profile("m", "a", tmp_path, lambda: model("8"), fresh=True).gears == ("8",)
+    assert cached_profile("m", "a", tmp_path, lambda: model("4")).gears == ("8",)

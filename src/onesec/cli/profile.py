@@ -65,7 +65,7 @@ def command(
     kv_dtype: Any,
     as_json: bool,
 ) -> None:
-    """Measure MODEL here and show the latency model, in milliseconds. 时延模型
+    """Measure MODEL here, keep the latency model, show it in milliseconds. 时延模型
 
     Prompts and answers of so many tokens, as median/p95.
     """
@@ -81,7 +81,7 @@ def command(
     with loaded:
         known = loaded.backend.gears
         chosen = named_gears(known, gears) if gears else known
-        latency = loaded.measure_latency(MonotonicClock())
+        latency = loaded.measure_latency(MonotonicClock(), True)
         records = [latency_record(latency, gear.name) for gear in chosen]
     if as_json:
         emit_json({"model": model, "context": _CONTEXT, "gears": records, "fit": latency.to_dict()})

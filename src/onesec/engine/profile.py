@@ -111,18 +111,23 @@ def profile(
 
 
 def cached_profile(
-    machine: str, artifact: str, cache_dir: Path, measure: Callable[[], LatencyModel]
+    machine: str,
+    artifact: str,
+    cache_dir: Path,
+    measure: Callable[[], LatencyModel],
+    *,
+    fresh: bool = False,
 ) -> LatencyModel:
     """The saved profile of this machine and artifact (both given as fingerprints), or a new one.
+    `fresh` replaces the saved one: a profile taken beside other work keeps its wide errors.
 
     A damaged file is measured anew; one that cannot be written is not an error.
     """
     key = blake2b(f"{machine}\0{artifact}".encode(), digest_size=16).hexdigest()
     path = cache_dir / f"profile-{key}.json"
-    try:
-        return LatencyModel.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        pass
+    if not fresh:
+        with suppress(OSError, ValueError):
+            return LatencyModel.from_dict(json.loads(path.read_text()))
     model = measure()
     with suppress(OSError):
         _write(path, json.dumps(model.to_dict()))
