@@ -59,7 +59,7 @@ parity: $(VENV)/.installed  ## against torch and transformers, live
 
 train: $(BIN)/python  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt
-	$(BIN)/python -m training.make
+	$(BIN)/python -m training.make --out out/training
 
 bench: $(VENV)/.installed  ## speed of this machine, random weights of a known shape
 	$(BIN)/onesec bench --shape qwen2.5-0.5b
