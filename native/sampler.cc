@@ -105,16 +105,16 @@ int32_t Sampler::draw(const float* logits, int n, float max) {
       if ((left -= weight(logits[i])) < 0.0) return i;
     return int32_t(std::max_element(logits, logits + n) - logits);
   }
-  // Candidates in descending order, only as deep as the filters can reach.
+  // Candidates in descending order, only as deep as the filters can reach; top_p is a share of `base`.
   candidates_.clear();
+  double base = 0.0;
   if (params_.top_k > 0 && params_.top_k < n) {
     for (int i = 0; i < n; ++i) candidates_.emplace_back(logits[i], i);
     std::nth_element(candidates_.begin(), candidates_.begin() + (params_.top_k - 1), candidates_.end(), better);
     candidates_.resize(size_t(params_.top_k));
-    std::sort(candidates_.begin(), candidates_.end(), better);
+    for (const auto& c : candidates_) base += weight(c.first);
   } else {
-    double total = 0.0;
-    for (int i = 0; i < n; ++i) total += weight(logits[i]);
+    for (int i = 0; i < n; ++i) base += weight(logits[i]);
     for (float depth = 4.0f;; depth *= 2.0f) {
       const float floor = max - depth * params_.temperature;
       candidates_.clear();
@@ -122,21 +122,14 @@ int32_t Sampler::draw(const float* logits, int n, float max) {
       for (int i = 0; i < n; ++i)
         if (logits[i] >= floor) candidates_.emplace_back(logits[i], i), mass += weight(logits[i]);
       const bool min_p_reached = params_.min_p > 0.0f && std::exp(-depth) <= params_.min_p;
-      if (mass >= params_.top_p * total || min_p_reached || candidates_.size() == size_t(n)) break;
-    }
-    std::sort(candidates_.begin(), candidates_.end(), better);
-    if (params_.top_p < 1.0f) {  // the shortest head whose mass reaches top_p of all
-      double mass = 0.0;
-      size_t keep = 0;
-      while (keep < candidates_.size() && mass < params_.top_p * total) mass += weight(candidates_[keep++].first);
-      candidates_.resize(std::max<size_t>(1, keep));
+      if (mass >= params_.top_p * base || min_p_reached || candidates_.size() == size_t(n)) break;
     }
   }
-  if (params_.top_k > 0 && params_.top_p < 1.0f) {
-    double total = 0.0, mass = 0.0;
-    for (const auto& c : candidates_) total += weight(c.first);
+  std::sort(candidates_.begin(), candidates_.end(), better);
+  if (params_.top_p < 1.0f) {  // the shortest head whose mass reaches its share
+    double mass = 0.0;
     size_t keep = 0;
-    while (keep < candidates_.size() && mass < params_.top_p * total) mass += weight(candidates_[keep++].first);
+    while (keep < candidates_.size() && mass < params_.top_p * base) mass += weight(candidates_[keep++].first);
     candidates_.resize(std::max<size_t>(1, keep));
   }
   if (params_.min_p > 0.0f) {

@@ -86,8 +86,8 @@ void Transformer::set_vector(const std::string& name, std::vector<float> values)
 
 void Transformer::reserve_planes() {
   size_t hi = 0, lo = 0;
-  for (const auto& name : names_) hi += round_up(int(matrices_.at(name).hi_bytes() % 64), 64) + matrices_.at(name).hi_bytes() + 64,
-                                  lo += matrices_.at(name).lo_bytes() + 64;
+  for (const auto& name : names_)  // whole cache lines each: the arena adds no padding between them
+    hi += matrices_.at(name).hi_bytes(), lo += matrices_.at(name).lo_bytes();
   hi_arena_ = Arena(hi);
   lo_arena_ = Arena(lo);
 }

@@ -183,9 +183,7 @@ struct Model {
     if (skipped_layer < 3) widths[size_t(1 + 4 * skipped_layer)] = widths[size_t(2 + 4 * skipped_layer)] = 0;
     std::vector<std::vector<int32_t>> tables(static_cast<size_t>(others + 1));
     for (int s = 0; s <= others; ++s)
-      for (int i = 0; i < 20; ++i) tables[size_t(s)].push_back((i * 7 + s * 20) % 200);
-    for (size_t s = 0; s < tables.size(); ++s)
-      for (int i = 0; i < 20; ++i) tables[s][size_t(i)] = int(s) * 20 + (i * 7) % 20;
+      for (int i = 0; i < 20; ++i) tables[size_t(s)].push_back(s * 20 + (i * 7) % 20);
     const std::vector<int32_t> noise = {5, 9, 200, 31};
     std::vector<float> out;
     for (int at = 0; at < int(tokens.size()); at += chunk) {

@@ -71,6 +71,13 @@ def memory_bytes() -> tuple[int, int]:
     return kib[0] * 1024, kib[1] * 1024
 
 
+def free_memory_bytes(root: Path = _CGROUP) -> int:
+    """Bytes this process may still take: what the machine has, and what the cgroup leaves."""
+    free, limit = memory_bytes()[1], cgroup_memory_limit(root)
+    used = _read(root / "memory.current") or _read(root / "memory" / "memory.usage_in_bytes") or ""
+    return min(free, limit - int(used)) if limit is not None and used.isdigit() else free
+
+
 def peak_resident_bytes() -> int:
     """Most memory that this process held at once, mapped files included."""
     return int((_field("/proc/self/status", "VmHWM") or "0 kB").split()[0]) * 1024

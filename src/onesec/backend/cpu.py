@@ -18,6 +18,7 @@ import onesec._native as _native
 from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
+from onesec.machine import free_memory_bytes
 from onesec.model.artifact import Artifact, PackedMatrix, write_artifact
 from onesec.model.config import ModelConfig
 from onesec.model.weights import Checkpoint
@@ -27,23 +28,6 @@ from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
 CACHE_DTYPES = ("f16", "i8", "f32")
 _FOREVER_NS = 2**63 - 1
 RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
-
-
-def free_memory_bytes() -> int:
-    """Bytes this process may still take: MemAvailable, and what the cgroup leaves."""
-    free = 2**63
-    with open("/proc/meminfo", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
-        text = limit.read_text().strip()
-        if text != "max":
-            free = min(free, int(text) - int(used.read_text()))
-    except (OSError, ValueError):
-        pass
-    return free
 
 
 def cpu_features() -> dict[str, object]:
