@@ -7,7 +7,6 @@
 namespace onesec {
 namespace {
 
-constexpr int kSplit = 512;          // positions an attention task covers: fixed, so bits depend on positions alone
 constexpr int kQueryTile = 8;        // query tokens a prefill task covers
 constexpr size_t kChunkBytes = 32768;  // weights claimed at once
 constexpr int kStatTiles = 16;       // head tiles whose logits are summed up together: fixed
@@ -17,29 +16,7 @@ PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
           tiles * kTileRows, w.cols};
 }
 
-bool all_finite(const float* x, size_t n) {
-  uint32_t found = 0;
-  for (size_t i = 0; i < n; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, x + i, 4);
-    found |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
-  }
-  return found == 0;
-}
-
 }  // namespace
-
-size_t Matrix::source_bytes() const {
-  size_t total = 0;
-  for (const Segment& s : segments) total += size_t(s.rows) * size_t(cols) * size_t(dtype_bytes(s.dtype));
-  return total;
-}
-
-size_t Matrix::bytes(int width) const {
-  if (width == 0) return 0;
-  if (width == 16) return source_bytes();
-  return hi_bytes() + size_t(rows) * sizeof(float) + (width == 8 ? lo_bytes() : 0);
-}
 
 void Transformer::Buffers::reserve(int rows, int cols) {
   const size_t n = size_t(rows) * size_t(cols), groups = n / kGroup;
@@ -79,175 +56,9 @@ void Transformer::add_matrix(const std::string& name, std::vector<int> segment_r
   matrices_.emplace(name, std::move(m));
   names_.push_back(name);
 }
-
 Matrix& Transformer::matrix(const std::string& name) { return matrices_.at(name); }
 
 void Transformer::set_vector(const std::string& name, std::vector<float> values) { vectors_[name] = std::move(values); }
-
-void Transformer::reserve_planes() {
-  size_t hi = 0, lo = 0;
-  for (const auto& name : names_)  // whole cache lines each: the arena adds no padding between them
-    hi += matrices_.at(name).hi_bytes(), lo += matrices_.at(name).lo_bytes();
-  hi_arena_ = Arena(hi);
-  lo_arena_ = Arena(lo);
-}
-
-bool Transformer::pack(Matrix& m, const std::vector<Segment>& segments) {
-  uint8_t* hi = hi_arena_.take(m.hi_bytes());
-  uint8_t* lo = lo_arena_.take(m.lo_bytes());
-  row_scales_.emplace_back(size_t(m.rows));
-  float* scales = row_scales_.back().data();
-  m.planes = {hi, lo, scales, m.rows, m.padded_cols()};
-  std::atomic<bool> finite{true};
-  pool_.run([&](int thread) {
-    std::vector<float> wide(size_t(kTileRows) * size_t(m.cols));
-    pool_.claim(thread, m.tiles(), [&](int tile) {
-      int row = tile * kTileRows, first = 0;
-      size_t s = 0;
-      while (row >= first + round_up(m.segment_rows[s], kTileRows)) first += round_up(m.segment_rows[s++], kTileRows);
-      row -= first;
-      const int count = std::min(kTileRows, m.segment_rows[s] - row);
-      const auto* data = static_cast<const uint8_t*>(segments[s].data) +
-                         size_t(row) * size_t(m.cols) * size_t(dtype_bytes(segments[s].dtype));
-      kernels_.widen(data, segments[s].dtype, count * m.cols, wide.data());
-      if (!all_finite(wide.data(), size_t(count) * size_t(m.cols))) finite = false;
-      else pack_tile(wide.data(), count, m.cols, m.cols, const_cast<uint8_t*>(m.planes.hi_tile(tile)),
-                     const_cast<uint8_t*>(m.planes.lo_tile(tile)), scales + size_t(tile) * kTileRows);
-    });
-  });
-  return finite;
-}
-
-void Transformer::fill_random(Matrix& m, uint64_t seed, float deviation) {
-  uint8_t* hi = hi_arena_.take(m.hi_bytes());
-  uint8_t* lo = lo_arena_.take(m.lo_bytes());
-  row_scales_.emplace_back(size_t(m.rows), deviation / 840.0f);  // a uniform code has deviation 4.6 steps of ~185 units
-  m.planes = {hi, lo, row_scales_.back().data(), m.rows, m.padded_cols()};
-  const int blocks = m.tiles() * m.planes.superblocks();
-  pool_.run([&](int thread) {
-    pool_.claim(thread, blocks, [&](int block) {
-      uint64_t state = seed * 0x9e3779b97f4a7c15ull + uint64_t(block) + 1;
-      const auto fill = [&state](uint8_t* p, size_t bytes) {
-        for (size_t i = 0; i < bytes; i += 8) {
-          state += 0x9e3779b97f4a7c15ull;
-          uint64_t z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9ull;
-          z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-          z ^= z >> 31;
-          std::memcpy(p + i, &z, 8);
-        }
-      };
-      uint8_t* h = hi + size_t(block) * kHiBytes;
-      fill(h, kHiBytes);
-      fill(lo + size_t(block) * kLoBytes, kLoBytes);
-      for (int i = 0; i < 2 * kTileRows; ++i) {
-        const int scale = 170 + h[kScaleLine + i] % 32;
-        h[kScaleLine + i] = uint8_t(scale);
-        h[kScaleLine + 2 * kTileRows + i] = uint8_t(scale * 15 / 2 / kMinimumUnit);  // centres the codes on zero
-      }
-    });
-  });
-}
-
-void Transformer::copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale) {
-  uint8_t* to_hi = hi_arena_.take(m.hi_bytes());
-  uint8_t* to_lo = lo_arena_.take(m.lo_bytes());
-  row_scales_.emplace_back(row_scale, row_scale + m.rows);
-  m.planes = {to_hi, to_lo, row_scales_.back().data(), m.rows, m.padded_cols()};
-  constexpr size_t piece = size_t(1) << 20;
-  const size_t hi_bytes = m.hi_bytes(), lo_bytes = m.lo_bytes();
-  const int hi_pieces = int((hi_bytes + piece - 1) / piece), lo_pieces = int((lo_bytes + piece - 1) / piece);
-  pool_.run([&](int thread) {
-    pool_.claim(thread, hi_pieces + lo_pieces, [&](int i) {
-      const bool high = i < hi_pieces;
-      const size_t at = size_t(high ? i : i - hi_pieces) * piece;
-      if (high) std::memcpy(to_hi + at, hi + at, std::min(piece, hi_bytes - at));
-      else std::memcpy(to_lo + at, lo + at, std::min(piece, lo_bytes - at));
-    });
-  });
-}
-
-void Transformer::map_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale) {
-  row_scales_.emplace_back(row_scale, row_scale + m.rows);
-  m.planes = {hi, lo, row_scales_.back().data(), m.rows, m.padded_cols()};
-}
-
-const float* Transformer::find(const std::string& name) const {
-  const auto it = vectors_.find(name);
-  return it == vectors_.end() ? nullptr : it->second.data();
-}
-
-// A bias as the products see it: segments at multiples of kTileRows.
-std::vector<float> Transformer::padded_bias(const Matrix& m, const std::vector<float>& bias) const {
-  std::vector<float> out(size_t(m.rows), 0.0f);
-  size_t from = 0, to = 0;
-  for (const int rows : m.segment_rows) {
-    for (int r = 0; r < rows && from < bias.size(); ++r) out[to + size_t(r)] = bias[from++];
-    to += size_t(round_up(rows, kTileRows));
-  }
-  return out;
-}
-
-void Transformer::finish() {
-  embed_ = &matrices_.at("embed");
-  head_ = config_.tie_embeddings ? embed_ : &matrices_.at("head");
-  embed_index_ = 0;
-  head_index_ = config_.tie_embeddings ? 0 : 1;
-  const auto pad = [&](const std::string& name, const Matrix& m) {
-    const auto it = vectors_.find(name);
-    if (it != vectors_.end()) it->second = padded_bias(m, it->second);
-    return find(name);
-  };
-  layers_.resize(size_t(config_.num_layers));
-  for (int i = 0; i < config_.num_layers; ++i) {
-    const std::string p = "layers." + std::to_string(i) + ".";
-    const std::string up = config_.gated ? "gate_up" : "up";
-    Layer& l = layers_[size_t(i)];
-    l.qkv = &matrices_.at(p + "qkv"), l.o = &matrices_.at(p + "o");
-    l.up = &matrices_.at(p + up), l.down = &matrices_.at(p + "down");
-    l.attn_norm = {find(p + "attn_norm"), find(p + "attn_norm_bias")};
-    l.ffn_norm = {find(p + "ffn_norm"), find(p + "ffn_norm_bias")};
-    l.post_attn_norm = {find(p + "post_attn_norm"), nullptr};
-    l.post_ffn_norm = {find(p + "post_ffn_norm"), nullptr};
-    l.q_norm = find(p + "q_norm"), l.k_norm = find(p + "k_norm");
-    l.qkv_bias = pad(p + "qkv_bias", *l.qkv), l.o_bias = pad(p + "o_bias", *l.o);
-    l.up_bias = pad(p + up + "_bias", *l.up), l.down_bias = pad(p + "down_bias", *l.down);
-    l.width_index = head_index_ + 1 + 4 * i;
-  }
-  final_norm_ = {find("final_norm"), find("final_norm_bias")};
-  head_bias_ = pad("head_bias", *head_);
-}
-
-size_t Transformer::block_bytes() const {
-  const size_t pairs = size_t(config_.num_layers) * size_t(config_.num_kv_heads) * 2;
-  const size_t scales = cache_dtype_ == DType::i8 ? kBlockTokens * sizeof(float) : 0;
-  return pairs * (size_t(config_.head_dim) * kBlockTokens * size_t(dtype_bytes(cache_dtype_)) + scales);
-}
-
-// Pool layout: [layer][kv head][keys, values][block][...], scales alike.
-void Transformer::allocate_cache(int num_blocks, DType dtype) {
-  num_blocks_ = num_blocks;
-  cache_dtype_ = dtype;
-  const size_t pools = size_t(config_.num_layers) * size_t(config_.num_kv_heads) * 2;
-  const size_t block = size_t(config_.head_dim) * kBlockTokens * size_t(dtype_bytes(dtype));
-  cache_ = Arena(pools * size_t(num_blocks) * block);
-  cache_scales_.assign(dtype == DType::i8 ? pools * size_t(num_blocks) * kBlockTokens : 0, 0.0f);
-}
-
-size_t Transformer::weight_bytes(const Widths& widths) const {
-  size_t total = 0;
-  for (size_t i = 0; i < names_.size(); ++i) {
-    if (names_[i] == "embed" && !config_.tie_embeddings) continue;  // one row of it
-    const Matrix& m = matrices_.at(names_[i]);
-    int width = widths[i];
-    if (width == 0 && names_[i].ends_with(".qkv")) {  // keys and values are still written
-      const double part = double(m.rows - k_offset_) / m.rows;
-      total += size_t(part * double(m.bytes(4)));
-      continue;
-    }
-    total += m.bytes(width);
-  }
-  return total;
-}
 
 void Transformer::norm(const Norm& n, const float* x, float* out) const {
   if (config_.rms) kernels_.rms_norm(x, n.weight, config_.norm_eps, config_.hidden_size, out);
@@ -358,98 +169,6 @@ void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int ro
     }
   });
 }
-
-void Transformer::rotate_and_store(int layer, int row, int kv_head, bool with_queries) {
-  const Layer& l = layers_[size_t(layer)];
-  const int hd = config_.head_dim, group = config_.num_heads / config_.num_kv_heads;
-  float* base = qkv_.data() + size_t(row) * size_t(ld_qkv_);
-  float* key = base + k_offset_ + kv_head * hd;
-  const float* value = base + v_offset_ + kv_head * hd;
-  const int rope_index = config_.layers[size_t(layer)].rope;
-  const Rope* rope = config_.learned_position || config_.ropes.empty() ? nullptr : &config_.ropes[size_t(rope_index)];
-  const float* cos_sin = cos_sin_.data() + (size_t(row) * config_.ropes.size() + size_t(rope_index)) * size_t(hd);
-  const auto turn = [&](float* head, const float* weight) {
-    if (weight) kernels_.rms_norm(head, weight, config_.norm_eps, hd, head);
-    if (rope) kernels_.rope(head, cos_sin, int(rope->inv_freq.size()) * 2);
-  };
-  turn(key, l.k_norm);
-  if (with_queries)
-    for (int h = 0; h < group; ++h) turn(base + (kv_head * group + h) * hd, l.q_norm);
-  const Row& at = rows_[size_t(row)];
-  const int64_t block = sequences_[size_t(at.sequence)].block_table[at.position / kBlockTokens];
-  const size_t bytes = size_t(hd) * kBlockTokens * size_t(dtype_bytes(cache_dtype_));
-  const size_t pool = (size_t(layer) * size_t(config_.num_kv_heads) + size_t(kv_head)) * 2;
-  const int slot = at.position % kBlockTokens;
-  for (int side = 0; side < 2; ++side) {
-    const size_t index = (pool + size_t(side)) * size_t(num_blocks_) + size_t(block);
-    float* scale = cache_dtype_ == DType::i8 ? cache_scales_.data() + index * kBlockTokens + slot : nullptr;
-    (side == 0 ? kernels_.write_keys : kernels_.write_values)(side == 0 ? key : value, hd, cache_dtype_, slot,
-                                                              cache_.data() + index * bytes, scale);
-  }
-}
-
-void Transformer::attend(int thread, int layer, const AttentionItem& item, int kv_head) {
-  const int hd = config_.head_dim, group = config_.num_heads / config_.num_kv_heads;
-  const size_t bytes = size_t(hd) * kBlockTokens * size_t(dtype_bytes(cache_dtype_));
-  const size_t pool = (size_t(layer) * size_t(config_.num_kv_heads) + size_t(kv_head)) * 2;
-  const size_t total = rows_.size();
-  AttentionTask t{};
-  t.q = qkv_.data() + size_t(item.first_row) * size_t(ld_qkv_) + kv_head * group * hd;
-  t.ld_q = ld_qkv_;
-  t.out = attn_.data() + (size_t(item.split) * total + size_t(item.first_row)) * size_t(ld_attn_) + kv_head * group * hd;
-  t.ld_out = ld_attn_;
-  t.queries = item.count, t.heads = group, t.head_dim = hd;
-  t.first_position = rows_[size_t(item.first_row)].position;
-  t.window = config_.layers[size_t(layer)].window;
-  t.begin = item.split * kSplit, t.end = t.begin + kSplit;
-  t.block_table = sequences_[size_t(item.sequence)].block_table;
-  t.keys = cache_.data() + pool * size_t(num_blocks_) * bytes;
-  t.values = t.keys + size_t(num_blocks_) * bytes;
-  if (cache_dtype_ == DType::i8) {
-    t.key_scales = cache_scales_.data() + pool * size_t(num_blocks_) * kBlockTokens;
-    t.value_scales = t.key_scales + size_t(num_blocks_) * kBlockTokens;
-  }
-  t.block_stride = int64_t(bytes), t.scale_stride = kBlockTokens;
-  t.dtype = cache_dtype_, t.scale = config_.attention_scale, t.softcap = config_.attention_softcap;
-  std::vector<float>& scratch = own_[size_t(thread)].scratch;
-  const size_t need = size_t(attention_scratch_floats(item.count, group, hd)) + size_t(item.count) * size_t(group) * 2;
-  if (scratch.size() < need) scratch.resize(need);
-  t.scratch = scratch.data();
-  float* state = scratch.data() + attention_scratch_floats(item.count, group, hd);
-  t.max_sum = state;
-  kernels_.attention(t);
-  for (int q = 0; q < item.count; ++q)
-    for (int h = 0; h < group; ++h) {
-      float* to = max_sum_.data() + ((size_t(item.split) * total + size_t(item.first_row + q)) * size_t(config_.num_heads) +
-                                     size_t(kv_head * group + h)) * 2;
-      to[0] = state[2 * (q * group + h)], to[1] = state[2 * (q * group + h) + 1];
-    }
-}
-
-// Splits of one row, in order of position, into out[num_heads * head_dim].
-void Transformer::merge(int row, float* out) {
-  const size_t total = rows_.size();
-  const int hd = config_.head_dim, splits = rows_[size_t(row)].position / kSplit + 1;
-  for (int h = 0; h < config_.num_heads; ++h) {
-    float top = -3.4e38f, sum = 0.0f;
-    const auto state = [&](int s) {
-      return max_sum_.data() + ((size_t(s) * total + size_t(row)) * size_t(config_.num_heads) + size_t(h)) * 2;
-    };
-    for (int s = 0; s < splits; ++s) top = std::max(top, state(s)[0]);
-    float* to = out + h * hd;
-    for (int d = 0; d < hd; ++d) to[d] = 0.0f;
-    for (int s = 0; s < splits; ++s) {
-      if (state(s)[1] == 0.0f) continue;  // the window hides all of it
-      const float factor = std::exp(state(s)[0] - top);
-      const float* from = attn_.data() + (size_t(s) * total + size_t(row)) * size_t(ld_attn_) + h * hd;
-      sum += state(s)[1] * factor;
-      for (int d = 0; d < hd; ++d) to[d] += from[d] * factor;
-    }
-    const float inverse = 1.0f / sum;
-    for (int d = 0; d < hd; ++d) to[d] *= inverse;
-  }
-}
-
 void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths) {
   const Config& c = config_;
   sequences_ = sequences;

@@ -14,6 +14,8 @@
 
 namespace onesec {
 
+constexpr int kSplit = 512;  // positions an attention task covers: fixed, so bits depend on positions alone
+
 struct LayerConfig { int window = 0, rope = 0; };
 struct Rope { std::vector<float> inv_freq; float attention_factor = 1.0f; };
 
