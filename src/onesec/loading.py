@@ -1,14 +1,18 @@
 """Loading: from a MODEL word to what runs it: backend, tokenizer, chat template.
 
-It must not know requests or deadlines; `llm.py` and the command line build on it.
+It must not know requests or deadlines; `llm.py` and the command line build on it. What only some
+models need (readers of checkpoints, chat templates) is imported where one of those is met: a start
+from an artifact does not wait for it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onesec import __version__
@@ -17,18 +21,15 @@ from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
 from onesec.engine.profile import cached_profile, profile
-from onesec.machine import cpu_name
+from onesec.machine import cpu_name, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
-from onesec.model.checkpoints import open_checkpoint
-from onesec.model.gguf import GGUFFile
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
-from onesec.model.weights import Checkpoint
-from onesec.prompt.fit import fit
-from onesec.prompt.template import ChatTemplate
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
+    from onesec.model.weights import Checkpoint
+    from onesec.prompt.template import ChatTemplate
 
 Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
@@ -65,6 +66,8 @@ class LoadedModel:
 
         Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
         """
+        from onesec.prompt.fit import fit
+
         template = self._chat_template()
         fitted = fit(
             messages,
@@ -118,7 +121,11 @@ def find_model(model: str | Path) -> Path:
 
 def open_source(path: Path) -> Checkpoint | Artifact:
     """The model at a path, mapped. Raises ModelError."""
-    return open_artifact(path) if is_artifact(path) else open_checkpoint(path)
+    if is_artifact(path):
+        return open_artifact(path)
+    from onesec.model.checkpoints import open_checkpoint
+
+    return open_checkpoint(path)
 
 
 def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenizer:
@@ -127,6 +134,8 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
     `context_length` bounds the texts that it takes: a few bytes for each token that would fit.
     """
     if path.is_file():
+        from onesec.model.gguf import GGUFFile
+
         with GGUFFile(path) as file:
             return Tokenizer.from_gguf(file.metadata, context_length=context_length)
     return Tokenizer.from_folder(path, context_length=context_length)
@@ -166,12 +175,9 @@ def load_model(
                 hint=f"Choose 1 to {limit}.",
             )
         length = context or min(limit, DEFAULT_CONTEXT_TOKENS)
-        tokenizer = open_tokenizer(path, context_length=limit)
-        template = None
-        if tokenizer.chat_templates:
-            template = ChatTemplate(
-                tokenizer.chat_templates, special_tokens=tokenizer.special_tokens
-            )
+        with _touching(source):
+            tokenizer = open_tokenizer(path, context_length=limit)
+            template = _chat_template_of(tokenizer)
         backend = CpuBackend.load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -196,6 +202,31 @@ def load_model(
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
     )
+
+
+def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
+    if not tokenizer.chat_templates:
+        return None
+    from onesec.prompt.template import ChatTemplate
+
+    return ChatTemplate(tokenizer.chat_templates, special_tokens=tokenizer.special_tokens)
+
+
+@contextmanager
+def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
+    """Bring an artifact's first planes into memory beside the work of this block.
+
+    The tokenizer's file is parsed by one thread, while the others have nothing to do.
+    """
+    if not isinstance(source, Artifact):  # a checkpoint is read in its own time, to be packed
+        yield
+        return
+    thread = Thread(target=source.touch, args=(free_memory_bytes(),), name="onesec-touch")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def cache_folder() -> Path:

@@ -11,6 +11,7 @@ It must not know how planes are computed or read by kernels: only their sizes.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -215,6 +216,20 @@ class Artifact:
     def vectors(self) -> Mapping[str, Float32]:
         """All of them by name, read-only."""
         return MappingProxyType(self._vectors)
+
+    def touch(self, limit_bytes: int) -> int:
+        """Have the system map the pages of all `hi` planes, up to `limit_bytes`; returns the bytes.
+
+        The first step then finds them, instead of stopping at each. The interpreter lock is free
+        meanwhile, so another thread can work.
+        """
+        done = 0
+        for matrix in self._packed.values():
+            if done + matrix.hi.nbytes > limit_bytes:
+                break
+            np.bitwise_or.reduce(matrix.hi[:: mmap.PAGESIZE])
+            done += matrix.hi.nbytes
+        return done
 
     def release(self, name: str) -> None:
         """Drop the resident pages of a matrix (after copying it elsewhere)."""
