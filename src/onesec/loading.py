@@ -214,14 +214,14 @@ def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
 
 @contextmanager
 def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
-    """Bring an artifact's first planes into memory beside the work of this block.
+    """Map an artifact's pages beside the work of this block, where memory has room for all of them.
 
-    The tokenizer's file is parsed by one thread, while the others have nothing to do.
+    A checkpoint is read in its own time, while it is packed.
     """
-    if not isinstance(source, Artifact):  # a checkpoint is read in its own time, to be packed
+    if not isinstance(source, Artifact) or source.nbytes > free_memory_bytes():
         yield
         return
-    thread = Thread(target=source.touch, args=(free_memory_bytes(),), name="onesec-touch")
+    thread = Thread(target=source.touch, name="onesec-touch")
     thread.start()
     try:
         yield

@@ -11,7 +11,6 @@ It must not know how planes are computed or read by kernels: only their sizes.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import shutil
 import tempfile
@@ -34,7 +33,7 @@ from onesec.core.errors import (
 
 from .config import ModelConfig
 from .config_json import config_from_json, config_to_json
-from .hf import generation_defaults_of, resolve_inside
+from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .safetensors import SafetensorsFile, SafetensorsWriter
 from .tensor import Tensor, check_finite
@@ -217,19 +216,9 @@ class Artifact:
         """All of them by name, read-only."""
         return MappingProxyType(self._vectors)
 
-    def touch(self, limit_bytes: int) -> int:
-        """Have the system map the pages of all `hi` planes, up to `limit_bytes`; returns the bytes.
-
-        The first step then finds them, instead of stopping at each. The interpreter lock is free
-        meanwhile, so another thread can work.
-        """
-        done = 0
-        for matrix in self._packed.values():
-            if done + matrix.hi.nbytes > limit_bytes:
-                break
-            np.bitwise_or.reduce(matrix.hi[:: mmap.PAGESIZE])
-            done += matrix.hi.nbytes
-        return done
+    def touch(self) -> None:
+        """Have the system map the file's pages, so that the first step need not stop at each."""
+        self._file.touch()
 
     def release(self, name: str) -> None:
         """Drop the resident pages of a matrix (after copying it elsewhere)."""

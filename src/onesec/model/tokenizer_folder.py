@@ -23,7 +23,7 @@ SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """`tokenizer_json` as it lies on disk; `add_bos` None where the files leave it to tokenizer.json."""
+    """`tokenizer_json` as it lies on disk; `add_bos` None where that file is to say it."""
 
     path: Path
     tokenizer_json: bytes
