@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +20,7 @@ from onesec.backend.base import Backend
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
+from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, profile
 from onesec.machine import cpu_name, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
@@ -49,6 +50,7 @@ class LoadedModel:
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -191,16 +193,18 @@ def load_model(
     except BaseException:
         source.close()
         raise
-    defaults: Mapping[str, Any] = source.generation_defaults
+    defaults = dict(source.generation_defaults)
+    more_ends = defaults.pop("eos_ids", ())
     return LoadedModel(
         name=str(model),
         path=path,
         backend=backend,
         tokenizer=tokenizer,
         template=template,
-        eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *defaults.get("eos_ids", ())))),
+        eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        default_params=SamplingParams(**defaults),
     )
 
 

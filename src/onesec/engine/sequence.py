@@ -144,7 +144,10 @@ class Sequence:
         self.segment = Segment()
         budget = request.budget
         self.trace = Trace(
-            request_id=request.id, budget_ms=budget.total_ms, prompt_tokens=len(prompt)
+            request_id=request.id,
+            budget_ms=budget.total_ms,
+            sampling=request.params.shaping(),
+            prompt_tokens=len(prompt),
         )
 
     def __repr__(self) -> str:
