@@ -71,6 +71,19 @@ def test_generate_json_has_the_whole_story(
     assert found["trace"]["gears"] == {"4": 4}
 
 
+def test_prompt_logprobs_are_in_the_json_one_for_each_prompt_token(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--json", "--max-tokens", "2", "--prompt-logprobs"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # The fake's logprob of a token is its number, which is its code point, below zero.
+    assert found["prompt_logprobs"] == [None, *(-float(ord(char)) for char in PROMPT[1:])]
+    assert main(["generate", "m", PROMPT, "--json", "--max-tokens", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["prompt_logprobs"] == []
+    assert main(["generate", "m", PROMPT, "--prompt-logprobs"]) == 2
+
+
 def test_generate_shows_how_it_went(
     loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def _read_prompt(prompt: str) -> str:
     "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
 )
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@click.option("--prompt-logprobs", is_flag=True, help="With --json: of each prompt token.")
 @engine_options
 @json_option
 def command(
@@ -73,6 +74,7 @@ def command(
     raw: bool,
     stream: bool | None,
     show: bool,
+    prompt_logprobs: bool,
     threads: int | None,
     context: int | None,
     kv_dtype: Any,
@@ -89,7 +91,10 @@ def command(
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
     values = sampling_values(sampling)
+    if prompt_logprobs and not as_json:
+        raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
+    values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
     with (
         load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
