@@ -63,6 +63,10 @@ class Reciter:
         positions = [row.start + len(row.tokens) for row in batch.rows]
         step_ms = []
         scale = STEP_MS[batch.gear.name] / STEP_MS["4"]
+        for row, found in zip(batch.rows, rows, strict=True):
+            if row.prompt_logprobs:
+                follow = [*row.tokens[1:], row.next_token]
+                found.prompt_logprobs += [-float(t) for t in follow if t is not None]
         for _ in range(batch.max_steps):
             tokens = sum(len(row.tokens) for row in batch.rows) if not step_ms else len(rows)
             alone = tokens == len(rows)

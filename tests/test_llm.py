@@ -203,6 +203,46 @@ def test_sampling_values_are_checked_and_override_params(
         llm.generate(PROMPT, temperature=-1.0)
 
 
+ADVICE = SamplingParams(temperature=0.6, top_p=0.9, repetition_penalty=1.1, max_tokens=7)
+
+
+@pytest.fixture
+def advised() -> LLM:
+    """A model whose makers recommend how to sample."""
+    loaded, clock, _ = recite("user: Hi|assistant: Hello. How are you?")
+    loaded.default_params = ADVICE
+    return LLM.over(loaded, clock=clock)
+
+
+def test_a_model_samples_as_its_makers_say(advised: LLM) -> None:
+    assert advised.default_params == ADVICE
+    outputs = [
+        advised.generate("user"),
+        advised.stream("user").output,
+        advised.chat([{"role": "user", "content": "Hi"}]),
+    ]
+    for output in outputs:
+        assert (len(output.tokens), output.finish_reason) == (7, "length")
+        assert output.trace.sampling == {
+            "temperature": 0.6,
+            "top_p": 0.9,
+            "repetition_penalty": 1.1,
+            "max_tokens": 7,
+        }
+
+
+def test_a_named_value_goes_before_the_makers(advised: LLM) -> None:
+    output = advised.generate("user", temperature=0.0, max_tokens=None, top_k=5)
+    assert output.text.endswith("How are you?")
+    assert output.trace.sampling == {"top_k": 5, "top_p": 0.9, "repetition_penalty": 1.1}
+
+
+def test_params_stand_for_themselves(advised: LLM) -> None:
+    assert advised.generate("user", params=SamplingParams()).trace.sampling == {}
+    output = advised.generate("user", None, SamplingParams(max_tokens=9), temperature=0.5)
+    assert output.trace.sampling == {"temperature": 0.5, "max_tokens": 9}
+
+
 def test_gears_are_the_callers_choice(parts: tuple[LLM, FakeClock, Reciter]) -> None:
     llm, _, _ = parts
     assert [gear.name for gear in llm.gears] == ["4", "8"]

@@ -103,6 +103,11 @@ class LLM:
         return self._loaded.context_length
 
     @property
+    def default_params(self) -> SamplingParams:
+        """How the model samples where a caller says nothing: from its generation_config.json."""
+        return self._loaded.default_params
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether `chat` can be used."""
         return self._loaded.template is not None
@@ -142,12 +147,13 @@ class LLM:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
         The budget runs from this call: "800ms", seconds, or a Budget. `sampling` are the fields of
-        SamplingParams. Raises DeadlineInfeasible with the smallest budget that would do.
+        SamplingParams; those left out are the model's own (`default_params`), or those of `params`
+        where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
 
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), _params(params, sampling)
+        budget, values = _budget(deadline), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         many = not isinstance(prompt, str) and not (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = prompt if many else [prompt]
@@ -176,7 +182,7 @@ class LLM:
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), _params(params, sampling)
+        budget, values = _budget(deadline), self._params(params, sampling)
         tokens = self._encode(prompt)
         return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
 
@@ -223,7 +229,7 @@ class LLM:
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), _params(params, sampling)
+        budget, values = _budget(deadline), self._params(params, sampling)
         tokens = self._loaded.render(messages)
         answer = self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=stream)
         if stream:
@@ -257,6 +263,23 @@ class LLM:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _params(self, params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
+        """`params`, or else the model's own, with the fields of `sampling` in their place.
+
+        A lone stop string is taken as one.
+        """
+        values = dict(sampling)
+        stop = values.get("stop")
+        if stop is not None:
+            values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        unknown = values.keys() - {field.name for field in fields(SamplingParams)}
+        if unknown:
+            raise InvalidRequest(
+                f"Unknown option: {', '.join(sorted(unknown))}.",
+                hint="The options are the fields of SamplingParams.",
+            )
+        return replace(params or self.default_params, **values)
 
     def _encode(self, prompt: Prompt) -> Sequence[int]:
         return self.tokenizer.encode(prompt, add_bos=True) if isinstance(prompt, str) else prompt
@@ -308,18 +331,3 @@ def _budget(deadline: Deadline) -> Budget:
     if deadline is None or isinstance(deadline, Budget):
         return deadline or Budget()
     return Budget(total_ms=parse_duration_ms(deadline))
-
-
-def _params(params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
-    """`params` with the fields of `sampling` in their place; a lone stop string is taken as one."""
-    values = dict(sampling)
-    stop = values.get("stop")
-    if stop is not None:
-        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    unknown = values.keys() - {field.name for field in fields(SamplingParams)}
-    if unknown:
-        raise InvalidRequest(
-            f"Unknown option: {', '.join(sorted(unknown))}.",
-            hint="The options are the fields of SamplingParams.",
-        )
-    return replace(params or SamplingParams(), **values)

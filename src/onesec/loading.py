@@ -1,14 +1,18 @@
 """Loading: from a MODEL word to what runs it: backend, tokenizer, chat template.
 
-It must not know requests or deadlines; `llm.py` and the command line build on it.
+It must not know requests or deadlines; `llm.py` and the command line build on it. What only some
+models need (readers of checkpoints, chat templates) is imported where one of those is met: a start
+from an artifact does not wait for it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onesec import __version__
@@ -16,19 +20,17 @@ from onesec.backend.base import Backend
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
+from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, profile
-from onesec.machine import cpu_name
+from onesec.machine import cpu_name, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
-from onesec.model.checkpoints import open_checkpoint
-from onesec.model.gguf import GGUFFile
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
-from onesec.model.weights import Checkpoint
-from onesec.prompt.fit import fit
-from onesec.prompt.template import ChatTemplate
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
+    from onesec.model.weights import Checkpoint
+    from onesec.prompt.template import ChatTemplate
 
 Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
@@ -48,6 +50,7 @@ class LoadedModel:
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -65,6 +68,8 @@ class LoadedModel:
 
         Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
         """
+        from onesec.prompt.fit import fit
+
         template = self._chat_template()
         fitted = fit(
             messages,
@@ -118,7 +123,11 @@ def find_model(model: str | Path) -> Path:
 
 def open_source(path: Path) -> Checkpoint | Artifact:
     """The model at a path, mapped. Raises ModelError."""
-    return open_artifact(path) if is_artifact(path) else open_checkpoint(path)
+    if is_artifact(path):
+        return open_artifact(path)
+    from onesec.model.checkpoints import open_checkpoint
+
+    return open_checkpoint(path)
 
 
 def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenizer:
@@ -127,6 +136,8 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
     `context_length` bounds the texts that it takes: a few bytes for each token that would fit.
     """
     if path.is_file():
+        from onesec.model.gguf import GGUFFile
+
         with GGUFFile(path) as file:
             return Tokenizer.from_gguf(file.metadata, context_length=context_length)
     return Tokenizer.from_folder(path, context_length=context_length)
@@ -166,12 +177,9 @@ def load_model(
                 hint=f"Choose 1 to {limit}.",
             )
         length = context or min(limit, DEFAULT_CONTEXT_TOKENS)
-        tokenizer = open_tokenizer(path, context_length=limit)
-        template = None
-        if tokenizer.chat_templates:
-            template = ChatTemplate(
-                tokenizer.chat_templates, special_tokens=tokenizer.special_tokens
-            )
+        with _touching(source):
+            tokenizer = open_tokenizer(path, context_length=limit)
+            template = _chat_template_of(tokenizer)
         backend = CpuBackend.load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -185,17 +193,44 @@ def load_model(
     except BaseException:
         source.close()
         raise
-    defaults: Mapping[str, Any] = source.generation_defaults
+    defaults = dict(source.generation_defaults)
+    more_ends = defaults.pop("eos_ids", ())
     return LoadedModel(
         name=str(model),
         path=path,
         backend=backend,
         tokenizer=tokenizer,
         template=template,
-        eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *defaults.get("eos_ids", ())))),
+        eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        default_params=SamplingParams(**defaults),
     )
+
+
+def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
+    if not tokenizer.chat_templates:
+        return None
+    from onesec.prompt.template import ChatTemplate
+
+    return ChatTemplate(tokenizer.chat_templates, special_tokens=tokenizer.special_tokens)
+
+
+@contextmanager
+def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
+    """Map an artifact's pages beside the work of this block, where memory has room for all of them.
+
+    A checkpoint is read in its own time, while it is packed.
+    """
+    if not isinstance(source, Artifact) or source.nbytes > free_memory_bytes():
+        yield
+        return
+    thread = Thread(target=source.touch, name="onesec-touch")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def cache_folder() -> Path:

@@ -22,6 +22,8 @@ class Output:
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
     (brought to a close for the deadline) or "cut". `met` is None without a deadline.
     `logprobs` has one value a token; `top_logprobs` are empty unless params.logprobs was set.
+    `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
+    each prompt token that was read, None for the first, which nothing comes before.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Output:
     stop_reason: str | int | None = None
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    prompt_logprobs: tuple[float | None, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -85,6 +88,7 @@ class Answer:
             raise RuntimeError(f"request {self._request.id} is not finished")
         if last.error is not None:
             raise last.error
+        asked = self._request.params.prompt_logprobs
         return Output(
             text=self._text[: self._visible],
             tokens=tuple(self._tokens),
@@ -97,6 +101,7 @@ class Answer:
             stop_reason=last.stop_reason,
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
+            prompt_logprobs=(None, *last.prompt_logprobs) if asked else (),
         )
 
 

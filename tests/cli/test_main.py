@@ -120,6 +120,16 @@ def test_unknown_verbs_and_options_are_usage_errors(capsys: pytest.CaptureFixtur
         ("import onesec; onesec.SamplingParams, onesec.DeadlineInfeasible", {"numpy"}),
         ("from onesec.cli.main import main; main(['--version'])", {"numpy", "click", "rich"}),
         ("from onesec.cli.main import main; main(['--help'])", {"numpy", "rich", "jinja2"}),
+        (
+            "import onesec.cli.generate, onesec.llm, onesec.backend.cpu",
+            {
+                "huggingface_hub",
+                "jinja2",
+                "onesec.model.gguf",
+                "onesec.prompt.template",
+                "rich",
+            },
+        ),
     ],
 )
 def test_doors_import_only_what_they_need(statement: str, absent: set[str]) -> None:

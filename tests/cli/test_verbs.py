@@ -12,8 +12,10 @@ import pytest
 from doors import recite
 
 from onesec import llm as llm_module
+from onesec.cli.generate import DEFAULT_MAX_TOKENS
 from onesec.cli.main import main
 from onesec.core.errors import ModelNotFound
+from onesec.core.request import SamplingParams
 
 TEXT = "Once there was a fox. It lived in a wood. The end."
 PROMPT = "Once there"
@@ -69,6 +71,19 @@ def test_generate_json_has_the_whole_story(
     assert found["trace"]["gears"] == {"4": 4}
 
 
+def test_prompt_logprobs_are_in_the_json_one_for_each_prompt_token(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    assert main(["generate", "m", PROMPT, "--json", "--max-tokens", "2", "--prompt-logprobs"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # The fake's logprob of a token is its number, which is its code point, below zero.
+    assert found["prompt_logprobs"] == [None, *(-float(ord(char)) for char in PROMPT[1:])]
+    assert main(["generate", "m", PROMPT, "--json", "--max-tokens", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["prompt_logprobs"] == []
+    assert main(["generate", "m", PROMPT, "--prompt-logprobs"]) == 2
+
+
 def test_generate_shows_how_it_went(
     loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +93,31 @@ def test_generate_shows_how_it_went(
     assert "of 60000 ms" in line
     assert "natural" in line
     assert "in time" in line
+
+
+def test_the_makers_advice_holds_until_an_option_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(model: str, **_: Any) -> object:
+        loaded = recite("x" * 20)[0]
+        loaded.default_params = advice
+        return loaded
+
+    def answer(*options: str) -> tuple[int, str]:
+        assert main(["generate", "m", "x", "--raw", "--show", *options]) == 0
+        captured = capsys.readouterr()
+        return len(captured.out.strip()), captured.err
+
+    monkeypatch.setattr(llm_module, "load_model", load)
+    advice = SamplingParams(temperature=0.6, top_p=0.9, max_tokens=7)
+    count, line = answer()
+    assert (count, "temperature=0.6 top_p=0.9" in line) == (7, True)
+    count, line = answer("--temperature", "0", "--top-p", "1", "--max-tokens", "9")
+    assert (count, "=" in line) == (9, False)
+    advice = SamplingParams()  # nobody sets an end: the command does
+    assert main(["generate", "m", "x", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["trace"]["sampling"] == {"max_tokens": DEFAULT_MAX_TOKENS}
 
 
 def test_generate_reads_stdin(

@@ -243,6 +243,7 @@ def test_generation_defaults(tmp_path: Path) -> None:
         "top_k": 20,
         "min_p": 0.0,
         "repetition_penalty": 1.1,
+        "max_new_tokens": 64,
         "auto_map": {"AutoModel": "evil.Model"},
     }
     (folder / "generation_config.json").write_text(json.dumps(values))
@@ -255,14 +256,19 @@ def test_generation_defaults(tmp_path: Path) -> None:
             "top_k": 20,
             "min_p": 0.0,
             "repetition_penalty": 1.1,
+            "max_tokens": 64,
         }
     (folder / "generation_config.json").write_text(json.dumps(values | {"do_sample": False}))
     with open_checkpoint(folder) as checkpoint:
-        assert set(checkpoint.generation_defaults) == {"eos_ids", "repetition_penalty"}
+        greedy = {"eos_ids": (2, 3), "repetition_penalty": 1.1, "max_tokens": 64}
+        assert checkpoint.generation_defaults == greedy
     (folder / "generation_config.json").write_text('{"do_sample": true, "top_p": 7}')
     with pytest.raises(CorruptFile, match="top_p is 7"):
         open_checkpoint(folder)
     (folder / "generation_config.json").write_text('{"do_sample": true}')
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.generation_defaults == {"eos_ids": (3,), "temperature": 1.0}
+    (folder / "generation_config.json").write_text('{"temperature": 0.6}')
     with open_checkpoint(folder) as checkpoint:
         assert checkpoint.generation_defaults == {"eos_ids": (3,)}
 

@@ -179,3 +179,19 @@ def test_the_header_is_plain_json(tmp_path: Path) -> None:
     assert json.loads(raw[8 : 8 + size]) == {
         "a": {"dtype": "F32", "shape": [2, 8], "data_offsets": [0, 64]}
     }
+
+
+def test_a_touched_file_is_resident(tmp_path: Path) -> None:
+    path = tmp_path / "many-pages"
+    path.write_bytes(bytes(1 << 20))
+    file = MappedFile(path)
+
+    def resident_kb() -> int:
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        start = next(i for i, line in enumerate(lines) if line.endswith(str(path)))
+        return int(next(line for line in lines[start:] if line.startswith("Rss:")).split()[1])
+
+    assert resident_kb() < 1024
+    file.touch()
+    assert resident_kb() == 1024
+    file.close()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 KINDS = ("decode", "prefill", "batch8", "cold")
 _BANDWIDTH_SECONDS = 0.3
-# 128 tokens or a little more in most vocabularies: one token a word and the space before it.
-_COLD_PROMPT = "one two three four five six seven eight " * 16
+_COLD_TOKENS = 128  # of the prompt of a cold start
+_COLD_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) -> CpuBackend:
@@ -58,9 +58,21 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
     return cast("CpuBackend", loaded.backend)
 
 
-def _cold_start_s(model: str, gear: str, threads: int | None) -> float:
+def _cold_prompt(model: str) -> str:
+    """The fewest words that this model's tokenizer makes _COLD_TOKENS or more of."""
+    from onesec.loading import find_model, open_tokenizer
+
+    tokenizer = open_tokenizer(find_model(model))
+    for count in range(1, _COLD_TOKENS + 1):
+        text = " ".join(_COLD_WORDS[i % len(_COLD_WORDS)] for i in range(count))
+        if len(tokenizer.encode(text, add_bos=True)) >= _COLD_TOKENS:
+            break
+    return text
+
+
+def _cold_start_s(model: str, prompt: str, gear: str, threads: int | None) -> float:
     """Seconds from starting a process to its first new token."""
-    command = [sys.executable, "-m", "onesec", "generate", model, _COLD_PROMPT, "--raw", "--stream"]
+    command = [sys.executable, "-m", "onesec", "generate", model, prompt, "--raw", "--stream"]
     command += ["--max-tokens", "1", "--gear", gear]
     command += ["--threads", str(threads)] if threads else []
     begin = time.monotonic()
@@ -164,7 +176,7 @@ def command(
     """Measure the speed of MODEL, or of a public shape. 测速
 
     decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at
-    once, decode only; cold: a new process to its first token (MODEL only).
+    once, decode only; cold: a new process to its first token after 128 (MODEL only).
     """
     from onesec.machine import describe, peak_resident_bytes
 
@@ -182,8 +194,9 @@ def command(
         peak_bytes = peak_resident_bytes()
         settings = {"isa": backend.isa, "threads": backend.num_threads, "kv_dtype": kv_dtype}
         if model is not None and "cold" in kinds:
+            prompt = _cold_prompt(model)
             for gear in gears:
-                values = [_cold_start_s(model, gear.name, threads) for _ in range(repeats)]
+                values = [_cold_start_s(model, prompt, gear.name, threads) for _ in range(repeats)]
                 samples[gear.name]["cold_start_s"] = Samples(values)
         records = [_record(gear, backend, samples[gear.name]) for gear in gears]
     finally:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .generate import DEFAULT_MAX_TOKENS, load_llm, summary
+from .generate import bounded, load_llm, summary
 from .options import (
     deadline_option,
     engine_options,
@@ -120,14 +120,12 @@ def command(
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
     values = sampling_values(sampling)
-    if deadline is None:
-        values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
     with load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm:
         if not llm.has_chat_template:
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
             )
-        options = {"deadline": deadline, "min_gear": min_gear, **values}
+        options = bounded(llm, {"deadline": deadline, "min_gear": min_gear, **values})
         conversation = Conversation(llm, system=system, gear=gear, options=options)
         if sys.stdin.isatty():
             import readline  # noqa: F401  (its import gives input() a history and editing)

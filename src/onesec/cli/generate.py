@@ -34,6 +34,9 @@ def summary(output: Output) -> str:
         f"gear {gears or '-'}",
         output.ending,
     ]
+    chosen = {key: value for key, value in output.trace.sampling.items() if key != "max_tokens"}
+    if chosen:
+        parts.append(" ".join(f"{key}={value}" for key, value in chosen.items()))
     if output.met is not None:
         parts.append("in time" if output.met else "LATE")
     return "[" + " · ".join(parts) + "]"
@@ -58,6 +61,7 @@ def _read_prompt(prompt: str) -> str:
     "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
 )
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@click.option("--prompt-logprobs", is_flag=True, help="With --json: of each prompt token.")
 @engine_options
 @json_option
 def command(
@@ -70,6 +74,7 @@ def command(
     raw: bool,
     stream: bool | None,
     show: bool,
+    prompt_logprobs: bool,
     threads: int | None,
     context: int | None,
     kv_dtype: Any,
@@ -78,20 +83,22 @@ def command(
 ) -> None:
     """Answer PROMPT ("-" reads stdin) with MODEL. 回答一个提示
 
-    The budget runs from the moment the model is loaded and the prompt is handed over.
+    The budget runs from the moment the model is loaded and the prompt is handed over. Sampling
+    options left out are the model's own, from its generation_config.json.
     """
     from onesec.core.deadline import parse_duration_ms
 
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
     values = sampling_values(sampling)
-    if deadline is None:
-        values.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
+    if prompt_logprobs and not as_json:
+        raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
+    values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
     with (
         load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
-        _start(llm, text, system, raw, **values) as run,
+        _start(llm, text, system, raw, **bounded(llm, values)) as run,
     ):
         if stream is None:
             stream = sys.stdout.isatty()
@@ -123,6 +130,14 @@ def load_llm(
             reference=needs_16,
             progress=advance,
         )
+
+
+def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` of an answer with an end: where neither they nor the model set one, a longest
+    answer is added."""
+    if options.get("deadline") is None and llm.default_params.max_tokens is None:
+        return {"max_tokens": DEFAULT_MAX_TOKENS, **options}
+    return options
 
 
 def _start(llm: LLM, text: str, system: str | None, raw: bool, **options: Any) -> Stream:

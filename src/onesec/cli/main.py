@@ -8,6 +8,7 @@ It must not know what any verb does; a verb is a module of this room, imported w
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):  # answered before click is imported
         print(f"onesec {__version__}")
         return 0
+    # numpy's linear algebra is not used here, and its threads cost a start 20 ms and more.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import click
 
     from .group import group

@@ -63,14 +63,15 @@ def _template(loaded: LoadedModel) -> Check:
 
 def _answer(llm: LLM, gear: str) -> tuple[str, Check]:
     """Greedy, twice: the same words must come."""
+    from onesec.core.request import SamplingParams
+
+    greedy = SamplingParams(max_tokens=ANSWER_TOKENS)
     texts = []
     for _ in range(2):
         if llm.has_chat_template:
-            output = llm.chat(
-                [{"role": "user", "content": QUESTION}], gear=gear, max_tokens=ANSWER_TOKENS
-            )
+            output = llm.chat([{"role": "user", "content": QUESTION}], params=greedy, gear=gear)
         else:
-            output = llm.generate(PROMPT, gear=gear, max_tokens=ANSWER_TOKENS)
+            output = llm.generate(PROMPT, params=greedy, gear=gear)
         texts.append(output.text)
     passed = texts[0] == texts[1] and bool(texts[0].strip())
     detail = "repeatable" if passed else f"{texts[0][:40]!r} and {texts[1][:40]!r}"

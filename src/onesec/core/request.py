@@ -60,7 +60,19 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
-    prompt_logprobs: bool = False
+    prompt_logprobs: bool = False  # report the log probability of each prompt token
+
+    def shaping(self) -> dict[str, Any]:
+        """The values that shape the answer and are not the defaults, by name: for traces.
+
+        >>> SamplingParams(temperature=0.7, logprobs=2).shaping()
+        {'temperature': 0.7}
+        """
+        return {
+            name: value
+            for name in _SHAPING
+            if (value := getattr(self, name)) != getattr(_DEFAULT, name)
+        }
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0.0, 100.0)
@@ -101,6 +113,21 @@ class SamplingParams:
                 raise InvalidRequest(
                     f"a stop string must have 1 to {MAX_STOP_CHARS} characters: {text!r}."
                 )
+
+
+_SHAPING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "max_tokens",
+    "min_tokens",
+)
+_DEFAULT = SamplingParams()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

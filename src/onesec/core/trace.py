@@ -32,6 +32,7 @@ class Trace:
     met: bool | None = None  # None without a budget
     ending: str = ""  # natural, landed, cut
     gears: dict[str, int] = field(default_factory=dict)  # tokens drawn at each gear
+    sampling: dict[str, Any] = field(default_factory=dict)  # the values that are not the defaults
     prompt_tokens: int = 0
     cached_tokens: int = 0
     answer_tokens: int = 0

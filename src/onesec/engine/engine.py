@@ -403,5 +403,6 @@ class Engine:
                 stop.ending,
                 sequence.trace,
                 sequence.error,
+                tuple(sequence.prompt_logprobs),
             )
         )

@@ -35,6 +35,7 @@ class Delta:
     stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
     ending         "natural", "landed" or "cut" once finished
     trace, error   once finished
+    prompt_logprobs   once finished, where asked for: of the prompt's tokens after the first
     """
 
     sequence_id: str
@@ -48,6 +49,7 @@ class Delta:
     ending: str | None = None
     trace: Trace | None = None
     error: Exception | None = None
+    prompt_logprobs: tuple[float, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -144,7 +146,10 @@ class Sequence:
         self.segment = Segment()
         budget = request.budget
         self.trace = Trace(
-            request_id=request.id, budget_ms=budget.total_ms, prompt_tokens=len(prompt)
+            request_id=request.id,
+            budget_ms=budget.total_ms,
+            sampling=request.params.shaping(),
+            prompt_tokens=len(prompt),
         )
 
     def __repr__(self) -> str:

@@ -33,7 +33,7 @@ from onesec.core.errors import (
 
 from .config import ModelConfig
 from .config_json import config_from_json, config_to_json
-from .hf import generation_defaults_of, resolve_inside
+from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .safetensors import SafetensorsFile, SafetensorsWriter
 from .tensor import Tensor, check_finite
@@ -215,6 +215,10 @@ class Artifact:
     def vectors(self) -> Mapping[str, Float32]:
         """All of them by name, read-only."""
         return MappingProxyType(self._vectors)
+
+    def touch(self) -> None:
+        """Have the system map the file's pages, so that the first step need not stop at each."""
+        self._file.touch()
 
     def release(self, name: str) -> None:
         """Drop the resident pages of a matrix (after copying it elsewhere)."""

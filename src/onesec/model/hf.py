@@ -1,20 +1,19 @@
-"""Hugging Face folders: config.json, safetensors (one file or shards), generation_config.json.
+"""Hugging Face folders: config.json and safetensors (one file or shards).
 
 It must not know GGUF or artifacts. Never opens pickles (*.bin, *.pt, *.pth, *.ckpt), never imports
-code from the folder, never follows a link out of it (but into the blobs of the hub's own cache).
+code from the folder.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onesec.core.errors import CorruptFile, ModelNotFound, UnsupportedModel
 
 from .architectures import HF_ARCHITECTURES
+from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, parse_json, read_json
 from .safetensors import SafetensorsFile
 from .tensor import Tensor, read_small
@@ -22,30 +21,7 @@ from .weights import Checkpoint
 
 MAX_INDEX_BYTES = 16 << 20
 MAX_SHARDS = 1024
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
-
-
-def resolve_inside(folder: Path, name: str) -> Path:
-    """folder/name with links followed. Raises CorruptFile if the name or a link leaves the folder.
-
-    Links into `blobs` are followed where the folder is a snapshot in the hub's cache
-    (models--owner--name/snapshots/<commit>).
-    """
-    if not _NAME.fullmatch(name) or len(name) > 255:
-        raise CorruptFile(folder, f"{name[:80]!r} is not a file name that is read")
-    try:
-        root, real = folder.resolve(), (folder / name).resolve()
-    except (OSError, RuntimeError):
-        raise CorruptFile(folder, f"{name!r} is a link in a circle") from None
-    roots = [root]
-    if root.parent.name == "snapshots":
-        roots.append(root.parent.parent / "blobs")
-    if not any(real.is_relative_to(allowed) for allowed in roots):
-        raise CorruptFile(
-            folder, f"{name!r} links out of the folder", hint="Copy the file into the folder."
-        )
-    return real
 
 
 class SafetensorsSource:
@@ -135,30 +111,6 @@ def _open_shards(folder: Path) -> SafetensorsSource:
             file.close()
         raise
     return SafetensorsSource(files)
-
-
-def generation_defaults_of(folder: Path, vocab_size: int) -> dict[str, Any]:
-    """What generation_config.json recommends: eos_ids, and how to sample where it says so."""
-    if not (folder / "generation_config.json").exists():
-        return {}
-    path = resolve_inside(folder, "generation_config.json")
-    fields = Fields(path, read_json(path))
-    defaults: dict[str, Any] = {}
-    eos_ids = fields.ids("eos_token_id", below=vocab_size)
-    if eos_ids:
-        defaults["eos_ids"] = eos_ids
-    if fields.flag("do_sample", False):
-        if fields.has("temperature"):
-            defaults["temperature"] = fields.number("temperature", low=0.0, high=100.0)
-        if fields.has("top_p"):
-            defaults["top_p"] = fields.number("top_p", low=1e-6, high=1.0)
-        if fields.has("min_p"):
-            defaults["min_p"] = fields.number("min_p", low=0.0, high=1.0)
-        if fields.has("top_k"):
-            defaults["top_k"] = fields.integer("top_k", low=0, high=1 << 31)
-    if fields.has("repetition_penalty"):
-        defaults["repetition_penalty"] = fields.number("repetition_penalty", low=1e-2, high=100.0)
-    return defaults
 
 
 def open_hf(folder: Path, *, context_length: int | None = None) -> Checkpoint:

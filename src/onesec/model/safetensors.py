@@ -148,6 +148,10 @@ class SafetensorsFile:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
+    def touch(self) -> None:
+        """Map the file's pages; see MappedFile."""
+        self._file.touch()
+
     def release(self, name: str) -> None:
         """Drop the resident pages of a tensor; they come back when touched."""
         self._file.release(self.tensors[name].data)

@@ -129,6 +129,13 @@ class MappedFile:
         self.data: npt.NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
         self.size = len(self.data)
 
+    def touch(self) -> None:
+        """Read a byte of every page, so that whoever reads next need not stop at each.
+
+        One call without the interpreter lock: another thread can work meanwhile.
+        """
+        np.bitwise_or.reduce(self.data[:: mmap.PAGESIZE])
+
     def release(self, array: npt.NDArray[Any]) -> None:
         """Let the system drop the resident pages behind `array`, a view of this map.
 

@@ -95,7 +95,7 @@ class Tokenizer:
         """
         files = read_tokenizer_files(Path(path))
         with _border(lambda why: CorruptFile(files.path, f"not a tokenizer: {why}")):
-            library = tokenizers.Tokenizer.from_str(files.tokenizer_json)
+            library = tokenizers.Tokenizer.from_buffer(files.tokenizer_json)
         return cls(
             library,
             source=files.path,

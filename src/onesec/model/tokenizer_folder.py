@@ -23,10 +23,10 @@ SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """`tokenizer_json` as text; `add_bos` None where the files leave it to tokenizer.json."""
+    """`tokenizer_json` as it lies on disk; `add_bos` None where that file is to say it."""
 
     path: Path
-    tokenizer_json: str
+    tokenizer_json: bytes
     special_tokens: dict[str, str]
     eos_ids: tuple[int, ...]
     add_bos: bool | None
@@ -53,7 +53,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
     ends = end if isinstance(end, list) else [end]
     return TokenizerFiles(
         path=file,
-        tokenizer_json=_read_text(file, MAX_TOKENIZER_BYTES),
+        tokenizer_json=read_small(file, MAX_TOKENIZER_BYTES),
         special_tokens={name: text for name, text in texts.items() if text},
         eos_ids=tuple(i for i in ends if isinstance(i, int) and not isinstance(i, bool) and i >= 0),
         add_bos=add_bos if isinstance(add_bos, bool) else None,
