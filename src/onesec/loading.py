@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,7 +19,7 @@ from onesec.core.clock import Clock
 from onesec.core.errors import InvalidRequest
 from onesec.engine.profile import cached_profile, profile
 from onesec.machine import cpu_name
-from onesec.model.artifact import Artifact, is_artifact, open_artifact
+from onesec.model.artifact import Artifact, copy_companions, is_artifact, open_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.gguf import GGUFFile
 from onesec.model.hub import resolve_model
@@ -83,7 +84,8 @@ class LoadedModel:
         return self.template
 
     def save(self, path: str | Path) -> None:
-        """Write an artifact: packed weights, and the tokenizer's files beside them.
+        """Write an artifact, which needs nothing else: packed weights, and the tokenizer's files
+        beside them (copied from a folder, written anew from a GGUF file).
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
@@ -91,12 +93,10 @@ class LoadedModel:
 
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
-        if self.path.is_file():
-            raise InvalidRequest(
-                "A GGUF file has its tokenizer inside, and artifacts need tokenizer.json.",
-                hint="Pack the Hugging Face folder of the same model.",
-            )
-        self.backend.save(path, self.path)
+        in_one_file = self.path.is_file()  # GGUF: the tokenizer is among the metadata
+        self.backend.save(
+            path, self.tokenizer.save if in_one_file else partial(copy_companions, self.path)
+        )
 
     def close(self) -> None:
         """Free the backend's memory and threads. Harmless when called again."""

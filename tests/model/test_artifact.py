@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from onesec.core.errors import (
 )
 from onesec.model.artifact import (
     PackedMatrix,
+    copy_companions,
     is_artifact,
     open_artifact,
     packed_names,
@@ -88,10 +90,11 @@ def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
     for name in ("tokenizer.json", "LICENSE", "evil.py", "pytorch_model.bin"):
         (source / name).write_text(name)
     (source / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.5}')
+    beside = partial(copy_companions, source)
     with open_checkpoint(GOLDEN / "llama2") as checkpoint:
         config = checkpoint.config
         path = tmp_path / "artifact"
-        write_artifact(path, config, _planes(config), checkpoint.vectors(), source)
+        write_artifact(path, config, _planes(config), checkpoint.vectors(), beside)
     assert {p.name for p in path.iterdir()} == {
         "config.json",
         "gears.json",
@@ -106,7 +109,7 @@ def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
     (source / "tokenizer.json").unlink()
     (source / "tokenizer.json").symlink_to("/etc/hostname")
     with pytest.raises(CorruptFile, match="links out"):
-        write_artifact(path, config, _planes(config), {}, source)
+        write_artifact(path, config, _planes(config), {}, beside)
 
 
 def test_replaces_an_artifact_and_nothing_else(tmp_path: Path) -> None:

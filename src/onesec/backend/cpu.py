@@ -207,8 +207,11 @@ class CpuBackend:
         self._engine.finish()
         self._engine.allocate_cache(self._num_blocks(), self.kv_dtype)
 
-    def save(self, path: str | Path, tokenizer_source: Path | None, **extra: object) -> None:
-        """Write the planes, vectors and tokenizer files as an artifact folder, atomically."""
+    def save(
+        self, path: str | Path, companions: Callable[[Path], None] | None, **extra: object
+    ) -> None:
+        """Write the planes, vectors and companions (see write_artifact) as an artifact folder,
+        atomically."""
         source = next(k for k in self._kept if isinstance(k, Checkpoint | Artifact))
         vectors = {name: source.vector(name) for name in source.vector_names()}
         if isinstance(source, Checkpoint) and self.config.position == "learned":
@@ -218,7 +221,7 @@ class CpuBackend:
             self.config,
             self._packed(),
             vectors,
-            tokenizer_source,
+            companions,
             **extra,  # type: ignore[arg-type]
         )
 
