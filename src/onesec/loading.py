@@ -146,7 +146,8 @@ def load_model(
     """Find, open and load a model.
 
     context    tokens of one sequence (None: the model's own, at most 8192); `sequences` of them fit
-               the cache at once
+               the cache at once. Where a model has other rotary frequencies for long contexts
+               (Phi-3), a context beyond the original one chooses those
     planes     load the 4- and 8-bit widths; `reference` the 16-bit one (needs a checkpoint)
 
     Raises ModelError, OutOfMemory, InvalidRequest.
@@ -159,13 +160,13 @@ def load_model(
     path = find_model(model)
     source = open_source(path)
     try:
-        limit = source.config.context_length
+        limit = source.config.max_context
         if context is not None and not 1 <= context <= limit:
             raise InvalidRequest(
                 f"A context of {context} tokens was asked for; {model} has {limit}.",
                 hint=f"Choose 1 to {limit}.",
             )
-        length = context or min(limit, DEFAULT_CONTEXT_TOKENS)
+        length = context or min(source.config.context_length, DEFAULT_CONTEXT_TOKENS)
         tokenizer = open_tokenizer(path, context_length=limit)
         template = None
         if tokenizer.chat_templates:
@@ -176,6 +177,7 @@ def load_model(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
             context_tokens=sequences * -(-length // _BLOCKS) * _BLOCKS,
+            sequence_tokens=length,
             threads=threads,
             kv_dtype=kv_dtype,
             planes=planes,

@@ -33,6 +33,7 @@ from onesec.model.config import ModelConfig
 from onesec.model.weights import matrix_shape
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+ROPE = {"inv_freq": [1.0], "attention_factor": 1.0}
 FAMILIES = sorted(p.parent.name for p in GOLDEN.glob("*/config.json"))
 
 
@@ -181,6 +182,9 @@ def test_is_artifact(tmp_path: Path) -> None:
         ("ropes", [{"inv_freq": [], "attention_factor": 1.0}], "has 0 values"),
         ("ropes", [{"inv_freq": ["x"], "attention_factor": 1.0}], "not a number"),
         ("ropes", {}, "not a list of objects"),
+        ("long", {"context_length": 128, "ropes": [ROPE]}, "context_length is 128"),
+        ("long", {"context_length": 256, "ropes": []}, "has 0 entries"),
+        ("long", [], "not an object"),
         ("layers", [{"window": 0, "rope": 1}] * 2, "rope is 1"),
         ("hidden_size", 128, "the config needs"),
         ("intermediate_size", 1 << 30, "must lie in"),

@@ -1,7 +1,8 @@
-"""A GGUF file packed as an artifact answers as the file does, and needs nothing beside it."""
+"""A packed artifact answers as what it was packed from: a GGUF file, a model of two contexts."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.cli.main import main
+from onesec.core.errors import InvalidRequest
 from onesec.llm import LLM
 from onesec.loading import load_model
+from onesec.model.artifact import open_artifact
+from onesec.model.checkpoints import open_checkpoint
 from onesec.model.tokenizer import Tokenizer
 
 pytest.importorskip("onesec._native")
 
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 PROMPTS = ["The quick brown", "你好，世界。", "😀 \n\n\t it's 12 + 345?", "<|im_start|>user", " "]
 TEXTS = st.text(max_size=60) | st.lists(
@@ -140,3 +145,41 @@ def test_answers_are_the_same(
             answers.append(found)
     assert answers[0] == answers[1]
     assert len({tuple(tokens) for tokens, *_ in answers[0][:10]}) > 5
+
+
+def _phi3(folder: Path) -> Path:
+    """The golden LongRoPE model (96 positions, stretched to 128) with a tokenizer of its size."""
+    shutil.copytree(GOLDEN / "phi3-short", folder)
+    return samples.write_folder(folder, samples.characters(160), {"eos_token": "</s>"})
+
+
+def test_a_longer_context_takes_the_long_factors_from_checkpoint_and_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = _phi3(tmp_path / "phi3")
+    assert main(["pack", str(folder), "-o", str(tmp_path / "packed"), "--threads", "1"]) == 0
+    tokens = list(range(3, 60))
+    found = {}
+    for path in (folder, tmp_path / "packed"):
+        for context in (None, 96, 97, 128):
+            with LLM(path, context=context, threads=1) as llm:
+                assert llm.context_length == (context or 96)
+                answer = llm.generate(tokens, gear="8", max_tokens=24, ignore_eos=True)
+                found[path.name, context] = answer.tokens
+        with pytest.raises(InvalidRequest, match="Choose 1 to 128"):
+            LLM(path, context=129, threads=1)
+    for name in ("phi3", "packed"):
+        assert found[name, None] == found[name, 96] == found["phi3", 96]
+        assert found[name, 97] == found[name, 128] == found["phi3", 97]
+    assert found["phi3", 96] != found["phi3", 97]
+
+
+def test_saving_with_a_long_context_keeps_both(tmp_path: Path) -> None:
+    folder = _phi3(tmp_path / "phi3")
+    with load_model(folder, context=128, threads=1) as loaded:
+        loaded.save(tmp_path / "packed")
+    with open_artifact(tmp_path / "packed") as artifact, open_checkpoint(folder) as checkpoint:
+        assert artifact.config.long is not None
+        assert artifact.config.long == checkpoint.config.long
+        assert artifact.config.ropes == checkpoint.config.ropes
