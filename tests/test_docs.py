@@ -1,5 +1,5 @@
-"""The documents against the program: links lead somewhere, commands exist with their options, and the
-Chinese README has the commands and figures of the English one."""
+"""The documents against the program: links lead somewhere, commands exist with their options, and
+the Chinese README has the commands and figures of the English one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
 def _blocks(text: str) -> list[str]:
-    return [block for block in _BLOCK.findall(text)]
+    return list(_BLOCK.findall(text))
 
 
 def _commands() -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -23,7 +24,7 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, profile
 from onesec.machine import cpu_name, free_memory_bytes
-from onesec.model.artifact import Artifact, is_artifact, open_artifact
+from onesec.model.artifact import Artifact, copy_companions, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
 
@@ -88,7 +89,8 @@ class LoadedModel:
         return self.template
 
     def save(self, path: str | Path) -> None:
-        """Write an artifact: packed weights, and the tokenizer's files beside them.
+        """Write an artifact, which needs nothing else: packed weights, and the tokenizer's files
+        beside them (copied from a folder, written anew from a GGUF file).
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
@@ -96,12 +98,10 @@ class LoadedModel:
 
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
-        if self.path.is_file():
-            raise InvalidRequest(
-                "A GGUF file has its tokenizer inside, and artifacts need tokenizer.json.",
-                hint="Pack the Hugging Face folder of the same model.",
-            )
-        self.backend.save(path, self.path)
+        in_one_file = self.path.is_file()  # GGUF: the tokenizer is among the metadata
+        self.backend.save(
+            path, self.tokenizer.save if in_one_file else partial(copy_companions, self.path)
+        )
 
     def close(self) -> None:
         """Free the backend's memory and threads. Harmless when called again."""
@@ -157,7 +157,8 @@ def load_model(
     """Find, open and load a model.
 
     context    tokens of one sequence (None: the model's own, at most 8192); `sequences` of them fit
-               the cache at once
+               the cache at once. Where a model has other rotary frequencies for long contexts
+               (Phi-3), a context beyond the original one chooses those
     planes     load the 4- and 8-bit widths; `reference` the 16-bit one (needs a checkpoint)
 
     Raises ModelError, OutOfMemory, InvalidRequest.
@@ -170,13 +171,13 @@ def load_model(
     path = find_model(model)
     source = open_source(path)
     try:
-        limit = source.config.context_length
+        limit = source.config.max_context
         if context is not None and not 1 <= context <= limit:
             raise InvalidRequest(
                 f"A context of {context} tokens was asked for; {model} has {limit}.",
                 hint=f"Choose 1 to {limit}.",
             )
-        length = context or min(limit, DEFAULT_CONTEXT_TOKENS)
+        length = context or min(source.config.context_length, DEFAULT_CONTEXT_TOKENS)
         with _touching(source):
             tokenizer = open_tokenizer(path, context_length=limit)
             template = _chat_template_of(tokenizer)
@@ -184,6 +185,7 @@ def load_model(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
             context_tokens=sequences * -(-length // _BLOCKS) * _BLOCKS,
+            sequence_tokens=length,
             threads=threads,
             kv_dtype=kv_dtype,
             planes=planes,

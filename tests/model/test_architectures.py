@@ -209,12 +209,10 @@ ALL = {
 }
 
 
-def _read(
-    config: dict[str, Any], *, dtype: str = "bf16", context: int | None = None, **changes: Any
-) -> ModelConfig:
+def _read(config: dict[str, Any], *, dtype: str = "bf16", **changes: Any) -> ModelConfig:
     values = {**config, **changes}
     fields = Fields(Path("config.json"), values)
-    return HF_ARCHITECTURES[values["model_type"]].from_hf(fields, dtype, context)
+    return HF_ARCHITECTURES[values["model_type"]].from_hf(fields, dtype)
 
 
 def _windows(config: ModelConfig) -> list[int]:
@@ -266,7 +264,9 @@ def test_yarn() -> None:
 def test_mistral() -> None:
     assert _windows(_read(MISTRAL)) == [4096] * 32
     assert _windows(_read(MISTRAL, sliding_window=None)) == [0] * 32
-    assert _windows(_read(MISTRAL, context=4096)) == [0] * 32  # the window holds all of it
+    assert (
+        _windows(_read(MISTRAL, max_position_embeddings=4096)) == [0] * 32
+    )  # the window holds all of it
     assert _read(MISTRAL, head_dim=160).head_dim == 160
 
 
@@ -352,8 +352,10 @@ def test_gemmas_embedding_scale_is_rounded_as_the_weights(dtype: str, expected: 
 
 
 def test_phi3_factors_follow_the_context() -> None:
-    short, long = _read(PHI3), _read(PHI3, context=4097)
-    assert (short.context_length, long.context_length) == (4096, 4097)
+    short = _read(PHI3)
+    assert short.for_context(4096) == short
+    long = short.for_context(4097)
+    assert (short.context_length, long.context_length) == (4096, 131072)
     assert short.ropes[0].inv_freq[0] == 1.0
     assert long.ropes[0].inv_freq[0] == 0.5
     attention = (1 + np.log(32) / np.log(4096)) ** 0.5

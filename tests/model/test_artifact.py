@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from onesec.core.errors import (
 )
 from onesec.model.artifact import (
     PackedMatrix,
+    copy_companions,
     is_artifact,
     open_artifact,
     packed_names,
@@ -31,6 +33,7 @@ from onesec.model.config import ModelConfig
 from onesec.model.weights import matrix_shape
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+ROPE = {"inv_freq": [1.0], "attention_factor": 1.0}
 FAMILIES = sorted(p.parent.name for p in GOLDEN.glob("*/config.json"))
 
 
@@ -88,10 +91,11 @@ def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
     for name in ("tokenizer.json", "LICENSE", "evil.py", "pytorch_model.bin"):
         (source / name).write_text(name)
     (source / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.5}')
+    beside = partial(copy_companions, source)
     with open_checkpoint(GOLDEN / "llama2") as checkpoint:
         config = checkpoint.config
         path = tmp_path / "artifact"
-        write_artifact(path, config, _planes(config), checkpoint.vectors(), source)
+        write_artifact(path, config, _planes(config), checkpoint.vectors(), beside)
     assert {p.name for p in path.iterdir()} == {
         "config.json",
         "gears.json",
@@ -106,7 +110,7 @@ def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
     (source / "tokenizer.json").unlink()
     (source / "tokenizer.json").symlink_to("/etc/hostname")
     with pytest.raises(CorruptFile, match="links out"):
-        write_artifact(path, config, _planes(config), {}, source)
+        write_artifact(path, config, _planes(config), {}, beside)
 
 
 def test_replaces_an_artifact_and_nothing_else(tmp_path: Path) -> None:
@@ -178,6 +182,9 @@ def test_is_artifact(tmp_path: Path) -> None:
         ("ropes", [{"inv_freq": [], "attention_factor": 1.0}], "has 0 values"),
         ("ropes", [{"inv_freq": ["x"], "attention_factor": 1.0}], "not a number"),
         ("ropes", {}, "not a list of objects"),
+        ("long", {"context_length": 128, "ropes": [ROPE]}, "context_length is 128"),
+        ("long", {"context_length": 256, "ropes": []}, "has 0 entries"),
+        ("long", [], "not an object"),
         ("layers", [{"window": 0, "rope": 1}] * 2, "rope is 1"),
         ("hidden_size", 128, "the config needs"),
         ("intermediate_size", 1 << 30, "must lie in"),

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from onesec.core.errors import CorruptFile, InvalidRequest, ModelNotFound, UnsupportedModel
+from onesec.core.errors import CorruptFile, ModelNotFound, UnsupportedModel
 from onesec.model.checkpoints import open_checkpoint
+from onesec.model.config import ModelConfig
 from onesec.model.weights import matrix_names, matrix_shape, required_vectors, vector_length
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -219,16 +220,54 @@ def test_integers_are_no_weights(tmp_path: Path) -> None:
         checkpoint.matrix("head")
 
 
-def test_context_length_caps_and_positions_are_cut(tmp_path: Path) -> None:
+def test_positions_beyond_the_context_are_cut(tmp_path: Path) -> None:
     with open_checkpoint(GOLDEN / "gpt2") as full:
         (table,) = full.matrix("pos_embed")
-    with open_checkpoint(GOLDEN / "gpt2", context_length=7) as checkpoint:
+    shutil.copytree(GOLDEN / "gpt2", tmp_path / "gpt2")
+    config = json.loads((GOLDEN / "gpt2" / "config.json").read_text()) | {"n_positions": 7}
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(config))
+    with open_checkpoint(tmp_path / "gpt2") as checkpoint:
         assert checkpoint.config.context_length == 7
         (first,) = checkpoint.matrix("pos_embed")
         np.testing.assert_array_equal(first.data, table.data[:7])
-    for bad in (0, 129, True):
-        with pytest.raises(InvalidRequest, match="1 to 128"):
-            open_checkpoint(GOLDEN / "gpt2", context_length=bad)
+
+
+def _longrope(tmp_path: Path, **changes: Any) -> ModelConfig:
+    folder = shutil.copytree(GOLDEN / "phi3-short", tmp_path / "phi3", dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_scaling"] |= changes.pop("scaling", {})
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with open_checkpoint(folder) as checkpoint:
+        return checkpoint.config
+
+
+def test_longrope_has_two_contexts(tmp_path: Path) -> None:
+    config = _longrope(tmp_path)
+    assert (config.context_length, config.max_context) == (96, 128)
+    assert config.for_context(96) == config.for_context(1) == config
+    long = config.for_context(97)
+    assert (long.context_length, long.max_context, long.long) == (128, 128, None)
+    (ours,), (theirs,) = config.ropes, long.ropes
+    ratios = np.divide(ours.inv_freq, theirs.inv_freq)
+    np.testing.assert_allclose(
+        ratios * [1.0, 1.1, 1.3, 1.6, 2.0, 2.5], [1.2, 2, 4, 8, 13, 20], 1e-6
+    )
+    assert ours.attention_factor == theirs.attention_factor > 1.0
+
+
+def test_longrope_attention_is_what_the_config_says(tmp_path: Path) -> None:
+    given = _longrope(tmp_path, scaling={"attention_factor": 1.5, "factor": 9.0})
+    assert given.ropes[0].attention_factor == 1.5
+    factor = _longrope(tmp_path, scaling={"attention_factor": None, "factor": 9.0})
+    assert factor.ropes[0].attention_factor == pytest.approx((1 + np.log(9) / np.log(96)) ** 0.5)
+
+
+def test_longrope_that_stretches_nothing_has_one_context(tmp_path: Path) -> None:
+    config = _longrope(tmp_path, original_max_position_embeddings=128)
+    assert (config.max_context, config.long) == (128, None)
+    assert config.ropes[0].attention_factor == 1.0
+    with pytest.raises(CorruptFile, match="long_factor"):
+        _longrope(tmp_path, scaling={"long_factor": [1.0]})
 
 
 def test_generation_defaults(tmp_path: Path) -> None:

@@ -72,13 +72,14 @@ def test_longrope_factors_follow_the_context(tmp_path: Path) -> None:
         writer.add_tensor("rope_factors_short.weight", np.full(8, 2.0, np.float32))
 
     path = _tiny(tmp_path / "m.gguf", architecture="phi3", change=change, fused=True)
-    with open_checkpoint(path) as short, open_checkpoint(path, context_length=64) as long:
-        assert (short.config.context_length, long.config.context_length) == (32, 64)
-        assert short.config.ropes[0].inv_freq[0] == 0.5
-        assert long.config.ropes[0].inv_freq[0] == 0.25
-        assert long.config.ropes[0].attention_factor == pytest.approx(
-            (1 + np.log(2) / np.log(32)) ** 0.5
-        )
+    with open_checkpoint(path) as checkpoint:
+        config = checkpoint.config
+    short, long = config.for_context(32), config.for_context(33)
+    assert (short.context_length, long.context_length, config.max_context) == (32, 64, 64)
+    assert short.ropes[0].inv_freq[0] == 0.5
+    assert long.ropes[0].inv_freq[0] == 0.25
+    for rope in (*short.ropes, *long.ropes):
+        assert rope.attention_factor == pytest.approx((1 + np.log(2) / np.log(32)) ** 0.5)
 
 
 @pytest.mark.parametrize(

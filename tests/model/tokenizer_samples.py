@@ -74,6 +74,15 @@ def sentence_piece(*, metaspace: bool = False) -> Tokenizer:
     return tok
 
 
+def characters(count: int) -> Tokenizer:
+    """SentencePiece-like, of `count` tokens: <unk>, <s>, </s> and single characters."""
+    texts = ["<unk>", "<s>", "</s>", *(chr(0x4E00 + i) for i in range(count - 3))]
+    tok = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(texts)}, merges=[]))
+    tok.add_special_tokens(texts[:3])
+    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    return tok
+
+
 def write_folder(folder: Path, tok: Tokenizer, config: dict[str, Any] | None = None) -> Path:
     """A model folder with this tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from onesec.model.weights import Checkpoint
 GOLDEN_DIR = Path(__file__).resolve().parent.parent / "golden"
 NAMES: tuple[str, ...] = tuple(json.loads((GOLDEN_DIR / "manifest.json").read_text())["fixtures"])
 GREEDY_FROM = 16  # prompt tokens of the greedy answer
+SEQUENCE_TOKENS = 80  # the longest sequence of a fixture: a prompt of 16 and 64 that follow
 TOLERANCE = 1e-3  # largest logit difference allowed, in standard deviations of the logits
 
 

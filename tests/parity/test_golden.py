@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from engine_run import answer, tell
-from fixtures import GOLDEN_DIR, NAMES, TOLERANCE, expected
+from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 
 from onesec.backend.cpu import CpuBackend, cpu_features
 from onesec.core.gear import UNIFORM
@@ -28,6 +28,7 @@ def loaded(request: pytest.FixtureRequest) -> Iterator[tuple[str, CpuBackend]]:
         backend = CpuBackend.load(
             checkpoint,
             context_tokens=CONTEXT_TOKENS,
+            sequence_tokens=SEQUENCE_TOKENS,
             threads=2,
             kv_dtype="f32",
             planes=False,
@@ -89,7 +90,12 @@ def test_every_instruction_set(name: str, isa: str, monkeypatch: pytest.MonkeyPa
     want = expected(name)
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
         backend = CpuBackend.load(
-            checkpoint, context_tokens=CONTEXT_TOKENS, threads=2, kv_dtype="f32", reference=True
+            checkpoint,
+            context_tokens=CONTEXT_TOKENS,
+            sequence_tokens=SEQUENCE_TOKENS,
+            threads=2,
+            kv_dtype="f32",
+            reference=True,
         )
         assert backend.isa == isa
         for gear in backend.gears:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import GOLDEN_DIR, NAMES, TOLERANCE, expected, weights
+from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected, weights
 from numpy_reference import forward
 
 from onesec.model.checkpoints import open_checkpoint
@@ -24,7 +24,9 @@ REFERENCE_TOLERANCE = 1e-4
 def test_logits_match(name: str) -> None:
     want = expected(name)
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
-        logits = forward(checkpoint.config, weights(checkpoint), want.tokens)
+        logits = forward(
+            checkpoint.config.for_context(SEQUENCE_TOKENS), weights(checkpoint), want.tokens
+        )
     assert want.deviation(logits) <= REFERENCE_TOLERANCE
 
 
@@ -32,7 +34,9 @@ def test_logits_match(name: str) -> None:
 def test_greedy_answer_matches(name: str) -> None:
     want = expected(name)
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
-        logits = forward(checkpoint.config, weights(checkpoint), want.told)
+        logits = forward(
+            checkpoint.config.for_context(SEQUENCE_TOKENS), weights(checkpoint), want.told
+        )
     drawn = logits.argmax(axis=1)[len(want.prompt) - 1 :]
     np.testing.assert_array_equal(drawn, want.greedy)
 
@@ -59,6 +63,8 @@ def _changes(config: ModelConfig) -> dict[str, dict[str, Any]]:
     if config.ropes:
         for what, wrong in _wrong_ropes(config.ropes[0]).items():
             changes[what] = {"ropes": (wrong, *config.ropes[1:])}
+    if config.long:
+        changes["the other context's rotation"] = {"ropes": config.long.ropes}
     if len(config.ropes) > 1:
         changes["one rope"] = {"layers": _each_layer(config, rope=0)}
     if config.attention_softcap:
@@ -79,6 +85,8 @@ def _wrong_ropes(rope: Rope) -> dict[str, Rope]:
     wrong = {"rotation": replace(rope, inv_freq=tuple(f * 1.05 for f in rope.inv_freq))}
     if not np.allclose(unscaled, rope.inv_freq, rtol=1e-3):
         wrong["rotary scaling"] = replace(rope, inv_freq=unscaled)
+    if rope.attention_factor != 1.0:
+        wrong["attention factor"] = replace(rope, attention_factor=1.0)
     return wrong
 
 
@@ -90,7 +98,7 @@ def _each_layer(config: ModelConfig, **change: int) -> tuple[LayerConfig, ...]:
 def test_every_feature_moves_the_logits(name: str) -> None:
     want = expected(name)
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
-        config, arrays = checkpoint.config, weights(checkpoint)
+        config, arrays = checkpoint.config.for_context(SEQUENCE_TOKENS), weights(checkpoint)
     for what, change in _changes(config).items():
         moved = want.deviation(forward(replace(config, **change), arrays, want.tokens))
         assert moved > 3 * TOLERANCE, f"{what} moves the logits by {moved:.1e} only"

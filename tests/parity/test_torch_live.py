@@ -110,8 +110,8 @@ def test_variant(variant: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("context", [64, 128])
 def test_longrope(context: int, tmp_path: Path) -> None:
-    """Phi-3's two sets of factors: the context asked for decides, as the sequence's length does in
-    transformers."""
+    """Phi-3's two sets of factors: the longest sequence allowed decides, as the sequence's length
+    does in transformers."""
     factors = np.linspace(1.0, 3.0, 6).tolist()
     scaling = {
         "type": "longrope",
@@ -129,9 +129,14 @@ def test_longrope(context: int, tmp_path: Path) -> None:
     tokens = _random_tokens(tiny, context)
     if context == 64:
         tokens = tokens[:60]
-    with open_checkpoint(tmp_path, context_length=context) as checkpoint:
+    with open_checkpoint(tmp_path) as checkpoint:
         backend = CpuBackend.load(
-            checkpoint, context_tokens=128, kv_dtype="f32", planes=False, reference=True
+            checkpoint,
+            context_tokens=128,
+            sequence_tokens=context,
+            kv_dtype="f32",
+            planes=False,
+            reference=True,
         )
         _check_logits(backend, tokens, Reference(tmp_path).logits(tokens))
         backend.close()

@@ -153,6 +153,26 @@ PHI3 = _as(
     pad_token_id=2,
 )
 
+
+def _longrope(original: int) -> dict[str, Any]:
+    """As Phi-4-mini: 12 of 16 dimensions turn; transformers takes the long factors beyond
+    `original` positions."""
+    return _as(
+        "Phi3ForCausalLM",
+        "phi3",
+        tie_word_embeddings=False,
+        sliding_window=None,
+        partial_rotary_factor=0.75,
+        original_max_position_embeddings=original,
+        rope_scaling={
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5],
+            "long_factor": [1.2, 2.0, 4.0, 8.0, 13.0, 20.0],
+        },
+        pad_token_id=2,
+    )
+
+
 GOLDEN: dict[str, Tiny] = {
     "llama2": Tiny(
         config=_llama(num_key_value_heads=4, tie_word_embeddings=False, intermediate_size=64),
@@ -187,6 +207,9 @@ GOLDEN: dict[str, Tiny] = {
     "gemma2": Tiny(config=GEMMA2, stored="BF16"),
     "gemma3": Tiny(config=GEMMA3, stored="BF16"),
     "phi3": Tiny(config=PHI3, stored="BF16"),
+    # All that a fixture computes has 16 to 80 tokens: here within the original context, there not.
+    "phi3-short": Tiny(config=_longrope(96), stored="BF16"),
+    "phi3-long": Tiny(config=_longrope(12), stored="BF16"),
     "llama-sharded": Tiny(
         config=_llama(
             hidden_size=96, intermediate_size=160, num_attention_heads=6, tie_word_embeddings=False

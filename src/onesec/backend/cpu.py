@@ -86,6 +86,7 @@ class CpuBackend:
         source: Checkpoint | Artifact,
         *,
         context_tokens: int,
+        sequence_tokens: int | None = None,
         threads: int | None = None,
         kv_dtype: str = "f16",
         planes: bool = True,
@@ -96,6 +97,8 @@ class CpuBackend:
         """Weights of `source` into planes (a checkpoint is packed; an artifact is read in
         place where `mapped`, else copied into 2 MiB pages).
 
+        `context_tokens` are the cache's, over all sequences; `sequence_tokens` those that one of
+        them may have at most (None: the model's plain context; see ModelConfig.for_context).
         `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions
         of 1.
         Raises CorruptFile on values that are not finite, OutOfMemory before anything is allocated.
@@ -111,7 +114,7 @@ class CpuBackend:
                 hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
             )
         backend = cls(
-            source.config,
+            source.config.for_context(sequence_tokens or 0),
             context_tokens=context_tokens,
             threads=threads,
             kv_dtype=kv_dtype,
@@ -207,18 +210,21 @@ class CpuBackend:
         self._engine.finish()
         self._engine.allocate_cache(self._num_blocks(), self.kv_dtype)
 
-    def save(self, path: str | Path, tokenizer_source: Path | None, **extra: object) -> None:
-        """Write the planes, vectors and tokenizer files as an artifact folder, atomically."""
+    def save(
+        self, path: str | Path, companions: Callable[[Path], None] | None, **extra: object
+    ) -> None:
+        """Write the planes, vectors and companions (see write_artifact) as an artifact folder,
+        atomically."""
         source = next(k for k in self._kept if isinstance(k, Checkpoint | Artifact))
         vectors = {name: source.vector(name) for name in source.vector_names()}
         if isinstance(source, Checkpoint) and self.config.position == "learned":
             vectors["pos_embed"] = self._positions
         write_artifact(
             Path(path),
-            self.config,
+            source.config,
             self._packed(),
             vectors,
-            tokenizer_source,
+            companions,
             **extra,  # type: ignore[arg-type]
         )
 

@@ -39,7 +39,7 @@ def _describe(name: str, kind: str, path: Path) -> Found | None:
             size = source.nbytes
     except ModelError:
         return None
-    return Found(name, kind, config.architecture, config.context_length, size, str(path))
+    return Found(name, kind, config.architecture, config.max_context, size, str(path))
 
 
 def _candidates() -> Iterator[tuple[str, str, Path]]:

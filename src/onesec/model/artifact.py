@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -288,18 +288,19 @@ def write_artifact(
     config: ModelConfig,
     packed: Iterable[tuple[str, PackedMatrix]],
     vectors: Mapping[str, Float32],
-    tokenizer_source: Path | None = None,
+    companions: Callable[[Path], None] | None = None,
     *,
     gears: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an artifact folder: matrix by matrix as `packed` yields them, complete or not at all.
 
-    `tokenizer_source`: the folder whose tokenizer, chat template, generation_config and licence
-    files are copied. An artifact at `path` is replaced; anything else there is InvalidRequest.
-    Raises ModelError where the disk refuses, ValueError for matrices that do not fit the config.
+    `companions` writes what belongs beside the weights (tokenizer, chat template, licence) into
+    the folder it is given: `Tokenizer.save`, or `copy_companions` of another folder. An artifact at
+    `path` is replaced; anything else there is InvalidRequest. Raises ModelError where the disk
+    refuses, ValueError for matrices that do not fit the config.
 
-    >>> write_artifact("out", config, packed, vectors, tokenizer_source=folder)  # doctest: +SKIP
+    >>> write_artifact("out", config, packed, vectors, tokenizer.save)  # doctest: +SKIP
     """
     path = Path(path)
     if path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
@@ -317,8 +318,8 @@ def write_artifact(
             _write_json(part / "config.json", values)
             _write_json(part / "gears.json", dict(gears or {}))
             _write_json(part / "recipe.json", dict(recipe or {}))
-            if tokenizer_source is not None:
-                _copy_files(tokenizer_source, part)
+            if companions is not None:
+                companions(part)
             _swap(part, path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -365,9 +366,15 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _copy_files(source: Path, target: Path) -> None:
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy a model folder's tokenizer, chat template, generation_config and licence files.
+
+    Raises CorruptFile for a link that leads out of `source`, OSError where the disk refuses.
+
+    >>> copy_companions(Path("model"), Path("out"))  # doctest: +SKIP
+    """
     for name in COPIED:
-        if source.is_dir() and (source / name).exists():
+        if (source / name).exists():
             shutil.copyfile(resolve_inside(source, name), target / name)
 
 

@@ -14,12 +14,11 @@ from .hf import open_hf
 from .weights import Checkpoint
 
 
-def open_checkpoint(path: str | Path, *, context_length: int | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a Hugging Face folder or a .gguf file (or a folder with exactly one).
 
-    `context_length` caps the context, and for LongRoPE models (Phi-3) chooses the factors.
     Milliseconds: the weights are mapped, not read. Raises ModelNotFound, CorruptFile,
-    UnsupportedModel; InvalidRequest for a context length that the model does not have.
+    UnsupportedModel.
 
     >>> with open_checkpoint("models/SmolLM2-135M") as checkpoint:  # doctest: +SKIP
     ...     checkpoint.matrix("layers.0.qkv")[0].shape
@@ -28,8 +27,8 @@ def open_checkpoint(path: str | Path, *, context_length: int | None = None) -> C
     try:
         place = _locate(Path(path))
         if place.is_dir():
-            return open_hf(place, context_length=context_length)
-        return open_gguf_checkpoint(place, context_length=context_length)
+            return open_hf(place)
+        return open_gguf_checkpoint(place)
     except OSError as exc:
         raise ModelNotFound(f"{str(path)!r} cannot be opened ({exc.strerror}).") from None
 

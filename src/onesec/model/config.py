@@ -5,7 +5,7 @@ It must not know file formats (checkpoints.py fills it) nor how anything is comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class LayerConfig:
 
     window: int = 0
     rope: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LongContext:
+    """How a model with two sets of rotary frequencies (LongRoPE) runs contexts beyond
+    ModelConfig.context_length: up to `context_length` tokens, with `ropes` in place of the others.
+    """
+
+    context_length: int
+    ropes: tuple[Rope, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,7 @@ class ModelConfig:
     gated: bool = True
     position: str = "rope"  # "rope" or "learned"
     ropes: tuple[Rope, ...] = ()
+    long: LongContext | None = None
     layers: tuple[LayerConfig, ...] = ()
     attention_scale: float = 0.0  # multiplies q·k
     attention_softcap: float = 0.0  # 0 = none; c·tanh(x/c)
@@ -72,3 +83,22 @@ class ModelConfig:
     extra: dict[str, object] = field(
         default_factory=dict
     )  # what a report may show; never computed with
+
+    @property
+    def max_context(self) -> int:
+        """The longest context, in tokens, that the model can be run with."""
+        return self.long.context_length if self.long else self.context_length
+
+    def for_context(self, tokens: int) -> ModelConfig:
+        """The config to run sequences of up to `tokens` tokens with.
+
+        Keys are cached as they were turned, and a cache written with one set of frequencies cannot
+        be read with the other: so the set is chosen once, by the longest sequence that is allowed,
+        and not anew as a sequence grows. Contexts within `context_length` run with the short set,
+        longer ones with the long set from their first token on.
+        """
+        if self.long is None or tokens <= self.context_length:
+            return self
+        return replace(
+            self, context_length=self.long.context_length, ropes=self.long.ropes, long=None
+        )

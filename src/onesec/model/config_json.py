@@ -11,7 +11,7 @@ from typing import Any
 from .architectures import HF_ARCHITECTURES
 from .architectures.base import MAX_CONTEXT
 from .architectures.hf_common import MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH
-from .config import LayerConfig, ModelConfig, Rope
+from .config import LayerConfig, LongContext, ModelConfig, Rope
 from .jsonfile import Fields
 
 _WORDS = {
@@ -62,7 +62,7 @@ def config_from_json(fields: Fields) -> ModelConfig:
     values |= {key: fields.flag(key, False) for key in _FLAGS}
     if values["num_heads"] % values["num_kv_heads"]:
         fields.fail("num_kv_heads", f"does not divide {values['num_heads']} heads")
-    ropes = tuple(_rope(item, values["head_dim"]) for item in _objects(fields, "ropes"))
+    ropes = _ropes(fields, values["head_dim"])
     if values["position"] == "rope" and not ropes:
         fields.fail("ropes", "is empty; rotary positions need one")
     layers = tuple(
@@ -79,6 +79,7 @@ def config_from_json(fields: Fields) -> ModelConfig:
     extra = fields.inner("extra")
     return ModelConfig(
         ropes=ropes,
+        long=_long(fields, values["context_length"], values["head_dim"], len(ropes)),
         layers=layers,
         bos_id=bos[0] if bos else None,
         eos_ids=fields.ids("eos_ids", below=vocab),
@@ -92,6 +93,21 @@ def _objects(fields: Fields, key: str) -> list[Fields]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         fields.fail(key, "is not a list of objects")
     return [Fields(fields.path, item) for item in value]
+
+
+def _ropes(fields: Fields, head_dim: int) -> tuple[Rope, ...]:
+    return tuple(_rope(item, head_dim) for item in _objects(fields, "ropes"))
+
+
+def _long(fields: Fields, short: int, head_dim: int, count: int) -> LongContext | None:
+    inner = fields.inner("long")
+    if inner is None:
+        return None
+    ropes = _ropes(inner, head_dim)
+    if len(ropes) != count:
+        inner.fail("ropes", f"has {len(ropes)} entries; the shorter context has {count}")
+    length = inner.integer("context_length", low=short + 1, high=MAX_CONTEXT)
+    return LongContext(context_length=length, ropes=ropes)
 
 
 def _rope(item: Fields, head_dim: int) -> Rope:

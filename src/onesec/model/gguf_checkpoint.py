@@ -43,7 +43,7 @@ def _header(file: GGUFFile, architecture: str) -> GGUFHeader:
     )
 
 
-def open_gguf_checkpoint(path: Path, *, context_length: int | None = None) -> Checkpoint:
+def open_gguf_checkpoint(path: Path) -> Checkpoint:
     """Open a GGUF file. Errors as for open_checkpoint."""
     file = GGUFFile(path)
     try:
@@ -60,7 +60,7 @@ def open_gguf_checkpoint(path: Path, *, context_length: int | None = None) -> Ch
             raise UnsupportedModel(
                 f"{path} is one of {parts} parts.", hint="Join them: llama-gguf-split --merge."
             )
-        config = architecture.from_gguf(_header(file, kind), context_length)
+        config = architecture.from_gguf(_header(file, kind))
         defaults: dict[str, Any] = {"eos_ids": config.eos_ids}
         return Checkpoint(
             config, architecture.gguf_layout, file, path=path, generation_defaults=defaults

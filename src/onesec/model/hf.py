@@ -113,7 +113,7 @@ def _open_shards(folder: Path) -> SafetensorsSource:
     return SafetensorsSource(files)
 
 
-def open_hf(folder: Path, *, context_length: int | None = None) -> Checkpoint:
+def open_hf(folder: Path) -> Checkpoint:
     """Open a Hugging Face folder. Errors as for open_checkpoint."""
     if not (folder / "config.json").exists():
         raise ModelNotFound(
@@ -138,7 +138,7 @@ def open_hf(folder: Path, *, context_length: int | None = None) -> Checkpoint:
     try:
         dtypes = [source.dtype(name) for name in source.names()]
         common = max(dict.fromkeys(dtypes), key=dtypes.count, default="f32")
-        config = architecture.from_hf(fields, common, context_length)
+        config = architecture.from_hf(fields, common)
         defaults = generation_defaults_of(folder, config.vocab_size)
         config = replace(config, eos_ids=defaults.setdefault("eos_ids", config.eos_ids))
         return Checkpoint(

@@ -21,7 +21,7 @@ from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError
 
 from .detokenize import Detokenizer, StreamDecoder, parse_part
 from .patterns import any_of, explodes
-from .tokenizer_folder import read_tokenizer_files
+from .tokenizer_folder import TokenizerFiles, read_tokenizer_files, write_tokenizer_files
 from .tokenizer_gguf import library_from_gguf
 
 __all__ = ["GUARD", "StreamDecoder", "Tokenizer"]
@@ -125,6 +125,24 @@ class Tokenizer:
             chat_templates=built.chat_templates,
             context_length=context_length,
             warnings=built.warnings,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `from_folder` reads back as this tokenizer: the same ids for every
+        text, the same end tokens, start and chat templates.
+
+        >>> Tokenizer.from_gguf(metadata).save(Path("model"))          # doctest: +SKIP
+        """
+        write_tokenizer_files(
+            folder,
+            TokenizerFiles(
+                path=folder / "tokenizer.json",
+                tokenizer_json=self._library.to_str().encode(),
+                special_tokens=self.special_tokens,
+                eos_ids=self.eos_ids,
+                add_bos=self._add_bos,
+                chat_templates=self.chat_templates,
+            ),
         )
 
     def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:

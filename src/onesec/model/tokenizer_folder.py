@@ -1,10 +1,11 @@
-"""What a Hugging Face folder says about its tokenizer, read from the small files around it.
+"""What a Hugging Face folder says about its tokenizer: the small files around it, read and written.
 
 It must not know the tokenizer library, nor what chat templates mean.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,35 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         add_bos=add_bos if isinstance(add_bos, bool) else None,
         chat_templates=_templates(folder, config.get("chat_template")),
     )
+
+
+def write_tokenizer_files(folder: Path, files: TokenizerFiles) -> None:
+    """Write tokenizer.json, tokenizer_config.json and generation_config.json, from which
+    `read_tokenizer_files` reads these values again. Raises OSError where the disk refuses.
+
+    >>> write_tokenizer_files(Path("out"), files)  # doctest: +SKIP
+    """
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # how transformers opens a tokenizer.json
+        "clean_up_tokenization_spaces": False,
+        **files.special_tokens,
+    }
+    if files.add_bos is not None:
+        config["add_bos_token"] = files.add_bos
+    if files.chat_templates.keys() == {"default"}:
+        config["chat_template"] = files.chat_templates["default"]
+    elif files.chat_templates:
+        config["chat_template"] = [
+            {"name": name, "template": text} for name, text in files.chat_templates.items()
+        ]
+    (folder / "tokenizer.json").write_bytes(files.tokenizer_json)
+    _write_json(folder / "tokenizer_config.json", config)
+    if files.eos_ids:
+        _write_json(folder / "generation_config.json", {"eos_token_id": list(files.eos_ids)})
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _templates(folder: Path, configured: Any) -> dict[str, str]:

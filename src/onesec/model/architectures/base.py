@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from onesec.core.errors import InvalidRequest
 from onesec.model.config import LayerConfig, ModelConfig
 from onesec.model.jsonfile import Fields
 
@@ -63,27 +62,15 @@ class GGUFHeader:
 class Architecture:
     """A family of models: how to read its config and where its tensors are.
 
-    from_hf(fields of config.json, dtype of the weights, context length asked for) -> ModelConfig
-    from_gguf(header, context length asked for) -> ModelConfig; None where GGUF has no such family
+    from_hf(fields of config.json, dtype of the weights) -> ModelConfig
+    from_gguf(header) -> ModelConfig; None where GGUF has no such family
     """
 
     name: str
-    from_hf: Callable[[Fields, str, int | None], ModelConfig]
+    from_hf: Callable[[Fields, str], ModelConfig]
     hf_layout: Layout
-    from_gguf: Callable[[GGUFHeader, int | None], ModelConfig] | None = None
+    from_gguf: Callable[[GGUFHeader], ModelConfig] | None = None
     gguf_layout: Layout | None = None
-
-
-def context_in_use(positions: int, asked: int | None, *, default: int | None = None) -> int:
-    """The context length to run with: `asked`, else `default`, else all `positions`.
-
-    Raises InvalidRequest if more is asked for than the model has positions.
-    """
-    if asked is None:
-        return min(positions, default or positions)
-    if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= positions:
-        raise InvalidRequest(f"context_length is {asked}; this model has 1 to {positions}.")
-    return asked
 
 
 def layer_configs(

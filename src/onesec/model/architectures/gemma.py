@@ -17,7 +17,7 @@ from onesec.model.jsonfile import Fields
 from onesec.model.tensor import Tensor
 
 from . import gguf_common, hf_common, rope
-from .base import Architecture, GGUFHeader, Layout, Sources, context_in_use, layer_configs
+from .base import Architecture, GGUFHeader, Layout, Sources, layer_configs
 
 _DEFAULTS = {  # of the families' own configuration classes: files leave these keys out
     "gemma2": {
@@ -54,15 +54,14 @@ def embedding_scale(hidden: int, dtype: str) -> float:
     return float(exact)
 
 
-def _config(name: str, dtype: str, positions: int, asked: int | None, **values: Any) -> ModelConfig:
-    context = context_in_use(positions, asked)
+def _config(name: str, dtype: str, positions: int, **values: Any) -> ModelConfig:
     windows: tuple[int, ...] = values.pop("windows")
     gemma3 = name == "gemma3"
     return ModelConfig(
         architecture=name,
-        context_length=context,
+        context_length=positions,
         layers=layer_configs(
-            windows, context, tuple(int(w > 0) for w in windows) if gemma3 else None
+            windows, positions, tuple(int(w > 0) for w in windows) if gemma3 else None
         ),
         embedding_scale=embedding_scale(values["hidden_size"], dtype),
         qk_norm=gemma3,
@@ -85,7 +84,7 @@ def _ropes_gemma3(fields: Fields, head_dim: int, positions: int) -> tuple[Rope, 
     )
 
 
-def _from_hf(name: str, fields: Fields, dtype: str, asked: int | None) -> ModelConfig:
+def _from_hf(name: str, fields: Fields, dtype: str) -> ModelConfig:
     inner = fields.inner("text_config")
     if inner is not None:  # a checkpoint that can also see: its text part, with the common ids
         ids = {key: fields.raw(key) for key in ("bos_token_id", "eos_token_id")}
@@ -111,7 +110,6 @@ def _from_hf(name: str, fields: Fields, dtype: str, asked: int | None) -> ModelC
         name,
         dtype,
         positions,
-        asked,
         windows=hf_common.layer_windows(
             fields, window, tuple((i + 1) % period != 0 for i in range(layers))
         ),
@@ -131,7 +129,7 @@ def _softcap(fields: Fields, key: str, default: float) -> float:
     return fields.number(key, default, low=0.0, high=1e6)
 
 
-def _from_gguf(name: str, header: GGUFHeader, asked: int | None) -> ModelConfig:
+def _from_gguf(name: str, header: GGUFHeader) -> ModelConfig:
     fields, sizes = header.fields, gguf_common.decoder_sizes(header)
     layers, head_dim = sizes["num_layers"], sizes["head_dim"]
     gemma3 = name == "gemma3"
@@ -157,7 +155,6 @@ def _from_gguf(name: str, header: GGUFHeader, asked: int | None) -> ModelConfig:
         name,
         header.weights_dtype,
         gguf_common.positions(fields),
-        asked,
         windows=tuple(window if (i + 1) % period else 0 for i in range(layers)),
         ropes=tuple(ropes),
         norm_eps=gguf_common.rms_eps(fields),
@@ -185,7 +182,7 @@ _GGUF_VECTORS: dict[str, Sources] = {
 
 GEMMA2 = Architecture(
     name="gemma2",
-    from_hf=lambda fields, dtype, asked: _from_hf("gemma2", fields, dtype, asked),
+    from_hf=lambda fields, dtype: _from_hf("gemma2", fields, dtype),
     hf_layout=Layout(
         matrices=hf_common.MATRICES,
         vectors=_HF_VECTORS,
@@ -193,14 +190,14 @@ GEMMA2 = Architecture(
         ignored=hf_common.IGNORED,
         norm_offset=1.0,
     ),
-    from_gguf=lambda header, asked: _from_gguf("gemma2", header, asked),
+    from_gguf=lambda header: _from_gguf("gemma2", header),
     gguf_layout=Layout(
         matrices=gguf_common.MATRICES, vectors=_GGUF_VECTORS, ignored=gguf_common.IGNORED
     ),
 )
 GEMMA3 = Architecture(
     name="gemma3",
-    from_hf=lambda fields, dtype, asked: _from_hf("gemma3", fields, dtype, asked),
+    from_hf=lambda fields, dtype: _from_hf("gemma3", fields, dtype),
     hf_layout=Layout(
         matrices=hf_common.MATRICES,
         vectors={**_HF_VECTORS, **hf_common.QK_NORMS},
@@ -208,7 +205,7 @@ GEMMA3 = Architecture(
         ignored=hf_common.IGNORED,
         norm_offset=1.0,
     ),
-    from_gguf=lambda header, asked: _from_gguf("gemma3", header, asked),
+    from_gguf=lambda header: _from_gguf("gemma3", header),
     gguf_layout=Layout(
         matrices=gguf_common.MATRICES,
         vectors={**_GGUF_VECTORS, **gguf_common.QK_NORMS},

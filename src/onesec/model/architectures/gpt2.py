@@ -11,24 +11,23 @@ from onesec.model.config import ModelConfig
 from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common
-from .base import Architecture, GGUFHeader, Layout, Sources, context_in_use, layer_configs
+from .base import Architecture, GGUFHeader, Layout, Sources, layer_configs
 
 
-def _config(positions: int, asked: int | None, **values: Any) -> ModelConfig:
-    context = context_in_use(positions, asked)
+def _config(positions: int, **values: Any) -> ModelConfig:
     return ModelConfig(
         architecture="gpt2",
-        context_length=context,
+        context_length=positions,
         norm="layer",
         gated=False,
         position="learned",
-        layers=layer_configs((0,) * values["num_layers"], context),
+        layers=layer_configs((0,) * values["num_layers"], positions),
         attention_scale=values["head_dim"] ** -0.5,
         **values,
     )
 
 
-def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
+def _from_hf(fields: Fields, _: str) -> ModelConfig:
     hf_common.refuse_flags(
         fields,
         scale_attn_weights=True,
@@ -42,7 +41,6 @@ def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
     vocab = fields.integer("vocab_size", low=1, high=hf_common.MAX_VOCAB)
     return _config(
         hf_common.positions(fields, "n_positions", default=1024),
-        asked,
         vocab_size=vocab,
         hidden_size=hidden,
         num_layers=fields.integer("n_layer", low=1, high=hf_common.MAX_LAYERS),
@@ -57,11 +55,10 @@ def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
     )
 
 
-def _from_gguf(header: GGUFHeader, asked: int | None) -> ModelConfig:
+def _from_gguf(header: GGUFHeader) -> ModelConfig:
     fields = header.fields
     return _config(
         gguf_common.positions(fields),
-        asked,
         norm_eps=fields.number("attention.layer_norm_epsilon", 1e-5, low=0.0, high=1.0),
         activation="gelu_tanh",
         **gguf_common.decoder_sizes(header),

@@ -10,7 +10,7 @@ from onesec.model.config import ModelConfig
 from onesec.model.jsonfile import Fields
 
 from . import hf_common
-from .base import MAX_CONTEXT, Architecture, Layout, context_in_use, layer_configs
+from .base import MAX_CONTEXT, Architecture, Layout, layer_configs
 
 
 def _attention_kinds(fields: Fields, layers: int) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def _attention_kinds(fields: Fields, layers: int) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
+def _from_hf(fields: Fields, _: str) -> ModelConfig:
     hidden = fields.integer("hidden_size", low=1, high=hf_common.MAX_WIDTH)
     heads = fields.integer("num_heads", low=1, high=hf_common.MAX_HEADS)
     if hidden % heads:
@@ -49,7 +49,6 @@ def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
             hint="Supported: global and local.",
         )
     positions = hf_common.positions(fields, default=2048)
-    context = context_in_use(positions, asked)
     return ModelConfig(
         architecture="gpt_neo",
         vocab_size=vocab,
@@ -61,13 +60,13 @@ def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
         intermediate_size=fields.integer(
             "intermediate_size", 4 * hidden, low=1, high=hf_common.MAX_WIDTH
         ),
-        context_length=context,
+        context_length=positions,
         norm="layer",
         norm_eps=fields.number("layer_norm_epsilon", 1e-5, low=0.0, high=1.0),
         activation=hf_common.activation(fields, "activation_function", "gelu_new"),
         gated=False,
         position="learned",
-        layers=layer_configs(tuple(window if k == "local" else 0 for k in kinds), context),
+        layers=layer_configs(tuple(window if k == "local" else 0 for k in kinds), positions),
         attention_scale=1.0,
         tie_embeddings=fields.flag("tie_word_embeddings", True),
         **hf_common.special_ids(fields, vocab),

@@ -9,37 +9,36 @@ from onesec.model.config import ModelConfig
 from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common
-from .base import Architecture, GGUFHeader, Layout, context_in_use, layer_configs
+from .base import Architecture, GGUFHeader, Layout, layer_configs
 from .rope import from_fields
 
 
-def _from_hf(name: str, fields: Fields, asked: int | None) -> ModelConfig:
+def _from_hf(name: str, fields: Fields) -> ModelConfig:
     sizes = hf_common.decoder_sizes(fields, tied=False)
     positions = hf_common.positions(fields, default=2048 if name == "llama" else 131072)
     window = hf_common.sliding_window(fields) if name == "mistral" else 0
-    context = context_in_use(positions, asked)
     params = fields.inner("rope_parameters") or fields.inner("rope_scaling")
     head_dim = sizes["head_dim"]
     return ModelConfig(
         architecture=name,
-        context_length=context,
+        context_length=positions,
         activation=hf_common.activation(fields, "hidden_act", "silu"),
         ropes=(from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions),),
-        layers=layer_configs((window,) * sizes["num_layers"], context),
+        layers=layer_configs((window,) * sizes["num_layers"], positions),
         attention_scale=head_dim**-0.5,
         **sizes,
     )
 
 
-def _from_gguf(header: GGUFHeader, asked: int | None) -> ModelConfig:
+def _from_gguf(header: GGUFHeader) -> ModelConfig:
     sizes = gguf_common.decoder_sizes(header)
-    context = context_in_use(gguf_common.positions(header.fields), asked)
+    positions = gguf_common.positions(header.fields)
     return ModelConfig(
         architecture="llama",
-        context_length=context,
+        context_length=positions,
         norm_eps=gguf_common.rms_eps(header.fields),
         ropes=(gguf_common.scaled_rope(header, sizes["head_dim"]),),
-        layers=layer_configs((0,) * sizes["num_layers"], context),
+        layers=layer_configs((0,) * sizes["num_layers"], positions),
         attention_scale=sizes["head_dim"] ** -0.5,
         **sizes,
     )
@@ -55,7 +54,7 @@ _HF = Layout(
 
 LLAMA = Architecture(
     name="llama",
-    from_hf=lambda fields, _, asked: _from_hf("llama", fields, asked),
+    from_hf=lambda fields, _: _from_hf("llama", fields),
     hf_layout=_HF,
     from_gguf=_from_gguf,
     gguf_layout=Layout(
@@ -68,6 +67,6 @@ LLAMA = Architecture(
 )
 MISTRAL = Architecture(
     name="mistral",
-    from_hf=lambda fields, _, asked: _from_hf("mistral", fields, asked),
+    from_hf=lambda fields, _: _from_hf("mistral", fields),
     hf_layout=_HF,
 )

@@ -1,90 +1,138 @@
 """Phi-3 and Phi-4: q, k, v and gate, up stored fused; partial rotary; LongRoPE.
 
 It must not know files. LongRoPE has one set of factors for contexts within the original length and
-one beyond it: the context length asked for decides (default: the original length), because a cache
-written with one set cannot be read with the other.
+one beyond it; both are read, and ModelConfig.for_context chooses. transformers chooses anew at each
+step, by the length so far, which leaves the keys cached before the change turned by the wrong set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onesec.core.errors import CorruptFile, UnsupportedModel
-from onesec.model.config import ModelConfig
+from onesec.model.config import LongContext, ModelConfig, Rope
 from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common, rope
-from .base import MAX_CONTEXT, Architecture, GGUFHeader, Layout, context_in_use, layer_configs
+from .base import MAX_CONTEXT, Architecture, GGUFHeader, Layout, layer_configs
+
+_ORIGINAL = "original_max_position_embeddings"
 
 
-def _from_hf(fields: Fields, _: str, asked: int | None) -> ModelConfig:
+def _from_hf(fields: Fields, _: str) -> ModelConfig:
     sizes = hf_common.decoder_sizes(fields, tied=False)
     positions = hf_common.positions(fields, default=4096)
     params = fields.inner("rope_parameters") or fields.inner("rope_scaling")
     params = params or Fields(fields.path, {})
-    head_dim = sizes["head_dim"]
     kind = rope.rope_kind(params)
     if kind in ("longrope", "su", "yarn"):  # Phi-3 files call LongRoPE by all three names
-        original = rope.original_positions(params, fields, 4096)
-        context = context_in_use(positions, asked, default=original)
-        dim = rope.rotary_dim(params, fields, head_dim)
-        key = "long_factor" if context > original else "short_factor"
-        factors = params.numbers(key, count=dim // 2, low=1e-3, high=rope.MAX_FACTOR)
-        attention = params.number(
-            "attention_factor", rope.longrope_attention(positions, original), low=1e-3, high=1e3
-        )
-        turn = rope.divided(rope.rope_theta(params, fields, 1e4), dim, factors, attention)
+        context, turn, long = _longrope_from_hf(fields, params, sizes["head_dim"], positions)
     elif kind == "default":
-        context = context_in_use(positions, asked)
-        turn = rope.from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions)
+        context, long = positions, None
+        turn = rope.from_fields(
+            params, fields, theta=1e4, head_dim=sizes["head_dim"], positions=positions
+        )
     else:
         raise UnsupportedModel(
             f"{fields.path}: rope scaling of the type {kind[:40]!r} is not supported for phi3.",
             hint="Supported: default, longrope.",
         )
-    window = hf_common.sliding_window(fields)
     return ModelConfig(
         architecture="phi3",
         context_length=context,
         activation=hf_common.activation(fields, "hidden_act", "silu"),
         ropes=(turn,),
-        layers=layer_configs((window,) * sizes["num_layers"], context),
-        attention_scale=head_dim**-0.5,
+        long=long,
+        layers=layer_configs((hf_common.sliding_window(fields),) * sizes["num_layers"], positions),
+        attention_scale=sizes["head_dim"] ** -0.5,
         **sizes,
     )
 
 
-def _from_gguf(header: GGUFHeader, asked: int | None) -> ModelConfig:
+def _longrope_from_hf(
+    fields: Fields, params: Fields, head_dim: int, positions: int
+) -> tuple[int, Rope, LongContext | None]:
+    inside = params.integer(_ORIGINAL, 4096, low=2, high=MAX_CONTEXT)
+    original = fields.integer(_ORIGINAL, inside, low=2, high=MAX_CONTEXT)  # the outer one rules
+    dim = rope.rotary_dim(params, fields, head_dim)
+    stretch = params.number("factor", positions / original, low=1e-3, high=rope.MAX_FACTOR)
+    return _longrope(
+        rope.rope_theta(params, fields, 1e4),
+        dim,
+        short=params.numbers("short_factor", count=dim // 2, low=1e-3, high=rope.MAX_FACTOR),
+        long=params.numbers("long_factor", count=dim // 2, low=1e-3, high=rope.MAX_FACTOR),
+        attention=params.number(
+            "attention_factor", rope.longrope_attention(stretch, original), low=1e-3, high=1e3
+        ),
+        original=original,
+        positions=positions,
+    )
+
+
+def _longrope(
+    theta: float,
+    dim: int,
+    *,
+    short: Sequence[float],
+    long: Sequence[float],
+    attention: float,
+    original: int,
+    positions: int,
+) -> tuple[int, Rope, LongContext | None]:
+    """The plain context, its frequencies, and what longer contexts take (None: there are none).
+
+    Both sets scale cos and sin alike, by how far the whole context was stretched."""
+    turn = rope.divided(theta, dim, short, attention)
+    if positions <= original:
+        return positions, turn, None
+    return original, turn, LongContext(positions, (rope.divided(theta, dim, long, attention),))
+
+
+def _from_gguf(header: GGUFHeader) -> ModelConfig:
     fields, sizes = header.fields, gguf_common.decoder_sizes(header)
     positions, head_dim = gguf_common.positions(fields), sizes["head_dim"]
-    if "rope_factors_long" in header.rope_factors and "rope_factors_short" in header.rope_factors:
-        original = fields.integer(
-            "rope.scaling.original_context_length", 4096, low=2, high=MAX_CONTEXT
-        )
-        context = context_in_use(positions, asked, default=original)
-        dim = gguf_common.rotary_dim(fields, head_dim)
-        factors = header.rope_factors[f"rope_factors_{'long' if context > original else 'short'}"]
-        if len(factors) != dim // 2 or min(factors) <= 0.0:
-            raise CorruptFile(
-                fields.path, f"{len(factors)} rope factors; {dim // 2} above 0 are needed"
-            )
-        attention = fields.number(
-            "rope.scaling.attn_factor",
-            rope.longrope_attention(positions, original),
-            low=1e-3,
-            high=1e3,
-        )
-        turn = rope.divided(gguf_common.theta(fields), dim, factors, attention)
+    if {"rope_factors_long", "rope_factors_short"} <= header.rope_factors.keys():
+        context, turn, long = _longrope_from_gguf(header, head_dim, positions)
     else:
-        context = context_in_use(positions, asked)
-        turn = gguf_common.scaled_rope(header, head_dim)
+        context, turn, long = positions, gguf_common.scaled_rope(header, head_dim), None
     window = fields.integer("attention.sliding_window", 0, low=0, high=MAX_CONTEXT)
     return ModelConfig(
         architecture="phi3",
         context_length=context,
         norm_eps=gguf_common.rms_eps(fields),
         ropes=(turn,),
-        layers=layer_configs((window,) * sizes["num_layers"], context),
+        long=long,
+        layers=layer_configs((window,) * sizes["num_layers"], positions),
         attention_scale=head_dim**-0.5,
         **sizes,
+    )
+
+
+def _longrope_from_gguf(
+    header: GGUFHeader, head_dim: int, positions: int
+) -> tuple[int, Rope, LongContext | None]:
+    fields, dim = header.fields, gguf_common.rotary_dim(header.fields, head_dim)
+    key = "rope.scaling.original_context_length"
+    original = fields.integer(key, 4096, low=2, high=MAX_CONTEXT)
+    short, long = (header.rope_factors[f"rope_factors_{kind}"] for kind in ("short", "long"))
+    for factors in (short, long):
+        if len(factors) != dim // 2 or min(factors) <= 0.0:
+            raise CorruptFile(
+                fields.path, f"{len(factors)} rope factors; {dim // 2} above 0 are needed"
+            )
+    return _longrope(
+        gguf_common.theta(fields),
+        dim,
+        short=short,
+        long=long,
+        attention=fields.number(
+            "rope.scaling.attn_factor",
+            rope.longrope_attention(positions / original, original),
+            low=1e-3,
+            high=1e3,
+        ),
+        original=original,
+        positions=positions,
     )
 
 

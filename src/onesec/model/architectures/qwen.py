@@ -9,15 +9,14 @@ from onesec.model.config import ModelConfig
 from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common
-from .base import Architecture, GGUFHeader, Layout, context_in_use, layer_configs
+from .base import Architecture, GGUFHeader, Layout, layer_configs
 from .rope import from_fields
 
 
-def _from_hf(name: str, fields: Fields, asked: int | None) -> ModelConfig:
+def _from_hf(name: str, fields: Fields) -> ModelConfig:
     qwen3 = name == "qwen3"
     sizes = hf_common.decoder_sizes(fields, tied=False, **({"head_dim": 128} if qwen3 else {}))
     positions = hf_common.positions(fields, default=32768)
-    context = context_in_use(positions, asked)
     layers, window = sizes["num_layers"], 0
     if fields.flag("use_sliding_window", False):
         window = hf_common.sliding_window(fields, 4096)
@@ -26,12 +25,12 @@ def _from_hf(name: str, fields: Fields, asked: int | None) -> ModelConfig:
     head_dim = sizes["head_dim"]
     return ModelConfig(
         architecture=name,
-        context_length=context,
+        context_length=positions,
         activation=hf_common.activation(fields, "hidden_act", "silu"),
         ropes=(from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions),),
         layers=layer_configs(
             hf_common.layer_windows(fields, window, tuple(i >= full for i in range(layers))),
-            context,
+            positions,
         ),
         attention_scale=head_dim**-0.5,
         qk_norm=qwen3,
@@ -39,15 +38,15 @@ def _from_hf(name: str, fields: Fields, asked: int | None) -> ModelConfig:
     )
 
 
-def _from_gguf(name: str, header: GGUFHeader, asked: int | None) -> ModelConfig:
+def _from_gguf(name: str, header: GGUFHeader) -> ModelConfig:
     sizes = gguf_common.decoder_sizes(header)
-    context = context_in_use(gguf_common.positions(header.fields), asked)
+    positions = gguf_common.positions(header.fields)
     return ModelConfig(
         architecture=name,
-        context_length=context,
+        context_length=positions,
         norm_eps=gguf_common.rms_eps(header.fields),
         ropes=(gguf_common.scaled_rope(header, sizes["head_dim"]),),
-        layers=layer_configs((0,) * sizes["num_layers"], context),
+        layers=layer_configs((0,) * sizes["num_layers"], positions),
         attention_scale=sizes["head_dim"] ** -0.5,
         qk_norm=name == "qwen3",
         **sizes,
@@ -56,14 +55,14 @@ def _from_gguf(name: str, header: GGUFHeader, asked: int | None) -> ModelConfig:
 
 QWEN2 = Architecture(
     name="qwen2",
-    from_hf=lambda fields, _, asked: _from_hf("qwen2", fields, asked),
+    from_hf=lambda fields, _: _from_hf("qwen2", fields),
     hf_layout=Layout(
         matrices=hf_common.MATRICES,
         vectors={**hf_common.VECTORS, **hf_common.QKV_BIAS},
         prefixes=hf_common.PREFIXES,
         ignored=hf_common.IGNORED,
     ),
-    from_gguf=lambda header, asked: _from_gguf("qwen2", header, asked),
+    from_gguf=lambda header: _from_gguf("qwen2", header),
     gguf_layout=Layout(
         matrices=gguf_common.MATRICES,
         vectors={**gguf_common.VECTORS, **gguf_common.QKV_BIAS},
@@ -72,7 +71,7 @@ QWEN2 = Architecture(
 )
 QWEN3 = Architecture(
     name="qwen3",
-    from_hf=lambda fields, _, asked: _from_hf("qwen3", fields, asked),
+    from_hf=lambda fields, _: _from_hf("qwen3", fields),
     hf_layout=Layout(
         matrices=hf_common.MATRICES,
         vectors={**hf_common.VECTORS, **hf_common.QK_NORMS},
@@ -80,7 +79,7 @@ QWEN3 = Architecture(
         prefixes=hf_common.PREFIXES,
         ignored=hf_common.IGNORED,
     ),
-    from_gguf=lambda header, asked: _from_gguf("qwen3", header, asked),
+    from_gguf=lambda header: _from_gguf("qwen3", header),
     gguf_layout=Layout(
         matrices=gguf_common.MATRICES,
         vectors={**gguf_common.VECTORS, **gguf_common.QK_NORMS},

@@ -44,10 +44,9 @@ def divided(theta: float, rotary_dim: int, factors: Sequence[float], attention: 
     return _rope(np.float32(1.0) / scale, attention)
 
 
-def longrope_attention(positions: int, original: int) -> float:
-    """LongRoPE's factor on cos and sin for a context stretched from `original` to `positions`."""
-    ratio = positions / original
-    return 1.0 if ratio <= 1.0 else math.sqrt(1.0 + math.log(ratio) / math.log(original))
+def longrope_attention(stretch: float, original: int) -> float:
+    """LongRoPE's factor on cos and sin for a context of `stretch` times the `original` one."""
+    return 1.0 if stretch <= 1.0 else math.sqrt(1.0 + math.log(stretch) / math.log(original))
 
 
 def llama3(
