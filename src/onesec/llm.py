@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.closing import Closing
 from onesec.core.deadline import Budget, parse_duration_ms
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
@@ -32,7 +32,7 @@ Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
 
 
-class LLM:
+class LLM(Closing):
     """A loaded model and its engine.
 
     model      a folder, a .gguf file, a Hugging Face name, or "onesec-mini"
@@ -252,17 +252,6 @@ class LLM:
         self._answers.clear()
         self._engine.close()
         self._loaded.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _params(self, params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
         """`params`, or else the model's own, with the fields of `sampling` in their place.

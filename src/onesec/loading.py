@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from onesec import __version__
 from onesec.backend.base import Backend
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
+from onesec.core.closing import Closing
 from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, profile
 from onesec.machine import cpu_name, free_memory_bytes
-from onesec.model.artifact import Artifact, copy_companions, is_artifact, open_artifact
+from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
 
@@ -40,7 +41,7 @@ _BLOCKS = 64  # tokens, a multiple of every backend's block size
 
 
 @dataclass(slots=True, kw_only=True)
-class LoadedModel:
+class LoadedModel(Closing):
     """What runs a model. It owns the backend; `template` is None where the model has none."""
 
     name: str
@@ -95,6 +96,7 @@ class LoadedModel:
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
         from onesec.backend.cpu import CpuBackend
+        from onesec.model.artifact_writer import copy_companions
 
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
@@ -108,12 +110,6 @@ class LoadedModel:
         if not self.closed:
             self.closed = True
             self.backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def find_model(model: str | Path) -> Path:

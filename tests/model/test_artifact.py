@@ -19,18 +19,12 @@ from onesec.core.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
-from onesec.model.artifact import (
-    PackedMatrix,
-    copy_companions,
-    is_artifact,
-    open_artifact,
-    packed_names,
-    plane_bytes,
-    write_artifact,
-)
+from onesec.model.artifact import is_artifact, open_artifact
+from onesec.model.artifact_writer import copy_companions, write_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config import ModelConfig
-from onesec.model.weights import matrix_shape
+from onesec.model.names import matrix_shape
+from onesec.model.planes import PackedMatrix, packed_names, plane_bytes
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 ROPE = {"inv_freq": [1.0], "attention_factor": 1.0}

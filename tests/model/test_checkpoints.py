@@ -16,7 +16,7 @@ import safetensors.numpy
 from onesec.core.errors import CorruptFile, ModelNotFound, UnsupportedModel
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config import ModelConfig
-from onesec.model.weights import matrix_names, matrix_shape, required_vectors, vector_length
+from onesec.model.names import matrix_names, matrix_shape, required_vectors, vector_length
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 FAMILIES = sorted(p.parent.name for p in GOLDEN.glob("*/config.json"))

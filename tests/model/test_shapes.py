@@ -7,6 +7,7 @@ import math
 import pytest
 
 from onesec.core.errors import InvalidRequest
+from onesec.model.architectures.rope import inverse_frequencies
 from onesec.model.shapes import SHAPES, shape, weight_count
 
 
@@ -37,7 +38,7 @@ def test_every_layer_has_its_rope(name: str) -> None:
 
 def test_llama3_rope_keeps_short_waves_and_stretches_long_ones() -> None:
     found = shape("llama-3.2-1b").ropes[0].inv_freq
-    plain = [500_000.0 ** (-2 * i / 64) for i in range(32)]
+    plain = inverse_frequencies(500_000.0, 64).tolist()
     assert found[0] == plain[0]
     assert found[-1] == pytest.approx(plain[-1] / 32)
     assert all(p / 32 <= f <= p for f, p in zip(found, plain, strict=True))

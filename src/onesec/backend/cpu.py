@@ -19,8 +19,10 @@ from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, Unknown
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
 from onesec.machine import free_memory_bytes
-from onesec.model.artifact import Artifact, PackedMatrix, write_artifact
+from onesec.model.artifact import Artifact
+from onesec.model.artifact_writer import write_artifact
 from onesec.model.config import ModelConfig
+from onesec.model.planes import PackedMatrix
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult

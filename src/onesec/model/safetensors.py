@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, UnsupportedModel
 
 from .jsonfile import parse_json
@@ -34,7 +35,7 @@ _KINDS = {tag.upper(): tag for tag in DTYPES}
 _PART_BYTES = ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "C64", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
-class SafetensorsFile:
+class SafetensorsFile(Closing):
     """An open, checked, mapped file. `tensors` maps each name to a Tensor: a view of the map.
 
     Raises ModelNotFound, CorruptFile (with the numbers that disagree) or UnsupportedModel (a dtype
@@ -160,17 +161,6 @@ class SafetensorsFile:
         """Forget the tensors; the map goes with the last view of it."""
         self.tensors = {}
         self._file.close()
-
-    def __enter__(self) -> SafetensorsFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class SafetensorsWriter:

@@ -6,136 +6,38 @@ as the model itself. It must not know where weights come from.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from onesec.core.errors import InvalidRequest
 
-from .config import LayerConfig, ModelConfig, Rope
+from .architectures import rope
+from .config import LayerConfig, ModelConfig
 
 CONTEXT_TOKENS = 4096  # of every shape; the models' own limits are longer
 
 
-def _rope(theta: float, dim: int) -> Rope:
-    return Rope(tuple(theta ** (-2.0 * i / dim) for i in range(dim // 2)))
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """`stretch`: how many times Llama 3.2 stretches waves longer than its first 8192 positions."""
+
+    architecture: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    theta: float
+    stretch: float = 1.0
 
 
-def _llama3_rope(dim: int) -> Rope:
-    """Llama 3.2's: theta 5e5; waves longer than 8192 positions are stretched 32 times, those longer
-    than a quarter of that in part."""
-    factor, low, high, original = 32.0, 1.0, 4.0, 8192.0
-    scaled = []
-    for inv_freq in _rope(500_000.0, dim).inv_freq:
-        turns = original * inv_freq / (2.0 * math.pi)
-        share = min(1.0, max(0.0, (turns - low) / (high - low)))
-        scaled.append(inv_freq * (share + (1.0 - share) / factor))
-    return Rope(tuple(scaled))
-
-
-def _decoder(
-    *,
-    architecture: str,
-    layers: int,
-    head_dim: int,
-    rope: Rope,
-    qk_norm: bool = False,
-    **sizes: int,
-) -> ModelConfig:
-    return ModelConfig(
-        architecture=architecture,
-        vocab_size=sizes["vocab"],
-        hidden_size=sizes["hidden"],
-        num_layers=layers,
-        num_heads=sizes["heads"],
-        num_kv_heads=sizes["kv_heads"],
-        head_dim=head_dim,
-        intermediate_size=sizes["ffn"],
-        context_length=CONTEXT_TOKENS,
-        ropes=(rope,),
-        layers=(LayerConfig(),) * layers,
-        attention_scale=head_dim**-0.5,
-        qk_norm=qk_norm,
-        tie_embeddings=True,
-    )
-
-
-def _qwen2_5_0_5b() -> ModelConfig:
-    return _decoder(
-        architecture="qwen2",
-        layers=24,
-        hidden=896,
-        heads=14,
-        kv_heads=2,
-        head_dim=64,
-        ffn=4864,
-        vocab=151_936,
-        rope=_rope(1e6, 64),
-    )
-
-
-def _llama3_2_1b() -> ModelConfig:
-    return _decoder(
-        architecture="llama",
-        layers=16,
-        hidden=2048,
-        heads=32,
-        kv_heads=8,
-        head_dim=64,
-        ffn=8192,
-        vocab=128_256,
-        rope=_llama3_rope(64),
-    )
-
-
-def _smollm2_135m() -> ModelConfig:
-    return _decoder(
-        architecture="llama",
-        layers=30,
-        hidden=576,
-        heads=9,
-        kv_heads=3,
-        head_dim=64,
-        ffn=1536,
-        vocab=49_152,
-        rope=_rope(1e5, 64),
-    )
-
-
-def _qwen3_0_6b() -> ModelConfig:
-    return _decoder(
-        architecture="qwen3",
-        layers=28,
-        hidden=1024,
-        heads=16,
-        kv_heads=8,
-        head_dim=128,
-        ffn=3072,
-        vocab=151_936,
-        rope=_rope(1e6, 128),
-        qk_norm=True,
-    )
-
-
-def _tiny() -> ModelConfig:
-    return _decoder(
-        architecture="llama",
-        layers=2,
-        hidden=128,
-        heads=4,
-        kv_heads=2,
-        head_dim=32,
-        ffn=384,
-        vocab=2048,
-        rope=_rope(1e4, 32),
-    )
-
-
-_SHAPES: dict[str, Callable[[], ModelConfig]] = {
-    "qwen2.5-0.5b": _qwen2_5_0_5b,
-    "llama-3.2-1b": _llama3_2_1b,
-    "smollm2-135m": _smollm2_135m,
-    "qwen3-0.6b": _qwen3_0_6b,
-    "tiny": _tiny,
+_SHAPES = {
+    "qwen2.5-0.5b": _Shape("qwen2", 24, 896, 14, 2, 64, 4864, 151_936, 1e6),
+    "llama-3.2-1b": _Shape("llama", 16, 2048, 32, 8, 64, 8192, 128_256, 5e5, stretch=32.0),
+    "smollm2-135m": _Shape("llama", 30, 576, 9, 3, 64, 1536, 49_152, 1e5),
+    "qwen3-0.6b": _Shape("qwen3", 28, 1024, 16, 8, 128, 3072, 151_936, 1e6),
+    "tiny": _Shape("llama", 2, 128, 4, 2, 32, 384, 2048, 1e4),
 }
 _SHORT = {"qwen0.5b": "qwen2.5-0.5b", "llama1b": "llama-3.2-1b", "smol135m": "smollm2-135m"}
 SHAPES = tuple(_SHAPES)
@@ -149,12 +51,32 @@ def shape(name: str) -> ModelConfig:
     >>> shape("smollm2-135m").num_layers
     30
     """
-    make = _SHAPES.get(_SHORT.get(name, name))
-    if make is None:
+    sizes = _SHAPES.get(_SHORT.get(name, name))
+    if sizes is None:
         raise InvalidRequest(
             f"There is no shape {name!r}.", hint=f"Known shapes: {', '.join(SHAPES)}."
         )
-    return make()
+    turn = rope.plain(sizes.theta, sizes.head_dim)
+    if sizes.stretch > 1.0:
+        turn = rope.llama3(
+            sizes.theta, sizes.head_dim, factor=sizes.stretch, low=1.0, high=4.0, original=8192
+        )
+    return ModelConfig(
+        architecture=sizes.architecture,
+        vocab_size=sizes.vocab,
+        hidden_size=sizes.hidden,
+        num_layers=sizes.layers,
+        num_heads=sizes.heads,
+        num_kv_heads=sizes.kv_heads,
+        head_dim=sizes.head_dim,
+        intermediate_size=sizes.ffn,
+        context_length=CONTEXT_TOKENS,
+        ropes=(turn,),
+        layers=(LayerConfig(),) * sizes.layers,
+        attention_scale=sizes.head_dim**-0.5,
+        qk_norm=sizes.architecture == "qwen3",
+        tie_embeddings=True,
+    )
 
 
 def weight_count(config: ModelConfig) -> int:

@@ -1,0 +1,148 @@
+"""Writing artifacts: complete under their name, or not there at all.
+
+It must not know how planes are computed: they come matrix by matrix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onesec.core.errors import InvalidRequest, ModelError
+
+from .artifact import is_artifact
+from .config import ModelConfig
+from .config_json import config_to_json
+from .folder import resolve_inside
+from .names import matrix_shape
+from .planes import FORMAT, VERSION, Float32, PackedMatrix, packed_names, packed_shape, plane_bytes
+from .safetensors import SafetensorsWriter
+
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "NOTICE.md",
+    "NOTICE.txt",
+)
+
+
+def write_artifact(
+    path: str | Path,
+    config: ModelConfig,
+    packed: Iterable[tuple[str, PackedMatrix]],
+    vectors: Mapping[str, Float32],
+    companions: Callable[[Path], None] | None = None,
+    *,
+    gears: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an artifact folder: matrix by matrix as `packed` yields them, complete or not at all.
+
+    `companions` writes what belongs beside the weights (tokenizer, chat template, licence) into
+    the folder it is given: `Tokenizer.save`, or `copy_companions` of another folder. An artifact at
+    `path` is replaced; anything else there is InvalidRequest. Raises ModelError where the disk
+    refuses, ValueError for matrices that do not fit the config.
+
+    >>> write_artifact("out", config, packed, vectors, tokenizer.save)  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InvalidRequest(
+            f"{path} exists and is not an artifact; it is not overwritten.",
+            hint="Choose another folder.",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            part.chmod(0o755)
+            _write_tensors(part / "model.safetensors", config, packed, vectors)
+            values = {"format": FORMAT, "version": VERSION, **config_to_json(config)}
+            _write_json(part / "config.json", values)
+            _write_json(part / "gears.json", dict(gears or {}))
+            _write_json(part / "recipe.json", dict(recipe or {}))
+            if companions is not None:
+                companions(part)
+            _swap(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as exc:
+        raise ModelError(
+            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
+        ) from exc
+    return path
+
+
+def _write_tensors(
+    path: Path,
+    config: ModelConfig,
+    packed: Iterable[tuple[str, PackedMatrix]],
+    vectors: Mapping[str, Float32],
+) -> None:
+    expected = packed_names(config)
+    count = 3 * len(expected) + len(vectors)
+    with SafetensorsWriter(path, max_tensors=count, metadata={"format": FORMAT}) as out:
+        given = []
+        for name, matrix in packed:
+            if name not in expected or (matrix.rows, matrix.cols) != packed_shape(config, name):
+                raise ValueError(f"{name} [{matrix.rows}, {matrix.cols}] does not fit the config")
+            if (matrix.hi.nbytes, matrix.lo.nbytes) != plane_bytes(matrix.rows, matrix.cols):
+                raise ValueError(f"{name}: planes of {matrix.hi.nbytes}, {matrix.lo.nbytes} bytes")
+            out.add(f"{name}.hi", matrix.hi)
+            out.add(f"{name}.lo", matrix.lo)
+            out.add(f"{name}.row_scale", matrix.row_scale)
+            given.append(name)
+        if set(given) != set(expected):
+            raise ValueError(f"matrices are missing: {sorted(set(expected) - set(given))[:3]}")
+        for name, vector in vectors.items():
+            values = vector.astype(np.float32, copy=False)
+            if name == "pos_embed":
+                values = values.reshape(matrix_shape(config, name))
+            out.add(name, values)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy a model folder's tokenizer, chat template, generation_config and licence files.
+
+    Raises CorruptFile for a link that leads out of `source`, OSError where the disk refuses.
+
+    >>> copy_companions(Path("model"), Path("out"))  # doctest: +SKIP
+    """
+    for name in COPIED:
+        if (source / name).exists():
+            shutil.copyfile(resolve_inside(source, name), target / name)
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Give the finished folder its name; the folder that had it goes."""
+    old = part.with_suffix(".old")
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
