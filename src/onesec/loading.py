@@ -21,7 +21,7 @@ from onesec.backend.base import Backend
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.closing import Closing
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, profile
 from onesec.machine import cpu_name, free_memory_bytes
@@ -139,6 +139,17 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
     return Tokenizer.from_folder(path, context_length=context_length)
 
 
+def _check_vocabulary(path: Path, tokenizer: Tokenizer, rows: int) -> None:
+    """Refuse another model's tokenizer: `rows` are the embedding's. Tables are padded, but not to
+    twice their size; tokens added afterwards (a padding token) may have no row."""
+    if tokenizer.base_size > rows or 2 * tokenizer.vocab_size < rows:
+        raise CorruptFile(
+            path,
+            f"its tokenizer has {tokenizer.vocab_size} tokens, its embedding {rows} rows",
+            hint="The tokenizer is of another model: fetch both again.",
+        )
+
+
 def load_model(
     model: str | Path,
     *,
@@ -176,6 +187,7 @@ def load_model(
         length = context or min(source.config.context_length, DEFAULT_CONTEXT_TOKENS)
         with _touching(source):
             tokenizer = open_tokenizer(path, context_length=limit)
+            _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = _chat_template_of(tokenizer)
         backend = CpuBackend.load(
             source,

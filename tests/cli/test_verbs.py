@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,3 +231,45 @@ def test_chat_without_a_template_is_exit_code_2(
     loads(TEXT)
     assert _chat("Hi\n", monkeypatch) == 2
     assert "onesec generate" in capsys.readouterr().err
+
+
+def test_generate_refuses_stdin_that_is_not_utf_8(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = "你好".encode("gb18030")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert main(["generate", "model", "-"]) == 2
+    error = capsys.readouterr().err
+    assert "not UTF-8 at byte 0 (0xC4)" in error
+    assert "iconv" in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--temperature", "-1"),
+        ("--temperature", "nan"),
+        ("--top-p", "2"),
+        ("--top-k", "-3"),
+        ("--min-p", "2"),
+        ("--repetition-penalty", "0"),
+        ("--max-tokens", "999999999999"),
+        ("--stop", ""),
+        ("--deadline", "1e9s"),
+        ("--deadline", "0"),
+        ("--deadline", "-1"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_a_model_is_looked_for(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "no-such-model", "hi", option, value]) == 2
+    assert "no-such-model" not in capsys.readouterr().err
+
+
+def test_pack_looks_at_its_target_before_it_loads(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("keep")
+    assert main(["pack", "no-such-model", "-o", str(tmp_path)]) == 2
+    assert "not overwritten" in capsys.readouterr().err

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -235,3 +240,57 @@ def test_tensors_that_lie(name: str, array: np.ndarray | None, words: str, tmp_p
     safetensors.numpy.save_file(tensors, path / "model.safetensors")
     with pytest.raises(CorruptFile, match=words):
         open_artifact(path)
+
+
+def test_what_a_killed_writer_left_is_cleared_and_a_living_one_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "artifact"
+    for name in (".artifact.dead.part", ".artifact.alive.part", ".artifact2.dead.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"half")
+    alive = os.open(tmp_path / ".artifact.alive.part", os.O_RDONLY)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    _write(path)
+    os.close(alive)
+    assert is_artifact(path)
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"artifact", ".artifact.alive.part", ".artifact2.dead.part"}
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2]]
+import test_artifact as t
+def planes(config):
+    yield from list(t._planes(config))[:2]
+    os.kill(os.getpid(), 9)
+with t.open_checkpoint(t.GOLDEN / "llama2") as c:
+    t.write_artifact(Path(sys.argv[1]), c.config, planes(c.config), c.vectors())
+"""
+
+
+def test_a_killed_writer_leaves_the_old_artifact_whole(tmp_path: Path) -> None:
+    path = tmp_path / "artifact"
+    config = _write(path, "gpt2")
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(path), str(Path(__file__).parent)], check=False
+    )
+    assert killed.returncode == -9
+    with open_artifact(path) as artifact:
+        assert artifact.config == config
+    assert len(list(tmp_path.iterdir())) == 2  # and what was half-written, until
+    _write(path, "llama2")
+    assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(ModelError, match="cannot be written"):
+            _write(tmp_path / "artifact", "llama2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

@@ -281,3 +281,17 @@ def test_an_embedding_is_needed(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(CorruptFile, match="token_embd"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize(("kind", "nbytes"), [("IQ2_XXS", 66), ("Q2_K", 84), ("TQ1_0", 54)])
+def test_types_that_are_not_read_are_named(kind: str, nbytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    raw = np.zeros((8, nbytes), np.uint8)
+    writer.add_tensor("token_embd.weight", raw, raw_dtype=gguf.GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedModel, match=f"has the type {kind}, which is not read"):
+        GGUFFile(path)

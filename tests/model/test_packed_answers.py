@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.cli.main import main
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.llm import LLM
 from onesec.loading import load_model
 from onesec.model.artifact import open_artifact
@@ -183,3 +183,24 @@ def test_saving_with_a_long_context_keeps_both(tmp_path: Path) -> None:
         assert artifact.config.long is not None
         assert artifact.config.long == checkpoint.config.long
         assert artifact.config.ropes == checkpoint.config.ropes
+
+
+@pytest.mark.parametrize(
+    ("tokens", "refused"), [(79, True), (80, False), (160, False), (161, True)]
+)
+def test_another_models_tokenizer_is_refused(tokens: int, refused: bool, tmp_path: Path) -> None:
+    folder = _phi3(tmp_path / "phi3")  # 160 rows
+    samples.write_folder(folder, samples.characters(tokens))
+    if refused:
+        with pytest.raises(CorruptFile, match=f"{tokens} tokens, its embedding 160 rows"):
+            load_model(folder, threads=1)
+    else:
+        load_model(folder, threads=1).close()
+
+
+def test_a_padding_token_without_a_row_is_no_mismatch(tmp_path: Path) -> None:
+    folder = _phi3(tmp_path / "phi3")
+    library = samples.characters(160)
+    library.add_special_tokens(["[PAD]"])
+    samples.write_folder(folder, library)
+    load_model(folder, threads=1).close()

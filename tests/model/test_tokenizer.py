@@ -182,7 +182,7 @@ def test_size_cap(tmp_path: Path) -> None:
 
 
 def test_surrogates_are_a_typed_error(byte_tok: Tokenizer) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="character 1 is half of a pair"):
         byte_tok.encode("a\ud800")
 
 

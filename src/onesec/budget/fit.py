@@ -69,13 +69,14 @@ def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost
     single = {context: ms for (batch, context), ms in step_points.items() if batch == 1}
     if not single:
         raise ValueError(f"gear {steps[0].gear!r} has no step sample of batch 1")
+    # A step reads all weights, whatever the context: the constant part is never left out.
     q, p = _non_negative(
-        np.array([[1.0, float(n)] for n in single]), np.array(list(single.values()))
+        np.array([[1.0, float(n)] for n in single]), np.array(list(single.values())), needed=(0,)
     )
     factors = [(1, 1.0)]
     for batch in sorted({batch for batch, _ in step_points} - {1}):
         ratios = [
-            (ms - p * batch * context) / q if q > 0.0 else 1.0
+            (ms - p * batch * context) / q
             for (rows_, context), ms in step_points.items()
             if rows_ == batch
         ]
@@ -107,14 +108,19 @@ def _fit_tail(ratios: list[float]) -> tuple[float, float]:
 
 
 def _non_negative(
-    design: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
+    design: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64],
+    needed: tuple[int, ...] = (),
 ) -> tuple[float, ...]:
-    """Coefficients >= 0 of least relative error: the best of the few subsets of columns."""
+    """Coefficients >= 0 of least relative error: the best of the few subsets of columns that hold
+    the `needed` ones."""
     columns = design.shape[1]
     weighted, ones = design / target[:, None], np.ones(len(target))
     best, best_error = np.zeros(columns), math.inf
     for size in range(1, min(columns, len(target)) + 1):
         for subset in combinations(range(columns), size):
+            if not set(needed) <= set(subset):
+                continue
             chosen = list(subset)
             solution = np.linalg.lstsq(weighted[:, chosen], ones, rcond=None)[0]
             if (solution < 0.0).any():

@@ -45,7 +45,16 @@ def summary(output: Output) -> str:
 def _read_prompt(prompt: str) -> str:
     if prompt != "-":
         return prompt
-    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    raw = sys.stdin.buffer.read()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        from onesec.core.errors import InvalidRequest
+
+        raise InvalidRequest(
+            f"stdin is not UTF-8 at byte {error.start} (0x{raw[error.start]:02X}).",
+            hint="Convert it, for example: iconv -f GB18030 -t UTF-8.",
+        ) from None
 
 
 @click.command("generate")
@@ -87,10 +96,12 @@ def command(
     options left out are the model's own, from its generation_config.json.
     """
     from onesec.core.deadline import parse_duration_ms
+    from onesec.core.request import SamplingParams
 
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
     values = sampling_values(sampling)
+    SamplingParams(**values)
     if prompt_logprobs and not as_json:
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)

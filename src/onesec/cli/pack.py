@@ -24,7 +24,9 @@ from .output import emit_json, megabytes, note, progress
 def command(model: str, output: Path, threads: int | None, as_json: bool) -> None:
     """Save MODEL as an artifact: packed weights, tokenizer, config. 打包"""
     from onesec.loading import load_model
+    from onesec.model.artifact_writer import check_target
 
+    check_target(output)  # before a model is loaded
     with progress(f"packing {model}") as advance:
         loaded = load_model(model, context=1, threads=threads, progress=advance)
     with loaded:

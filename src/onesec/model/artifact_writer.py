@@ -5,11 +5,14 @@ It must not know how planes are computed: they come matrix by matrix.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +67,12 @@ def write_artifact(
     >>> write_artifact("out", config, packed, vectors, tokenizer.save)  # doctest: +SKIP
     """
     path = Path(path)
-    if path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise InvalidRequest(
-            f"{path} exists and is not an artifact; it is not overwritten.",
-            hint="Choose another folder.",
-        )
+    check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(path)
         part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        lock = _lock(part)
         try:
             part.chmod(0o755)
             _write_tensors(part / "model.safetensors", config, packed, vectors)
@@ -84,11 +85,54 @@ def write_artifact(
             _swap(part, path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
     except OSError as exc:
         raise ModelError(
             f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
         ) from exc
     return path
+
+
+def check_target(path: Path) -> None:
+    """Raise InvalidRequest where something lies that an artifact must not replace.
+
+    >>> check_target(Path("/etc"))  # doctest: +SKIP
+    """
+    try:
+        free = not path.exists() or is_artifact(path)
+        free = free or (path.is_dir() and not any(path.iterdir()))
+    except OSError as exc:
+        raise ModelError(
+            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
+        ) from exc
+    if not free:
+        raise InvalidRequest(
+            f"{path} exists and is not an artifact; it is not overwritten.",
+            hint="Choose another folder.",
+        )
+
+
+def _lock(folder: Path) -> int | None:
+    """A locked descriptor of a folder; None where another process holds the lock. The system
+    unlocks it when the process ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove what processes that were killed while writing this artifact left beside it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            lock = _lock(part)
+            if lock is not None:
+                shutil.rmtree(part, ignore_errors=True)
+                os.close(lock)
 
 
 def _write_tensors(

@@ -172,4 +172,6 @@ def read_small(path: Path, limit: int) -> bytes:
         raise ModelNotFound(f"There is no file {path}.", hint="Check the path.") from None
     except (OSError, ValueError) as exc:
         reason = os.strerror(exc.errno or 0) if isinstance(exc, OSError) else "the path holds a NUL"
-        raise CorruptFile(path, f"the file cannot be read ({reason})") from None
+        raise CorruptFile(
+            path, f"the file cannot be read ({reason})", hint="Check its permissions."
+        ) from None

@@ -36,6 +36,7 @@ class Tokenizer:
     """One model's tokenizer. Thread-safe.
 
     vocab_size      tokens with a text (a model's own table may be padded beyond)
+    base_size       those of them that were not added to the vocabulary afterwards
     bos_id          the token that starts a text, or None
     eos_ids         the tokens that end an answer, most important first
     special_ids     ids whose text is not shown by default
@@ -67,6 +68,7 @@ class Tokenizer:
             added = library.get_added_tokens_decoder()
             decoder = parse_part(library.decoder)
             self.vocab_size: int = library.get_vocab_size()
+            self.base_size: int = library.get_vocab_size(with_added_tokens=False)
         self._library = library
         self._plain: tokenizers.Tokenizer | None = None
         self._plain_lock = threading.Lock()
@@ -159,7 +161,7 @@ class Tokenizer:
         guards: list[int] = []
         if special and GUARD in text:
             text, guards = _unguard(text)
-        with _border(lambda why: InvalidRequest(f"The text cannot be tokenized: {why}.")):
+        with _border(lambda why: _untokenizable(text, why)):
             if guards:
                 ids = self._encode_guarded(text, guards)
             elif special or self._special_text.search(text) is None:
@@ -250,6 +252,16 @@ def _border(error: Callable[[str], OneSecError]) -> Iterator[None]:
         if type(caught).__name__ != "PanicException":
             raise
         raise error(_first_line(caught)) from None
+
+
+def _untokenizable(text: str, why: str) -> InvalidRequest:
+    broken = next((at for at, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+    if broken is not None:  # what is left of bytes that were no UTF-8
+        return InvalidRequest(
+            f"The text is not Unicode: character {broken} is half of a pair or a stray byte.",
+            hint="Convert the text to UTF-8.",
+        )
+    return InvalidRequest(f"The text cannot be tokenized: {why}.")
 
 
 def _first_line(caught: BaseException) -> str:

@@ -67,7 +67,7 @@ class ChatTemplate:
         if not named:
             raise InvalidRequest(
                 "This model has no chat template.",
-                hint="Use generate with a plain prompt, or pass template=.",
+                hint="Use generate with a plain prompt.",
             )
         if len(named) > MAX_TEMPLATES:
             raise CorruptFile("chat template", f"{len(named)} templates; {MAX_TEMPLATES} are read")
@@ -141,7 +141,7 @@ class ChatTemplate:
         except (SecurityError, RecursionError) as caught:
             raise UnsupportedModel(
                 f"The chat template was stopped: {caught}.",
-                hint="Pass a template of your own as template=, or use another model.",
+                hint="Use generate with a plain prompt (--raw), or another model.",
             ) from None
         except Exception as caught:  # whatever a stranger's code raises is about these messages
             raise InvalidRequest(
@@ -157,7 +157,7 @@ def _compile(cage: Cage, source: str) -> Any:
         raise CorruptFile(
             "chat template",
             f"it does not compile: {str(caught)[:200]}",
-            hint="Pass a template of your own as template=.",
+            hint="Correct the template beside the model, or remove it and use plain prompts.",
         ) from None
 
 
