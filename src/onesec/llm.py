@@ -155,12 +155,12 @@ class LLM(Closing):
         arrival_ns = self._clock.now_ns()
         budget, values = _budget(deadline), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
-        many = not isinstance(prompt, str) and not (len(prompt) and hasattr(prompt[0], "__index__"))
-        prompts: Sequence[Any] = prompt if many else [prompt]
+        one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
+        prompts: Sequence[Any] = [prompt] if one else prompt
         streams: list[Stream] = []
         try:
-            for one in prompts:
-                tokens = self._encode(one)
+            for each in prompts:
+                tokens = self._encode(each)
                 streams.append(
                     self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=False)
                 )
@@ -168,7 +168,7 @@ class LLM(Closing):
         finally:
             for stream in streams:
                 stream.close()
-        return outputs if many else outputs[0]
+        return outputs[0] if one else outputs
 
     def stream(
         self,
@@ -271,7 +271,10 @@ class LLM(Closing):
         return replace(params or self.default_params, **values)
 
     def _encode(self, prompt: Prompt) -> Sequence[int]:
-        return self.tokenizer.encode(prompt, add_bos=True) if isinstance(prompt, str) else prompt
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt, add_bos=True)
+        tokens: Sequence[int] = _checked(prompt)
+        return tokens
 
     def _submit(
         self,
@@ -314,6 +317,17 @@ class LLM(Closing):
         answer = self._answers.pop(request_id, None)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
+
+
+def _checked(prompt: Any) -> Any:
+    """The prompt, if it is text or a sequence; InvalidRequest for anything else."""
+    known = isinstance(prompt, Sequence) or hasattr(prompt, "__array__")
+    if isinstance(prompt, bytes) or not known:
+        raise InvalidRequest(
+            f"A prompt is a {type(prompt).__name__}; it must be text or token ids.",
+            hint="Decode bytes first; give several prompts as a list.",
+        )
+    return prompt
 
 
 def _budget(deadline: Deadline) -> Budget:

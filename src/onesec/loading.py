@@ -179,9 +179,9 @@ def load_model(
     source = open_source(path)
     try:
         limit = source.config.max_context
-        if context is not None and not 1 <= context <= limit:
+        if context is not None and not (type(context) is int and 1 <= context <= limit):
             raise InvalidRequest(
-                f"A context of {context} tokens was asked for; {model} has {limit}.",
+                f"A context of {context!r} tokens was asked for; {model} has {limit}.",
                 hint=f"Choose 1 to {limit}.",
             )
         length = context or min(source.config.context_length, DEFAULT_CONTEXT_TOKENS)

@@ -26,7 +26,7 @@ def test_profile_finds_the_backend_s_times() -> None:
     assert clock.now_ns() < 4e9
 
 
-@pytest.mark.parametrize("num_blocks", [17, 20, 40])
+@pytest.mark.parametrize("num_blocks", [1, 2, 3, 17, 20, 40])
 def test_profile_works_in_a_small_cache(num_blocks: int) -> None:
     clock = FakeClock()
     backend = FakeBackend(clock, num_blocks=num_blocks)

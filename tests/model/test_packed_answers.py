@@ -204,3 +204,44 @@ def test_a_padding_token_without_a_row_is_no_mismatch(tmp_path: Path) -> None:
     library.add_special_tokens(["[PAD]"])
     samples.write_folder(folder, library)
     load_model(folder, threads=1).close()
+
+
+@pytest.mark.parametrize("context", [1, 16, 33, 64, 65])
+def test_small_contexts_answer(
+    context: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with LLM(_phi3(tmp_path / "phi3"), context=context, threads=1) as llm:
+        if context > 1:
+            assert len(llm.generate([3], max_tokens=8, ignore_eos=True).tokens) == 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"context": 0},
+        {"context": -5},
+        {"context": 1.5},
+        {"context": True},
+        {"context": "9"},
+        {"threads": 0},
+        {"threads": "2"},
+        {"threads": 1.5},
+        {"kv_dtype": "f8"},
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(options))):
+        load_model(_phi3(tmp_path / "phi3"), **options)
+
+
+@pytest.mark.parametrize("prompt", [5, None, b"hi", 1.5, {0: 1}, [1.5], ["一", 5], [None]])
+def test_prompts_of_the_wrong_kind_are_refused(
+    prompt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with (
+        LLM(_phi3(tmp_path / "phi3"), context=16, threads=1) as llm,
+        pytest.raises(InvalidRequest, match="must be text or token ids"),
+    ):
+        llm.generate(prompt, max_tokens=1)

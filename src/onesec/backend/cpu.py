@@ -60,8 +60,8 @@ class CpuBackend:
     ) -> None:
         if kv_dtype not in CACHE_DTYPES:
             raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
-        if threads is not None and not 1 <= threads <= 1024:
-            raise InvalidRequest(f"threads is {threads}; it must lie in [1, 1024].")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= 1024):
+            raise InvalidRequest(f"threads is {threads!r}; it must lie in [1, 1024].")
         if context_tokens < 1:
             raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
         self.config = config

@@ -44,6 +44,8 @@ class _Probe:
             np.arange(prefix + own * i, prefix + own * (i + 1), dtype=np.int32)
             for i in range(min(rows, (backend.num_blocks - prefix) // own))
         ]
+        if not self._own:  # so small a cache that a row's steps take the prefix's place
+            self._own = [np.arange(min(own, backend.num_blocks), dtype=np.int32)]
 
     @property
     def rows(self) -> int:
