@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import tokenizer_samples as samples
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onesec.cli.main import main
@@ -105,6 +105,7 @@ def tokenizers(pair: list[Path]) -> list[Tokenizer]:
     return [one.tokenizer for one in loaded]
 
 
+@settings(deadline=None)
 @given(text=TEXTS)
 def test_the_tokenizer_is_the_same(tokenizers: list[Tokenizer], text: str) -> None:
     ours, theirs = tokenizers

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from doors import EOS, Characters
-from fixtures import GOLDEN_DIR, NAMES, TOLERANCE, expected
+from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 
 from onesec import LLM
 from onesec.backend.cpu import CpuBackend
@@ -31,6 +31,7 @@ def test_prompt_logprobs_are_those_of_transformers(name: str, b_ms: float) -> No
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
         backend = CpuBackend.load(
             checkpoint,
+            sequence_tokens=SEQUENCE_TOKENS,
             context_tokens=128,
             threads=2,
             kv_dtype="f32",
