@@ -85,8 +85,9 @@ class DeadlineInfeasible(OneSecError):
 
     def __init__(self, *, budget_ms: float, feasible_ms: float, why: str = "") -> None:
         reason = f" ({why})" if why else ""
+        asked = f"{budget_ms:.1f}".removesuffix(".0")
         super().__init__(
-            f"A budget of {budget_ms:.0f} ms cannot be met{reason}; "
+            f"A budget of {asked} ms cannot be met{reason}; "
             f"the smallest that works now is {feasible_ms:.0f} ms.",
             hint=f"Ask again with a budget of {feasible_ms:.0f} ms or more, or shorten the prompt.",
         )
