@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
-from onesec.core.deadline import Budget, parse_duration_ms
+from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import Request, SamplingParams
@@ -153,7 +153,7 @@ class LLM(Closing):
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
@@ -182,7 +182,7 @@ class LLM(Closing):
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline), self._params(params, sampling)
         tokens = self._encode(prompt)
         return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
 
@@ -196,6 +196,7 @@ class LLM(Closing):
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        app: str = "",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -208,6 +209,7 @@ class LLM(Closing):
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        app: str = "",
         **sampling: Any,
     ) -> Stream: ...
     def chat(
@@ -219,19 +221,23 @@ class LLM(Closing):
         stream: bool = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        app: str = "",
         **sampling: Any,
     ) -> Output | Stream:
         """Answer a conversation through the model's chat template.
 
-        `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Raises
-        InvalidRequest when the model has no template.
+        `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Answer
+        lengths are learned for each `app` by itself. Raises InvalidRequest when the model has no
+        template.
 
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = _budget(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline), self._params(params, sampling)
         tokens = self._loaded.render(messages)
-        answer = self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=stream)
+        answer = self._submit(
+            tokens, arrival_ns, budget, values, gear, min_gear, stream=stream, app=app
+        )
         if stream:
             return answer
         with answer:
@@ -242,6 +248,19 @@ class LLM(Closing):
     ) -> tuple[list[Message], int]:
         """The messages that fit `max_tokens`, without the oldest turns; and how many turns went."""
         return self._loaded.fit_messages(messages, max_tokens=max_tokens)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as a user writes it. Raises InvalidRequest where it is far too long."""
+        return len(self.tokenizer.encode(text))
+
+    def predict_ms(
+        self, prompt_tokens: int, answer_tokens: int, *, gear: str | None = None
+    ) -> float:
+        """Milliseconds (p95) that a prompt and an answer of so many tokens take on the idle engine,
+        in `gear` or the cheapest one. Raises UnknownGear."""
+        latency, name = self._engine.latency, gear or self.gears[0].name
+        prefill_ms = latency.prefill_ms(name, prompt_tokens)
+        return prefill_ms + latency.decode_ms(name, prompt_tokens, answer_tokens - 1)
 
     def save(self, path: str | Path) -> None:
         """Write the model as an artifact, which loads at once: weights packed, tokenizer beside."""
@@ -286,6 +305,7 @@ class LLM(Closing):
         min_gear: str | None,
         *,
         stream: bool,
+        app: str = "",
     ) -> Stream:
         request = Request(
             id=f"r{next(self._ids)}",
@@ -295,6 +315,7 @@ class LLM(Closing):
             arrival_ns=arrival_ns,
             gear=gear,
             min_gear=min_gear,
+            metadata={"app": app},
         )
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
@@ -328,9 +349,3 @@ def _checked(prompt: Any) -> Any:
             hint="Decode bytes first; give several prompts as a list.",
         )
     return prompt
-
-
-def _budget(deadline: Deadline) -> Budget:
-    if deadline is None or isinstance(deadline, Budget):
-        return deadline or Budget()
-    return Budget(total_ms=parse_duration_ms(deadline))

@@ -56,11 +56,15 @@ class LoadedModel(Closing):
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, up to where the assistant speaks.
+        """Token ids of a conversation, cleaned, up to where the assistant speaks.
 
         Raises InvalidRequest when the model has no chat template or it refuses the messages.
         """
-        text = self._chat_template().render(messages, protect=self.tokenizer.protect)
+        template = self._chat_template()
+        from onesec.prompt.fit import cleaned
+
+        messages = [cleaned(message) for message in messages]
+        text = template.render(messages, protect=self.tokenizer.protect)
         return self.tokenizer.encode(text, special=True)
 
     def fit_messages(

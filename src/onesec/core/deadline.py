@@ -56,6 +56,17 @@ class Budget:
                     f"{name} is {value}; it must lie in (0, {MAX_BUDGET_MS:g}] milliseconds."
                 )
 
+    @classmethod
+    def of(cls, value: str | float | Budget | None) -> Budget:
+        """A Budget as it is, None as an unlimited one, a duration as the time for everything.
+
+        >>> Budget.of("800ms").total_ms
+        800.0
+        """
+        if value is None or isinstance(value, Budget):
+            return value or cls()
+        return cls(total_ms=parse_duration_ms(value))
+
     def deadline(self, arrival_ns: int) -> Deadline:
         """Fix the budget to the clock instant `arrival_ns`."""
         return Deadline(

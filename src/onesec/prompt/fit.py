@@ -81,7 +81,7 @@ def fit(
     else:
         if render is None:
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
-        messages = [_cleaned(message) for message in prompt]
+        messages = [cleaned(message) for message in prompt]
         attempt = _Attempts(render, count_tokens, max_tokens)
     dropped = removed = 0
     if fitting == "none":
@@ -140,7 +140,8 @@ def _content(messages: Sequence[Message]) -> str:
     return str(messages[0]["content"])
 
 
-def _cleaned(message: Message) -> Message:
+def cleaned(message: Message) -> Message:
+    """The message with its text cleaned, text parts joined; what is no text stays as it is."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list) and all(
         isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)

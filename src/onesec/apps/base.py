@@ -1,0 +1,264 @@
+"""App: what the four applications share: they ask for completions, whoever gives them.
+
+An application is a generator of Asks: it yields what it wants to be completed and is sent the
+Reply, so the same steps run under any driver; `run` is the plain one. It must not know engines,
+tokenizers or clocks of its own: the model that is passed in brings its counts and its times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, overload
+
+from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.deadline import Budget, Deadline
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+    OneSecError,
+)
+
+Message = Mapping[str, Any]
+Duration = str | float | Budget | None
+OnText = Callable[[str], None]
+Result = TypeVar("Result")
+CHARS_PER_TOKEN = 16  # no tokenizer makes fewer tokens of a text than this on the long run
+TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """The answers that an application expects: `usual` tokens for planning, `most` as the limit.
+    What the answers really have is learned by the engine under the application's name."""
+
+    usual: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One completion wanted: messages, the time it may take (None: any), and at most how many
+    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    budget_ms: float | None
+    app: str
+    shown: bool = True
+
+
+class Reply(Protocol):
+    """A finished completion; `onesec.Output` is one."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def ending(self) -> str: ...
+
+
+class ReplyStream(Protocol):
+    """A completion as it comes; `onesec.Stream` is one."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    @property
+    def output(self) -> Reply: ...
+    def close(self) -> None: ...
+
+
+class Model(Protocol):
+    """What an application needs of a model; `onesec.LLM` is one."""
+
+    @property
+    def context_length(self) -> int: ...
+    def count_tokens(self, text: str) -> int: ...
+    def predict_ms(self, prompt_tokens: int, answer_tokens: int) -> float: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Duration = None,
+        *,
+        stream: Literal[False] = False,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        app: str = "",
+        max_tokens: int,
+    ) -> Reply: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Duration = None,
+        *,
+        stream: Literal[True],
+        gear: str | None = None,
+        min_gear: str | None = None,
+        app: str = "",
+        max_tokens: int,
+    ) -> ReplyStream: ...
+
+
+Steps = Generator[Ask, Reply, Result]
+
+
+class App:
+    """An application on a model. Without a deadline of its own a call gets `deadline`, and without
+    that the application's `DEADLINE`; `Budget()` is unlimited.
+
+    gear, min_gear  as in LLM.chat
+    """
+
+    NAME: ClassVar[str]
+    DEADLINE: ClassVar[str] = "1s"
+    LENGTH: ClassVar[Length]
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        deadline: Duration = None,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.model = model
+        self.deadline = Budget.of(self.DEADLINE if deadline is None else deadline)
+        self.gear = gear
+        self.min_gear = min_gear
+        self.clock = clock or MonotonicClock()
+
+    def due(self, deadline: Duration = None) -> Deadline:
+        """The instant by which a call that begins now has to be done."""
+        budget = self.deadline if deadline is None else Budget.of(deadline)
+        return budget.deadline(self.clock.now_ns())
+
+    def left_ms(self, deadline: Deadline) -> float:
+        """Milliseconds left of a deadline; inf where there is none."""
+        return deadline.left_ms(self.clock.now_ns())
+
+    def asking(
+        self,
+        messages: Sequence[Message],
+        deadline: Deadline,
+        *,
+        share: float = 1.0,
+        max_tokens: int | None = None,
+        shown: bool = True,
+    ) -> Ask:
+        """An Ask that may take `share` of the time that is left."""
+        budget_ms = None if deadline.total_ns is None else share * self.left_ms(deadline)
+        most = self.LENGTH.most if max_tokens is None else max_tokens
+        return Ask(
+            messages=tuple(messages),
+            max_tokens=most,
+            budget_ms=budget_ms,
+            app=self.NAME,
+            shown=shown,
+        )
+
+    def run(self, steps: Steps[Result], on_text: OnText | None = None) -> Result:
+        """Drive the steps with this application's model."""
+        return run(self.model, steps, gear=self.gear, min_gear=self.min_gear, on_text=on_text)
+
+    # -- room ------------------------------------------------------------------------------------
+
+    def prompt_room(self, deadline: Deadline, length: Length, *, share: float = 0.6) -> int:
+        """Tokens that a prompt may have: beside an answer in the context, and in `share` of the
+        time that is left. The rest of the time is the better gear's, should there be one."""
+        room = self.model.context_length - TEMPLATE_TOKENS - length.most
+        left_ms = share * self.left_ms(deadline)
+        low, high = 0, max(0, room)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.model.predict_ms(middle, length.usual) <= left_ms:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def count(self, text: str) -> int:
+        """Tokens of a text; a text that is much too long for the context is only estimated."""
+        least = len(text) // CHARS_PER_TOKEN
+        return least if least > self.model.context_length else self.model.count_tokens(text)
+
+    def checked(self, what: str, text: str, *, share: float = 0.5) -> int:
+        """Tokens of a text that the prompt must hold whole. Raises EmptyPrompt for white space,
+        ContextLengthExceeded where it takes more than `share` of the context."""
+        if not text.strip():
+            raise EmptyPrompt(f"The {what} is empty.", hint="Write something.")
+        tokens, limit = self.count(text), int(share * self.model.context_length)
+        if tokens >= limit:
+            raise ContextLengthExceeded(prompt_tokens=tokens, context_length=limit)
+        return tokens
+
+
+def run(
+    model: Model,
+    steps: Steps[Result],
+    *,
+    gear: str | None = None,
+    min_gear: str | None = None,
+    on_text: OnText | None = None,
+) -> Result:
+    """Complete what the steps ask for, one after the other, until they return.
+
+    Errors of the model are raised inside the steps, which may live with them. `on_text` is called
+    with the text of shown replies as it comes.
+    """
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                reply = _complete(model, ask, gear, min_gear, on_text)
+            except OneSecError as error:
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(reply)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+
+
+def _complete(
+    model: Model, ask: Ask, gear: str | None, min_gear: str | None, on_text: OnText | None
+) -> Reply:
+    budget = Budget()
+    if ask.budget_ms is not None:
+        if ask.budget_ms <= 0.0:
+            raise DeadlineInfeasible(
+                budget_ms=ask.budget_ms, feasible_ms=1.0, why="the time before it is used up"
+            )
+        budget = Budget(total_ms=ask.budget_ms)
+    options: dict[str, Any] = {
+        "gear": gear,
+        "min_gear": min_gear,
+        "app": ask.app,
+        "max_tokens": ask.max_tokens,
+    }
+    try:
+        if on_text is None or not ask.shown:
+            reply: Reply = model.chat(ask.messages, budget, **options)
+            return reply
+        stream = model.chat(ask.messages, budget, stream=True, **options)
+    except (EmptyPrompt, ContextLengthExceeded):
+        raise
+    except InvalidRequest:
+        if ask.messages[0]["role"] != "system":
+            raise
+        # Some templates have no system role: then its text opens the first turn.
+        return _complete(model, _without_system(ask), gear, min_gear, on_text)
+    try:
+        for piece in stream:
+            on_text(piece)
+        return stream.output
+    finally:
+        stream.close()
+
+
+def _without_system(ask: Ask) -> Ask:
+    system, first, *rest = ask.messages
+    opened = {**first, "content": f"{system['content']}\n\n{first['content']}"}
+    return replace(ask, messages=(opened, *rest))

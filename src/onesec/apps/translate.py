@@ -1,0 +1,227 @@
+"""Translate: English and Chinese, sentence by sentence, each with its share of the time.
+
+    translate = Translate(llm, glossary={"cloud disk": "云盘"})
+    print(translate("Where is my cloud disk?", deadline="500ms").text)
+    for piece in translate.live(microphone, deadline="300ms"):      # text as it is spoken
+        print(piece.text)
+
+It must not know where the text comes from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from onesec.core.clock import Clock
+from onesec.core.deadline import Deadline
+from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+
+from .base import App, Duration, Length, Model, OnText, Reply, Steps
+from .text import Language, SentenceStream, Span, language, sentences
+
+_PROMPT: Mapping[Language, str] = {
+    "en": "Translate into Chinese{terms}: {text}",
+    "zh": "翻译成英语{terms}：{text}",
+}
+_TERMS: Mapping[Language, tuple[str, str]] = {"en": (" ({})", "; "), "zh": ("（{}）", "；")}
+_LONGEST = 400  # characters of one request; longer sentences are cut between words
+_MOST_TERMS = 5  # of the glossary in one request
+_LETTER = re.compile(r"[^\W\d_]")
+_HOPELESS = 4  # sentences in a row that did not fit their time; then the rest is left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence:
+    """One sentence's translation. `start` and `end` are its offsets in the text; `text` is the
+    source itself where there was nothing to translate, and empty where there was no time.
+    `missing_terms` are glossary entries of the sentence that the reply does not hold."""
+
+    start: int
+    end: int
+    source: str
+    text: str
+    done: bool
+    missing_terms: tuple[str, ...] = ()
+    reply: Reply | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """A whole text's translation: `text`, its sentences, and whether all of them are done."""
+
+    text: str
+    target: Language
+    sentences: tuple[Sentence, ...]
+    complete: bool
+
+
+class Translate(App):
+    """Translates between English and Chinese; `to` fixes the target (default: the language that the
+    text is not in). `glossary` maps terms to their translation, in either direction.
+
+    >>> Translate(llm)("早上好。").text  # doctest: +SKIP
+    'Good morning.'
+    """
+
+    NAME: ClassVar[str] = "translate"
+    LENGTH: ClassVar[Length] = Length(usual=24, most=256)
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        to: Language | None = None,
+        glossary: Mapping[str, str] | None = None,
+        deadline: Duration = None,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(model, deadline=deadline, gear=gear, min_gear=min_gear, clock=clock)
+        self.to = to
+        self.glossary = _both_ways(glossary or {})
+
+    def __call__(
+        self, text: str, deadline: Duration = None, *, on_text: OnText | None = None
+    ) -> Translation:
+        """Translate a text within the deadline; its sentences share the time by their length.
+
+        Where the time is not enough for all of them, the rest stays untranslated and `complete` is
+        False. Raises EmptyPrompt, and DeadlineInfeasible where there is no time for any.
+        """
+        return self.run(self.steps(text, self.due(deadline)), on_text)
+
+    def live(self, pieces: Iterable[str], deadline: Duration = None) -> Iterator[Sentence]:
+        """Translate text that arrives in pieces: a sentence as soon as it is complete, each with
+        the whole `deadline` for itself, counted from then. One that cannot be done in that time
+        comes with `done` False, and the stream goes on.
+        """
+        stream = SentenceStream(longest=_LONGEST)
+        for piece in _with_end(pieces):
+            for span in stream.flush() if piece is None else stream.push(piece):
+                yield self.run(self._sentence(span, self.to, self.due(deadline), 1.0))
+
+    def steps(self, text: str, due: Deadline) -> Steps[Translation]:
+        """The same as steps for a driver."""
+        spans = list(sentences(text, longest=_LONGEST))
+        if not spans:
+            raise EmptyPrompt("There is nothing to translate.", hint="Write something.")
+        target = self.to or _other(language(text))
+        done: list[Sentence] = []
+        left = sum(span.end - span.start for span in spans)
+        failures, refusal = 0, None
+        for span in spans:
+            size = span.end - span.start
+            made = Sentence(start=span.start, end=span.end, source=span.text, text="", done=False)
+            if failures < _HOPELESS:
+                try:
+                    made = yield from self._sentence(span, target, due, size / left, raising=True)
+                    failures = 0
+                except DeadlineInfeasible as error:
+                    failures, refusal = failures + 1, refusal or error
+            left -= size
+            done.append(made)
+        if refusal is not None and not any(sentence.done for sentence in done):
+            raise refusal
+        return Translation(
+            text=_joined(text, done, target),
+            target=target,
+            sentences=tuple(done),
+            complete=all(sentence.done for sentence in done),
+        )
+
+    def _sentence(
+        self,
+        span: Span,
+        target: Language | None,
+        due: Deadline,
+        share: float,
+        *,
+        raising: bool = False,
+    ) -> Steps[Sentence]:
+        source = span.text
+        spoken = language(source)
+        if not _LETTER.search(source) or spoken == target:
+            return Sentence(start=span.start, end=span.end, source=source, text=source, done=True)
+        terms = self._terms(source, spoken)
+        messages = [{"role": "user", "content": prompt(source, spoken, terms)}]
+        most = min(self.LENGTH.most, 16 + 3 * self.count(source))
+        try:
+            reply = yield self.asking(messages, due, share=share, max_tokens=most)
+        except DeadlineInfeasible:
+            if raising:
+                raise
+            return Sentence(start=span.start, end=span.end, source=source, text="", done=False)
+        text = reply.text.strip()
+        found = text.casefold()
+        return Sentence(
+            start=span.start,
+            end=span.end,
+            source=source,
+            text=text,
+            done=True,
+            missing_terms=tuple(term for term, meant in terms if meant.casefold() not in found),
+            reply=reply,
+        )
+
+    def _terms(self, source: str, spoken: Language) -> list[tuple[str, str]]:
+        """The glossary's terms in a sentence, in its order, longer ones before their parts."""
+        text = source.casefold()
+        found: list[tuple[int, str, str]] = []
+        for term, meant in self.glossary[spoken]:
+            at = text.find(term.casefold())
+            taken = any(at >= start and at < start + len(other) for start, other, _ in found)
+            if at >= 0 and not taken:
+                found.append((at, term, meant))
+        return [(term, meant) for _, term, meant in sorted(found)[:_MOST_TERMS]]
+
+
+def prompt(source: str, spoken: Language, terms: Sequence[tuple[str, str]] = ()) -> str:
+    """What is asked of the model.
+
+    >>> prompt("Where is my order?", "en", [("order", "订单")])
+    'Translate into Chinese (order = 订单): Where is my order?'
+    """
+    frame, gap = _TERMS[spoken]
+    listed = gap.join(f"{term} = {meant}" for term, meant in terms)
+    return _PROMPT[spoken].format(terms=frame.format(listed) if listed else "", text=source.strip())
+
+
+def _both_ways(glossary: Mapping[str, str]) -> dict[Language, list[tuple[str, str]]]:
+    """Pairs by the language of their first term, the longest terms first."""
+    pairs: dict[Language, list[tuple[str, str]]] = {"en": [], "zh": []}
+    for term, meant in glossary.items():
+        for one, other in ((term.strip(), meant.strip()), (meant.strip(), term.strip())):
+            if one and other:
+                pairs[language(one)].append((one, other))
+    for listed in pairs.values():
+        listed.sort(key=lambda pair: -len(pair[0]))
+    return pairs
+
+
+def _other(spoken: Language) -> Language:
+    return "en" if spoken == "zh" else "zh"
+
+
+def _joined(text: str, done: Sequence[Sentence], target: Language) -> str:
+    """The translations with the line ends that stood between the sentences; between sentences of a
+    line a space in English and nothing in Chinese."""
+    parts: list[str] = []
+    end = 0
+    for sentence in done:
+        gap = text[end : sentence.start]
+        if "\n" in gap:
+            parts.append("\n" * gap.count("\n"))
+        elif end and target == "en":
+            parts.append(" ")
+        parts.append(sentence.text)
+        end = sentence.end
+    return "".join(parts).strip()
+
+
+def _with_end(pieces: Iterable[str]) -> Iterator[str | None]:
+    yield from pieces
+    yield None
