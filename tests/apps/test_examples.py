@@ -8,6 +8,8 @@ from importlib import import_module
 import pytest
 
 MODULES = [
+    "onesec.knowledge.index",
+    "onesec.knowledge.store",
     f"onesec.apps.{name}"
     for name in ("base", "text", "rank", "cite", "support", "translate", "answer", "summarize")
 ]

@@ -13,6 +13,7 @@ It must not know who raises it: standard library only.
     │   ├── ModelNotFound         nothing at that path or name
     │   ├── CorruptFile           path, detail: truncated, lying, overlapping, not finite
     │   └── UnsupportedModel      well-formed, but not something that this version runs
+    ├── KnowledgeError            path, line, detail: a file of entries, or their store
     ├── OutOfMemory               need_bytes, have_bytes
     └── EngineClosed              the engine was closed while work was asked of it
 """
@@ -139,6 +140,21 @@ class UnsupportedModel(ModelError):
     """The files are well-formed, but ask for something that this version does not run."""
 
     code = "unsupported_model"
+
+
+class KnowledgeError(OneSecError):
+    """A file of entries, or the store that keeps them, cannot be used. Nothing was written."""
+
+    code = "knowledge_error"
+
+    def __init__(
+        self, path: str | Path, detail: str, *, line: int | None = None, hint: str = ""
+    ) -> None:
+        where = f"{path}" if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {detail}.", hint=hint)
+        self.path = str(path)
+        self.line = line
+        self.detail = detail
 
 
 class OutOfMemory(OneSecError, MemoryError):
