@@ -8,14 +8,26 @@ from importlib import import_module
 import pytest
 
 MODULES = [
-    "onesec.knowledge.index",
-    "onesec.knowledge.store",
-    f"onesec.apps.{name}"
-    for name in ("base", "text", "rank", "cite", "support", "translate", "answer", "summarize")
+    *(
+        f"apps.{name}"
+        for name in (
+            "text",
+            "rank",
+            "cite",
+            "support",
+            "translate",
+            "answer",
+            "summarize",
+            "metrics",
+        )
+    ),
+    "knowledge.index",
+    "knowledge.store",
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_run(name: str) -> None:
-    result = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
+    result = doctest.testmod(import_module(f"onesec.{name}"), optionflags=doctest.ELLIPSIS)
+    assert result.attempted > 0
     assert result.failed == 0

@@ -26,6 +26,7 @@ Duration = str | float | Budget | None
 OnText = Callable[[str], None]
 Result = TypeVar("Result")
 CHARS_PER_TOKEN = 16  # no tokenizer makes fewer tokens of a text than this on the long run
+_PROMPT_SHARE = 0.7  # of the context: few conversations that models learn from are longer
 TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
 
 
@@ -166,9 +167,11 @@ class App:
     # -- room ------------------------------------------------------------------------------------
 
     def prompt_room(self, deadline: Deadline, length: Length, *, share: float = 0.6) -> int:
-        """Tokens that a prompt may have: beside an answer in the context, and in `share` of the
-        time that is left. The rest of the time is the better gear's, should there be one."""
-        room = self.model.context_length - TEMPLATE_TOKENS - length.most
+        """Tokens that a prompt may have: beside an answer in the context (and no more than models
+        are at home in), and in `share` of the time that is left. The rest of the time is the better
+        gear's, should there be one."""
+        context = self.model.context_length
+        room = min(context - length.most, int(_PROMPT_SHARE * context)) - TEMPLATE_TOKENS
         left_ms = share * self.left_ms(deadline)
         low, high = 0, max(0, room)
         while low < high:

@@ -40,7 +40,6 @@ can could will would shall should may might must it its this that these those i 
 me my your our his her them us what which who whom whose when where why how not no yes please if as
 so there here about any some all
 """
-_STOP = frozenset(_STOP_WORDS.split())
 _STOP_HAN = re.compile("[的了吗呢吧啊是我你您他她它们在有和与或就都也很请问这那个么什怎哪谁几]")
 
 
@@ -192,6 +191,9 @@ def _stem(word: str) -> str:
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
         return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+_STOP = frozenset(map(_stem, _STOP_WORDS.split()))
 
 
 def telling_terms(text: str) -> list[str]:

@@ -10,6 +10,9 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model")
+model_option = click.option(
+    "--model", default="onesec-mini", show_default=True, help="Model to use. 模型"
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads (default: all allowed). 线程数"
@@ -32,6 +35,24 @@ deadline_option = click.option(
 def engine_options(command: Command) -> Command:
     """--threads, --context and --kv-dtype."""
     for option in (kv_option, context_option, threads_option):
+        command = option(command)
+    return command
+
+
+def app_options(command: Command) -> Command:
+    """What the applications share: model, deadline, gears, engine, --show and --json."""
+    options = (
+        model_option,
+        deadline_option,
+        click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位"),
+        click.option("--min-gear", help="Never below this gear. 最低档位"),
+        threads_option,
+        context_option,
+        kv_option,
+        click.option("--show", is_flag=True, help="Add a line with time and ending. 显示用时"),
+        json_option,
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 

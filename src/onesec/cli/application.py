@@ -1,0 +1,102 @@
+"""What the applications' verbs share: loading the model, reading text, telling how it went.
+
+It must not know what any of them does.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .generate import load_llm
+from .output import emit_json, note
+
+if TYPE_CHECKING:
+    from onesec.llm import LLM
+
+
+class Session:
+    """A loaded model with the options of a verb, and the clock of its call."""
+
+    def __init__(self, llm: LLM, options: dict[str, Any]) -> None:
+        self.llm = llm
+        self.gears = {"gear": options["gear"], "min_gear": options["min_gear"]}
+        self.deadline: str | None = options["deadline"]
+        self.as_json: bool = options["as_json"]
+        self.show: bool = options["show"]
+        self.live = not self.as_json and sys.stdout.isatty()
+        self._start = time.perf_counter()
+
+    def start(self) -> None:
+        """The budget runs from here."""
+        self._start = time.perf_counter()
+
+    def report(self, result: Any, *, budget_ms: float | None, remarks: list[str]) -> None:
+        """Print a finished result: its text, unless it was printed live, or all of it as JSON."""
+        elapsed_ms = 1e3 * (time.perf_counter() - self._start)
+        met = None if budget_ms is None else elapsed_ms <= budget_ms
+        if self.as_json:
+            emit_json(
+                {**asdict(result), "elapsed_ms": elapsed_ms, "budget_ms": budget_ms, "met": met}
+            )
+            return
+        print("" if self.live else result.text, flush=True)
+        if result.reply.ending == "cut":
+            remarks = [*remarks, "[cut off before its end. 未完成]"]
+        for remark in remarks:
+            note(remark)
+        if self.show:
+            budget = "" if budget_ms is None else f" of {budget_ms:.0f}"
+            late = "" if met is None else " · in time" if met else " · LATE"
+            note(f"[{elapsed_ms:.0f}{budget} ms{late}]")
+
+    @property
+    def on_text(self) -> Any:
+        """Prints text as it comes, where somebody looks."""
+        return _print_piece if self.live else None
+
+
+def _print_piece(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+@contextmanager
+def session(options: dict[str, Any]) -> Iterator[Session]:
+    """Check the options, load the model, and hand over both."""
+    from onesec.core.deadline import parse_duration_ms
+    from onesec.core.errors import InvalidRequest
+
+    if options["deadline"] is not None:
+        parse_duration_ms(options["deadline"])  # refuse nonsense before a model is loaded
+    with load_llm(
+        options["model"],
+        options["threads"],
+        options["context"],
+        options["kv_dtype"],
+        needs_16=options["gear"] == "16",
+    ) as llm:
+        if not llm.has_chat_template:
+            raise InvalidRequest(
+                f"{options['model']} has no chat template.",
+                hint="Choose a chat model, or use onesec generate with a plain prompt.",
+            )
+        yield Session(llm, options)
+
+
+def read_text(file: str) -> str:
+    """The text of a file, or of stdin for "-". Bytes that are not UTF-8 become U+FFFD."""
+    if file == "-":
+        if sys.stdin.isatty():
+            note("Reading the terminal; end with Ctrl-D. 从终端读取, 按 Ctrl-D 结束。")
+        return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    path = Path(file)
+    if not path.is_file():
+        raise click.UsageError(f"There is no file {file}. 没有这个文件。")
+    return path.read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
