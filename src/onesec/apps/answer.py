@@ -99,8 +99,11 @@ class Answer(App):
             [piece.text for piece in pieces],
             enough=lambda: self.left_ms(due) < enough_ms,
         )
-        # Where nothing matches (another language, other words) the text speaks for itself.
-        best = [index for index, _ in order] or list(range(seen))
+        best = [index for index, _ in order]
+        # A short text is given whole; so is the beginning of one in which nothing matches (another
+        # language, other words).
+        if not best or seen <= _MOST_PASSAGES:
+            best += [index for index in range(seen) if index not in best]
         chosen = self._fitting([pieces[index] for index in best], due, fixed)
         messages = [_message(question, chosen, lang)]
         reply = yield self.asking(messages, due)

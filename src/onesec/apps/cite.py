@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .text import Span, sentences, telling_terms, terms
 
 LEAST_SUPPORT = 0.34  # share of a sentence's weight that a source must hold to be cited
-_NUMBER_WEIGHT, _ASKED_WEIGHT = 3.0, 0.25  # a word of the question says little about the source
+_NUMBER_WEIGHT, _ASKED_WEIGHT = 1.5, 0.25  # a word of the question says little about the source
 _NUMBER = re.compile(r"(?<![^\W\d_])\d+(?:[.,:]\d+)*")
 
 

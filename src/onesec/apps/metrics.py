@@ -15,8 +15,9 @@ from typing import Any
 
 from onesec.core.errors import InvalidRequest
 
+from .text import words
+
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-_TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+(?:[.,:][^\W_]+)*")
 
 
 def normalized(text: str) -> str:
@@ -30,7 +31,7 @@ def normalized(text: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     plain = unicodedata.normalize("NFKC", text).casefold()
-    return _TOKEN.findall(_ARTICLE.sub(" ", plain))
+    return words(_ARTICLE.sub(" ", plain))
 
 
 def exact_match(reply: str, right: str | Sequence[str]) -> float:

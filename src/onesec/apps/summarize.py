@@ -25,7 +25,7 @@ from onesec.core.errors import (
 
 from .base import TEMPLATE_TOKENS, App, Ask, Duration, Length, OnText, Reply, Steps
 from .cite import unsupported_numbers
-from .text import Language, Span, language, sentences, without_blank_lines, word_count
+from .text import Language, Span, language, sentences, without_blank_lines, words
 
 _ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}
 _SENTENCES: Mapping[Language, str] = {
@@ -42,7 +42,7 @@ _PLANNED_SHARE = 0.9  # of the time; the rest is for what the prediction does no
 _SAFETY = 0.85  # chunks are cut by characters: room for places that need more tokens than usual
 _SAMPLE = 600  # characters of each of three places that tell how many make a token
 _LENGTH = re.compile(
-    r"[^\w]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
+    r"[\s≤<~约]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
     r"(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
     r"(?P<unit>sentences?|words?|characters?|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
     re.IGNORECASE,
@@ -97,7 +97,7 @@ class Target:
         """The length of a text in this unit: words; characters where it is Chinese."""
         if self.unit == "sentences":
             return sum(1 for _ in sentences(text))
-        return word_count(text)
+        return len(words(text))
 
     def length(self, tokens_per_char: float, lang: Language) -> Length:
         """Tokens to expect: a word has about six characters, a sentence about 20 words or 30 字."""

@@ -21,9 +21,7 @@ _WORDS_PER_HAN = 0.6  # an English word says about as much as 1.7 Chinese charac
 _FULL = "。！？…｡"  # end a sentence wherever they stand
 _CLOSERS = re.escape("”’」』】》〉）)]}\"'")
 # A run of Latin marks is tried from its first mark only: a long one costs its length once.
-_END = re.compile(
-    rf"[{_FULL}]++[{_CLOSERS}]*+|(?<![.!?])[.!?]++[{_CLOSERS}]*+(?=\s|\Z)|[^\S\n]*+\n\s*+"
-)
+_END = re.compile(rf"[{_FULL}]++[{_CLOSERS}]*+|(?<![.!?])[.!?]++[{_CLOSERS}]*+(?=\s|\Z)|\n\s*+")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“‘])(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|no|fig|eq|al|approx|dept|inc|ltd|co|corp|vol"
     r"|pp|ca|cf|e\.g|i\.e|a\.m|p\.m|u\.s|ph\.d|(?-i:[A-Z]))$",
@@ -33,7 +31,7 @@ _SURE = _FULL + "!?" + "”」』"
 _OPENERS = dict(zip("”」』）】》", "“「『（【《", strict=True))
 
 _WORD = f"[^\\W_{_HAN}]+"
-_TERM = re.compile(f"(?P<han>[{_HAN}]+)|{_WORD}(?:[.,:'’-]{_WORD})*")
+_TERM = re.compile(f"(?P<han>[{_HAN}]+)|{_WORD}(?:(?:(?<=\\d)[.,:](?=\\d)|['’-]){_WORD})*")
 _STOP_WORDS = """
 a an the and or of to in on at for from by with is are was were be been am do does did has have had
 can could will would shall should may might must it its this that these those i you he she we they
@@ -209,13 +207,16 @@ def telling_terms(text: str) -> list[str]:
     ]
 
 
-def word_count(text: str) -> int:
-    """Words of a text, each Chinese character counting as one.
+def words(text: str) -> list[str]:
+    """The words of a text as they stand, each Chinese character by itself.
 
-    >>> word_count("Free delivery, 3.5 kg"), word_count("满99元包邮。")
-    (4, 5)
+    >>> words("Free: 3.5 kg"), words("满99元")
+    (['Free', '3.5', 'kg'], ['满', '99', '元'])
     """
-    return sum(len(match[0]) if match["han"] is not None else 1 for match in _TERM.finditer(text))
+    found: list[str] = []
+    for match in _TERM.finditer(text):
+        found += [match[0]] if match["han"] is None else match[0]
+    return found
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,101 @@
+"""Languages, sentences and terms of both languages."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onesec.apps.text import SentenceStream, language, sentences, telling_terms, terms, words
+
+MIXED = st.text(alphabet="ab C1 .!?。！？“”\n3中文的,，", max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Where is order 4821?", "en"),
+        ("订单4821在哪里？", "zh"),
+        ("我要退 iPhone 15 Pro Max", "zh"),
+        ("iPhone 怎么退？", "zh"),
+        ("How do I say 谢谢 in English?", "en"),
+        ("12345", "en"),
+        ("\u202eהלום\u200f", "en"),
+    ],
+)
+def test_the_language_is_told_by_script(text: str, expected: str) -> None:
+    assert language(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It costs $3.50. Mr. Li paid at 9 a.m. on Monday.", 2),
+        ("He said “Stop.” Then he left.", 2),
+        ("一。二！三？”四", 4),
+        ("1. First item\n2. Second item", 2),
+        ("A line that\ngoes on here. Done", 2),
+        ("Title\n\nText", 2),
+        ("Wait... what?! Yes.", 3),
+        ("你好world.再见", 1),
+        ("The fee is 35. Pay now.", 2),
+        ("", 0),
+        (" \n ", 0),
+    ],
+)
+def test_sentences_end_where_people_end_them(text: str, expected: int) -> None:
+    assert len(list(sentences(text))) == expected
+
+
+@given(MIXED, st.integers(5, 40))
+def test_sentences_are_pieces_of_the_text_and_lose_only_white_space(text: str, most: int) -> None:
+    found = list(sentences(text, longest=most))
+    end = 0
+    for span in found:
+        assert text[span.start : span.end] == span.text
+        assert 0 < len(span.text) <= most
+        assert not text[end : span.start].strip()
+        end = span.end
+    assert not text[end:].strip()
+
+
+@given(MIXED, st.lists(st.integers(1, 9), max_size=12))
+def test_a_stream_gives_all_of_the_text_in_order(text: str, cuts: list[int]) -> None:
+    stream = SentenceStream()
+    found = []
+    at = 0
+    for size in cuts:
+        found += stream.push(text[at : at + size])
+        at += size
+    found += stream.push(text[at:])
+    found += stream.flush()
+    assert "".join("".join(s.text.split()) for s in found) == "".join(text.split())
+    for span in found:
+        assert text[span.start : span.end] == span.text
+
+
+def test_a_stream_does_not_wait_for_the_next_sentence() -> None:
+    stream = SentenceStream()
+    assert [s.text for s in stream.push("你好。")] == ["你好。"]
+    assert [s.text for s in stream.push("Really?")] == ["Really?"]
+    assert stream.push("他说“好。") == []
+    assert [s.text for s in stream.push("”")] == ["他说“好。”"]
+
+
+def test_terms_are_words_numbers_and_pairs_of_characters() -> None:
+    assert terms("Batteries: 3.5V, 退货费") == ["battery", "3.5v", "退货", "货费"]
+    assert terms("费") == ["费"]
+    assert telling_terms("What does it do?") == []
+
+
+def test_words_count_each_chinese_character() -> None:
+    assert words("满99元 free") == ["满", "99", "元", "free"]
+
+
+@pytest.mark.parametrize(
+    "text", ["." * 200_000 + "x", "!)" * 100_000, "\n" * 200_000, " " * 200_000]
+)
+def test_long_runs_of_marks_cost_linear_time(text: str) -> None:
+    list(sentences(text))  # a quadratic expression would not come back
+    language(text)
+    terms(text)

@@ -1,0 +1,98 @@
+"""Translation: sentence by sentence, live, with a glossary, in the time there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from app_model import FakeModel
+
+from onesec.apps import Translate
+from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+
+
+def upper(prompt: str) -> str:
+    return prompt.partition(": ")[2].upper() or prompt.partition("：")[2]
+
+
+def translator(**options: object) -> tuple[Translate, FakeModel]:
+    model = FakeModel(reply=upper)
+    return Translate(model, clock=model.clock, **options), model  # type: ignore[arg-type]
+
+
+def test_the_prompt_is_the_agreed_one() -> None:
+    app, model = translator(glossary={"cloud disk": "云盘", "order": "订单", "disk": "盘"})
+    app("Is my cloud disk in the order?")
+    app("我的云盘和订单在哪里？")
+    app("Hello.")
+    assert model.prompts == [
+        "Translate into Chinese (cloud disk = 云盘; order = 订单): Is my cloud disk in the order?",
+        "翻译成英语（云盘 = cloud disk；订单 = order）：我的云盘和订单在哪里？",
+        "Translate into Chinese: Hello.",
+    ]
+
+
+def test_terms_that_the_reply_ignores_are_told() -> None:
+    app, _ = translator(glossary={"order": "订单"})
+    assert app("My order.").sentences[0].missing_terms == ("order",)
+    assert app("Nothing.").sentences[0].missing_terms == ()
+
+
+def test_lines_stay_and_what_needs_no_translation_is_not_asked() -> None:
+    app, model = translator(to="zh")
+    made = app("Hello there. Bye.\n\n12:30\n你好。\nEnd.")
+    assert made.text == "HELLO THERE.BYE.\n\n12:30\n你好。\nEND."
+    assert made.complete
+    assert len(model.seen) == 3
+
+
+def test_sentences_share_the_time_by_their_length() -> None:
+    app, model = translator()
+    app("Short one. This sentence is three times as long as it.", "1s")
+    first, second = model.budgets_ms
+    assert first is not None
+    assert second is not None
+    assert first < 0.3 * 1000
+    assert second > 0.6 * 1000
+
+
+def test_without_time_for_all_the_rest_is_left_and_told() -> None:
+    app, model = translator()
+    text = "A first sentence here. " * 40
+    made = app(text, "200ms")
+    assert not made.complete
+    assert 0 < sum(sentence.done for sentence in made.sentences) < 40
+    assert model.clock.now_ns() <= 1_000_000 + 210_000_000
+
+
+def test_without_time_for_any_it_is_refused() -> None:
+    app, _ = translator()
+    with pytest.raises(DeadlineInfeasible):
+        app("A first sentence here.", "1ms")
+    with pytest.raises(EmptyPrompt):
+        app(" ")
+
+
+def test_live_translates_a_sentence_before_the_next_one_is_heard() -> None:
+    app, model = translator()
+    heard: list[str] = []
+
+    def speech() -> Iterator[str]:
+        for piece in ("Good mor", "ning! Where", " is it? I am", " here"):
+            heard.append(piece)
+            yield piece
+
+    made = []
+    for sentence in app.live(speech(), "100ms"):
+        made.append((sentence.source, len(heard)))
+    assert made == [("Good morning!", 2), ("Where is it?", 3), ("I am here", 4)]
+    assert model.budgets_ms == [100.0, 100.0, 100.0]
+
+
+def test_live_goes_on_after_a_sentence_without_time() -> None:
+    app, model = translator()
+    model.prompt_ms = 3.0
+    long = "This one is far too long for so little time, as everybody can see. "
+    done = [sentence.done for sentence in app.live([long, "Hi. "], "60ms")]
+    assert done == [False, True]
+    assert [s.start for s in app.live(["Hi! ", "Ho! "], "60ms")] == [0, 4]
