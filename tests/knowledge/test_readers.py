@@ -21,10 +21,10 @@ def read(name: str, data: str | bytes) -> list[tuple[str, str, str, int]]:
 
 
 def test_markdown_sections_are_entries() -> None:
-    text = "Preface.\n\n# Fees #\nFive.\n\n```\n# no heading\n```\n## 退货\n七天。\n# Fees\nSix.\n# No\n"
+    text = "Preface.\n\n# Fees #\nFive.\n\n```\n# no\n```\n## 退货\n七天。\n# Fees\nSix.\n# -\n"
     assert read("faq.md", text) == [
         ("faq.md#faq", "faq", "Preface.", 1),
-        ("faq.md#fees", "Fees", "Five.\n\n```\n# no heading\n```", 3),
+        ("faq.md#fees", "Fees", "Five.\n\n```\n# no\n```", 3),
         ("faq.md#退货", "退货", "七天。", 9),
         ("faq.md#fees-2", "Fees", "Six.", 11),
     ]

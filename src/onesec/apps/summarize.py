@@ -10,6 +10,7 @@ spread over the whole text, and what was left out is said.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,9 @@ _WORDS: Mapping[Language, str] = {
 }
 _FRAME_TOKENS = 24 + TEMPLATE_TOKENS  # the instruction and the template around a chunk
 _CHUNK_TOKENS = 600
+_CHUNK_SHARE = 0.25  # of the time that a chunk may take at most
 _PLANNED_SHARE = 0.9  # of the time; the rest is for what the prediction does not know
+_GENEROUS = 1.5  # times its fair share may a call take: most need less than predicted
 _SAFETY = 0.85  # chunks are cut by characters: room for places that need more tokens than usual
 _SAMPLE = 600  # characters of each of three places that tell how many make a token
 _LENGTH = re.compile(
@@ -179,7 +182,7 @@ class Summarize(App):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to summarize.")
         lang, density = language(text), self._tokens_per_char(text)
         final = target.length(density, lang)
-        limit = self._chunk_tokens(final)
+        limit = self._chunk_tokens(final, due)
         chunk_chars = int(_SAFETY * limit / density)
         pieces = chunks(text, chunk_chars)
         report = on_progress or _quiet
@@ -189,47 +192,79 @@ class Summarize(App):
 
         sizes = [round(len(piece.text) * density) for piece in pieces]
         planned = plan(sizes, self.left_ms(due), self.model.predict_ms, limit=limit, final=final)
-        made: dict[int, str] = {}
-        refusal: DeadlineInfeasible | ContextLengthExceeded | None = None
-        for index in spread(len(pieces)):
-            left_ms = self.left_ms(due)
-            spare_ms = left_ms - planned.reduce_ms
-            if made and _PLANNED_SHARE * spare_ms < planned.part_ms:
-                break
-            share = spare_ms / left_ms / max(1, planned.chunks - len(made))
-            share = max(share, 1.0 if not made else 0.0) if spare_ms <= 0.0 else share
-            try:
-                reply = yield self._asking(pieces[index].text, _PART, lang, due, share=share)
-            except ContextLengthExceeded as error:
-                refusal = error  # dense with tokens: it is left out
-            except DeadlineInfeasible as error:
-                refusal = error
-                break
-            else:
-                made[index] = reply.text.strip()
-                report(_PLANNED_SHARE * len(made) / max(planned.chunks, len(made)))
-        if not made:
-            raise refusal or EmptyPrompt("The text is empty.")
-        read, calls = sorted(made), len(made)
+        made, reply = yield from self._parts(pieces, planned, lang, due, report)
+        read = sorted(made)
         parts = [made[index] for index in read]
-        merged = True
+        calls, merged = len(made), False
         try:
-            while len(grouped := chunks("\n".join(parts), chunk_chars)) not in (0, 1, len(parts)):
-                parts = []
+            while (grouped := chunks("\n".join(parts), chunk_chars)) and not merged:
+                if len(grouped) > 1 and len(grouped) >= len(parts):
+                    break  # sentences so long that they do not become fewer
+                merged, fewer = len(grouped) == 1, list[str]()
                 for number, group in enumerate(grouped):
-                    share = 1.0 / (len(grouped) - number + 1)
-                    reply = yield self._asking(group.text, _PART, lang, due, share=share)
-                    parts.append(reply.text.strip())
+                    share = 1.0 if merged else min(1.0, _GENEROUS / (len(grouped) - number + 1))
+                    reply = yield self._asking(
+                        group.text,
+                        target if merged else _PART,
+                        lang,
+                        due,
+                        share=share,
+                        length=final if merged else None,
+                    )
+                    fewer.append(reply.text.strip())
                     calls += 1
-            if grouped:
-                body = grouped[0].text
-                reply = yield self._asking(body, target, lang, due, length=final)
-                parts = [reply.text.strip()]
-                calls += 1
+                parts = fewer
         except DeadlineInfeasible:
             merged = False
         report(1.0)
         return _summary(text, pieces, read, target, reply, calls=calls, parts=parts, merged=merged)
+
+    def _parts(
+        self,
+        pieces: Sequence[Span],
+        planned: Plan,
+        lang: Language,
+        due: Deadline,
+        report: Callable[[float], None],
+    ) -> Steps[tuple[dict[int, str], Reply]]:
+        """Sentences of as many chunks as there is time for, by number, and the last reply. What is
+        dense with tokens, or was cut off before its first word, is left out."""
+        made: dict[int, str] = {}
+        last: Reply | None = None
+        refusal: DeadlineInfeasible | ContextLengthExceeded | None = None
+        fair = True  # until a fair share of the time turns out to be too little
+        order = spread(len(pieces))
+        for index in order:  # grows by what is tried again
+            left_ms = self.left_ms(due)
+            spare_ms = left_ms - planned.reduce_ms
+            if made and _PLANNED_SHARE * spare_ms < planned.part_ms:
+                break
+            if math.isinf(left_ms) or not made:
+                share = 1.0
+            else:
+                waiting = max(1, planned.chunks - len(made)) if fair else 1
+                share = min(1.0, _GENEROUS / waiting) * spare_ms / left_ms
+            try:
+                reply = yield self._asking(pieces[index].text, _PART, lang, due, share=share)
+            except ContextLengthExceeded as error:
+                refusal = error
+            except DeadlineInfeasible as error:
+                refusal = error
+                if not made or not fair or error.feasible_ms > spare_ms:
+                    break
+                fair = False
+                order.append(index)
+            else:
+                if found := reply.text.strip():
+                    made[index], last = found, reply
+                    report(_PLANNED_SHARE * len(made) / max(planned.chunks, len(made)))
+        if last is None:
+            raise refusal or DeadlineInfeasible(
+                budget_ms=max(0.0, self.left_ms(due)),
+                feasible_ms=planned.part_ms + planned.reduce_ms,
+                why="the model said nothing",
+            )
+        return made, last
 
     def _asking(
         self,
@@ -252,8 +287,9 @@ class Summarize(App):
         sample = "".join(text[place : place + _SAMPLE] for place in dict.fromkeys(places))
         return max(0.05, self.count(sample) / len(sample))
 
-    def _chunk_tokens(self, final: Length) -> int:
-        """Tokens of a chunk; a model must hold a few parts at once to bring them together."""
+    def _chunk_tokens(self, final: Length, due: Deadline) -> int:
+        """Tokens of a chunk: fewer on a slow model, so that several are read in the time. A model
+        must hold a few parts at once to bring them together."""
         context = self.model.context_length
         room = context - _FRAME_TOKENS - max(final.most, self.LENGTH.most)
         least = 3 * self.LENGTH.most
@@ -261,7 +297,8 @@ class Summarize(App):
             raise ContextLengthExceeded(
                 prompt_tokens=context - room + least, context_length=context
             )
-        return min(_CHUNK_TOKENS, room)
+        in_time = self.prompt_room(due, self.LENGTH, share=_CHUNK_SHARE) - _FRAME_TOKENS
+        return max(least, min(_CHUNK_TOKENS, room, in_time))
 
 
 def plan(

@@ -30,6 +30,7 @@ _TERMS: Mapping[Language, tuple[str, str]] = {"en": (" ({})", "; "), "zh": ("（
 _LONGEST = 400  # characters of one request; longer sentences are cut between words
 _MOST_TERMS = 5  # of the glossary in one request
 _LETTER = re.compile(r"[^\W\d_]")
+_GENEROUS = 2.0  # times its fair share may a sentence take: what comes first is done first
 _HOPELESS = 4  # sentences in a row that did not fit their time; then the rest is left
 
 
@@ -118,7 +119,9 @@ class Translate(App):
             made = Sentence(start=span.start, end=span.end, source=span.text, text="", done=False)
             if failures < _HOPELESS:
                 try:
-                    made = yield from self._sentence(span, target, due, size / left, raising=True)
+                    made = yield from self._sentence(
+                        span, target, due, min(1.0, _GENEROUS * size / left), raising=True
+                    )
                     failures = 0
                 except DeadlineInfeasible as error:
                     failures, refusal = failures + 1, refusal or error
