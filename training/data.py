@@ -19,6 +19,7 @@ from .chat import Conversation
 from .tokenizer import END, START, prompt_text
 from .words import Pair
 
+
 @dataclass
 class TokenData:
     """Documents laid end to end: `starts[i]:starts[i+1]` is document i."""
@@ -48,9 +49,10 @@ def read_pairs(path: Path, held: bool = False, longest: int = 60) -> list[Pair]:
     with opener(path, "rt", encoding="utf-8-sig") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
-            if len(fields) >= 2 and len(fields[0]) <= longest:
-                if (zlib.crc32(fields[0].encode()) % 30 == 0) == held:
-                    found.append((fields[0], fields[1]))
+            if len(fields) < 2 or len(fields[0]) > longest:
+                continue
+            if (zlib.crc32(fields[0].encode()) % 30 == 0) == held:
+                found.append((fields[0], fields[1]))
     return found
 
 

@@ -65,7 +65,9 @@ def written(rng: random.Random, records: list[OrderRecord], lang: int) -> list[s
         rows = ["| " + " | ".join([r.number, *r.told.values()]) + " |" for r in records]
         return [head, rule, *rows]
     if form == "json":
-        rows_json = [{label_id: r.number, **{labels[f]: r.told[f] for f in fields}} for r in records]
+        rows_json = [
+            {label_id: r.number, **{labels[f]: r.told[f] for f in fields}} for r in records
+        ]
         return [json.dumps(row, ensure_ascii=False) for row in rows_json]
     if form == "lines":
         gap = rng.choice((comma, stop))
@@ -132,7 +134,11 @@ def ask_without_number(
     field = rng.choice(known)
     mark = "订单号" if lang else "order number|number"
     first = Turn("need_number", lang, choose(rng, desk.BARE[field], new), desk.ASK_ID, (mark,))
-    numbered = rng.choice(("{id}", "{id}。", "是{id}。", "订单号是{id}") if lang else ("{id}", "It's {id}.", "My order number is {id}.", "{id}, please."))
+    numbered = rng.choice(
+        ("{id}", "{id}。", "是{id}。", "订单号是{id}")
+        if lang
+        else ("{id}", "It's {id}.", "My order number is {id}.", "{id}, please.")
+    )
     reply = rng.choice(desk.FIELDS[field]["reply"]).format(id=record.number, v=record.told[field])
     asked = numbered.format(id=record.number)
     return first, Turn("record_after", lang, asked, reply, (record.told[field],)), record

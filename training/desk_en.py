@@ -9,67 +9,118 @@ from __future__ import annotations
 Field = dict[str, tuple[str, ...]]
 
 FIELDS: dict[str, Field] = {
-    "customer": {"label": ("customer", "name"), "ask": (), "reply": (), "prose": ("{v} placed order {id}.", "Order {id} was placed by {v}.")},
+    "customer": {
+        "label": ("customer", "name"),
+        "ask": (),
+        "reply": (),
+        "prose": ("{v} placed order {id}.", "Order {id} was placed by {v}."),
+    },
     "item": {
         "label": ("item", "product"),
-        "ask": ("What did I order with {id}?", "Which item is in order {id}?", "What is in order {id}?", "*Remind me what order {id} contains."),
+        "ask": (
+            "What did I order with {id}?",
+            "Which item is in order {id}?",
+            "What is in order {id}?",
+            "*Remind me what order {id} contains.",
+        ),
         "more": ("What is in it?", "Which item is it?", "What did I order?"),
         "reply": ("Order {id} contains the {v}.",),
         "prose": ("Order {id} contains the {v}.", "The item of order {id} is the {v}."),
     },
     "carrier": {
         "label": ("carrier", "shipped with"),
-        "ask": ("Who delivers order {id}?", "Which carrier brings order {id}?", "Which company ships order {id}?", "*Who is bringing me order {id}?"),
+        "ask": (
+            "Who delivers order {id}?",
+            "Which carrier brings order {id}?",
+            "Which company ships order {id}?",
+            "*Who is bringing me order {id}?",
+        ),
         "more": ("Who delivers it?", "Which carrier is it?", "And the carrier?"),
         "reply": ("Order {id} is delivered by {v}.",),
         "prose": ("The carrier of order {id} is {v}.", "{v} delivers order {id}."),
     },
     "tracking": {
         "label": ("tracking", "tracking number"),
-        "ask": ("What is the tracking number of order {id}?", "Can I have the tracking number for order {id}?", "How can I track order {id}?", "*Which code lets me follow order {id}?"),
+        "ask": (
+            "What is the tracking number of order {id}?",
+            "Can I have the tracking number for order {id}?",
+            "How can I track order {id}?",
+            "*Which code lets me follow order {id}?",
+        ),
         "more": ("And the tracking number?", "What is its tracking number?", "How can I track it?"),
         "reply": ("The tracking number of order {id} is {v}.",),
         "prose": ("The tracking number of order {id} is {v}.", "Track order {id} with {v}."),
     },
     "total": {
         "label": ("total", "amount"),
-        "ask": ("What is the total of order {id}?", "How much was order {id}?", "How much did I pay for order {id}?", "*What did order {id} come to?"),
+        "ask": (
+            "What is the total of order {id}?",
+            "How much was order {id}?",
+            "How much did I pay for order {id}?",
+            "*What did order {id} come to?",
+        ),
         "more": ("How much was it?", "And the total?", "What did I pay?"),
         "reply": ("The total of order {id} is {v}.",),
         "prose": ("The total of order {id} is {v}.", "Order {id} cost {v}."),
     },
     "address": {
         "label": ("address", "ship to"),
-        "ask": ("Where does order {id} go?", "Which address is order {id} sent to?", "What is the delivery address of order {id}?", "*To what place are you sending order {id}?"),
+        "ask": (
+            "Where does order {id} go?",
+            "Which address is order {id} sent to?",
+            "What is the delivery address of order {id}?",
+            "*To what place are you sending order {id}?",
+        ),
         "more": ("Where does it go?", "And the address?", "Which address is it sent to?"),
         "reply": ("Order {id} goes to {v}.",),
         "prose": ("Order {id} goes to {v}.", "The delivery address of order {id} is {v}."),
     },
     "eta": {
         "label": ("arrives", "delivery date", "due"),
-        "ask": ("When does order {id} arrive?", "When will order {id} be here?", "On what day does order {id} come?", "*By when can I expect order {id}?"),
+        "ask": (
+            "When does order {id} arrive?",
+            "When will order {id} be here?",
+            "On what day does order {id} come?",
+            "*By when can I expect order {id}?",
+        ),
         "more": ("When does it arrive?", "And when will it come?", "When will it be here?"),
         "reply": ("Order {id} arrives on {v}.",),
         "prose": ("Order {id} arrives on {v}.", "Order {id} is due on {v}."),
     },
     "quantity": {
         "label": ("quantity", "pieces"),
-        "ask": ("How many pieces are in order {id}?", "How many did I order with {id}?", "*What quantity does order {id} have?"),
+        "ask": (
+            "How many pieces are in order {id}?",
+            "How many did I order with {id}?",
+            "*What quantity does order {id} have?",
+        ),
         "more": ("How many pieces?", "How many are in it?"),
         "reply": ("Order {id} has {v} pieces.",),
         "prose": ("Order {id} has {v} pieces.",),
     },
 }
 LABEL_ID = ("order", "order number", "id")
-BY_ITEM = ("When does my {item} arrive?", "When will the {item} be here?", "*By when can I expect my {item}?")
+BY_ITEM = (
+    "When does my {item} arrive?",
+    "When will the {item} be here?",
+    "*By when can I expect my {item}?",
+)
 UNKNOWN_FIELD = "Sorry, I don't have that information."
 ASK_ID = "Please tell me your order number."
 BARE = {
     "carrier": ("Who delivers my order?", "Which carrier brings my parcel?"),
-    "tracking": ("What is my tracking number?", "How can I track my parcel?", "*Where can I follow my parcel?"),
+    "tracking": (
+        "What is my tracking number?",
+        "How can I track my parcel?",
+        "*Where can I follow my parcel?",
+    ),
     "total": ("How much was my order?", "What did I pay?"),
     "address": ("Which address is my order sent to?", "Where do you send my order?"),
-    "eta": ("When does my parcel come?", "When will my order be here?", "*How long until I get my stuff?"),
+    "eta": (
+        "When does my parcel come?",
+        "When will my order be here?",
+        "*How long until I get my stuff?",
+    ),
     "item": ("What did I order?",),
 }
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -67,7 +67,12 @@ KINDS: dict[str, dict[str, Slot]] = {
         ),
         "year": (
             ("{n}成立于{v}。", "{n}是{v}创办的。", "{v}，{n}成立。"),
-            ("{n}是哪年成立的？", "{n}什么时候成立的？", "{n}成立于哪一年？", "*{n}从哪年开始有的？"),
+            (
+                "{n}是哪年成立的？",
+                "{n}什么时候成立的？",
+                "{n}成立于哪一年？",
+                "*{n}从哪年开始有的？",
+            ),
         ),
         "boss": (
             ("{n}的负责人是{v}。", "{v}领导{n}。", "{n}的老板是{v}。"),
@@ -255,20 +260,42 @@ KINDS: dict[str, dict[str, Slot]] = {
 }
 
 SUMMARIES: dict[str, dict[str, tuple[str, ...]]] = {
-    "person": {"one": ("{n}是{city}的一名{job}。",), "two": ("{n}在{employer}工作，喜欢{hobby}。",)},
+    "person": {
+        "one": ("{n}是{city}的一名{job}。",),
+        "two": ("{n}在{employer}工作，喜欢{hobby}。",),
+    },
     "event": {"one": ("{n}{day}在{place}举行。",), "two": ("活动{time}开始，门票{price}。",)},
-    "company": {"one": ("{city}的{n}生产{product}。",), "two": ("公司成立于{year}，负责人是{boss}。",)},
-    "building": {"one": ("{city}的{n}建于{year}。",), "two": ("它由{architect}设计，高{height}。",)},
+    "company": {
+        "one": ("{city}的{n}生产{product}。",),
+        "two": ("公司成立于{year}，负责人是{boss}。",),
+    },
+    "building": {
+        "one": ("{city}的{n}建于{year}。",),
+        "two": ("它由{architect}设计，高{height}。",),
+    },
     "trip": {"one": ("{n}{day}去{dest}。",), "two": ("{n}坐{transport}去，住在{hotel}。",)},
-    "accident": {"one": ("{day}的{n}由{cause}引起。",), "two": ("事故造成{hurt}人受伤，损失{damage}。",)},
-    "match": {"one": ("{winner}以{score}赢得{n}。",), "two": ("比赛在{place}进行，有{crowd}名观众。",)},
+    "accident": {
+        "one": ("{day}的{n}由{cause}引起。",),
+        "two": ("事故造成{hurt}人受伤，损失{damage}。",),
+    },
+    "match": {
+        "one": ("{winner}以{score}赢得{n}。",),
+        "two": ("比赛在{place}进行，有{crowd}名观众。",),
+    },
     "course": {"one": ("{n}由{teacher}授课，{day}开课。",), "two": ("教室是{room}，学费{fee}。",)},
     "lake": {"one": ("{near}附近的{n}深{depth}。",), "two": ("它属于{owner}，里面有{fish}。",)},
-    "ticket": {"one": ("{n}买了{item}（订单{order}），但{problem}。",), "two": ("{n}要求{wish}。",)},
+    "ticket": {
+        "one": ("{n}买了{item}（订单{order}），但{problem}。",),
+        "two": ("{n}要求{wish}。",),
+    },
 }
 OPEN = {
-    "event": "{x}{kind}", "building": "{x}{kind}", "match": "{x}杯", "course": "{x}课",
-    "lake": "{x}湖", "accident": "{x}的{kind}",
+    "event": "{x}{kind}",
+    "building": "{x}{kind}",
+    "match": "{x}杯",
+    "course": "{x}课",
+    "lake": "{x}湖",
+    "accident": "{x}的{kind}",
 }
 NOUNS = {
     "event": ("节", "书展", "音乐会", "集市", "大会", "展览", "晚会", "游行"),
@@ -276,19 +303,42 @@ NOUNS = {
     "accident": ("火灾", "洪水", "车祸", "暴风雨", "停电", "山体滑坡", "爆炸", "列车事故"),
 }
 FILLERS = (
-    "很多人为此高兴。", "没有人知道为什么。", "这是漫长的一天。", "天气很好。", "更多消息很快公布。", "细节还没有确定。",
-    "大家都很惊讶。", "有些人表示怀疑。", "目前就是这些。", "这不是第一次了。", "邻居们谈论了很久。", "大家有很多问题。",
-    "当地报纸做了报道。", "这并不容易。", "大家都希望一切顺利。", "照片可以在网上看到。", "有些事情还可能变化。", "谢谢阅读。",
+    "很多人为此高兴。",
+    "没有人知道为什么。",
+    "这是漫长的一天。",
+    "天气很好。",
+    "更多消息很快公布。",
+    "细节还没有确定。",
+    "大家都很惊讶。",
+    "有些人表示怀疑。",
+    "目前就是这些。",
+    "这不是第一次了。",
+    "邻居们谈论了很久。",
+    "大家有很多问题。",
+    "当地报纸做了报道。",
+    "这并不容易。",
+    "大家都希望一切顺利。",
+    "照片可以在网上看到。",
+    "有些事情还可能变化。",
+    "谢谢阅读。",
 )
 ANSWER_APP = "根据文章回答。如果没有提到，就回答：文中没有提到。\n\n{text}\n\n问题：{q}"
 ANSWER_SYSTEM = "根据文章回答问题。文中没有的，回答：文中没有提到。"
 ANSWER_SYSTEMS = (
-    "根据文章回答。", "阅读文章，简短回答问题。", "", "你根据文章回答问题。如果文中没有答案，就说：文中没有提到。",
+    "根据文章回答。",
+    "阅读文章，简短回答问题。",
+    "",
+    "你根据文章回答问题。如果文中没有答案，就说：文中没有提到。",
     "只根据原文回答，没有就回答：文中没有提到。",
 )
 FULL_SYSTEM = "根据文章回答问题，用完整的句子。"
 ANSWER_USERS = (
-    "文章：\n{text}\n\n问题：{q}", "{text}\n\n{q}", "{q}\n\n{text}", "短文：{text}\n问题：{q}", "内容：\n{text}\n\n{q}")
+    "文章：\n{text}\n\n问题：{q}",
+    "{text}\n\n{q}",
+    "{q}\n\n{text}",
+    "短文：{text}\n问题：{q}",
+    "内容：\n{text}\n\n{q}",
+)
 NOT_SAID = "文中没有提到。"
 SUMMARY_APP = {
     "one": "用一句话概括：\n\n{text}",
@@ -311,9 +361,14 @@ LETTERS = (
     "顾客：你好，我想问一下{item}。\n客服：请问订单号是多少？\n顾客：{order}。{problem}。\n客服：非常抱歉，您贵姓？\n"
     "顾客：我叫{n}，希望{wish}。",
     "发件人：{n}\n主题：订单{order}\n\n{item}今天到了，但是{problem}。可以{wish}吗？",
+    "*晚上好，我是{n}，我很不满意：{problem}。订单{order}里的{item}就是这样。我坚持{wish}。",
 )
 MEETING = {
-    "open": ("{b}，我们谈谈{topic}好吗？", "{b}，{topic}的事得商量一下。", "喂，{b}吗？我想说说{topic}。"),
+    "open": (
+        "{b}，我们谈谈{topic}好吗？",
+        "{b}，{topic}的事得商量一下。",
+        "喂，{b}吗？我想说说{topic}。",
+    ),
     "ok": ("好啊。", "可以，什么时候？", "当然。", "{a}你好！没问题。"),
     "when": ("{day}{time}可以见面吗？", "{day}{time}怎么样？", "我们{day}{time}见吧。"),
     "fine": ("好，在哪里？", "我有空。在哪儿？", "行，什么地方？"),

@@ -16,7 +16,14 @@ from .translate import translation
 from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
-SHARES = {"support": 0.24, "desk": 0.14, "answer": 0.22, "summarize": 0.15, "translate": 0.22, "talk": 0.03}
+SHARES = {
+    "support": 0.24,
+    "desk": 0.14,
+    "answer": 0.22,
+    "summarize": 0.15,
+    "translate": 0.22,
+    "talk": 0.03,
+}
 
 
 def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> Conversation | None:

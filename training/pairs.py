@@ -147,41 +147,59 @@ It is {clock}. = 现在{clock}。
 *We will be at {place} at {clock}. = 我们{clock}会在{place}。
 """
 PLACES = (
-    "the station=车站, the airport=机场, the hotel=酒店, the bank=银行, the hospital=医院, the post office=邮局, "
-    "the museum=博物馆, the library=图书馆, the park=公园, the supermarket=超市, the market=市场, the school=学校, "
-    "the university=大学, the restaurant=餐厅, the café=咖啡馆, the pharmacy=药店, the police station=警察局, "
-    "the bus stop=公交车站, the shop=商店, the cinema=电影院, the theatre=剧院, the swimming pool=游泳池, "
-    "the office=办公室, the beach=海边, the harbour=港口, the church=教堂, the bookshop=书店, the bakery=面包店"
+    "the station=车站, the airport=机场, the hotel=酒店, the bank=银行, the hospital=医院, "
+    "the post office=邮局, "
+    "the museum=博物馆, the library=图书馆, the park=公园, the supermarket=超市, "
+    "the market=市场, the school=学校, "
+    "the university=大学, the restaurant=餐厅, the café=咖啡馆, the pharmacy=药店, "
+    "the police station=警察局, "
+    "the bus stop=公交车站, the shop=商店, the cinema=电影院, the theatre=剧院, "
+    "the swimming pool=游泳池, "
+    "the office=办公室, the beach=海边, the harbour=港口, the church=教堂, the bookshop=书店, "
+    "the bakery=面包店"
 )
 CITIES = (
-    "Beijing=北京, Shanghai=上海, Guangzhou=广州, Shenzhen=深圳, Hangzhou=杭州, Nanjing=南京, Xi'an=西安, "
-    "Chengdu=成都, Wuhan=武汉, Paris=巴黎, London=伦敦, Berlin=柏林, Rome=罗马, Tokyo=东京, New York=纽约, "
+    "Beijing=北京, Shanghai=上海, Guangzhou=广州, Shenzhen=深圳, Hangzhou=杭州, Nanjing=南京, "
+    "Xi'an=西安, "
+    "Chengdu=成都, Wuhan=武汉, Paris=巴黎, London=伦敦, Berlin=柏林, Rome=罗马, Tokyo=东京, "
+    "New York=纽约, "
     "Sydney=悉尼, Moscow=莫斯科, Madrid=马德里, Singapore=新加坡, Hong Kong=香港"
 )
 FOODS = (
-    "rice=米饭, noodles=面条, soup=汤, bread=面包, fish=鱼, chicken=鸡肉, beef=牛肉, pork=猪肉, tofu=豆腐, "
-    "salad=沙拉, cake=蛋糕, fruit=水果, cheese=奶酪, ice cream=冰淇淋, tea=茶, coffee=咖啡, milk=牛奶, "
-    "orange juice=橙汁, beer=啤酒, dumplings=饺子, pizza=披萨, chocolate=巧克力, honey=蜂蜜, vegetables=蔬菜"
+    "rice=米饭, noodles=面条, soup=汤, bread=面包, fish=鱼, chicken=鸡肉, beef=牛肉, pork=猪肉, "
+    "tofu=豆腐, "
+    "salad=沙拉, cake=蛋糕, fruit=水果, cheese=奶酪, ice cream=冰淇淋, tea=茶, coffee=咖啡, "
+    "milk=牛奶, "
+    "orange juice=橙汁, beer=啤酒, dumplings=饺子, pizza=披萨, chocolate=巧克力, honey=蜂蜜, "
+    "vegetables=蔬菜"
 )
 FAMILY = (
-    "father=父亲, mother=母亲, brother=哥哥, sister=姐姐, son=儿子, daughter=女儿, wife=妻子, husband=丈夫, "
-    "grandmother=奶奶, grandfather=爷爷, friend=朋友, neighbour=邻居, teacher=老师, boss=老板, colleague=同事, "
+    "father=父亲, mother=母亲, brother=哥哥, sister=姐姐, son=儿子, daughter=女儿, wife=妻子, "
+    "husband=丈夫, "
+    "grandmother=奶奶, grandfather=爷爷, friend=朋友, neighbour=邻居, teacher=老师, boss=老板, "
+    "colleague=同事, "
     "uncle=叔叔, aunt=阿姨"
 )
 WHEN = (
-    "tomorrow=明天, tonight=今晚, today=今天, next week=下周, on Monday=周一, on Tuesday=周二, on Wednesday=周三, "
-    "on Thursday=周四, on Friday=周五, on Saturday=周六, on Sunday=周日, tomorrow morning=明天早上, "
-    "tomorrow evening=明天晚上, this afternoon=今天下午, next month=下个月, the day after tomorrow=后天"
+    "tomorrow=明天, tonight=今晚, today=今天, next week=下周, on Monday=周一, on Tuesday=周二, "
+    "on Wednesday=周三, "
+    "on Thursday=周四, on Friday=周五, on Saturday=周六, on Sunday=周日, "
+    "tomorrow morning=明天早上, "
+    "tomorrow evening=明天晚上, this afternoon=今天下午, next month=下个月, "
+    "the day after tomorrow=后天"
 )
 WHEN_PAST = (
-    "yesterday=昨天, last week=上周, this morning=今天早上, last night=昨晚, last month=上个月, last year=去年, "
-    "two days ago=两天前, on Monday=周一, on Friday=周五, yesterday morning=昨天早上, an hour ago=一个小时前"
+    "yesterday=昨天, last week=上周, this morning=今天早上, last night=昨晚, last month=上个月, "
+    "last year=去年, "
+    "two days ago=两天前, on Monday=周一, on Friday=周五, yesterday morning=昨天早上, "
+    "an hour ago=一个小时前"
 )
 WHEN_NOW = "today=今天, now=现在, outside=外面, here=这里, this week=这周, tonight=今晚"
 WEATHER = "rain=下雨, snow=下雪, be sunny=是晴天, be windy=刮风, be cloudy=多云"
 TEMP = "hot=热, cold=冷, warm=暖和, dark=黑, wet=湿, quiet=安静"
 BAD_ROOM = "small=小, cold=冷, hot=热, dark=暗, noisy=吵, dirty=脏, expensive=贵"
 ROOMS = (
-    "kitchen=厨房, bedroom=卧室, bathroom=浴室, living room=客厅, garden=花园, garage=车库, office=办公室, "
+    "kitchen=厨房, bedroom=卧室, bathroom=浴室, living room=客厅, garden=花园, garage=车库, "
+    "office=办公室, "
     "cellar=地下室"
 )

@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 
 from .chat import Conversation, Turn, capital
+from .held_facts import HELD_FACTS
 from .kinds import MEETING, SLOTS, TEXTS, subject
 
 VOWELS = "aeiouAEIOU"
-TWO = ("2", "2")
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_]+")
 PRONOUNS = (("He", "She", "It"), ("他", "她", "它"))
 
@@ -51,13 +51,16 @@ def make_record(
     return Record(kind, subject(rng, kind, lang, held), told)
 
 
-def sentences(rng: random.Random, record: Record, lang: int, pronoun: bool) -> list[str]:
-    """The record as sentences; with `pronoun`, later ones may call the subject he, she or it."""
+def sentences(rng: random.Random, record: Record, lang: int, pronoun: bool, new: bool) -> list[str]:
+    """The record as sentences; with `pronoun`, later ones may call the subject he, she or it;
+    with `new`, in words that training does not use."""
     human = record.kind in ("person", "trip", "ticket")
     word = rng.choice(PRONOUNS[lang][:2]) if human else PRONOUNS[lang][2]
     found: list[str] = []
     for slot, value in record.told.items():
         template = rng.choice(TEXTS[lang].KINDS[record.kind][slot][0])
+        if new:
+            template = HELD_FACTS[record.kind][slot][lang]
         name = record.name
         if pronoun and found and template.startswith("{n}") and "'s" not in template:
             name = word if rng.random() < 0.5 else name
@@ -74,9 +77,9 @@ def lay_out(rng: random.Random, parts: list[str], lang: int) -> str:
     return "\n".join(bullet + part for part in parts)
 
 
-def passage(rng: random.Random, records: list[Record], lang: int) -> str:
+def passage(rng: random.Random, records: list[Record], lang: int, new: bool = False) -> str:
     """A text that tells the records, in order or mixed, with a few idle sentences."""
-    groups = [sentences(rng, record, lang, len(records) == 1) for record in records]
+    groups = [sentences(rng, record, lang, len(records) == 1, new) for record in records]
     if len(records) > 1 and rng.random() < 0.3:
         return "\n\n".join(lay_out(rng, group, lang) for group in groups)
     parts = [part for group in groups for part in group]
@@ -127,7 +130,9 @@ def question_turn(
     return Turn("answer", lang, asked, value, (value,), anything_of=(value,))
 
 
-def with_text(rng: random.Random, lang: int, chat: Conversation, text: str, canonical: bool) -> None:
+def with_text(
+    rng: random.Random, lang: int, chat: Conversation, text: str, canonical: bool
+) -> None:
     """Put the text in front of the first question."""
     first = chat.turns[0]
     table = TEXTS[lang]
@@ -173,10 +178,8 @@ def answer_conversation(
         if rng.random() < 0.35:
             kinds = [rng.choice(list(SLOTS)) for _ in range(number)]
         told_each = 4 if number < 3 else 3
-        records = [
-            make_record(rng, kind, lang, held, rng.randint(2, told_each)) for kind in kinds
-        ]
-        text = passage(rng, records, lang)
+        records = [make_record(rng, kind, lang, held, rng.randint(2, told_each)) for kind in kinds]
+        text = passage(rng, records, lang, new)
         asked_before: set[str] = set()
         for _ in range(count):
             turn = question_turn(rng, records, lang, held, new, full)
@@ -204,9 +207,9 @@ def say(template: str, values: dict[str, str]) -> str:
     return capital(template)
 
 
-def letter(rng: random.Random, lang: int, values: dict[str, str]) -> str:
+def letter(rng: random.Random, lang: int, values: dict[str, str], new: bool) -> str:
     """A customer's message in one of several forms."""
-    template = rng.choice(TEXTS[lang].LETTERS)
+    template = choose(rng, TEXTS[lang].LETTERS, new)
     opened = template.replace("{problem!c}", capital(values["problem"]))
     text = str(opened.format(**values))
     return "\n".join(capital(line) for line in text.split("\n"))
@@ -217,7 +220,9 @@ def size(text: str) -> int:
     return len(WORD.findall(text))
 
 
-def summary_parts(rng: random.Random, lang: int, held: bool) -> tuple[str, list[str], list[tuple[str, ...]]]:
+def summary_parts(
+    rng: random.Random, lang: int, held: bool, new: bool
+) -> tuple[str, list[str], list[tuple[str, ...]]]:
     """A text, the sentences that sum it up, and the values that each of them holds."""
     table = TEXTS[lang]
     kind = rng.choice((*SLOTS, "meeting", "ticket", "letter", "letter"))
@@ -234,7 +239,7 @@ def summary_parts(rng: random.Random, lang: int, held: bool) -> tuple[str, list[
         count = len(must) + (0 if letters else rng.randint(0, 2))
         record = make_record(rng, kind, lang, held, count, must)
         values = {"n": record.name, **record.told}
-        text = letter(rng, lang, values) if letters else passage(rng, [record], lang)
+        text = letter(rng, lang, values, new) if letters else passage(rng, [record], lang, new)
     used = [rng.choice(frames["one"])]
     second_frame = rng.choice(frames["two"])
     if all(s in values for s in slots_of(second_frame)):
@@ -243,33 +248,37 @@ def summary_parts(rng: random.Random, lang: int, held: bool) -> tuple[str, list[
     return text, [say(frame, values) for frame in used], required
 
 
-def summary_turn(rng: random.Random, lang: int, held: bool, short: bool, ask: str) -> Turn:
+def summary_turn(
+    rng: random.Random, lang: int, held: bool, new: bool, short: bool, ask: str
+) -> Turn:
     """A text to sum up. `short`: in one sentence; `ask` holds `{text}`."""
-    text, said, required = summary_parts(rng, lang, held)
+    text, said, required = summary_parts(rng, lang, held, new)
     keep = 1 if short else len(said)
     answer = ("" if lang else " ").join(said[:keep])
     values = tuple(dict.fromkeys(v for values in required[:keep] for v in values))
     return Turn("summarize", lang, ask.format(text=text), answer, values, source=text)
 
 
-def app_summary_turn(rng: random.Random, lang: int, held: bool) -> Turn:
+def app_summary_turn(rng: random.Random, lang: int, held: bool, new: bool) -> Turn:
     """A text to sum up in a given length, asked as the application asks."""
     asks, gap = TEXTS[lang].SUMMARY_APP, "" if lang else " "
     form = rng.random()
     if form < 0.45:
-        return summary_turn(rng, lang, held, True, asks["one"])
+        return summary_turn(rng, lang, held, new, True, asks["one"])
     if form < 0.65:
-        return summary_turn(rng, lang, held, False, asks["sentences"].replace("{n}", TWO[lang]))
-    text, said, required = summary_parts(rng, lang, held)
+        return summary_turn(rng, lang, held, new, False, asks["sentences"].replace("{n}", "2"))
+    text, said, required = summary_parts(rng, lang, held, new)
     if form < 0.85:
         least, most = size(said[0]), size(gap.join(said))
-        limit = rng.randint(least, least + 20) if rng.random() < 0.5 else rng.randint(most, most + 20)
+        limit = (
+            rng.randint(least, least + 20) if rng.random() < 0.5 else rng.randint(most, most + 20)
+        )
         keep = len(said) if limit >= most else 1
         ask = asks["words"].replace("{n}", str(limit))
     else:  # parts of a long text, one a line
         lines, required = [said[0]], [required[0]]
         for _ in range(rng.randint(1, 2)):
-            _, more, needed = summary_parts(rng, lang, held)
+            _, more, needed = summary_parts(rng, lang, held, new)
             lines.append(more[0])
             required.append(needed[0])
         text, said, keep = "\n".join(lines), lines, len(lines)
@@ -283,6 +292,7 @@ def summary_conversation(
     rng: random.Random,
     lang: int,
     held: bool = False,
+    new: bool = False,
     canonical: bool | None = None,
     turns: int | None = None,
 ) -> Conversation:
@@ -292,13 +302,13 @@ def summary_conversation(
         canonical = rng.random() < 0.65
     count = turns or rng.choice((1, 1, 2, 3))
     if canonical:
-        return Conversation("", [app_summary_turn(rng, lang, held) for _ in range(count)])
+        return Conversation("", [app_summary_turn(rng, lang, held, new) for _ in range(count)])
     short = rng.random() < 0.4
     which = 0 if short else 1
     if rng.random() < 0.5:
         asks = [rng.choice(table.SUMMARY_USERS[which]) for _ in range(count)]
-        turns_made = [summary_turn(rng, lang, held, short, ask) for ask in asks]
+        turns_made = [summary_turn(rng, lang, held, new, short, ask) for ask in asks]
         return Conversation("", turns_made)
     system = rng.choice((table.SUMMARY_SYSTEM[which], *table.SUMMARY_SYSTEMS[which]))
-    made = [summary_turn(rng, lang, held, short, "{text}") for _ in range(count)]
+    made = [summary_turn(rng, lang, held, new, short, "{text}") for _ in range(count)]
     return Conversation(system, made)

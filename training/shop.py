@@ -135,7 +135,9 @@ def any_thing(rng: random.Random, held: bool) -> Pair:
             latin = rng.choice(words.ANY_WORDS)
         else:
             latin = "".join(
-                rng.choice("bcdfghjklmnprstvwz") + rng.choice(words.VOWELS) + rng.choice(words.CODAS)
+                rng.choice("bcdfghjklmnprstvwz")
+                + rng.choice(words.VOWELS)
+                + rng.choice(words.CODAS)
                 for _ in range(rng.choice((1, 2, 2, 3)))
             )
         han = "".join(rng.choices(words.ANY_CHARS, k=rng.choice((1, 2, 2, 3))))
@@ -285,7 +287,10 @@ def letters(rng: random.Random, count: int) -> str:
 def person(rng: random.Random, lang: int) -> Pair:
     """A person's name."""
     if lang:
-        return same(rng.choice(words.SURNAMES_ZH) + "".join(rng.choices(words.ANY_CHARS, k=rng.randint(1, 2))))
+        return same(
+            rng.choice(words.SURNAMES_ZH)
+            + "".join(rng.choices(words.ANY_CHARS, k=rng.randint(1, 2)))
+        )
     return same(f"{letters(rng, 2).capitalize()} {letters(rng, 3).capitalize()}")
 
 

@@ -104,9 +104,7 @@ def system_message(rng: random.Random, lang: int, shop: str, facts: str, style: 
     return rng.choice(("\n", "\n", "\n\n")).join(p for p in (lead, facts) if p)
 
 
-def notes_message(
-    rng: random.Random, lang: int, shop: Shop, records: list[OrderRecord]
-) -> str:
+def notes_message(rng: random.Random, lang: int, shop: Shop, records: list[OrderRecord]) -> str:
     """The system message that the support application sends: notes, then records."""
     table = DESKS[lang]
     lines = context_lines(rng, replace(shop, facts={}), lang, "")
@@ -118,7 +116,11 @@ def notes_message(
         fields = list(records[0].told)
         labels = [rng.choice(table.FIELDS[field]["label"]) for field in fields]
         for record in records:
-            pairs = zip((rng.choice(table.LABEL_ID), *labels), (record.number, *record.told.values()), strict=True)
+            pairs = zip(
+                (rng.choice(table.LABEL_ID), *labels),
+                (record.number, *record.told.values()),
+                strict=True,
+            )
             found.append("- " + ", ".join(f"{key}: {value}" for key, value in pairs))
     return "\n".join(found)
 

@@ -9,14 +9,15 @@ import random
 
 from .chat import Conversation, Turn
 from .reading import choose
-from .shop import PHRASES, expand
+from .shop import PHRASES, expand, expansions
 
 WHO = (
     "I'm OneSec mini, a small assistant. I can answer customers, translate, read and summarize.",
     "我是OneSec mini，一个小助手。我会回答顾客、翻译、阅读和概括。",
 )
 HELP = (
-    "I can answer questions from notes, translate between English and Chinese, and summarize texts.",
+    "I can answer questions from notes, translate between English and Chinese, "
+    "and summarize texts.",
     "我可以根据资料回答问题、翻译中文和英文、概括文章。",
 )
 TOPICS = ("greet", "how", "thanks", "bye", "who", "robot", "help", "language")
@@ -27,10 +28,10 @@ def small_talk(rng: random.Random, lang: int, new: bool = False) -> Conversation
     chat = Conversation("")
     for topic in rng.sample(TOPICS, rng.randint(1, 3)):
         table = PHRASES[lang].TALK[topic]
-        reply = expand(rng, rng.choice(table["reply"])) if topic not in ("who", "help") else ""
-        reply = reply or (WHO if topic == "who" else HELP)[lang]
-        if topic == "robot":
-            reply = WHO[lang]
+        said = {"who": (WHO[lang],), "robot": (WHO[lang],), "help": (HELP[lang],)}.get(topic)
+        replies = said or table["reply"]
+        right = tuple(sorted({text for reply in replies for text in expansions(reply)}))
         asked = expand(rng, choose(rng, table["ask"], new))
-        chat.turns.append(Turn("talk", lang, asked, reply))
+        reply = expand(rng, rng.choice(replies))
+        chat.turns.append(Turn("talk", lang, asked, reply, anything_of=right))
     return chat

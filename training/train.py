@@ -124,7 +124,8 @@ def progress(step: int, seconds: float, config: TrainConfig) -> float:
 
 
 def rate(step: int, done: float, config: TrainConfig) -> float:
-    """The learning rate's factor: linear warm-up, level, then straight down over the second half."""
+    """The learning rate's factor: linear warm-up, level, "
+    "then straight down over the second half."""
     return min((step + 1) / config.warmup, 1.0, 0.02 + 0.98 * 2 * (1 - done))
 
 

@@ -71,7 +71,9 @@ def value(rng: random.Random, field: str, held: bool) -> Pair:
         amount = f"{draw(rng, held, 2, rng.choice((90, 900, 9000)))}"
         if rng.random() < 0.25:
             amount += f".{draw(rng, held, 10, 99)}"
-        unit = rng.choice(((" yuan", "元"), (" yuan", "元"), (" dollars", "美元"), (" euros", "欧元")))
+        unit = rng.choice(
+            ((" yuan", "元"), (" yuan", "元"), (" dollars", "美元"), (" euros", "欧元"))
+        )
         return amount + unit[0], amount + unit[1]
     if field in ("clock", "clock2"):
         return clock(rng.randint(12, 44), rng.choice(("24", "12", "12")))
@@ -224,7 +226,9 @@ def translation(
     form = rng.random() if canonical is None else 0.0
     system = ""
     if form > 0.65:
-        system = SYSTEMS[source] if form < 0.8 else expand(rng, rng.choice(phrases.TRANSLATE_SYSTEM))
+        system = (
+            SYSTEMS[source] if form < 0.8 else expand(rng, rng.choice(phrases.TRANSLATE_SYSTEM))
+        )
     chat = Conversation(system if form < 0.9 else "")
     for _ in range(turns or rng.randint(1, 5)):
         terms = ""

@@ -15,7 +15,40 @@ from .shop import clock, draw, is_held_name, product_name
 
 Maker = Callable[[random.Random, int, bool], str]
 
-ONSETS = "b c d f g h j k l m n p r s t v w z br ch cr dr fl gr kl pl pr sh sl st th tr".split()
+ONSETS = [
+    "b",
+    "c",
+    "d",
+    "f",
+    "g",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "w",
+    "z",
+    "br",
+    "ch",
+    "cr",
+    "dr",
+    "fl",
+    "gr",
+    "kl",
+    "pl",
+    "pr",
+    "sh",
+    "sl",
+    "st",
+    "th",
+    "tr",
+]
 FIRST_NAMES = words.listed(
     "Anna Ben Clara David Emma Frank Grace Henry Ivy Jack Kate Leo Maria Nina Oscar Paul Rosa Sam "
     "Tina Victor Wendy Adam Bella Carl Diana Eric Fiona George Helen Ian Julia Kevin Laura Mark "
@@ -37,7 +70,9 @@ def latin(rng: random.Random, low: int = 1, high: int = 3) -> str:
     if rng.random() < 0.2:
         return rng.choice(words.ANY_WORDS).capitalize()
     parts = [
-        rng.choice(ONSETS) + rng.choice(words.VOWELS) + rng.choice(("", "", rng.choice(words.CODAS)))
+        rng.choice(ONSETS)
+        + rng.choice(words.VOWELS)
+        + rng.choice(("", "", rng.choice(words.CODAS)))
         for _ in range(rng.randint(low, high))
     ]
     return "".join(parts).capitalize()
@@ -78,7 +113,9 @@ def org(rng: random.Random, lang: int, held: bool) -> str:
     if lang:
         kinds = ("公司", "集团", "银行", "学校", "医院", "书店", "协会", "工厂", "餐厅", "俱乐部")
         return name(rng, held, lambda: han(rng, 2, 3) + rng.choice(kinds))
-    kinds_en = words.listed("Foods Bank Motors School Hospital Books Club Works Group Labs Café Union")
+    kinds_en = words.listed(
+        "Foods Bank Motors School Hospital Books Club Works Group Labs Café Union"
+    )
     return name(rng, held, lambda: f"{latin(rng)} {rng.choice(kinds_en)}")
 
 
@@ -181,16 +218,20 @@ def listed(text: str) -> Maker:
 
 
 job = listed(
-    "teacher=老师, doctor=医生, nurse=护士, farmer=农民, baker=面包师, engineer=工程师, driver=司机, "
+    "teacher=老师, doctor=医生, nurse=护士, farmer=农民, baker=面包师, engineer=工程师, "
+    "driver=司机, "
     "painter=画家, lawyer=律师, pilot=飞行员, waiter=服务员, cook=厨师, singer=歌手, writer=作家, "
     "dentist=牙医, plumber=水管工, gardener=园丁, tailor=裁缝, actor=演员, librarian=图书管理员, "
-    "electrician=电工, carpenter=木匠, journalist=记者, architect=建筑师, chemist=化学家, judge=法官, "
+    "electrician=电工, carpenter=木匠, journalist=记者, architect=建筑师, chemist=化学家, "
+    "judge=法官, "
     "photographer=摄影师, translator=翻译, fisherman=渔夫, soldier=士兵, vet=兽医, accountant=会计"
 )
 hobby = listed(
-    "fishing=钓鱼, chess=下棋, swimming=游泳, cooking=做饭, painting=画画, running=跑步, reading=读书, "
+    "fishing=钓鱼, chess=下棋, swimming=游泳, cooking=做饭, painting=画画, running=跑步, "
+    "reading=读书, "
     "gardening=种花, dancing=跳舞, singing=唱歌, hiking=爬山, cycling=骑车, photography=摄影, "
-    "tennis=打网球, football=踢足球, skiing=滑雪, sewing=缝纫, yoga=瑜伽, sailing=划船, pottery=做陶器, "
+    "tennis=打网球, football=踢足球, skiing=滑雪, sewing=缝纫, yoga=瑜伽, sailing=划船, "
+    "pottery=做陶器, "
     "playing the piano=弹钢琴, playing the guitar=弹吉他, collecting stamps=集邮, baking=烤蛋糕"
 )
 transport = listed(
@@ -198,22 +239,28 @@ transport = listed(
 )
 cause = listed(
     "a broken cable=电线损坏, a gas leak=煤气泄漏, heavy rain=大雨, a lightning strike=雷击, "
-    "a cigarette=烟头, an old heater=老旧的取暖器, strong wind=大风, a forgotten candle=忘记熄灭的蜡烛, "
-    "a faulty battery=电池故障, a burst pipe=水管破裂, melting snow=融雪, an overloaded truck=超载的卡车, "
+    "a cigarette=烟头, an old heater=老旧的取暖器, strong wind=大风, "
+    "a forgotten candle=忘记熄灭的蜡烛, "
+    "a faulty battery=电池故障, a burst pipe=水管破裂, melting snow=融雪, "
+    "an overloaded truck=超载的卡车, "
     "a fallen tree=倒下的树, thick fog=大雾, icy roads=路面结冰, a short circuit=短路"
 )
 fish = listed(
-    "trout=鳟鱼, carp=鲤鱼, pike=狗鱼, salmon=三文鱼, eels=鳗鱼, perch=鲈鱼, swans=天鹅, ducks=野鸭, "
+    "trout=鳟鱼, carp=鲤鱼, pike=狗鱼, salmon=三文鱼, eels=鳗鱼, perch=鲈鱼, swans=天鹅, "
+    "ducks=野鸭, "
     "otters=水獭, frogs=青蛙, turtles=乌龟, herons=苍鹭, cranes=仙鹤, beavers=河狸"
 )
 PARTS = words.pairs(
-    "screen=屏幕, handle=把手, lid=盖子, battery=电池, zip=拉链, button=按钮, strap=带子, cable=线, "
+    "screen=屏幕, handle=把手, lid=盖子, battery=电池, zip=拉链, button=按钮, strap=带子, "
+    "cable=线, "
     "plug=插头, wheel=轮子, box=盒子, switch=开关, leg=支脚, lock=锁, motor=马达, filter=滤网, "
     "lamp=灯, hinge=铰链, fan=风扇, bottom=底部"
 )
 DEFECTS = words.pairs(
-    "is broken=坏了, is missing=不见了, is cracked=裂了, does not work=不能用, is loose=松了, is scratched=有划痕, "
-    "came off=掉了, is stuck=卡住了, is too short=太短了, gets very hot=很烫, leaks=漏水, makes a noise=有噪音, "
+    "is broken=坏了, is missing=不见了, is cracked=裂了, does not work=不能用, is loose=松了, "
+    "is scratched=有划痕, "
+    "came off=掉了, is stuck=卡住了, is too short=太短了, gets very hot=很烫, leaks=漏水, "
+    "makes a noise=有噪音, "
     "is dirty=是脏的, has the wrong colour=颜色不对, smells bad=有怪味, is bent=弯了"
 )
 
@@ -235,7 +282,10 @@ topic = listed(
     "the delivery delays=送货延误, the trade fair=展会, the new product=新产品, the contract=合同"
 )
 task = listed(
-    "write the draft=写草稿, book the room=订会议室, call the supplier=联系供应商, send the invitations=发邀请, "
-    "check the numbers=核对数字, prepare the slides=准备幻灯片, order the food=订餐, print the flyers=印传单, "
-    "update the list=更新名单, talk to the bank=联系银行, find a printer=找印刷厂, order the samples=订样品"
+    "write the draft=写草稿, book the room=订会议室, call the supplier=联系供应商, "
+    "send the invitations=发邀请, "
+    "check the numbers=核对数字, prepare the slides=准备幻灯片, order the food=订餐, "
+    "print the flyers=印传单, "
+    "update the list=更新名单, talk to the bank=联系银行, find a printer=找印刷厂, "
+    "order the samples=订样品"
 )

@@ -21,7 +21,6 @@ from .shop import (
     Shop,
     expand,
     expansions,
-    make_shop,
     orders,
     product_name,
 )
