@@ -33,14 +33,8 @@ def main() -> None:
     out: Path = args.out
     data, trained, model = out / "data", out / "run", out / "onesec-mini"
     if not (data / "train.npz").exists():
-        run(
-            "prepare",
-            "--out",
-            data,
-            "--count",
-            args.count,
-            *(("--pairs", args.pairs) if args.pairs else ()),
-        )
+        pairs = ("--pairs", args.pairs) if args.pairs else ()
+        run("prepare", "--out", data, "--count", args.count, *pairs)
     run("train", "--data", data / "train.npz", "--out", trained, "--minutes", args.minutes)
     tokenizer = data / "tokenizer.json"
     run("export", "--run", trained, "--tokenizer", tokenizer, "--out", model)

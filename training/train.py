@@ -29,7 +29,10 @@ from .model import LanguageModel, ModelConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long (whatever ends first, steps or minutes) and how hard to train."""
+    """How long (whatever ends first, steps or minutes) and how hard to train.
+
+    Minutes are of processor time, all threads busy: on a shared machine they last longer.
+    """
 
     steps: int = 5000
     minutes: float = 100.0
@@ -134,13 +137,15 @@ def save_checkpoint(
     model: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     step: int,
+    spent: tuple[int, float],
     curve: Sequence[tuple[int, int, float, float]],
 ) -> None:
-    """Write everything that a resumed run needs, all or nothing."""
+    """Write everything that a resumed run needs, all or nothing; `spent`: tokens, seconds."""
     state = {
         "model": model.state_dict(),
         "optimizers": [o.state_dict() for o in optimizers],
         "step": step,
+        "spent": spent,
         "curve": list(curve),
     }
     torch.save(state, path.with_suffix(".tmp"))
@@ -192,24 +197,23 @@ def train(
         lay(model)
     optimizers = make_optimizers(model, config)
     path = out / "checkpoint.pt"
-    first, curve = 0, []
+    first, spent, curve = 0, (0, 0.0), []
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        first, curve = state["step"], [tuple(point) for point in state["curve"]]
+        first, spent = state["step"], state["spent"]
+        curve = [tuple(point) for point in state["curve"]]
         print(f"resumed at step {first}", flush=True)
     (out / "model_config.json").write_text(json.dumps(shape.to_dict(), indent=2) + "\n")
     hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
     batches = plan_batches(data, config)
-    seen = curve[-1][1] if curve else 0
-    before = curve[-1][2] if curve else 0.0
-    begun = saved_at = time.monotonic()
-    seen_here, losses = 0, []
+    begun, saved_at = time.process_time(), time.monotonic()
+    seen, seconds, losses = spent[0], spent[1], []
     model.train()
     for step in range(first, config.steps):
-        done = progress(step, before + time.monotonic() - begun, config)
+        done = progress(step, seconds, config)
         rng = np.random.default_rng((config.seed, step))
         inputs, where, targets = make_batch(data, batches[step], config.prompt_share, rng)
         for optimizer in optimizers:
@@ -224,26 +228,25 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        seen_here += inputs.numel()
+        seen += inputs.numel()
+        seconds = spent[1] + (time.process_time() - begun) / config.threads
         losses.append(loss.item())
-        now = time.monotonic()
-        last = progress(step + 1, before + now - begun, config) >= 1.0
+        last = progress(step + 1, seconds, config) >= 1.0
         if (step + 1) % 20 == 0 or last:
             mean = sum(losses) / len(losses)
-            curve.append((step + 1, seen + seen_here, before + now - begun, mean))
-            speed = seen_here / (now - begun)
-            left = (now - begun) / (step + 1 - first) * (config.steps - step - 1)
-            left = min(left, 60 * config.minutes - (before + now - begun))
+            curve.append((step + 1, seen, seconds, mean))
+            speed = (seen - spent[0]) / (seconds - spent[1])
+            left = seconds * (1 / progress(step + 1, seconds, config) - 1)
             print(
                 f"step {step + 1}/{config.steps}  loss {mean:.4f}  {speed:.0f} tokens/s  "
                 f"{left / 60:.1f} min left",
                 flush=True,
             )
             losses = []
-        if now - saved_at > config.save_every_s or last:
-            save_checkpoint(path, model, optimizers, step + 1, curve)
+        if time.monotonic() - saved_at > config.save_every_s or last:
+            save_checkpoint(path, model, optimizers, step + 1, (seen, seconds), curve)
             save_curve(out, curve)
-            saved_at = now
+            saved_at = time.monotonic()
         if last:
             break
     return model
@@ -255,7 +258,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=TrainConfig.steps)
-    parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
+    parser.add_argument("--minutes", type=float, default=TrainConfig.minutes, help="of all cores")
     parser.add_argument("--batch-tokens", type=int, default=TrainConfig.batch_tokens)
     parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default=TrainConfig.optimizer)

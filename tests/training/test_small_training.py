@@ -16,7 +16,7 @@ from training.mixture import training_conversations  # noqa: E402
 from training.model import ModelConfig, generate  # noqa: E402
 from training.train import TrainConfig, progress, rate, train  # noqa: E402
 
-SHAPE = ModelConfig(vocab_size=700, hidden_size=128, intermediate_size=128, num_hidden_layers=2)
+SHAPE = ModelConfig(vocab_size=700, intermediate_size=256, num_hidden_layers=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TokenData]:
 
 
 def config(steps: int) -> TrainConfig:
-    return TrainConfig(steps=steps, batch_tokens=1024, warmup=2, compile=False, save_every_s=0.0)
+    return TrainConfig(steps=steps, batch_tokens=512, warmup=2, compile=False, save_every_s=0.0)
 
 
 def test_training_learns_resumes_and_exports(made: tuple[Path, TokenData]):
