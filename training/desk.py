@@ -27,6 +27,7 @@ MAKERS: dict[str, Maker] = {
     "total": values.money,
     "address": values.street,
     "eta": values.date,
+    "status": lambda rng, lang, held: rng.choice(DESKS[lang].STATUSES),
     "quantity": lambda rng, lang, held: str(rng.randint(2, 99)),
 }
 
@@ -42,6 +43,8 @@ class OrderRecord:
 def make_records(rng: random.Random, lang: int, held: bool, count: int) -> list[OrderRecord]:
     """Orders that tell the same fields, as a list from one system does."""
     fields = rng.sample(list(MAKERS), rng.randint(2, 5))
+    if "status" not in fields and rng.random() < 0.3:
+        fields.append("status")
     found: dict[str, OrderRecord] = {}
     while len(found) < count:
         number = values.code(rng, lang, held)
@@ -124,24 +127,29 @@ def ask_field(
 
 def ask_without_number(
     rng: random.Random, lang: int, records: list[OrderRecord], new: bool
-) -> tuple[Turn, Turn, OrderRecord] | None:
-    """A question that needs the order number, and what follows when the customer gives it."""
+) -> tuple[list[Turn], OrderRecord] | None:
+    """A question that names no order: where there are several, the assistant asks for the number,
+    and the customer gives it."""
     desk = DESKS[lang]
     record = rng.choice(records)
     known = [field for field in desk.BARE if field in record.told]
     if not known:
         return None
     field = rng.choice(known)
+    value = record.told[field]
+    asked = choose(rng, desk.BARE[field], new)
+    reply = rng.choice(desk.FIELDS[field]["reply"]).format(id=record.number, v=value)
+    if len(records) == 1:
+        return [Turn("record_only", lang, asked, reply, (value,))], record
     mark = "订单号" if lang else "order number|number"
-    first = Turn("need_number", lang, choose(rng, desk.BARE[field], new), desk.ASK_ID, (mark,))
     numbered = rng.choice(
         ("{id}", "{id}。", "是{id}。", "订单号是{id}")
         if lang
         else ("{id}", "It's {id}.", "My order number is {id}.", "{id}, please.")
     )
-    reply = rng.choice(desk.FIELDS[field]["reply"]).format(id=record.number, v=record.told[field])
-    asked = numbered.format(id=record.number)
-    return first, Turn("record_after", lang, asked, reply, (record.told[field],)), record
+    given = numbered.format(id=record.number)
+    first = Turn("need_number", lang, asked, desk.ASK_ID, (mark,))
+    return [first, Turn("record_after", lang, given, reply, (value,))], record
 
 
 def ask_refused(rng: random.Random, lang: int, held: bool, new: bool) -> Turn:

@@ -75,6 +75,18 @@ FIELDS: dict[str, Field] = {
         "reply": ("Order {id} goes to {v}.",),
         "prose": ("Order {id} goes to {v}.", "The delivery address of order {id} is {v}."),
     },
+    "status": {
+        "label": ("status", "state"),
+        "ask": (
+            "Where is order {id}?",
+            "What is the status of order {id}?",
+            "What about order {id}?",
+            "*How far along is order {id}?",
+        ),
+        "more": ("What is its status?", "Where is it?", "And the status?"),
+        "reply": ("Order {id} is {v}.",),
+        "prose": ("Order {id} is {v}.", "The status of order {id}: {v}."),
+    },
     "eta": {
         "label": ("arrives", "delivery date", "due"),
         "ask": (
@@ -99,6 +111,15 @@ FIELDS: dict[str, Field] = {
         "prose": ("Order {id} has {v} pieces.",),
     },
 }
+STATUSES = (
+    "shipped",
+    "on its way",
+    "delivered",
+    "cancelled",
+    "being packed",
+    "delayed",
+    "not paid yet",
+)
 LABEL_ID = ("order", "order number", "id")
 BY_ITEM = (
     "When does my {item} arrive?",
@@ -108,6 +129,11 @@ BY_ITEM = (
 UNKNOWN_FIELD = "Sorry, I don't have that information."
 ASK_ID = "Please tell me your order number."
 BARE = {
+    "status": (
+        "Where is my order?",
+        "What is the status of my order?",
+        "*What has become of my order?",
+    ),
     "carrier": ("Who delivers my order?", "Which carrier brings my parcel?"),
     "tracking": (
         "What is my tracking number?",

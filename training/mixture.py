@@ -10,18 +10,19 @@ from collections.abc import Sequence
 
 from .chat import Conversation
 from .reading import answer_conversation, summary_conversation
-from .support import conversation, desk_conversation
+from .support import conversation, desk_conversation, policy_conversation
 from .talk import small_talk
 from .translate import translation
 from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.24,
-    "desk": 0.14,
-    "answer": 0.22,
+    "support": 0.2,
+    "desk": 0.13,
+    "policy": 0.09,
+    "answer": 0.19,
     "summarize": 0.15,
-    "translate": 0.22,
+    "translate": 0.21,
     "talk": 0.03,
 }
 
@@ -32,6 +33,8 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
         return conversation(rng, lang=lang)
     if skill == "desk":
         return desk_conversation(rng, lang)
+    if skill == "policy":
+        return policy_conversation(rng, lang)
     if skill == "answer":
         return answer_conversation(rng, lang)
     if skill == "summarize":

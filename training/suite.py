@@ -18,21 +18,26 @@ from typing import Any
 from . import support
 from .chat import Conversation
 from .reading import answer_conversation, summary_conversation
-from .support import MAKERS, desk_conversation
+from .support import MAKERS, desk_conversation, policy_conversation
 from .talk import small_talk
 from .translate import translation
 from .world import talk
 
 LANGUAGES = ("en", "zh")
-DESK = ("record", "record", "record", "record_after", "need_number")
+DESK = ("record", "record", "record", "record_after", "need_number", "record_only")
 SKILLS = ("support", "answer", "answer_none", "translate", "summarize", "talk")
 
 
 def chat_for(skill: str, rng: random.Random, lang: int, new: bool) -> Conversation | None:
     """A conversation whose last turn examines the skill (None: chance made none, try again)."""
     if skill == "support":
-        if rng.random() < 0.4:
+        part = rng.random()
+        if part < 0.35:
             return desk_conversation(rng, lang, True, new, rng.choice(DESK))
+        if part < 0.55:
+            return policy_conversation(
+                rng, lang, True, new, rng.choice(("policy", "policy", "unknown"))
+            )
         makers = [m for m, _ in MAKERS if m is not talk]
         weights = [w for m, w in MAKERS if m is not talk]
         only = rng.choices(makers, weights)[0]

@@ -6,10 +6,10 @@ It must not know what a tokenizer or a model is.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import desk
+from . import desk, policies
 from .chat import Conversation, Turn, capital
 from .desk import DESKS, OrderRecord
 from .shop import PHRASES, Product, Shop, expand, make_shop
@@ -104,20 +104,31 @@ def system_message(rng: random.Random, lang: int, shop: str, facts: str, style: 
     return rng.choice(("\n", "\n", "\n\n")).join(p for p in (lead, facts) if p)
 
 
-def notes_message(rng: random.Random, lang: int, shop: Shop, records: list[OrderRecord]) -> str:
-    """The system message that the support application sends: notes, then records."""
+def notes_message(
+    rng: random.Random,
+    lang: int,
+    shop: Shop,
+    records: list[OrderRecord],
+    more: Sequence[str] = (),
+) -> str:
+    """The system message that the support application sends: notes (`more` of them), records."""
     table = DESKS[lang]
     lines = context_lines(rng, replace(shop, facts={}), lang, "")
-    lines += faq_lines(rng, shop, lang, notes=True)
+    facts = faq_lines(rng, shop, lang, notes=True)
+    if len(facts) > 1 and rng.random() < 0.25:  # an entry of several sentences
+        facts = [("" if lang else " ").join(facts)]
+    lines += facts + list(more)
     rng.shuffle(lines)
     found = [table.NOTES, *(f"- {line}" for line in lines if not line.endswith((":", "：")))]
     if records:
         found.append(table.RECORDS)
         fields = list(records[0].told)
-        labels = [rng.choice(table.FIELDS[field]["label"]) for field in fields]
+        # The keys of a record are its program's, not always in the customer's language.
+        keys = DESKS[0] if lang and rng.random() < 0.3 else table
+        labels = [rng.choice(keys.FIELDS[field]["label"]) for field in fields]
         for record in records:
             pairs = zip(
-                (rng.choice(table.LABEL_ID), *labels),
+                (rng.choice(keys.LABEL_ID), *labels),
                 (record.number, *record.told.values()),
                 strict=True,
             )
@@ -183,8 +194,8 @@ def record_turns(
         if not last and rng.random() < 0.25:
             pair = desk.ask_without_number(rng, lang, records, new)
             if pair:
-                found += pair[:2]
-                last = pair[2]
+                found += pair[0]
+                last = pair[1]
                 continue
         asked = desk.ask_field(rng, lang, records, new, last)
         if not asked:
@@ -216,6 +227,32 @@ def desk_conversation(
         if only and turn.skill == only:
             return chat
     return chat if chat.turns and not only else None
+
+
+def policy_conversation(
+    rng: random.Random, lang: int, held: bool = False, new: bool = False, only: str = ""
+) -> Conversation | None:
+    """Questions about a shop's rules. `only` cuts it after the first turn of that skill."""
+    shop = make_shop(rng, held, lang, 0.4)
+    shop.orders, shop.products = [], []
+    rules = policies.make_policies(rng, lang, held, rng.randint(1, 6))
+    notes = policies.written(rng, rules, lang, new)
+    if rng.random() < APP_SHARE:
+        system = notes_message(rng, lang, shop, [], notes)
+    else:
+        facts = "\n".join([facts_written(rng, shop, lang, []), *notes]).strip()
+        system = system_message(rng, lang, shop.name, facts, "plain")
+    chat = Conversation(system)
+    asked: set[str] = set()
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        turn = policies.ask_policy(rng, rules, lang, held, new)
+        if turn.question in asked:
+            continue
+        asked.add(turn.question)
+        chat.turns.append(replace(turn, question=rough(rng, lang, turn.question)))
+        if only and turn.skill == only:
+            return chat
+    return chat if not only else None
 
 
 def conversation(
