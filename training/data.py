@@ -6,7 +6,7 @@ It must not know how conversations are made up, or what a model does with them.
 from __future__ import annotations
 
 import gzip
-import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .chat import Conversation
 from .tokenizer import END, START, prompt_text
-from .world import Conversation, Turn
-
-PAIR_ASKS = (
-    (
-        "Translate into Chinese: {s}",
-        "Translate to Chinese: {s}",
-        "{s}\nTranslate this into Chinese.",
-    ),
-    ("翻译成英语：{s}", "请把这句话翻译成英语：{s}", "{s}\n翻译成英文。"),
-)
-PAIR_SYSTEMS = (
-    ("You are a translator. Translate English into Chinese.", "Translate into Chinese."),
-    ("你是翻译。把中文翻译成英语。", "翻译成英语。"),
-)
+from .words import Pair
 
 
 @dataclass
@@ -51,30 +39,21 @@ class TokenData:
             return cls(arrays["tokens"], arrays["spoken"], arrays["starts"])
 
 
-def read_pairs(path: Path, longest: int = 60) -> list[tuple[str, str]]:
-    """English-Chinese sentence pairs from a (gzipped) tab-separated file, short ones only."""
+def read_pairs(path: Path, held: bool = False, longest: int = 60) -> list[Pair]:
+    """English-Chinese sentence pairs of a (gzipped) tab-separated file, short ones only.
+
+    One in thirty of the English sentences is kept for the evaluation (`held`).
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     found = []
     with opener(path, "rt", encoding="utf-8-sig") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
-            if len(fields) >= 2 and len(fields[0]) <= longest:
+            if len(fields) < 2 or len(fields[0]) > longest:
+                continue
+            if (zlib.crc32(fields[0].encode()) % 30 == 0) == held:
                 found.append((fields[0], fields[1]))
     return found
-
-
-def pair_conversation(rng: random.Random, pairs: Sequence[tuple[str, str]]) -> Conversation:
-    """One to three general sentences to translate."""
-    source = rng.randrange(2)
-    by_system = rng.random() < 0.5
-    chat = Conversation(rng.choice(PAIR_SYSTEMS[source]) if by_system else "")
-    for _ in range(rng.randint(1, 3)):
-        pair = rng.choice(pairs)
-        text = pair[source]
-        if not by_system:
-            text = rng.choice(PAIR_ASKS[source]).format(s=text)
-        chat.turns.append(Turn("pair", 1 - source, text, pair[1 - source]))
-    return chat
 
 
 def encode(tokenizer: Tokenizer, chat: Conversation) -> tuple[list[int], list[int]]:

@@ -1,159 +1,158 @@
-"""Asks a trained model held-out questions and counts exact answers, per skill and language.
+"""Asks a model the held-out examination and counts right answers, per skill and language.
 
-Shops, names, numbers and (in `new wording`) phrasings are ones that training never saw. An answer
-is right when it holds every required value, no number that it was not entitled to, nothing
-forbidden, and ends by itself. It must not know how the model was trained.
+The model is a training folder (torch, weights rounded to bfloat16) or anything that the engine
+runs (an exported folder at 8 bit, an artifact, `onesec-mini`). It must not know how questions are
+made, how replies are judged, or how the model was trained.
 
-    python -m training.evaluate --run DIR --tokenizer FILE --out FILE
+    python -m training.evaluate --model DIR/onesec-mini --out FILE
+    python -m training.evaluate --run DIR/run --tokenizer DIR/data/tokenizer.json --out FILE
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from tokenizers import Tokenizer
+from .checks import chrf, facts_missing, invented, is_right, mean_interval, wilson
+from .suite import LANGUAGES, SKILLS, make_suite
 
-from .export import load_run
-from .model import LanguageModel, generate
-from .shop import LANGUAGES
-from .tokenizer import END, prompt_text
-from .world import Conversation, Turn, examination
-
-NUMBER = re.compile(r"\d+")
-REFUSAL = re.compile(
-    r"sorry|do not|don't|cannot|no information|only (a|help)"
-    r"|抱歉|不好意思|没有|不清楚|不能|帮不上|查不到",
-    re.IGNORECASE,
-)
-REFUSING = {"unknown", "unknown_product", "unknown_order", "off_topic"}
+LIMIT = 160  # tokens of a reply
+Item = Mapping[str, Any]
+Reply = tuple[str, bool]  # the text, and whether it ended by itself
 
 
-def contains(text: str, value: str) -> bool:
-    """Whether the value stands in the text, not as a part of a longer number or word."""
-    before = r"(?<![\dA-Za-z.,])" if value[:1].isascii() and value[:1].isalnum() else ""
-    after = r"(?![\dA-Za-z]|[.,]\d)" if value[-1:].isascii() and value[-1:].isalnum() else ""
-    return re.search(before + re.escape(value) + after, text, re.IGNORECASE) is not None
+def torch_replies(items: Sequence[Item], run: Path, tokenizer_file: Path) -> list[Reply]:
+    """Greedy replies of a training folder's model."""
+    import torch
+    from tokenizers import Tokenizer
 
+    from .export import load_run
+    from .model import generate
+    from .tokenizer import END, prompt_text
 
-def is_right(turn: Turn, reply: str, ended: bool) -> bool:
-    """Whether a reply answers the turn."""
-    if not ended:
-        return False
-    if turn.anything_of:
-        return reply in turn.anything_of
-    entitled = set(NUMBER.findall(" ".join((turn.question, turn.answer, *turn.required))))
-    if set(NUMBER.findall(reply)) - entitled:
-        return False
-    if any(contains(reply, word) for word in turn.forbidden):
-        return False
-    if turn.skill in REFUSING and not REFUSAL.search(reply):
-        return False
-    if REFUSAL.search(reply) and not REFUSAL.search(turn.answer):
-        return False
-    return all(any(contains(reply, v) for v in r.split("|")) for r in turn.required)
-
-
-def interval(right: int, count: int) -> float:
-    """Half the width of the 95 % interval of a share (Agresti-Coull)."""
-    n = count + 4
-    p = (right + 2) / n
-    return 1.96 * math.sqrt(p * (1 - p) / n)
-
-
-def answer_all(
-    model: LanguageModel, tokenizer: Tokenizer, chats: Sequence[Conversation]
-) -> list[tuple[str, bool]]:
-    """The model's reply to the last question of each conversation, and whether it ended."""
-    prompts = [tokenizer.encode(prompt_text(chat.messages()[:-1])).ids for chat in chats]
+    torch.set_num_threads(2)
+    model = load_run(run)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16().float())
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    prompts = [tokenizer.encode(prompt_text(item["messages"])).ids for item in items]
     end = tokenizer.token_to_id(END)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    replies: list[tuple[str, bool]] = [("", False)] * len(prompts)
+    replies: list[Reply] = [("", False)] * len(prompts)
     for first in range(0, len(order), 64):
         indices = order[first : first + 64]
-        found = generate(model, [prompts[i] for i in indices], end, 96)
+        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+            found = generate(model, [prompts[i] for i in indices], end, LIMIT)
         for index, tokens in zip(indices, found, strict=True):
             ended = tokens[-1] == end
             replies[index] = (tokenizer.decode(tokens[:-1] if ended else tokens), ended)
     return replies
 
 
-def examine(
-    model: LanguageModel, tokenizer: Tokenizer, seed: int, per_skill: int
-) -> dict[str, object]:
-    """Results of the three examinations, with samples of what went wrong."""
-    exams = {
-        "known wording": examination(seed, per_skill, False),
-        "new wording": examination(seed + 1, per_skill, True),
-        "other language than the facts": examination(seed + 2, per_skill // 2, False, True),
-    }
-    results: dict[str, object] = {}
-    for name, questions in exams.items():
-        replies = answer_all(model, tokenizer, [chat for _, chat in questions])
-        counts: dict[str, list[int]] = {}
-        wrong: list[dict[str, str]] = []
-        for (skill, chat), (reply, ended) in zip(questions, replies, strict=True):
-            turn = chat.turns[-1]
-            right = is_right(turn, reply, ended)
-            cell = counts.setdefault(f"{skill}/{LANGUAGES[turn.lang]}", [0, 0])
-            cell[0] += right
-            cell[1] += 1
-            if not right:
-                wrong.append(
-                    {
-                        "skill": f"{skill}/{LANGUAGES[turn.lang]}",
-                        "system": chat.system,
-                        "question": turn.question,
-                        "expected": turn.answer,
-                        "reply": reply,
-                    }
-                )
-        results[name] = {"counts": counts, "wrong": wrong}
-    return results
+def engine_replies(items: Sequence[Item], model: str, gear: str | None) -> list[Reply]:
+    """Greedy replies of a model that the engine runs."""
+    from onesec import LLM
+
+    replies: list[Reply] = []
+    with LLM(model) as llm:
+        for item in items:
+            made = llm.chat(item["messages"], gear=gear, max_tokens=LIMIT, temperature=0.0)
+            replies.append((made.text, made.ending == "natural"))
+    return replies
 
 
-def table(counts: dict[str, list[int]]) -> str:
-    """A table with a line a skill and a column a language."""
-    skills = list(dict.fromkeys(key.split("/")[0] for key in counts))
-    lines = [f"{'skill':<17}" + "".join(f"{lang:>22}" for lang in LANGUAGES)]
-    totals = {lang: [0, 0] for lang in LANGUAGES}
-    for skill in [*skills, "all"]:
-        line = f"{skill:<17}"
+def judge(items: Sequence[Item], replies: Sequence[Reply]) -> list[dict[str, Any]]:
+    """Each item with its reply and what it scored."""
+    found = []
+    for item, (reply, ended) in zip(items, replies, strict=True):
+        entry = {**item, "reply": reply, "ended": ended, "right": is_right(item, reply, ended)}
+        if item["metric"] == "chrf":
+            entry["chrf"] = chrf(reply, item["answer"])
+            entry["right"] = reply.strip() == item["answer"]
+        if item["skill"] == "summarize":
+            entry["complete"] = ended and not facts_missing(item, reply)
+            entry["clean"] = not invented(item, reply)
+        found.append(entry)
+    return found
+
+
+def share(entries: Sequence[Mapping[str, Any]], key: str = "right") -> str:
+    """A share with its Wilson interval, as text."""
+    right = sum(bool(entry[key]) for entry in entries)
+    low, high = wilson(right, len(entries))
+    return f"{100 * right / len(entries):.1f} [{100 * low:.0f}–{100 * high:.0f}]"
+
+
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table: a line a measure, a column a language and wording."""
+    columns = [(lang, wording) for lang in LANGUAGES for wording in ("known", "new")]
+    lines = ["| % right | " + " | ".join(f"{a}, {b} wording" for a, b in columns) + " |"]
+    lines.append("|---|" + "---|" * len(columns))
+    measures = [(skill, "right") for skill in SKILLS if skill != "translate"]
+    measures += [("summarize", "complete"), ("summarize", "clean")]
+    measures += [("translate", "chrf"), ("translate", "right")]
+    for skill, key in measures:
+        cells = []
+        for lang, wording in columns:
+            cell = [
+                e
+                for e in entries
+                if (e["skill"], e["language"], e["wording"]) == (skill, lang, wording)
+            ]
+            if not cell:
+                cells.append("")
+            elif key == "chrf":
+                mean, half = mean_interval([e["chrf"] for e in cell])
+                cells.append(f"{mean:.1f} ± {half:.1f} ({len(cell)})")
+            else:
+                cells.append(f"{share(cell, key)} ({len(cell)})")
+        label = skill if key == "right" else f"{skill}: {key}"
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def kinds_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The same by kind of question, both wordings together."""
+    lines = ["| kind | en | zh |", "|---|---|---|"]
+    for skill, kind in dict.fromkeys((e["skill"], e["kind"]) for e in entries):
+        cells = []
         for lang in LANGUAGES:
-            right, count = totals[lang] if skill == "all" else counts[f"{skill}/{lang}"]
-            if skill != "all":
-                totals[lang][0] += right
-                totals[lang][1] += count
-            share = f"{100 * right / count:.1f} % ± {100 * interval(right, count):.1f}"
-            line += f"{share + f' ({count})':>22}"
-        lines.append(line)
+            cell = [
+                e for e in entries if (e["skill"], e["kind"], e["language"]) == (skill, kind, lang)
+            ]
+            cells.append(f"{share(cell)} ({len(cell)})" if cell else "")
+        lines.append(f"| {skill}: {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--model", help="what the engine runs; or else --run and --tokenizer")
+    parser.add_argument("--gear", help="the engine's gear (default: the best)")
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=900)
-    parser.add_argument("--per-skill", type=int, default=50)
+    parser.add_argument("--per-skill", type=int, default=200)
     args = parser.parse_args()
-    torch.set_num_threads(2)
-    model = load_run(args.run)
-    # The exported weights are bfloat16: examine those, not finer ones.
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.bfloat16().float())
-    results = examine(model, Tokenizer.from_file(str(args.tokenizer)), args.seed, args.per_skill)
-    args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    for name, result in results.items():
-        print(f"\n{name}\n{table(result['counts'])}")
+    items = list(make_suite(args.per_skill, args.seed))
+    if args.model:
+        replies = engine_replies(items, args.model, args.gear)
+    elif args.run and args.tokenizer:
+        replies = torch_replies(items, args.run, args.tokenizer)
+    else:
+        parser.error("--model, or --run with --tokenizer")
+    entries = judge(items, replies)
+    text = f"{table(entries)}\n\n{kinds_table(entries)}\n"
+    wrong = [entry for entry in entries if not entry["right"]]
+    report = {"tables": text, "wrong": wrong}
+    args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

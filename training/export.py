@@ -77,7 +77,7 @@ def export(model: LanguageModel, tokenizer_file: Path, out: Path, dtype: str) ->
             "do_sample": False,
             "eos_token_id": [end, pad],
             "pad_token_id": pad,
-            "max_new_tokens": 128,
+            "max_new_tokens": 160,
         },
     )
     write_json(

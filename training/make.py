@@ -26,14 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, help="English-Chinese sentence pairs to mix in")
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--minutes", type=float, default=100.0, help="of training at most")
+    parser.add_argument("--count", type=int, default=150000, help="conversations to make")
     parser.add_argument("--per-skill", type=int, default=100)
     args = parser.parse_args()
     out: Path = args.out
     data, trained, model = out / "data", out / "run", out / "onesec-mini"
     if not (data / "train.npz").exists():
-        run("prepare", "--out", data, *(("--pairs", args.pairs) if args.pairs else ()))
-    run("train", "--data", data / "train.npz", "--out", trained, "--steps", args.steps)
+        pairs = ("--pairs", args.pairs) if args.pairs else ()
+        run("prepare", "--out", data, "--count", args.count, *pairs)
+    run("train", "--data", data / "train.npz", "--out", trained, "--minutes", args.minutes)
     tokenizer = data / "tokenizer.json"
     run("export", "--run", trained, "--tokenizer", tokenizer, "--out", model)
     report = out / "evaluation.json"

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 class ModelConfig:
     """The shape of the network; the words are those of Hugging Face's config.json."""
 
-    vocab_size: int = 4096
+    vocab_size: int = 5120
     hidden_size: int = 256
     intermediate_size: int = 768
-    num_hidden_layers: int = 4
+    num_hidden_layers: int = 6
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     head_dim: int = 64

@@ -567,10 +567,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "Order {id}.",
         "The number is {id}",
     ),
-    "unknown_reply": (
-        "Sorry, I cannot find order {id}.",
-        "I have no information about order {id}. Please check the number.",
-    ),
 }
 STATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "packed": (
@@ -628,16 +624,6 @@ PAYMENT: dict[str, tuple[str, ...]] = {
 }
 
 UNKNOWN: dict[str, tuple[str, ...]] = {
-    "topic_reply": (
-        "Sorry, I have no information about {topic}.",
-        "I do not know about {topic}, sorry.",
-        "Sorry, I don't have that information.",
-    ),
-    "product_reply": (
-        "Sorry, I have no information about the {name}.",
-        "I cannot find the {name} in our list, sorry.",
-        "Sorry, we do not have the {name} in our list.",
-    ),
     "ask": (
         "[Do you|Can you] repair [phones|shoes|watches|bicycles]?",
         "Do you [hire|need] [people|staff]?",
@@ -652,11 +638,7 @@ UNKNOWN: dict[str, tuple[str, ...]] = {
         "*Do you have a loyalty programme?",
         "*Are your products vegan?",
     ),
-    "reply": (
-        "Sorry, I don't have that information.",
-        "I do not know that, sorry.",
-        "Sorry, that is not in my information.",
-    ),
+    "reply": ("Sorry, I don't have that information.",),
     "off": (
         "What is the weather [like |today|tomorrow]?",
         "Who [won|will win] the [match|game|election]?",
@@ -673,11 +655,7 @@ UNKNOWN: dict[str, tuple[str, ...]] = {
         "*What's the meaning of life?",
         "*Can you help me with my homework?",
     ),
-    "off_reply": (
-        "Sorry, I can only help with questions about the shop.",
-        "I am only a shop assistant, so I cannot help with that.",
-        "I cannot help with that, but I can answer questions about the shop.",
-    ),
+    "off_reply": ("Sorry, I can only help with questions about the shop.",),
 }
 
 TALK: dict[str, dict[str, tuple[str, ...]]] = {

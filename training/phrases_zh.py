@@ -368,7 +368,7 @@ PRODUCT: dict[str, tuple[str, ...]] = {
         "*我看中了{name}，要付多少钱？",
     ),
     "price_more": ("那{name}呢？", "{name}呢？", "那{name}多少钱？"),
-    "price_reply": ("{name}的价格是{price}。", "{name}{price}。", "{name}卖{price}。"),
+    "price_reply": ("{name}的价格是{price}。", "{name}卖{price}。"),
     "price_short": ("{price}。",),
     "stock": (
         "[有|你们有]{name}吗？",
@@ -399,7 +399,7 @@ PRODUCT: dict[str, tuple[str, ...]] = {
     ),
     "list_reply": ("我们有{names}。", "我们卖{names}。", "您可以买到{names}。"),
     "sold": ("我要买{name}。", "我要{name}。", "我想订{name}。"),
-    "sold_reply": ("好的！{name}的价格是{price}。", "没问题，{name}{price}。"),
+    "sold_reply": ("好的！{name}的价格是{price}。", "没问题，{name}卖{price}。"),
 }
 STOCK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "in": (("有货", "有现货"), ("有的，{name}有货。", "{name}有货。", "有，{name}现在有货。")),
@@ -453,7 +453,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "我来帮您查，请提供订单号。",
     ),
     "number": ("{id}", "是{id}。", "订单号是{id}。", "我的订单号是{id}", "{id}。"),
-    "unknown_reply": ("抱歉，我查不到订单{id}。", "我没有订单{id}的信息，请检查一下订单号。"),
 }
 STATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "packed": (
@@ -466,7 +465,7 @@ STATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "delivered": (
         ("{date}已送达", "已在{date}送达"),
-        ("订单{id}{date}已经送达。", "您的订单{id}已在{date}送达。"),
+        ("订单{id}已于{date}送达。", "您的订单{id}已在{date}送达。"),
     ),
     "delayed": (
         ("延误，{date}到", "延迟到{date}"),
@@ -502,16 +501,6 @@ PAYMENT: dict[str, tuple[str, ...]] = {
 }
 
 UNKNOWN: dict[str, tuple[str, ...]] = {
-    "topic_reply": (
-        "抱歉，我没有关于{topic}的信息。",
-        "不好意思，我不清楚{topic}。",
-        "抱歉，我没有这方面的信息。",
-    ),
-    "product_reply": (
-        "抱歉，我没有{name}的信息。",
-        "不好意思，我们的列表里没有{name}。",
-        "抱歉，我查不到{name}。",
-    ),
     "ask": (
         "你们[可以|能]修[手机|鞋子|手表|自行车]吗？",
         "你们[招人|招工|招聘]吗？",
@@ -526,11 +515,7 @@ UNKNOWN: dict[str, tuple[str, ...]] = {
         "*你们有会员卡吗？",
         "*这些东西环保吗？",
     ),
-    "reply": (
-        "抱歉，我没有这方面的信息。",
-        "不好意思，这个我不清楚。",
-        "抱歉，我的资料里没有这个信息。",
-    ),
+    "reply": ("抱歉，我没有这方面的信息。",),
     "off": (
         "[今天|明天|]天气怎么样？",
         "[昨天|]比赛谁赢了？",
@@ -547,11 +532,7 @@ UNKNOWN: dict[str, tuple[str, ...]] = {
         "*人生的意义是什么？",
         "*帮我写作业吧。",
     ),
-    "off_reply": (
-        "抱歉，我只能回答和商店有关的问题。",
-        "我只是商店的助手，这个我帮不上忙。",
-        "这个我不能回答，不过您可以问我商店的问题。",
-    ),
+    "off_reply": ("抱歉，我只能回答和商店有关的问题。",),
 }
 
 TALK: dict[str, dict[str, tuple[str, ...]]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from dataclasses import dataclass, field
 
 from . import phrases_en, phrases_zh, words
@@ -119,19 +120,30 @@ def money_style(rng: random.Random, lang: int) -> str:
 def made_up(rng: random.Random) -> Pair:
     """A brand that no word list holds."""
     latin = "".join(rng.choice(words.SYLLABLES) for _ in range(rng.choice((2, 2, 3)))).capitalize()
-    return latin, "".join(rng.sample(words.NAME_CHARS, 2))
+    return latin, "".join(rng.choices(words.ANY_CHARS, k=2))
 
 
-def any_thing(rng: random.Random) -> Pair:
+def is_held_name(text: str) -> bool:
+    """Whether a name belongs to the part of the space that training never sees (one in eight)."""
+    return zlib.crc32(text.encode()) % 8 == 0
+
+
+def any_thing(rng: random.Random, held: bool) -> Pair:
     """A name of any words, sense or nonsense: it can be copied, not remembered."""
-    if rng.random() < 0.5:
-        latin = rng.choice(words.ANY_WORDS)
-    else:
-        latin = "".join(
-            rng.choice("bcdfghjklmnprstvwz") + rng.choice(words.VOWELS) + rng.choice(words.CODAS)
-            for _ in range(rng.choice((1, 2, 2, 3)))
-        )
-    return latin, "".join(rng.choices(words.ANY_CHARS, k=rng.choice((1, 2, 2, 3))))
+    for _ in range(100):
+        if rng.random() < 0.5:
+            latin = rng.choice(words.ANY_WORDS)
+        else:
+            latin = "".join(
+                rng.choice("bcdfghjklmnprstvwz")
+                + rng.choice(words.VOWELS)
+                + rng.choice(words.CODAS)
+                for _ in range(rng.choice((1, 2, 2, 3)))
+            )
+        han = "".join(rng.choices(words.ANY_CHARS, k=rng.choice((1, 2, 2, 3))))
+        if is_held_name(latin) == held and is_held_name(han) == held:
+            break
+    return latin, han
 
 
 def product_name(rng: random.Random, held: bool) -> tuple[Pair, Pair, bool]:
@@ -139,18 +151,18 @@ def product_name(rng: random.Random, held: bool) -> tuple[Pair, Pair, bool]:
     things = words.HELD_THINGS if held and rng.random() < 0.6 else words.THINGS
     qualities = words.HELD_QUALITIES if held and rng.random() < 0.3 else words.QUALITIES
     thing = rng.choice(things)
-    if not held and rng.random() < 0.45:
-        thing = any_thing(rng)
-        quality = any_thing(rng) if rng.random() < 0.4 else rng.choice(words.QUALITIES)
-        return (f"{quality[0]} {thing[0]}", quality[1] + thing[1]), thing, False
     kind = rng.random()
-    if kind < 0.62:
+    if kind < 0.35:
+        thing = any_thing(rng, held)
+        quality = any_thing(rng, held) if rng.random() < 0.4 else rng.choice(words.QUALITIES)
+        return (f"{quality[0]} {thing[0]}", quality[1] + thing[1]), thing, False
+    if kind < 0.65:
         quality = rng.choice(qualities)
         return (f"{quality[0]} {thing[0]}", quality[1] + thing[1]), thing, True
-    if kind < 0.78:
+    if kind < 0.72:
         return thing, thing, True
     brand = made_up(rng)
-    if kind < 0.94:
+    if kind < 0.92:
         return (f"{brand[0]} {thing[0]}", brand[1] + thing[1]), thing, False
     model = f"{rng.choice('ABKMQRSTX')}{draw(rng, held, 2, 900)}"
     return (f"{brand[0]} {model}", brand[1] + model), thing, False
@@ -173,7 +185,8 @@ def products(rng: random.Random, held: bool, count: int, style: str) -> list[Pro
         if found and rng.random() < 0.35:
             thing = rng.choice(list(found.values())).thing
             quality = rng.choice(words.QUALITIES)
-            name, common = (f"{quality[0]} {thing[0]}", quality[1] + thing[1]), True
+            name = (f"{quality[0]} {thing[0]}", quality[1] + thing[1])
+            common = thing in words.THINGS or thing in words.HELD_THINGS
         state = rng.choices(("in", "left", "out", "back"), (4, 3, 2, 2))[0]
         amount = str(draw(rng, held, 2, 60))
         price = money(rng, held, low, high, style)
@@ -274,7 +287,10 @@ def letters(rng: random.Random, count: int) -> str:
 def person(rng: random.Random, lang: int) -> Pair:
     """A person's name."""
     if lang:
-        return same(rng.choice("王李张刘陈杨赵黄周吴徐孙胡朱高林") + rng.choice(words.NAME_CHARS))
+        return same(
+            rng.choice(words.SURNAMES_ZH)
+            + "".join(rng.choices(words.ANY_CHARS, k=rng.randint(1, 2)))
+        )
     return same(f"{letters(rng, 2).capitalize()} {letters(rng, 3).capitalize()}")
 
 

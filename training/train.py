@@ -29,9 +29,13 @@ from .model import LanguageModel, ModelConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how hard to train."""
+    """How long (whatever ends first, steps or minutes) and how hard to train.
 
-    steps: int = 1400
+    Minutes are of processor time, all threads busy: on a shared machine they last longer.
+    """
+
+    steps: int = 5000
+    minutes: float = 100.0
     batch_tokens: int = 6144
     learning_rate: float = 4e-3
     warmup: int = 60
@@ -60,8 +64,9 @@ def plan_batches(data: TokenData, config: TrainConfig) -> list[list[int]]:
             batch.append(index)
         batches.append(batch)
     shuffled = [batches[i] for i in rng.permutation(len(batches))]
-    opening = int(0.08 * config.steps)
-    first = [b for b in shuffled if lengths[b[-1]] <= 200][:opening]
+    opening = [b for b in shuffled if lengths[b[-1]] <= 128][: int(0.06 * config.steps)]
+    middle = [b for b in shuffled if 128 < lengths[b[-1]] <= 224][: int(0.08 * config.steps)]
+    first = opening + middle
     taken = {id(b) for b in first}
     found = first + [b for b in shuffled if id(b) not in taken]
     return [found[i % len(found)] for i in range(config.steps)]
@@ -116,12 +121,15 @@ def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.opt
     return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adam)]
 
 
-def rate(step: int, config: TrainConfig) -> float:
-    """The learning rate's factor: linear warm-up, then a cosine down to 2 %."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def progress(step: int, seconds: float, config: TrainConfig) -> float:
+    """The share of the training that is done, by steps or by time, 0 to 1."""
+    return min(1.0, max(step / config.steps, seconds / (60 * config.minutes)))
+
+
+def rate(step: int, done: float, config: TrainConfig) -> float:
+    """The learning rate's factor: linear warm-up, level, "
+    "then straight down over the second half."""
+    return min((step + 1) / config.warmup, 1.0, 0.02 + 0.98 * 2 * (1 - done))
 
 
 def save_checkpoint(
@@ -129,13 +137,15 @@ def save_checkpoint(
     model: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     step: int,
+    spent: tuple[int, float],
     curve: Sequence[tuple[int, int, float, float]],
 ) -> None:
-    """Write everything that a resumed run needs, all or nothing."""
+    """Write everything that a resumed run needs, all or nothing; `spent`: tokens, seconds."""
     state = {
         "model": model.state_dict(),
         "optimizers": [o.state_dict() for o in optimizers],
         "step": step,
+        "spent": spent,
         "curve": list(curve),
     }
     torch.save(state, path.with_suffix(".tmp"))
@@ -187,28 +197,28 @@ def train(
         lay(model)
     optimizers = make_optimizers(model, config)
     path = out / "checkpoint.pt"
-    first, curve = 0, []
+    first, spent, curve = 0, (0, 0.0), []
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        first, curve = state["step"], [tuple(point) for point in state["curve"]]
+        first, spent = state["step"], state["spent"]
+        curve = [tuple(point) for point in state["curve"]]
         print(f"resumed at step {first}", flush=True)
     (out / "model_config.json").write_text(json.dumps(shape.to_dict(), indent=2) + "\n")
     hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
     batches = plan_batches(data, config)
-    seen = curve[-1][1] if curve else 0
-    before = curve[-1][2] if curve else 0.0
-    begun = saved_at = time.monotonic()
-    seen_here, losses = 0, []
+    begun, saved_at = time.process_time(), time.monotonic()
+    seen, seconds, losses = spent[0], spent[1], []
     model.train()
     for step in range(first, config.steps):
+        done = progress(step, seconds, config)
         rng = np.random.default_rng((config.seed, step))
         inputs, where, targets = make_batch(data, batches[step], config.prompt_share, rng)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * rate(step, config)
+                group["lr"] = config.learning_rate * rate(step, done, config)
         with torch.autocast("cpu", torch.bfloat16):
             states = hidden(inputs).flatten(0, 1)[where]
             logits = F.linear(states, model.model.embed_tokens.weight)
@@ -218,24 +228,27 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        seen_here += inputs.numel()
+        seen += inputs.numel()
+        seconds = spent[1] + (time.process_time() - begun) / config.threads
         losses.append(loss.item())
-        now = time.monotonic()
-        if (step + 1) % 20 == 0 or step + 1 == config.steps:
+        last = progress(step + 1, seconds, config) >= 1.0
+        if (step + 1) % 20 == 0 or last:
             mean = sum(losses) / len(losses)
-            curve.append((step + 1, seen + seen_here, before + now - begun, mean))
-            speed = seen_here / (now - begun)
-            left = (now - begun) / (step + 1 - first) * (config.steps - step - 1)
+            curve.append((step + 1, seen, seconds, mean))
+            speed = (seen - spent[0]) / (seconds - spent[1])
+            left = seconds * (1 / progress(step + 1, seconds, config) - 1)
             print(
                 f"step {step + 1}/{config.steps}  loss {mean:.4f}  {speed:.0f} tokens/s  "
                 f"{left / 60:.1f} min left",
                 flush=True,
             )
             losses = []
-        if now - saved_at > config.save_every_s or step + 1 == config.steps:
-            save_checkpoint(path, model, optimizers, step + 1, curve)
+        if time.monotonic() - saved_at > config.save_every_s or last:
+            save_checkpoint(path, model, optimizers, step + 1, (seen, seconds), curve)
             save_curve(out, curve)
-            saved_at = now
+            saved_at = time.monotonic()
+        if last:
+            break
     return model
 
 
@@ -245,17 +258,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=TrainConfig.steps)
+    parser.add_argument("--minutes", type=float, default=TrainConfig.minutes, help="of all cores")
     parser.add_argument("--batch-tokens", type=int, default=TrainConfig.batch_tokens)
     parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default=TrainConfig.optimizer)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--ffn", type=int, default=768)
+    parser.add_argument("--layers", type=int, default=ModelConfig.num_hidden_layers)
+    parser.add_argument("--ffn", type=int, default=ModelConfig.intermediate_size)
     parser.add_argument("--start", type=Path, help="a training folder whose weights to begin with")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     shape = ModelConfig(num_hidden_layers=args.layers, intermediate_size=args.ffn)
     config = TrainConfig(
         steps=args.steps,
+        minutes=args.minutes,
         batch_tokens=args.batch_tokens,
         learning_rate=args.learning_rate,
         optimizer=args.optimizer,

@@ -105,6 +105,10 @@ STREETS_ZH = listed(
     "和平路 人民路 中山路 解放路 南京路 建设路 文化路 新华路 长江路 黄河路 "
     "学院路 光明街 幸福街 友谊街 公园路 滨海路"
 )
+SURNAMES_ZH = (
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎"
+    "余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段钱汤尹黎易常武乔贺赖龚文"
+)
 SYLLABLES = listed(
     "ba be bo da de do fa fe fi ga ka ki ko la le li lo lu ma me mi mo na ne ni no nu pa pi ra "
     "re ri ro ru sa se si so ta te ti to va ve vi vo ya yo za zo zen lin mar tor vel nor sun"

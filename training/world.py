@@ -1,18 +1,18 @@
-"""Makes conversations with a shop's assistant, in English and Chinese, from a seed.
+"""Makes the turns of a talk with a shop's assistant: what is told, asked and answered.
 
 Every turn carries what a right answer must contain, so the same generator trains and examines.
-It must not know what a tokenizer or a model is.
+It must not know how turns become a conversation.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 
 from . import words
+from .chat import Turn, capital
 from .shop import (
     PHRASES,
     Hours,
@@ -21,43 +21,9 @@ from .shop import (
     Shop,
     expand,
     expansions,
-    make_shop,
     orders,
     product_name,
 )
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question, its answer, and how to recognise another right answer.
-
-    `required`: each entry must occur (alternatives are separated by `|`). `forbidden`: none may.
-    `anything_of`: where set, only one of these sentences is right.
-    """
-
-    skill: str
-    lang: int
-    question: str
-    answer: str
-    required: tuple[str, ...] = ()
-    forbidden: tuple[str, ...] = ()
-    anything_of: tuple[str, ...] = ()
-
-
-@dataclass
-class Conversation:
-    """The system message (may be empty) and the turns after it."""
-
-    system: str
-    turns: list[Turn] = field(default_factory=list)
-
-    def messages(self) -> list[dict[str, str]]:
-        """The conversation as chat messages."""
-        found = [{"role": "system", "content": self.system}] if self.system else []
-        for turn in self.turns:
-            found.append({"role": "user", "content": turn.question})
-            found.append({"role": "assistant", "content": turn.answer})
-        return found
 
 
 @dataclass
@@ -122,11 +88,6 @@ def agree(text: str, name: str) -> str:
     return text
 
 
-def capital(text: str) -> str:
-    """The text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
-
-
 def join(items: list[str], lang: int) -> str:
     """A list as people write it."""
     if lang:
@@ -188,8 +149,10 @@ def hours_spoken(hours: Hours, lang: int) -> tuple[str, tuple[str, ...]]:
 # --- what the assistant is told ------------------------------------------------------------
 
 
-def context_lines(rng: random.Random, shop: Shop, lang: int) -> list[str]:
-    """The shop's facts, a line each, in the order of chance."""
+def context_lines(
+    rng: random.Random, shop: Shop, lang: int, bullet: str | None = None
+) -> list[str]:
+    """The shop's facts, a line each, in the order of chance; `bullet` (None: any) opens them."""
     phrases = PHRASES[lang]
     blocks: list[list[str]] = []
     for topic, value in shop.facts.items():
@@ -219,7 +182,8 @@ def context_lines(rng: random.Random, shop: Shop, lang: int) -> list[str]:
             block.append(template.format(id=order.number, state=state))
         blocks.append(block)
     rng.shuffle(blocks)
-    bullet = rng.choice(("- ", "- ", "", "", "* ", "• "))
+    if bullet is None:
+        bullet = rng.choice(("- ", "- ", "", "", "* ", "• "))
     return [
         line if line.endswith((":", "：")) else bullet + line for block in blocks for line in block
     ]
@@ -246,30 +210,32 @@ def ask_topic(scene: Scene) -> Turn | None:
     return Turn("fact", scene.lang, scene.ask(table["ask"]), answer, (value,))
 
 
+def unsaid(scene: Scene, skill: str, question: str) -> Turn:
+    """A question that the facts do not answer: there is one reply to it."""
+    reply = scene.phrases.UNKNOWN["reply"][0]
+    return Turn(skill, scene.lang, question, reply, anything_of=(reply,))
+
+
 def ask_missing_topic(scene: Scene) -> Turn | None:
     """A fact that the assistant was not told."""
     missing = [t for t in scene.phrases.TOPICS if t not in scene.shop.facts]
-    unknown = scene.phrases.UNKNOWN
     if not scene.shop.payments and scene.rng.random() < 0.1:
-        table = scene.phrases.PAYMENT
+        asks = scene.phrases.PAYMENT["ask"]
     elif not scene.shop.hours and scene.rng.random() < 0.2:
-        label = "营业时间" if scene.lang else "the opening hours"
-        question = scene.ask(scene.phrases.HOURS["general"])
-        answer = expand(scene.rng, scene.rng.choice(unknown["topic_reply"]), topic=label)
-        return Turn("unknown", scene.lang, question, answer)
+        asks = scene.phrases.HOURS["general"]
     else:
-        table = scene.phrases.TOPICS[scene.rng.choice(missing)]
-    answer = scene.rng.choice(unknown["topic_reply"]).format(topic=table["label"][0])
-    return Turn("unknown", scene.lang, scene.ask(table["ask"]), answer)
+        asks = scene.phrases.TOPICS[scene.rng.choice(missing)]["ask"]
+    return unsaid(scene, "unknown", scene.ask(asks))
 
 
 def ask_unknown(scene: Scene) -> Turn:
     """Things that no shop sheet holds, or that are none of a shop's business."""
     table = scene.phrases.UNKNOWN
-    kind = scene.rng.choice(("", "off_"))
-    question = scene.ask(table["off" if kind else "ask"])
-    answer = expand(scene.rng, scene.rng.choice(table[f"{kind}reply"]))
-    return Turn("unknown" if not kind else "off_topic", scene.lang, question, answer)
+    if scene.rng.random() < 0.5:
+        return unsaid(scene, "unknown", scene.ask(table["ask"]))
+    reply = table["off_reply"][0]
+    question = scene.ask(table["off"])
+    return Turn("off_topic", scene.lang, question, reply, anything_of=(reply,))
 
 
 def mention(scene: Scene, product: Product) -> str:
@@ -370,8 +336,7 @@ def ask_missing_product(scene: Scene) -> Turn | None:
         return None
     table = scene.phrases.PRODUCT
     question = scene.ask(table[scene.rng.choice(("price", "stock"))], name=called)
-    answer = scene.rng.choice(scene.phrases.UNKNOWN["product_reply"]).format(name=called)
-    return Turn("unknown_product", scene.lang, agree(question, called), answer, (called,))
+    return unsaid(scene, "unknown_product", agree(question, called))
 
 
 def ask_hours(scene: Scene) -> Turn | None:
@@ -449,8 +414,7 @@ def ask_missing_order(scene: Scene) -> Turn | None:
     if any(number in o.number or o.number in number for o in scene.shop.orders):
         return None
     question = scene.ask(scene.phrases.ORDER["ask"], id=number)
-    answer = scene.rng.choice(scene.phrases.ORDER["unknown_reply"]).format(id=number)
-    return Turn("unknown_order", scene.lang, question, answer, (number,))
+    return unsaid(scene, "unknown_order", question)
 
 
 def ask_payment(scene: Scene) -> Turn | None:
@@ -485,270 +449,3 @@ def talk(scene: Scene) -> Turn:
     right = {s.format(shop=scene.shop.name) for r in replies for s in expansions(r)}
     question = scene.ask(table["ask"])
     return Turn("talk", scene.lang, question, answer, anything_of=tuple(sorted(right)))
-
-
-Maker = Callable[[Scene], Turn | None]
-MAKERS: tuple[tuple[Maker, float], ...] = (
-    (ask_price, 5),
-    (ask_topic, 6),
-    (ask_hours, 5),
-    (ask_stock, 4),
-    (ask_order, 4.5),
-    (ask_payment, 1.5),
-    (ask_list, 1.2),
-    (ask_order_bare, 0.6),
-    (ask_missing_topic, 1.6),
-    (ask_missing_product, 2),
-    (ask_missing_order, 0.7),
-    (ask_unknown, 1),
-    (talk, 2.5),
-)
-
-
-# --- conversations ---------------------------------------------------------------------------
-
-
-def rough(scene: Scene, question: str) -> str:
-    """A question as people type it: greetings, no capitals, no question mark, a slip."""
-    rng, phrases = scene.rng, scene.phrases
-    bare = question
-    if rng.random() < 0.12:
-        opener = rng.choice(phrases.OPENERS)
-        lower = bare[:1].lower() + bare[1:] if opener.endswith(", ") else bare
-        bare = opener + (bare if lower.startswith(("i ", "i'")) else lower)
-    if rng.random() < 0.2 and not scene.lang:
-        bare = bare.lower()
-    if rng.random() < 0.22:
-        bare = bare.rstrip("?？。.")
-    elif scene.lang and rng.random() < 0.2:
-        bare = bare.replace("？", "?").replace("，", ",")
-    if rng.random() < 0.04 and bare.endswith(("?", "？", ".", "。")):
-        bare += rng.choice(phrases.TAILS)
-    if rng.random() < 0.04 and not scene.lang:
-        bare = slip(rng, bare)
-    return bare
-
-
-def slip(rng: random.Random, text: str) -> str:
-    """One typing mistake, in a word without digits."""
-    spots = [i for i in range(1, len(text) - 1) if text[i - 1 : i + 2].isalpha()]
-    if not spots:
-        return text
-    i = rng.choice(spots)
-    return rng.choice((text[:i] + text[i + 1 :], text[:i] + text[i] + text[i:]))
-
-
-def system_message(scene: Scene, facts: str) -> str:
-    """The system message: who the assistant is, rules, facts, style."""
-    rng, phrases = scene.rng, PHRASES[scene.context_lang]
-    nameless = not scene.shop.name
-    head = rng.choice(phrases.SYSTEM_NAMELESS if nameless else phrases.SYSTEM)
-    parts = [expand(rng, head).format(shop=scene.shop.name)]
-    style = {"brief": phrases.BRIEF, "full": phrases.FULL}.get(scene.style)
-    if style:
-        parts.append(expand(rng, rng.choice(style)))
-    if facts:
-        parts.append(expand(rng, rng.choice(phrases.RULES)))
-    gap = "" if scene.context_lang else " "
-    lead = gap.join(p for p in parts if p)
-    return rng.choice(("\n", "\n", "\n\n")).join(p for p in (lead, facts) if p)
-
-
-def conversation(
-    rng: random.Random,
-    held: bool = False,
-    new_phrasing: bool = False,
-    only: Maker | None = None,
-    lang: int | None = None,
-    size: float | None = None,
-    crossing: float = 0.15,
-) -> Conversation | None:
-    """One conversation. `only` makes its last turn of one kind (None if the shop cannot)."""
-    context_lang = rng.randrange(2) if lang is None else lang
-    spoken = 1 - context_lang if rng.random() < crossing else context_lang
-    if size is None:
-        size = rng.choices((0.6, 1.0, 1.6, 3.0), (4, 5, 2, 0.4))[0]
-    shop = make_shop(rng, held, context_lang, size)
-    if rng.random() < 0.35:
-        hide_stock(shop)
-    if rng.random() < 0.06:
-        shop = Shop("")
-    elif rng.random() < 0.12:
-        shop.name = ""
-    scene = Scene(rng, shop, context_lang, spoken, held, new_phrasing)
-    scene.style = rng.choices(("plain", "brief", "full"), (8, 1.2, 0.8))[0]
-    lines = context_lines(rng, shop, context_lang)
-    loose = all(line.endswith((".", "。")) for line in lines) and rng.random() < 0.4
-    facts = ("" if context_lang else " ").join(lines) if loose else "\n".join(lines)
-    in_user = bool(facts) and rng.random() < 0.08
-    chat = Conversation(system_message(scene, "" if in_user else facts))
-    count = rng.choices((1, 2, 3, 4, 5), (2, 2, 3, 3, 2))[0]
-    makers, weights = [m for m, _ in MAKERS], [w for _, w in MAKERS]
-    asked: set[str] = set()
-    for number in range(count):
-        final = number == count - 1
-        turn = None
-        for _ in range(8):
-            if only and final:
-                maker = only
-            elif scene.last and scene.last.skill == "order_bare":
-                maker = rng.choice((ask_order, ask_missing_order, ask_order))
-            else:
-                maker = rng.choices(makers, weights)[0]
-            turn = maker(scene)
-            if turn and turn.answer not in asked:
-                break
-        if not turn:
-            return None if only else (chat if chat.turns else None)
-        asked.add(turn.answer)
-        scene.last = turn
-        question = rough(scene, turn.question)
-        if in_user and not chat.turns:
-            template = rng.choice(PHRASES[context_lang].IN_USER)
-            question = template.format(facts=facts, q=question)
-        chat.turns.append(_with_question(turn, question))
-        if rng.random() < 0.05 and crossing:
-            scene.lang = 1 - scene.lang
-    return chat
-
-
-def hide_stock(shop: Shop) -> None:
-    """Make the price list one of prices only."""
-    shop.products = [
-        Product(p.name, p.thing, p.price, "hidden", p.count, p.date, p.common)
-        for p in shop.products
-    ]
-
-
-def _with_question(turn: Turn, question: str) -> Turn:
-    return Turn(
-        turn.skill,
-        turn.lang,
-        question,
-        turn.answer,
-        turn.required,
-        turn.forbidden,
-        turn.anything_of,
-    )
-
-
-# --- translation -----------------------------------------------------------------------------
-
-
-def parallel(rng: random.Random, held: bool) -> tuple[str, str]:
-    """A shop sentence in both languages."""
-    lang = rng.randrange(2)
-    shop = make_shop(rng, held, lang, 1.0)
-    kind = rng.choice(("fact", "fact_ask", "price", "price_ask", "stock", "order", "hours", "talk"))
-    en, zh = PHRASES
-    if kind in ("fact", "fact_ask") and shop.facts:
-        topic, value = rng.choice(list(shop.facts.items()))
-        key = "ask" if kind == "fact_ask" else "reply"
-        return _first(en.TOPICS[topic][key], zh.TOPICS[topic][key], v=value)
-    goods = [p for p in shop.products if p.common]
-    if kind in ("price", "price_ask", "stock") and goods:
-        p = rng.choice(goods)
-        if kind == "stock":
-            a, b = en.STOCK[p.state][1], zh.STOCK[p.state][1]
-            return _first(a, b, name=p.name, n=(p.count, p.count), date=p.date)
-        key = "price" if kind == "price_ask" else "price_reply"
-        both = _first(en.PRODUCT[key], zh.PRODUCT[key], name=p.name, price=p.price)
-        return agree(both[0], p.name[0]), both[1]
-    if kind == "order" and shop.orders:
-        o = rng.choice(shop.orders)
-        a, b = en.STATES[o.state][1], zh.STATES[o.state][1]
-        return _first(a, b, id=(o.number, o.number), date=o.date)
-    if kind == "hours" and shop.hours:
-        index = rng.randrange(7)
-        entry, day = shop.hours.days[index], words.DAYS[index]
-        if entry:
-            key = rng.choice(("open_reply", "close_reply", "day_reply"))
-            return _first(en.HOURS[key], zh.HOURS[key], day=day, a=entry[0], b=entry[1])
-        return _first(en.HOURS["closed_reply"], zh.HOURS["closed_reply"], day=day)
-    topic = rng.choice(("greet", "thanks", "how", "bye"))
-    return _first(en.TALK[topic]["reply"], zh.TALK[topic]["reply"])
-
-
-def _first(
-    english: tuple[str, ...], chinese: tuple[str, ...], **values: tuple[str, ...]
-) -> tuple[str, str]:
-    rng = FirstChoice()
-    return (
-        expand(rng, english[0]).format(**{k: v[0] for k, v in values.items()}),
-        expand(rng, chinese[0]).format(**{k: v[1] for k, v in values.items()}),
-    )
-
-
-class FirstChoice(random.Random):
-    """A source of chance that always takes the first option."""
-
-    def choice(self, seq):  # type: ignore[no-untyped-def]
-        return seq[0]
-
-
-def translation(rng: random.Random, held: bool = False, lang: int | None = None) -> Conversation:
-    """One to three sentences to translate; `lang` is the language that is translated into."""
-    target = rng.randrange(2) if lang is None else lang
-    source = 1 - target
-    phrases = PHRASES[source]
-    by_system = rng.random() < 0.5
-    chat = Conversation(expand(rng, rng.choice(phrases.TRANSLATE_SYSTEM)) if by_system else "")
-    for _ in range(rng.randint(1, 3)):
-        both = parallel(rng, held)
-        text = both[source]
-        if not by_system:
-            text = expand(rng, rng.choice(phrases.TRANSLATE)).format(s=text)
-        exact = (both[target],)
-        chat.turns.append(Turn("translate", target, text, both[target], anything_of=exact))
-    return chat
-
-
-def training_conversations(seed: int, count: int, translations: float = 0.06) -> list[Conversation]:
-    """The training text: `count` conversations, the same for the same seed."""
-    rng = random.Random(seed)
-    found: list[Conversation] = []
-    while len(found) < count:
-        if rng.random() < translations:
-            found.append(translation(rng))
-        elif chat := conversation(rng):
-            found.append(chat)
-    return found
-
-
-SKILLS: dict[str, Maker] = {
-    "price": ask_price,
-    "fact": ask_topic,
-    "hours": ask_hours,
-    "stock": ask_stock,
-    "order": ask_order,
-    "payment": ask_payment,
-    "list": ask_list,
-    "order_bare": ask_order_bare,
-    "unknown": ask_missing_topic,
-    "unknown_product": ask_missing_product,
-    "unknown_order": ask_missing_order,
-    "off_topic": ask_unknown,
-    "talk": talk,
-}
-
-
-def examination(
-    seed: int, per_skill: int, new_phrasing: bool, crossing: bool = False
-) -> list[tuple[str, Conversation]]:
-    """Held-out conversations, labelled by skill; the last turn of each is examined."""
-    rng = random.Random(seed)
-    found: list[tuple[str, Conversation]] = []
-    for skill, maker in SKILLS.items():
-        for lang in (0, 1):
-            made = 0
-            while made < per_skill:
-                context_lang = 1 - lang if crossing else lang
-                chat = conversation(
-                    rng, True, new_phrasing, maker, context_lang, None, float(crossing)
-                )
-                if chat and chat.turns[-1].lang == lang:
-                    found.append((skill, chat))
-                    made += 1
-    for lang in (0, 1):
-        found += [("translate", translation(rng, True, lang)) for _ in range(per_skill)]
-    return found

@@ -1,0 +1,63 @@
+"""A training of a few tiny steps: it learns, resumes where it stopped, and exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import tokenizer  # noqa: E402
+from training.data import TokenData, build  # noqa: E402
+from training.export import export, load_run  # noqa: E402
+from training.mixture import training_conversations  # noqa: E402
+from training.model import ModelConfig, generate  # noqa: E402
+from training.train import TrainConfig, progress, rate, train  # noqa: E402
+
+SHAPE = ModelConfig(vocab_size=700, intermediate_size=256, num_hidden_layers=2)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TokenData]:
+    folder = tmp_path_factory.mktemp("training")
+    chats = training_conversations(1, 120)
+    texts = [m["content"] for chat in chats for m in chat.messages()]
+    words = tokenizer.train(texts, SHAPE.vocab_size)
+    words.save(str(folder / "tokenizer.json"))
+    return folder, build(words, chats, SHAPE.max_position_embeddings)
+
+
+def config(steps: int) -> TrainConfig:
+    return TrainConfig(steps=steps, batch_tokens=512, warmup=2, compile=False, save_every_s=0.0)
+
+
+def test_training_learns_resumes_and_exports(made: tuple[Path, TokenData]):
+    folder, data = made
+    run = folder / "run"
+    train(data, SHAPE, config(6), run)
+    first = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert first["step"] == 6
+    model = train(data, SHAPE, config(12), run)
+    second = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert second["step"] == 12
+    assert [point[0] for point in second["curve"]] == [6, 12]
+    assert second["curve"][-1][3] < second["curve"][0][3]
+    assert (run / "loss.svg").read_text().startswith("<svg")
+    export(load_run(run), folder / "tokenizer.json", folder / "model", "bfloat16")
+    shape = json.loads((folder / "model" / "config.json").read_text())
+    assert shape["model_type"] == "qwen3"
+    assert shape["vocab_size"] == SHAPE.vocab_size
+    replies = generate(model.eval(), [[5, 6, 7], [8, 9]], stop=2, limit=4)
+    alone = [generate(model, [prompt], stop=2, limit=4)[0] for prompt in ([5, 6, 7], [8, 9])]
+    assert replies == alone
+
+
+def test_whatever_ends_first_ends_the_training():
+    plan = TrainConfig(steps=100, minutes=10)
+    assert progress(50, 0.0, plan) == 0.5
+    assert progress(10, 300.0, plan) == 0.5
+    assert progress(10, 1e9, plan) == 1.0
+    assert rate(0, 0.0, plan) < rate(plan.warmup, 0.3, plan) == 1.0
+    assert rate(90, 0.99, plan) < 0.05
