@@ -1,6 +1,7 @@
 // A few persistent threads that run one function together, with barriers inside and row claiming.
 // Knows nothing of what they compute.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,15 @@ class ThreadPool {
   // results are read or `claim` is called again.
   template <class F>
   void claim(int thread, int count, F&& body) {
+    claim_runs(thread, count, 1, 1, [&](int begin, int end) {
+      for (int chunk = begin; chunk < end; ++chunk) body(chunk);
+    });
+  }
+
+  // The same in runs: body(begin, end). A run is a quarter of what its share still has, within [least, most]: a claim
+  // waits for every load in flight, so a share has few of them, and its last runs are short enough to share out.
+  template <class F>
+  void claim_runs(int thread, int count, int least, int most, F&& body) {
     Slot* round = slots_.get() + size_t(threads_[thread].round % kRounds) * size_t(size_);
     Slot* next = slots_.get() + size_t((threads_[thread].round + 1) % kRounds) * size_t(size_);
     ++threads_[thread].round;
@@ -41,10 +51,13 @@ class ThreadPool {
     for (int i = 0; i < size_; ++i) {
       const int owner = (thread + i) % size_;
       const int begin = int(int64_t(count) * owner / size_), end = int(int64_t(count) * (owner + 1) / size_);
-      while (begin + round[owner].taken.load(std::memory_order_relaxed) < end) {
-        const int chunk = begin + round[owner].taken.fetch_add(1, std::memory_order_relaxed);
-        if (chunk >= end) break;
-        body(chunk);
+      std::atomic<int>& taken = round[owner].taken;
+      int from = taken.load(std::memory_order_relaxed);
+      while (begin + from < end) {
+        const int left = end - begin - from, run = std::min(left, std::clamp(left / 4, least, most));
+        if (!taken.compare_exchange_weak(from, from + run, std::memory_order_relaxed)) continue;
+        body(begin + from, begin + from + run);
+        from = taken.load(std::memory_order_relaxed);
       }
     }
   }

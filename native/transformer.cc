@@ -8,7 +8,8 @@ namespace onesec {
 namespace {
 
 constexpr int kQueryTile = 8;        // query tokens a prefill task covers
-constexpr size_t kChunkBytes = 32768;  // weights claimed at once
+constexpr size_t kChunkBytes = 32768;  // weights claimed at once; by a lone row, which reads them once, at least
+constexpr int kWholeShare = 1 << 30;
 constexpr int kStatTiles = 16;       // head tiles whose logits are summed up together: fixed
 
 PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
@@ -141,8 +142,8 @@ void Transformer::project(int thread, const Matrix& m, int width, int tile_begin
                           int ld_y, const float* bias, bool add) {
   const size_t tile_bytes = std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()));
   const int step = int(std::max<size_t>(1, kChunkBytes / tile_bytes)), tiles = tile_end - tile_begin;
-  pool_.claim(thread, (tiles + step - 1) / step, [&](int chunk) {
-    const int begin = tile_begin + chunk * step, end = std::min(tile_end, begin + step);
+  pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
+    begin += tile_begin, end += tile_begin;
     product(m, width, begin, end, b, rows, y + size_t(begin) * kTileRows, ld_y, bias, add);
   });
 }
@@ -153,8 +154,8 @@ void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int ro
   const int tiles = ld_ff_ / kTileRows;
   const size_t tile_bytes = std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()));
   const int step = int(std::max<size_t>(1, kChunkBytes / 2 / tile_bytes));
-  pool_.claim(thread, (tiles + step - 1) / step, [&](int chunk) {
-    const int begin = chunk * step, end = std::min(tiles, begin + step), ld = (end - begin) * kTileRows;
+  pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
+    const int ld = (end - begin) * kTileRows;
     float* ff = ff_.data() + size_t(begin) * kTileRows;
     product(m, width, begin, end, b, rows, ff, ld_ff_, l.up_bias, false);
     std::vector<float>& scratch = own_[size_t(thread)].scratch;
