@@ -226,13 +226,19 @@ void test_pool() {
   ThreadPool pool(4);
   for (int round = 0; round < 200; ++round) {
     std::vector<int> seen(97, 0);
-    std::atomic<int> second{0};
+    std::atomic<int> second{0}, third{0};
+    std::atomic<bool> runs_in_bounds{true};
     pool.run([&](int thread) {
       pool.claim(thread, 97, [&](int i) { ++seen[size_t(i)]; });
       pool.barrier(thread);
       pool.claim(thread, 5, [&](int i) { second += i; });
+      pool.barrier(thread);
+      pool.claim_runs(thread, 211, 3, 40, [&](int begin, int end) {
+        if (begin >= end || end - begin > 40) runs_in_bounds = false;
+        for (int i = begin; i < end; ++i) third += i;
+      });
     });
-    bool once = second == 10;
+    bool once = second == 10 && third == 211 * 210 / 2 && runs_in_bounds;
     for (const int n : seen) once &= n == 1;
     expect(once, "every chunk once", "", round);
   }
