@@ -155,6 +155,59 @@ def test_an_unknown_isa_names_the_known(monkeypatch: pytest.MonkeyPatch) -> None
         load("qwen2")
 
 
+def decode(
+    backend: CpuBackend, rows: int, *, statistics: bool, steps: int = 24, **params: object
+) -> tuple[list[list[int]], int]:
+    """Greedy tokens of `rows` different prompts in one batch, and the bytes that all steps read."""
+    tables = np.arange(rows * 2, dtype=np.int32).reshape(rows, 2)
+    batch = []
+    for i in range(rows):
+        sampler = backend.sampler(SamplingParams(**params), eos_ids=())  # type: ignore[arg-type]
+        prompt = PROMPT[i : i + 8]
+        batch.append(BatchRow(prompt, 0, tables[i], sampler, statistics=statistics))
+    first = backend.forward(Batch(UNIFORM[8], batch))
+    for row, result in zip(batch, first.rows, strict=True):
+        row.tokens, row.start = np.array(result.tokens, np.int32), 8
+    rest = backend.forward(Batch(UNIFORM[8], batch, max_steps=steps))
+    for result in rest.rows:
+        wanted = steps if statistics else 0
+        assert [len(result.logprobs), len(result.entropies), len(result.margins)] == [wanted] * 3
+    drawn = [a.tokens + b.tokens for a, b in zip(first.rows, rest.rows, strict=True)]
+    return drawn, rest.bytes_read
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen2", "gpt2", "gpt_neo"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_coarse_head_draws_what_the_full_one_draws(name: str, threads: int) -> None:
+    backend = load(name, threads=threads, context_tokens=512)
+    full, _ = decode(backend, 1, statistics=True)
+    alone, _ = decode(backend, 1, statistics=False)
+    together, _ = decode(backend, 7, statistics=False)
+    assert alone == full
+    assert together[0] == full[0]
+
+
+def test_the_coarse_head_reads_less_and_says_so() -> None:
+    backend = CpuBackend.random(shape("smollm2-135m"), context_tokens=256, threads=2)
+    full, full_bytes = decode(backend, 1, statistics=True)
+    coarse, coarse_bytes = decode(backend, 1, statistics=False)
+    lo = backend._engine.planes("embed")[1].nbytes
+    assert coarse == full
+    assert full_bytes >= 24 * backend.bytes_per_token(UNIFORM[8])
+    assert full_bytes - 24 * lo < coarse_bytes < full_bytes - 12 * lo
+    for params in ({"temperature": 0.7}, {"repetition_penalty": 1.1}, {"min_tokens": 99}):
+        assert decode(backend, 1, statistics=False, **params)[1] == full_bytes
+
+
+def test_an_artifact_brings_what_the_coarse_head_needs(tmp_path: Path) -> None:
+    backend = load("qwen2")
+    tokens, read = decode(backend, 1, statistics=False)
+    backend.save(tmp_path / "model.onesec", None)
+    with open_artifact(tmp_path / "model.onesec") as artifact:
+        again = CpuBackend.load(artifact, context_tokens=128)
+        assert decode(again, 1, statistics=False) == (tokens, read)
+
+
 def test_drawn_tokens_repeat_with_their_seed_and_stop_ends_the_call() -> None:
     backend = load("llama2")
     params = SamplingParams(temperature=0.9, top_p=0.9, seed=5, logprobs=3)

@@ -95,11 +95,7 @@ class Artifact(Closing):
             if name in planes:
                 continue
             try:
-                shape: tuple[int, ...] = (
-                    matrix_shape(self.config, name)
-                    if name == "pos_embed"
-                    else (vector_length(self.config, name),)
-                )
+                shape = _vector_shape(self.config, name)
             except KeyError:
                 raise CorruptFile(
                     self._file.path, f"tensor {name[:80]!r} has no place in a model"
@@ -187,3 +183,12 @@ def open_artifact(path: str | Path) -> Artifact:
     960
     """
     return Artifact(Path(path))
+
+
+def _vector_shape(config: ModelConfig, name: str) -> tuple[int, ...]:
+    """Shape of what is stored beside the planes; KeyError if the name has no place in a model."""
+    if name == "pos_embed":
+        return matrix_shape(config, name)
+    if name == "head_residual":  # bounds, one a padded row of the head
+        return (-(-config.vocab_size // GROUP_ROWS) * GROUP_ROWS,)
+    return (vector_length(config, name),)
