@@ -256,7 +256,7 @@ NB_MODULE(_native, m) {
       .def_prop_ro("threads", [](Transformer& t) { return t.pool().size(); })
       .def_prop_ro("matrix_names", [](const Transformer& t) { return t.matrix_names(); })
       .def_prop_ro("num_blocks", &Transformer::num_blocks)
-      .def_prop_ro("block_bytes", &Transformer::block_bytes)
+      .def("block_bytes", [](const Transformer& t, const std::string& dtype) { return t.block_bytes(parse_dtype(dtype)); }, "dtype"_a)
       .def("set_vector", [](Transformer& t, const std::string& name, const Floats& v) {
              t.set_vector(name, std::vector<float>(v.data(), v.data() + v.shape(0)));
            }, "name"_a, "values"_a)

@@ -174,7 +174,7 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   rows_.clear(), logit_rows_.clear(), items_.clear();
   max_splits_ = 1;
   cache_bytes_read_ = 0;
-  const size_t position_bytes = block_bytes() / kBlockTokens;
+  const size_t position_bytes = block_bytes(cache_dtype_) / kBlockTokens;
   for (int s = 0; s < int(sequences_.size()); ++s) {
     const SequenceRows& seq = sequences_[size_t(s)];
     const int first = int(rows_.size()), last = seq.start + seq.count;

@@ -85,7 +85,7 @@ class Transformer {
 
   void allocate_cache(int num_blocks, DType dtype);
   int num_blocks() const { return num_blocks_; }
-  size_t block_bytes() const;                    // all layers and heads, keys and values
+  size_t block_bytes(DType dtype) const;         // all layers and heads, keys and values
 
   size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
 

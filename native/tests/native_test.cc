@@ -324,6 +324,28 @@ void test_sampler() {
     const int32_t token = narrow.sample(copy.data(), 1000, d);
     expect(token == best[0].first || token == best[1].first || token == best[2].first, "top_k", "", token);
   }
+  // A top_k that keeps everything changes nothing: top_p still cuts once, at its share of the whole.
+  p.top_p = 0.6f;
+  const auto draw = [&](int top_k) {
+    p.top_k = top_k;
+    Sampler sampler(p);
+    std::vector<int32_t> out;
+    for (int i = 0; i < 2000; ++i) {
+      auto copy = logits;
+      out.push_back(sampler.sample(copy.data(), 1000, d));
+    }
+    return out;
+  };
+  const auto free = draw(0);
+  for (const int top_k : {1000, 1001, 1 << 30}) expect(draw(top_k) == free, "top_k of the whole vocabulary with top_p", "", top_k);
+  size_t nucleus = 0;
+  const auto ranked = top_logprobs(logits.data(), 1000, 1000, d.log_sum_exp);
+  for (double mass = 0.0; mass < p.top_p; ++nucleus) mass += std::exp(double(ranked[nucleus].second));
+  size_t deepest = 0;
+  for (const int32_t token : free)
+    for (size_t i = deepest; i < ranked.size(); ++i)
+      if (ranked[i].first == token) deepest = i;
+  expect(deepest == nucleus - 1, "top_p reaches its whole nucleus and no further", "", int(deepest), int(nucleus));
 }
 
 }  // namespace

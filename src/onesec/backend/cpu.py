@@ -196,7 +196,7 @@ class CpuBackend:
             for name in self._names:
                 rows, cols = self._engine.matrix_shape(name)
                 need += rows * cols * 17 // 16
-        need += self._num_blocks() * self._engine.block_bytes
+        need += self._num_blocks() * self.kv_block_bytes
         have = free_memory_bytes()
         if need > have:
             raise OutOfMemory(
@@ -257,7 +257,7 @@ class CpuBackend:
     @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
-        return int(self._engine.block_bytes)
+        return int(self._engine.block_bytes(self.kv_dtype))
 
     @property
     def gears(self) -> tuple[Gear, ...]:
