@@ -21,11 +21,20 @@ from onesec.core.errors import (
     UnsupportedModel,
 )
 
+from .config import ModelConfig
 from .config_json import config_from_json
 from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .names import matrix_shape, required_vectors, vector_length
-from .planes import FORMAT, VERSION, PackedMatrix, packed_names, packed_shape, plane_bytes
+from .planes import (
+    FORMAT,
+    GROUP_ROWS,
+    VERSION,
+    PackedMatrix,
+    packed_names,
+    packed_shape,
+    plane_bytes,
+)
 from .safetensors import SafetensorsFile
 from .tensor import Tensor, check_finite
 
