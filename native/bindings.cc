@@ -94,6 +94,7 @@ struct RowIn {
   int top = 0;
   bool prompt_logprobs = false;
   int32_t next_token = -1;
+  bool statistics = true;
 };
 
 struct RowOut {
@@ -102,12 +103,12 @@ struct RowOut {
   std::vector<std::vector<std::pair<int32_t, float>>> top;
 };
 
-using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t>;
+using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool>;
 
 std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>& rows, int max_steps) {
   std::vector<RowIn> out;
   require(!rows.empty() && max_steps >= 1, "a batch needs rows and steps");
-  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token] : rows) {
+  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token, statistics] : rows) {
     RowIn r;
     r.tokens.assign(tokens.data(), tokens.data() + tokens.shape(0));
     r.table.assign(table.data(), table.data() + table.shape(0));
@@ -115,6 +116,7 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
     r.sampler = sampler.is_none() ? nullptr : nb::cast<Sampler*>(sampler);
     r.stop_ids = stop_ids;
     r.top = top, r.prompt_logprobs = prompt_logprobs, r.next_token = next_token;
+    r.statistics = statistics;
     const int64_t end = int64_t(start) + int64_t(r.tokens.size()) + max_steps - 1;
     require(!r.tokens.empty() && start >= 0, "a row needs tokens and a start >= 0");
     require(max_steps == 1 || r.sampler, "several steps need a sampler in every row");
@@ -155,10 +157,13 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
     const int vocab = t.config().vocab_size;
     for (int k = 0; k < max_steps; ++k) {
       std::vector<SequenceRows> sequences;
-      for (const RowIn& r : rows)
+      bool argmax_only = true;
+      for (const RowIn& r : rows) {
         sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs, r.sampler != nullptr});
-      t.forward(sequences, widths);
-      bytes += t.weight_bytes(widths) + t.cache_bytes_read();
+        argmax_only &= !r.prompt_logprobs && (!r.sampler || (!r.statistics && r.top == 0 && r.sampler->wants_argmax()));
+      }
+      t.forward(sequences, widths, argmax_only);
+      bytes += t.weight_bytes_read() + t.cache_bytes_read();
       bool stopped = false;
       int logit = 0;
       for (size_t i = 0; i < rows.size(); ++i) {
@@ -177,9 +182,11 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
         if (r.top > 0) out.top.push_back(top_logprobs(logits, vocab, r.top, d.log_sum_exp));
         const int32_t token = r.sampler->sample(logits, vocab, d);
         out.tokens.push_back(token);
-        out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
-        out.entropies.push_back(d.entropy);
-        out.margins.push_back(d.margin);
+        if (r.statistics) {
+          out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
+          out.entropies.push_back(d.entropy);
+          out.margins.push_back(d.margin);
+        }
         for (const int32_t id : r.stop_ids) stopped |= id == token;
         r.start += int(r.tokens.size());
         r.tokens.assign(1, token);
@@ -249,7 +256,7 @@ NB_MODULE(_native, m) {
       .def_prop_ro("threads", [](Transformer& t) { return t.pool().size(); })
       .def_prop_ro("matrix_names", [](const Transformer& t) { return t.matrix_names(); })
       .def_prop_ro("num_blocks", &Transformer::num_blocks)
-      .def_prop_ro("block_bytes", &Transformer::block_bytes)
+      .def("block_bytes", [](const Transformer& t, const std::string& dtype) { return t.block_bytes(parse_dtype(dtype)); }, "dtype"_a)
       .def("set_vector", [](Transformer& t, const std::string& name, const Floats& v) {
              t.set_vector(name, std::vector<float>(v.data(), v.data() + v.shape(0)));
            }, "name"_a, "values"_a)
@@ -285,6 +292,10 @@ NB_MODULE(_native, m) {
            }, "name"_a)
       .def("matrix_shape", [](Transformer& t, const std::string& name) { return std::pair(t.matrix(name).rows, t.matrix(name).cols); }, "name"_a)
       .def("finish", &Transformer::finish)
+      .def_prop_ro("head_residual", [](nb::handle self) {
+             const auto bounds = nb::cast<const Transformer&>(self).head_residual();
+             return nb::ndarray<nb::numpy, const float, nb::ndim<1>>(bounds.data(), {bounds.size()}, self);
+           }, "Bounds of the residuals of the head's rows, for the artifact; empty where they are not known.")
       .def("allocate_cache", [](Transformer& t, int num_blocks, const std::string& dtype) {
              require(num_blocks >= 1, "num_blocks must be at least 1");
              t.allocate_cache(num_blocks, parse_dtype(dtype));

@@ -65,4 +65,9 @@ void pack_tile(const float* w, int rows, int cols, int ld, uint8_t* hi, uint8_t*
 // One row of the matrix back to floats; width 4 or 8. out[cols].
 void unpack_row(const PlaneMatrix& w, int row, int width, int cols, float* out);
 
+// A bound b for each of the tile's 16 rows: for any activations x, the two widths give the row products that lie at most
+// b |x| apart, but for the last rounding of each. b is the length of the row's residual (the values of lo alone), and a
+// term for the roundings of both sums.
+void residual_bounds(const PlaneMatrix& w, int tile, float* bounds);
+
 }  // namespace onesec

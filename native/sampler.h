@@ -36,6 +36,8 @@ class Sampler {
  public:
   explicit Sampler(SamplingParams params) : params_(std::move(params)) {}
   void observe(const int32_t* tokens, int count);  // prompt tokens: repetition penalty only
+  // Whether the next token is the likeliest one, whatever the other logits are.
+  bool wants_argmax() const { return params_.temperature <= 0.0f && !changes_logits(); }
   // logits [n] may be changed. Counts the token it returns.
   int32_t sample(float* logits, int n, const Distribution& d);
   // The drawn token's logit before penalties and bias.

@@ -10,7 +10,6 @@ namespace {
 constexpr int kQueryTile = 8;        // query tokens a prefill task covers
 constexpr size_t kChunkBytes = 32768;  // weights claimed at once; by a lone row, which reads them once, at least
 constexpr int kWholeShare = 1 << 30;
-constexpr int kStatTiles = 16;       // head tiles whose logits are summed up together: fixed
 
 PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
   return {w.hi_tile(tile_begin), w.lo ? w.lo_tile(tile_begin) : nullptr, w.row_scale + size_t(tile_begin) * kTileRows,
@@ -170,13 +169,13 @@ void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int ro
     }
   });
 }
-void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths) {
+void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths, bool argmax_only) {
   const Config& c = config_;
   sequences_ = sequences;
   rows_.clear(), logit_rows_.clear(), items_.clear();
   max_splits_ = 1;
   cache_bytes_read_ = 0;
-  const size_t position_bytes = block_bytes() / kBlockTokens;
+  const size_t position_bytes = block_bytes(cache_dtype_) / kBlockTokens;
   for (int s = 0; s < int(sequences_.size()); ++s) {
     const SequenceRows& seq = sequences_[size_t(s)];
     const int first = int(rows_.size()), last = seq.start + seq.count;
@@ -200,10 +199,21 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   shared_.reserve(int(n), widest);
   for (Own& own : own_) own.buffers.reserve(1, widest);
   ld_logits_ = round_up(c.vocab_size, kTileRows);
-  stat_chunks_ = (ld_logits_ / kTileRows + kStatTiles - 1) / kStatTiles;
   grow(logits_, logit_rows_.size() * size_t(ld_logits_));
-  if (stats_.size() < logit_rows_.size() * size_t(stat_chunks_)) stats_.resize(logit_rows_.size() * size_t(stat_chunks_));
+  const size_t asked = logit_rows_.size(), stats = asked * size_t(head_chunks());
+  if (stats_.size() < stats) stats_.resize(stats);
+  // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
+  coarse_head_ = argmax_only && asked == 1 && widths[size_t(head_index_)] == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
+  if (coarse_head_) {
+    grow(reach_, size_t(head_->tiles()));
+    stats_.resize(std::max(stats_.size(), size_t(head_->tiles())));
+  }
   pool_.run([&](int thread) { run(thread, widths); });
+  weight_bytes_read_ = weight_bytes(widths);
+  if (coarse_head_) {
+    weight_bytes_read_ -= head_->lo_bytes();
+    weight_bytes_read_ += own_[0].wanted_tiles.size() * (head_->hi_bytes() + head_->lo_bytes()) / size_t(head_->tiles());
+  }
 }
 
 // The whole step, on every thread. A lone row is prepared by each thread for itself, which saves the barriers that
@@ -291,17 +301,8 @@ void Transformer::run(int thread, const Widths& widths) {
     pool_.claim(thread, count, [&](int k) { prepare(b, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
     barrier();
   }
-  const int tiles = ld_logits_ / kTileRows;
-  pool_.claim(thread, stat_chunks_, [&](int chunk) {
-    const int begin = chunk * kStatTiles, end = std::min(tiles, begin + kStatTiles), first = begin * kTileRows;
-    product(*head_, head_width, begin, end, b, count, logits_.data() + first, ld_logits_, head_bias_, false);
-    const int valid = std::min(end * kTileRows, c.vocab_size) - first;
-    for (int k = 0; k < count; ++k) {
-      float* row = logits_.data() + size_t(k) * size_t(ld_logits_) + first;
-      if (c.final_softcap > 0.0f) kernels_.softcap(row, valid, c.final_softcap);
-      kernels_.logit_stats(row, valid, first, &stats_[size_t(k) * size_t(stat_chunks_) + size_t(chunk)]);
-    }
-  });
+  if (coarse_head_) coarse_head(thread, b);
+  else head(thread, head_width, b);
 }
 
 }  // namespace onesec

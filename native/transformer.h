@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -40,6 +41,7 @@ struct Matrix {
   std::vector<int> segment_rows;  // unpadded; each begins at a multiple of kTileRows
   int rows = 0, cols = 0;         // rows padded to kTileRows a segment; cols unpadded
   PlaneMatrix planes;
+  bool mapped = false;            // the planes lie in a file
   std::vector<Segment> segments;  // the 16-bit width, empty where there is none
 
   int tiles() const { return rows / kTileRows; }
@@ -83,16 +85,19 @@ class Transformer {
 
   void allocate_cache(int num_blocks, DType dtype);
   int num_blocks() const { return num_blocks_; }
-  size_t block_bytes() const;                    // all layers and heads, keys and values
+  size_t block_bytes(DType dtype) const;         // all layers and heads, keys and values
 
   size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
 
-  // Runs all rows; afterwards logits(i) is the i-th requested row's, stats(i) its statistics.
-  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths);
+  // Runs all rows; afterwards logits(i) is the i-th requested row's, distribution(i) its statistics. With `argmax_only`
+  // nothing but the argmax and its logit need be right: a head of width 8 then reads what finding them takes.
+  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths, bool argmax_only = false);
   int num_logits() const { return int(logit_rows_.size()); }
   float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
-  Distribution distribution(int i) const { return merge_stats(stats_.data() + size_t(i) * size_t(stat_chunks_), stat_chunks_); }
+  Distribution distribution(int row) const;
   size_t cache_bytes_read() const { return cache_bytes_read_; }
+  size_t weight_bytes_read() const { return weight_bytes_read_; }
+  std::span<const float> head_residual() const { return {residual_bounds_, residual_bounds_ ? size_t(head_->rows) : 0}; }
 
  private:
   struct Norm { const float* weight = nullptr; const float* bias = nullptr; };
@@ -131,6 +136,10 @@ class Transformer {
   void attend(int thread, int layer, const AttentionItem& item, int kv_head);
   void merge(int row, float* out);
   void run(int thread, const Widths& widths);
+  int head_chunks() const;
+  int head_rows(int begin, int end) const;
+  void head(int thread, int width, Buffers& b);  // b: the rows of logit_rows_, normalised
+  void coarse_head(int thread, Buffers& b);
 
   Config config_;
   const Kernels& kernels_;
@@ -142,25 +151,28 @@ class Transformer {
   Matrix *embed_ = nullptr, *head_ = nullptr, *pos_embed_ = nullptr;
   int embed_index_ = 0, head_index_ = 0;
   Norm final_norm_;
-  const float* head_bias_ = nullptr;
+  const float *head_bias_ = nullptr, *residual_bounds_ = nullptr;  // residual_bounds_: one a row of the head
   Arena hi_arena_, lo_arena_, cache_;
   std::vector<std::vector<float>> row_scales_;
 
   int num_blocks_ = 0;
   DType cache_dtype_ = DType::f16;
   std::vector<float> cache_scales_;
-  size_t cache_bytes_read_ = 0;
+  size_t cache_bytes_read_ = 0, weight_bytes_read_ = 0;
 
   // Of the step in hand.
   std::vector<SequenceRows> sequences_;
   std::vector<Row> rows_;
   std::vector<int> logit_rows_;
   std::vector<AttentionItem> items_;
-  int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0, stat_chunks_ = 0;
+  int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0;
+  bool coarse_head_ = false;
   std::vector<float> h_, tmp_, qkv_, attn_, max_sum_, ff_, cos_sin_, logits_;
-  std::vector<LogitStats> stats_;
+  std::vector<LogitStats> stats_;   // [logit rows][chunks of the head]
+  std::vector<float> reach_;        // [tiles of the head]: what a logit at full width may be at most
+  float least_ = 0.0f;              // what the largest one is at least
   Buffers shared_;
-  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; };
+  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<int> wanted_tiles; };
   std::vector<Own> own_;
 };
 

@@ -6,10 +6,10 @@
 
 namespace onesec {
 
-size_t Transformer::block_bytes() const {
+size_t Transformer::block_bytes(DType dtype) const {
   const size_t pairs = size_t(config_.num_layers) * size_t(config_.num_kv_heads) * 2;
-  const size_t scales = cache_dtype_ == DType::i8 ? kBlockTokens * sizeof(float) : 0;
-  return pairs * (size_t(config_.head_dim) * kBlockTokens * size_t(dtype_bytes(cache_dtype_)) + scales);
+  const size_t scales = dtype == DType::i8 ? kBlockTokens * sizeof(float) : 0;
+  return pairs * (size_t(config_.head_dim) * kBlockTokens * size_t(dtype_bytes(dtype)) + scales);
 }
 
 // Pool layout: [layer][kv head][keys, values][block][...], scales alike.

@@ -117,6 +117,7 @@ void Transformer::copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, c
 void Transformer::map_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale) {
   row_scales_.emplace_back(row_scale, row_scale + m.rows);
   m.planes = {hi, lo, row_scales_.back().data(), m.rows, m.padded_cols()};
+  m.mapped = true;
 }
 
 const float* Transformer::find(const std::string& name) const {
@@ -163,6 +164,13 @@ void Transformer::finish() {
   }
   final_norm_ = {find("final_norm"), find("final_norm_bias")};
   head_bias_ = pad("head_bias", *head_);
+  // Of planes in a file the bounds come with the file: computing them here would read all of lo.
+  std::vector<float>& bounds = vectors_["head_residual"];
+  if (bounds.empty() && head_->planes.lo && !head_->mapped) {
+    bounds.resize(size_t(head_->rows));
+    pool_.run([&](int thread) { pool_.claim(thread, head_->tiles(), [&](int tile) { residual_bounds(head_->planes, tile, bounds.data() + size_t(tile) * kTileRows); }); });
+  }
+  residual_bounds_ = bounds.size() == size_t(head_->rows) ? bounds.data() : nullptr;
 }
 size_t Transformer::weight_bytes(const Widths& widths) const {
   size_t total = 0;

@@ -80,9 +80,10 @@ class Reciter:
                 done = at + len(found.tokens)
                 token = ord(self.text[done]) if done < len(self.text) else EOS
                 found.tokens.append(token)
-                found.logprobs.append(-0.5)
-                found.entropies.append(1.0)
-                found.margins.append(0.5)
+                if row.statistics:
+                    found.logprobs.append(-0.5)
+                    found.entropies.append(1.0)
+                    found.margins.append(0.5)
                 if row.top_logprobs:
                     found.top.append([(token, -0.5)][: row.top_logprobs])
                 stopped |= token in row.stop_ids

@@ -34,7 +34,7 @@ def test_an_answer_is_whole_and_says_how_it_came(parts: tuple[LLM, FakeClock, Re
     assert "".join(map(chr, output.tokens)) == output.text
     assert (output.finish_reason, output.ending, output.met) == ("stop", "natural", None)
     assert output.prompt_tokens == len(PROMPT)
-    assert len(output.logprobs) == len(output.tokens)
+    assert output.logprobs == ()  # nobody asked
     assert sum(output.trace.gears.values()) >= len(output.tokens)
     assert output.to_dict()["trace"]["ending"] == "natural"
 
@@ -197,6 +197,7 @@ def test_sampling_values_are_checked_and_override_params(
     output = llm.generate(PROMPT, params=params, max_tokens=5)
     assert (len(output.tokens), output.finish_reason, output.ending) == (5, "length", "cut")
     assert [top[0][0] for top in output.top_logprobs] == list(output.tokens)
+    assert len(output.logprobs) == len(output.tokens)
     with pytest.raises(InvalidRequest, match="temprature"):
         llm.generate(PROMPT, temprature=1.0)
     with pytest.raises(InvalidRequest, match="temperature"):

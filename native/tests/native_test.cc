@@ -117,6 +117,38 @@ void test_products() {
         }
 }
 
+// The two widths' products of a row never lie further apart than its bound says, also where x follows the residual.
+void test_residual_bounds() {
+  const Kernels& twin = **available_kernels();
+  for (const int cols : {32, 96, 896}) {
+    const int rows = 48;
+    const auto w = random_floats(size_t(rows) * size_t(cols), uint32_t(cols), 0.1f);
+    const Planes p(w, rows, cols);
+    std::vector<float> bounds(static_cast<size_t>(rows)), four(static_cast<size_t>(cols)), eight = four;
+    for (int tile = 0; tile < rows / kTileRows; ++tile) residual_bounds(p.view, tile, bounds.data() + tile * kTileRows);
+    double tightest = 0.0;
+    for (int target = -8; target < rows; ++target) {
+      auto x = random_floats(size_t(cols), uint32_t(100 + target));
+      if (target >= 0) {
+        unpack_row(p.view, target, 4, cols, four.data()), unpack_row(p.view, target, 8, cols, eight.data());
+        for (int k = 0; k < cols; ++k) x[size_t(k)] = eight[size_t(k)] - four[size_t(k)];
+      }
+      const Quantized q(twin, x, 1, cols);
+      double squares = 0.0;
+      for (int k = 0; k < cols; ++k) squares += std::pow(double(q.scale[size_t(k / kGroup)]) * q.q[size_t(k)], 2.0);
+      std::vector<float> y4(static_cast<size_t>(rows)), y8 = y4;
+      twin.matmul4(p.view, 0, rows / kTileRows, q.view, 1, y4.data(), rows, nullptr, false);
+      twin.matmul8(p.view, 0, rows / kTileRows, q.view, 1, y8.data(), rows, nullptr, false);
+      for (int r = 0; r < rows; ++r) {
+        const double apart = std::fabs(double(y8[size_t(r)]) - y4[size_t(r)]), bound = bounds[size_t(r)] * std::sqrt(squares);
+        expect(apart <= bound + 0x1p-24 * (std::fabs(y4[size_t(r)]) + std::fabs(y8[size_t(r)])), "residual bound", "", cols, r, target);
+        tightest = std::max(tightest, apart / bound);
+      }
+    }
+    expect(tightest > 0.98, "the bound is reached where x follows the residual", "", cols, int(100 * tightest));
+  }
+}
+
 void test_elementwise() {
   const Kernels& twin = **available_kernels();
   for (const Kernels* const* k = available_kernels(); *k; ++k)
@@ -177,6 +209,17 @@ struct Model {
     t.finish();
     t.allocate_cache(200, cache);
   }
+  // Greedy tokens after `first`, one at a time, with the coarse head or the full one.
+  std::vector<int32_t> greedy(int32_t first, int steps, bool argmax_only) {
+    const Widths widths(t.matrix_names().size(), 8);
+    std::vector<int32_t> table(20), out = {first};
+    for (int i = 0; i < 20; ++i) table[size_t(i)] = i;
+    for (int i = 0; i < steps; ++i) {
+      t.forward({{&out.back(), 1, i, table.data(), false, true}}, widths, argmax_only);
+      out.push_back(t.distribution(0).argmax);
+    }
+    return out;
+  }
   // Logits after the last of `tokens`, fed in pieces of `chunk`, beside `others` unrelated sequences.
   std::vector<float> run(const std::vector<int32_t>& tokens, int chunk, int others, uint8_t width, uint8_t skipped_layer = 99) {
     Widths widths(t.matrix_names().size(), width);
@@ -218,6 +261,17 @@ void test_forward() {
       }
       expect(one.run(prompt, 17, 0, 8, 1) == four.run(prompt, 1, 3, 8, 1), "a skipped attention is deterministic", (*k)->name, int(cache));
       expect(one.run(prompt, 17, 0, 8, 1) != one.run(prompt, 17, 0, 8), "a skipped attention skips", (*k)->name, int(cache));
+    }
+  }
+}
+
+void test_coarse_head() {
+  for (const Kernels* const* k = available_kernels(); *k; ++k) {
+    Model one(1, (*k)->name), four(4, (*k)->name);
+    for (const int32_t first : {0, 17, 99, 210}) {
+      const auto full = one.greedy(first, 60, false);
+      expect(one.greedy(first, 60, true) == full, "the coarse head finds the full head's token", (*k)->name, first);
+      expect(four.greedy(first, 60, true) == full, "the coarse head under threads", (*k)->name, first);
     }
   }
 }
@@ -276,6 +330,28 @@ void test_sampler() {
     const int32_t token = narrow.sample(copy.data(), 1000, d);
     expect(token == best[0].first || token == best[1].first || token == best[2].first, "top_k", "", token);
   }
+  // A top_k that keeps everything changes nothing: top_p still cuts once, at its share of the whole.
+  p.top_p = 0.6f;
+  const auto draw = [&](int top_k) {
+    p.top_k = top_k;
+    Sampler sampler(p);
+    std::vector<int32_t> out;
+    for (int i = 0; i < 2000; ++i) {
+      auto copy = logits;
+      out.push_back(sampler.sample(copy.data(), 1000, d));
+    }
+    return out;
+  };
+  const auto free = draw(0);
+  for (const int top_k : {1000, 1001, 1 << 30}) expect(draw(top_k) == free, "top_k of the whole vocabulary with top_p", "", top_k);
+  size_t nucleus = 0;
+  const auto ranked = top_logprobs(logits.data(), 1000, 1000, d.log_sum_exp);
+  for (double mass = 0.0; mass < p.top_p; ++nucleus) mass += std::exp(double(ranked[nucleus].second));
+  size_t deepest = 0;
+  for (const int32_t token : free)
+    for (size_t i = deepest; i < ranked.size(); ++i)
+      if (ranked[i].first == token) deepest = i;
+  expect(deepest == nucleus - 1, "top_p reaches its whole nucleus and no further", "", int(deepest), int(nucleus));
 }
 
 }  // namespace
@@ -283,10 +359,12 @@ void test_sampler() {
 int main() {
   test_packing();
   test_products();
+  test_residual_bounds();
   test_elementwise();
   test_pool();
   test_sampler();
   test_forward();
+  test_coarse_head();
   std::printf("%d passed, %d failed\n", checks - failures, failures);
   return failures != 0;
 }

@@ -38,6 +38,8 @@ class LLM(Closing):
     model      a folder, a .gguf file, a Hugging Face name, or "onesec-mini"
     threads    CPU threads (None: all that affinity and cgroup allow)
     context    tokens that the cache holds (None: the model's own context, at most 8192)
+    kv_dtype   of the cache: "f16", "i8" (half the memory, about the cost in accuracy that 8-bit
+               weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
     progress   called with the share loaded, in [0, 1]
 

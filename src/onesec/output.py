@@ -21,7 +21,7 @@ class Output:
 
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
     (brought to a close for the deadline) or "cut". `met` is None without a deadline.
-    `logprobs` has one value a token; `top_logprobs` are empty unless params.logprobs was set.
+    `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.
     """

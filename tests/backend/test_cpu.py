@@ -11,7 +11,7 @@ import pytest
 
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.cpu import CpuBackend
-from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, UnknownGear
+from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, OutOfMemory, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import open_artifact
@@ -55,12 +55,17 @@ def test_an_artifact_holds_no_16_bits(tmp_path: Path) -> None:
 def test_any_gear_reads_the_cache_of_any_other() -> None:
     backend = load("llama3", reference=True)
     skipping = Gear("skip", 8, {"layers.1.qkv": 0, "layers.1.o": 0})
-    whole = logits(backend, UNIFORM[16])[-1]
-    for gear in (UNIFORM[4], UNIFORM[8], UNIFORM[16], skipping):
-        logits(backend, gear, PROMPT[:-1])
-        last = logits(backend, UNIFORM[16], PROMPT[-1:], len(PROMPT) - 1)[0]
-        assert np.corrcoef(last, whole)[0, 1] > 0.8, gear.name
-    assert np.array_equal(last, last)
+    gears = (UNIFORM[4], UNIFORM[8], UNIFORM[16], skipping)
+    for reader in gears[:3]:  # the skipping one reads less of the cache
+        whole = logits(backend, reader)[-1]
+        for writer in gears:
+            logits(backend, writer, PROMPT[:-1])
+            last = logits(backend, reader, PROMPT[-1:], len(PROMPT) - 1)[0]
+            if writer is reader:
+                assert np.array_equal(last, whole)
+            else:  # what the writer left was read: near, not equal
+                assert not np.array_equal(last, whole)
+                assert np.corrcoef(last, whole)[0, 1] > 0.8, (writer.name, reader.name)
 
 
 def test_mixed_widths_lie_between_their_neighbours() -> None:
@@ -149,10 +154,85 @@ def test_options_out_of_range(options: dict[str, object]) -> None:
         load("qwen2", **options)
 
 
+@pytest.mark.parametrize("kv_dtype", ["f16", "i8", "f32"])
+def test_a_cache_that_does_not_fit_is_refused_by_its_own_size(
+    kv_dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = load("llama3", kv_dtype=kv_dtype, context_tokens=4096)
+    config = backend.config
+    values = config.num_layers * config.num_kv_heads * 2 * config.head_dim
+    pairs = config.num_layers * config.num_kv_heads * 2
+    token_bytes = {"f16": 2 * values, "i8": values + 4 * pairs, "f32": 4 * values}[kv_dtype]
+    assert backend.kv_block_bytes == backend.block_size * token_bytes
+    planes = sum(
+        rows * cols * 17 // 16
+        for rows, cols in (backend._engine.matrix_shape(name) for name in backend._names)
+    )
+    need = planes + 4096 * token_bytes
+    monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: need)
+    load("llama3", kv_dtype=kv_dtype, context_tokens=4096).close()
+    monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: need - 1)
+    with pytest.raises(OutOfMemory):
+        load("llama3", kv_dtype=kv_dtype, context_tokens=4096)
+
+
 def test_an_unknown_isa_names_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESEC_ISA", "z80")
     with pytest.raises(OneSecError, match="scalar"):
         load("qwen2")
+
+
+def decode(
+    backend: CpuBackend, rows: int, *, statistics: bool, steps: int = 24, **params: object
+) -> tuple[list[list[int]], int]:
+    """Greedy tokens of `rows` different prompts in one batch, and the bytes that all steps read."""
+    tables = np.arange(rows * 2, dtype=np.int32).reshape(rows, 2)
+    batch = []
+    for i in range(rows):
+        sampler = backend.sampler(SamplingParams(**params), eos_ids=())  # type: ignore[arg-type]
+        prompt = PROMPT[i : i + 8]
+        batch.append(BatchRow(prompt, 0, tables[i], sampler, statistics=statistics))
+    first = backend.forward(Batch(UNIFORM[8], batch))
+    for row, result in zip(batch, first.rows, strict=True):
+        row.tokens, row.start = np.array(result.tokens, np.int32), 8
+    rest = backend.forward(Batch(UNIFORM[8], batch, max_steps=steps))
+    for result in rest.rows:
+        wanted = steps if statistics else 0
+        assert [len(result.logprobs), len(result.entropies), len(result.margins)] == [wanted] * 3
+    drawn = [a.tokens + b.tokens for a, b in zip(first.rows, rest.rows, strict=True)]
+    return drawn, rest.bytes_read
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen2", "gpt2", "gpt_neo"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_coarse_head_draws_what_the_full_one_draws(name: str, threads: int) -> None:
+    backend = load(name, threads=threads, context_tokens=512)
+    full, _ = decode(backend, 1, statistics=True)
+    alone, _ = decode(backend, 1, statistics=False)
+    together, _ = decode(backend, 7, statistics=False)
+    assert alone == full
+    assert together[0] == full[0]
+
+
+def test_the_coarse_head_reads_less_and_says_so() -> None:
+    backend = CpuBackend.random(shape("smollm2-135m"), context_tokens=256, threads=2)
+    full, full_bytes = decode(backend, 1, statistics=True)
+    coarse, coarse_bytes = decode(backend, 1, statistics=False)
+    lo = backend._engine.planes("embed")[1].nbytes
+    assert coarse == full
+    assert full_bytes >= 24 * backend.bytes_per_token(UNIFORM[8])
+    assert full_bytes - 24 * lo < coarse_bytes < full_bytes - 12 * lo
+    for params in ({"temperature": 0.7}, {"repetition_penalty": 1.1}, {"min_tokens": 99}):
+        assert decode(backend, 1, statistics=False, **params)[1] == full_bytes
+
+
+def test_an_artifact_brings_what_the_coarse_head_needs(tmp_path: Path) -> None:
+    backend = load("qwen2")
+    tokens, read = decode(backend, 1, statistics=False)
+    backend.save(tmp_path / "model.onesec", None)
+    with open_artifact(tmp_path / "model.onesec") as artifact:
+        again = CpuBackend.load(artifact, context_tokens=128)
+        assert decode(again, 1, statistics=False) == (tokens, read)
 
 
 def test_drawn_tokens_repeat_with_their_seed_and_stop_ends_the_call() -> None:

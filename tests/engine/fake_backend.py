@@ -127,9 +127,10 @@ class FakeBackend:
                 token = row.sampler.draw(state, self.vocab_size, self.eos_rate)
                 new[i] = [token]
                 results[i].tokens.append(token)
-                results[i].logprobs.append(-(state % 100) / 10)
-                results[i].entropies.append(1.0)
-                results[i].margins.append(0.5)
+                if row.statistics:
+                    results[i].logprobs.append(-(state % 100) / 10)
+                    results[i].entropies.append(1.0)
+                    results[i].margins.append(0.5)
                 if row.top_logprobs:
                     results[i].top.append([(token, -0.1)] * row.top_logprobs)
                 stopped = stopped or token in row.stop_ids

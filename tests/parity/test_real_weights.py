@@ -24,6 +24,7 @@ from onesec.model.checkpoints import open_checkpoint
 REFERENCE = json.loads(Path(__file__).with_name("real_weights.json").read_text())
 PERPLEXITY_TOLERANCE = 0.005
 KLD_LIMIT_8 = 0.002  # nats, mean over tokens, 8 against 16 bit
+CACHE_WINDOWS = 4
 # The 8-bit width must be as good as plain 8-bit rounding of weights and activations is on the same
 # text (real_weights.json). These models are undecided between near ties more often than large ones.
 PLAIN_KLD_RATIO = 1.1
@@ -101,6 +102,26 @@ def test_4_bit_lies_between_8_bit_and_guessing(qualities: dict[str, Quality]) ->
     assert narrow is not None
     assert wide is not None
     assert wide.kld_mean.value < narrow.kld_mean.value < 1.0
+
+
+def test_a_cache_of_8_bits_costs_little(trained: Trained) -> None:
+    tokens = shared_data.eval_tokens(trained)[: CACHE_WINDOWS * trained.window].tolist()
+    with open_checkpoint(shared_data.model_folder(trained)) as checkpoint:
+        wide, narrow = (
+            CpuBackend.load(checkpoint, context_tokens=trained.window, kv_dtype=kv_dtype)
+            for kv_dtype in ("f16", "i8")
+        )
+        (found,), _ = measure(
+            [Subject(narrow, UNIFORM[8])],
+            tokens,
+            window=trained.window,
+            reference=Subject(wide, UNIFORM[8]),
+        )
+    print(f"\n{trained.name} i8 cache against f16, {_line(found)}", end="")
+    assert found.divergence is not None
+    assert 0.0 < found.divergence.kld_mean.value < KLD_LIMIT_8
+    for backend in (wide, narrow):
+        backend.close()
 
 
 def test_chat_reply(trained: Trained, backend: CpuBackend) -> None:

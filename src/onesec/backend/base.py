@@ -40,6 +40,8 @@ class BatchRow:
     top_logprobs alternatives to report with each drawn token
     prompt_logprobs   report log p(tokens[i+1] | ...) for this chunk, and for `next_token` after
                       the last
+    statistics   report logprobs, entropies and margins of the drawn tokens; without them a greedy
+                 row needs no more of the distribution than its likeliest token
     """
 
     tokens: Int32Array
@@ -50,6 +52,7 @@ class BatchRow:
     top_logprobs: int = 0
     prompt_logprobs: bool = False
     next_token: int | None = None
+    statistics: bool = True
 
 
 @dataclass(slots=True)
@@ -71,8 +74,9 @@ class Batch:
 
 @dataclass(slots=True)
 class RowResult:
-    """tokens drawn (one a step run), and for each of them: its logprob (of the unmodified
-    distribution), the distribution's entropy in nats and margin (p1 - p2), and top alternatives."""
+    """tokens drawn (one a step run), and for each of them, where the row asked for statistics: its
+    logprob (of the unmodified distribution), the distribution's entropy in nats and margin
+    (p1 - p2); and top alternatives."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -122,7 +126,8 @@ class Backend(Protocol):
         ...
 
     def bytes_per_token(self, gear: Gear) -> int:
-        """Weight bytes that one decode step reads in this gear."""
+        """Weight bytes that one decode step reads in this gear, at most: where a row needs only its
+        likeliest token it may be less. BatchResult.bytes_read says what was read."""
         ...
 
     def close(self) -> None: ...

@@ -196,7 +196,7 @@ class CpuBackend:
             for name in self._names:
                 rows, cols = self._engine.matrix_shape(name)
                 need += rows * cols * 17 // 16
-        need += self._num_blocks() * self._engine.block_bytes
+        need += self._num_blocks() * self.kv_block_bytes
         have = free_memory_bytes()
         if need > have:
             raise OutOfMemory(
@@ -221,6 +221,8 @@ class CpuBackend:
         vectors = {name: source.vector(name) for name in source.vector_names()}
         if isinstance(source, Checkpoint) and self.config.position == "learned":
             vectors["pos_embed"] = self._positions
+        if len(self._engine.head_residual):
+            vectors["head_residual"] = self._engine.head_residual
         write_artifact(
             Path(path),
             source.config,
@@ -255,7 +257,7 @@ class CpuBackend:
     @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
-        return int(self._engine.block_bytes)
+        return int(self._engine.block_bytes(self.kv_dtype))
 
     @property
     def gears(self) -> tuple[Gear, ...]:
@@ -333,7 +335,7 @@ class CpuBackend:
 
 def _row(
     row: BatchRow,
-) -> tuple[object, int, object, object, Sequence[int], int, bool, int]:
+) -> tuple[object, int, object, object, Sequence[int], int, bool, int, bool]:
     return (
         row.tokens,
         row.start,
@@ -343,6 +345,7 @@ def _row(
         row.top_logprobs,
         row.prompt_logprobs,
         -1 if row.next_token is None else row.next_token,
+        row.statistics,
     )
 
 

@@ -108,6 +108,7 @@ def _measure(
                 sink = add if repeat else lambda *_: None
                 if "decode" in kinds:
                     sink(gear, "decode_tok_s", meter.decode_tokens_per_s())
+                    sink(gear, "bytes_per_token", meter.bytes_per_step)
                     size = backend.bytes_per_token(gear)
                     rate = read_bandwidth(size, backend.num_threads, _BANDWIDTH_SECONDS)
                     sink(gear, "bandwidth_gb_s", rate)
@@ -126,7 +127,7 @@ def _record(gear: Gear, backend: CpuBackend, samples: dict[str, Samples]) -> dic
 
     record: dict[str, Any] = {
         "width": gear.name,
-        "bytes_per_token": backend.bytes_per_token(gear),
+        "weight_bytes": backend.bytes_per_token(gear),
         **{name: values.median() for name, values in samples.items()},
     }
     if "ttft_s" in record:
@@ -233,5 +234,10 @@ def _draw(title: str, records: list[dict[str, Any]]) -> None:
         for name, key, form in lines
         if key in records[0]
     ]
-    rows.append(("weights a token", *(megabytes(record["bytes_per_token"]) for record in records)))
+    rows.append(
+        ("weights of the width", *(megabytes(record["weight_bytes"]) for record in records))
+    )
+    if all("bytes_per_token" in record for record in records):
+        read = (megabytes(round(record["bytes_per_token"])) for record in records)
+        rows.append(("read a token", *read))
     table(title, ("", *(f"width {record['width']}" for record in records)), rows)

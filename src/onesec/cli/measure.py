@@ -62,6 +62,7 @@ class Meter:
         self._gear = gear
         self._clock = clock
         self._rng = np.random.default_rng(seed)
+        self.bytes_per_step = 0.0  # of the last decoding: weights and cache, as the backend counts
 
     def ttft_s(self) -> float:
         """Seconds from a fresh long prompt to the first new token."""
@@ -82,22 +83,26 @@ class Meter:
             row = self._prompt_row(prompt, table)
             result = self._backend.forward(Batch(gear=self._gear, rows=[row]))
             first = np.array(result.rows[0].tokens[-1:], dtype=np.int32)
-            rows.append(BatchRow(first, prompt, table, sampler=row.sampler))
-        done = 0
+            rows.append(BatchRow(first, prompt, table, sampler=row.sampler, statistics=False))
+        done = read = 0
         begin = self._clock.now_ns()
         while done < new - 1:
             result = self._backend.forward(
                 Batch(gear=self._gear, rows=rows, max_steps=new - 1 - done)
             )
             done += len(result.step_ms)
+            read += result.bytes_read
             for row, drawn in zip(rows, result.rows, strict=True):
                 row.start += len(drawn.tokens)
                 row.tokens = np.array(drawn.tokens[-1:], dtype=np.int32)
-        return sequences * (new - 1) * 1e9 / (self._clock.now_ns() - begin)
+        elapsed_ns = self._clock.now_ns() - begin
+        self.bytes_per_step = read / done
+        return sequences * (new - 1) * 1e9 / elapsed_ns
 
     def _prompt_row(self, tokens: int, table: Int32Array) -> BatchRow:
         ids = self._rng.integers(0, self._backend.vocab_size, tokens, dtype=np.int32)
-        return BatchRow(ids, 0, table, sampler=self._backend.sampler(GREEDY, eos_ids=()))
+        sampler = self._backend.sampler(GREEDY, eos_ids=())
+        return BatchRow(ids, 0, table, sampler=sampler, statistics=False)
 
     def _tables(self, sequences: int, tokens: int) -> list[Int32Array]:
         blocks = -(-tokens // self._backend.block_size)

@@ -25,7 +25,7 @@ kv_option = click.option(
     type=click.Choice(["f16", "i8", "f32"]),
     default="f16",
     show_default=True,
-    help="Cache element type. 缓存类型",
+    help="Cache element type; i8 halves its memory. 缓存类型",
 )
 deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'

@@ -126,6 +126,7 @@ class Sequence:
             block_table=self.table_ids[:0],
             stop_ids=self.stop.stop_ids,
             top_logprobs=request.params.logprobs or 0,
+            statistics=request.params.logprobs is not None,
         )
         self.logprobs: list[float] = []
         self.entropies: list[float] = []

@@ -21,11 +21,20 @@ from onesec.core.errors import (
     UnsupportedModel,
 )
 
+from .config import ModelConfig
 from .config_json import config_from_json
 from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
 from .names import matrix_shape, required_vectors, vector_length
-from .planes import FORMAT, VERSION, PackedMatrix, packed_names, packed_shape, plane_bytes
+from .planes import (
+    FORMAT,
+    GROUP_ROWS,
+    VERSION,
+    PackedMatrix,
+    packed_names,
+    packed_shape,
+    plane_bytes,
+)
 from .safetensors import SafetensorsFile
 from .tensor import Tensor, check_finite
 
@@ -95,11 +104,7 @@ class Artifact(Closing):
             if name in planes:
                 continue
             try:
-                shape: tuple[int, ...] = (
-                    matrix_shape(self.config, name)
-                    if name == "pos_embed"
-                    else (vector_length(self.config, name),)
-                )
+                shape = _vector_shape(self.config, name)
             except KeyError:
                 raise CorruptFile(
                     self._file.path, f"tensor {name[:80]!r} has no place in a model"
@@ -187,3 +192,12 @@ def open_artifact(path: str | Path) -> Artifact:
     960
     """
     return Artifact(Path(path))
+
+
+def _vector_shape(config: ModelConfig, name: str) -> tuple[int, ...]:
+    """Shape of what is stored beside the planes; KeyError if the name has no place in a model."""
+    if name == "pos_embed":
+        return matrix_shape(config, name)
+    if name == "head_residual":  # bounds, one a padded row of the head
+        return (-(-config.vocab_size // GROUP_ROWS) * GROUP_ROWS,)
+    return (vector_length(config, name),)
