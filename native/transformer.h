@@ -88,7 +88,8 @@ class Transformer {
   size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
 
   // Runs all rows; afterwards logits(i) is the i-th requested row's, stats(i) its statistics.
-  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths);
+  // `prompt`: the rows are prompt chunks, which have an arithmetic of their own where the kernels have one.
+  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths, bool prompt = false);
   int num_logits() const { return int(logit_rows_.size()); }
   float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
   Distribution distribution(int i) const { return merge_stats(stats_.data() + size_t(i) * size_t(stat_chunks_), stat_chunks_); }
@@ -110,9 +111,12 @@ class Transformer {
     std::vector<int8_t> q;
     std::vector<float> scale, offset;
     std::vector<int32_t> residual;
+    std::vector<CacheLine> rounded;   // in place of q, scale, offset and residual where `prompt`
     int ld = 0;
-    void reserve(int rows, int cols);
+    bool prompt = false;
+    void reserve(int rows, int cols, bool for_prompt);
     QuantRows view(int cols);
+    PromptRows prompt_view(int cols);
   };
 
   void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
@@ -122,8 +126,9 @@ class Transformer {
   void embed(int row, const Widths& widths);
   void prepare(Buffers& b, int slot, const Norm& n, const float* x, int width);   // norm, and quantize
   void load(Buffers& b, int slot, const float* x, int cols, int width);           // quantize as it is
-  void product(const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
-               const float* bias, bool add) const;
+  int claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const;
+  void product(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
+               const float* bias, bool add);
   void project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                int ld_y, const float* bias, bool add);
   void feed(int thread, const Layer& l, int width, Buffers& b, int rows);
@@ -159,8 +164,8 @@ class Transformer {
   int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0, stat_chunks_ = 0;
   std::vector<float> h_, tmp_, qkv_, attn_, max_sum_, ff_, cos_sin_, logits_;
   std::vector<LogitStats> stats_;
-  Buffers shared_;
-  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; };
+  Buffers shared_, head_rows_;        // head_rows_: of prompt chunks, whose last rows meet the head in the decode arithmetic
+  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<CacheLine> lines; };
   std::vector<Own> own_;
 };
 
