@@ -5,6 +5,11 @@
 
 #include "kernels.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace onesec {
 
 namespace scalar { extern const Kernels table; }
@@ -20,6 +25,8 @@ const char* refusal();
 namespace avxvnni_evex { extern const decltype(Kernels::matmul4) matmul4, matmul8; }
 namespace amx_emulated { extern const PromptKernels products; }
 #endif
+#elif defined(__aarch64__)
+namespace neon { extern const Kernels table; }
 #endif
 
 namespace {
@@ -52,6 +59,8 @@ struct Found {
       amx = why ? std::string("refused: ") + why : "used";
       if (!why) add(avx512::table, "amx", amx::products);
     }
+#elif defined(__aarch64__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) add(neon::table);
 #endif
   }
   Kernels& add(const Kernels& table) {

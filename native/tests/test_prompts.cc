@@ -23,7 +23,7 @@ struct Rounded {
   Rounded(const PromptKernels& k, const float* x, int rows, int cols) {
     const int padded = round_up(cols, kSuperblock);
     lines.resize(prompt_lines(rows, padded));
-    std::memset(static_cast<void*>(lines.data()), 0x7f, lines.size() * sizeof(CacheLine));  // tokens behind the end: anything
+    for (CacheLine& line : lines) std::memset(line.bytes, 0x7f, sizeof line.bytes);  // tokens behind the end: anything
     view = {lines.data(), padded};
     for (int r = 0; r < rows; ++r) k.round(x + size_t(r) * size_t(cols), cols, r, view);
   }
