@@ -56,7 +56,7 @@ neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: 
 	$(BIN)/python -m pip install --quiet cmake ninja
 	PATH="$(abspath $(BIN)):$$PATH" cmake -G Ninja -S . -B build/neon -DCMAKE_TOOLCHAIN_FILE=native/tests/aarch64.cmake -DONESEC_PYTHON=OFF -DONESEC_TESTS=ON
 	PATH="$(abspath $(BIN)):$$PATH" ninja -C build/neon
-	qemu-aarch64-static build/neon/native_test
+	qemu-aarch64-static build/neon/native_test brief
 
 parity: $(VENV)/.installed  ## against torch and transformers, live
 	$(BIN)/python -m pip install --quiet torch==2.13.0

@@ -11,6 +11,7 @@
 namespace onesec::test {
 
 inline int checks = 0, failures = 0;
+inline bool brief = false;  // short prompts only
 inline void expect(bool ok, const char* what, const char* isa, int a = 0, int b = 0, int c = 0) {
   ++checks;
   if (ok) return;
