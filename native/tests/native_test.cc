@@ -1,6 +1,6 @@
 // Kernels against the scalar twin over odd sizes, and the whole forward under many threads. Run under ASan, UBSan
-// and TSan. Arguments name the subjects to run; none, all; `brief` keeps
-// prompts short, for an emulated processor. Exits with 1 where a check failed.
+// and TSan. Arguments name the subjects to run; none, all; `brief` keeps prompts short, for an emulated processor.
+// Exits with 1 where a check failed.
 #include "support.h"
 
 #include <set>
