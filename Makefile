@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' \)) \
 	CMakeLists.txt pyproject.toml
 
-.PHONY: help demo test check unit wheel wheel-test sanitize parity train bench clean
+.PHONY: help demo test check unit wheel wheel-test sanitize neon parity train bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ sanitize: $(VENV)/.installed  ## the native tests under ASan + UBSan, then TSan
 	  PATH="$(abspath $(BIN)):$$PATH" cmake -G Ninja -S . -B build/$$s -DONESEC_PYTHON=OFF -DONESEC_TESTS=ON -DONESEC_SANITIZE=$$s && \
 	  PATH="$(abspath $(BIN)):$$PATH" ninja -C build/$$s && build/$$s/native_test || exit 1; \
 	done
+
+neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: g++-aarch64-linux-gnu qemu-user-static)
+	$(BIN)/python -m pip install --quiet cmake ninja
+	PATH="$(abspath $(BIN)):$$PATH" cmake -G Ninja -S . -B build/neon -DCMAKE_TOOLCHAIN_FILE=native/tests/aarch64.cmake -DONESEC_PYTHON=OFF -DONESEC_TESTS=ON
+	PATH="$(abspath $(BIN)):$$PATH" ninja -C build/neon
+	qemu-aarch64-static build/neon/native_test brief
 
 parity: $(VENV)/.installed  ## against torch and transformers, live
 	$(BIN)/python -m pip install --quiet torch==2.13.0

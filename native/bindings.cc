@@ -143,7 +143,9 @@ int64_t now_ns() {
 }
 
 // Up to max_steps steps of all rows; stops early after a stop id and before `until_ns` is passed.
-auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, int max_steps, int64_t until_ns) {
+// `exact`: prompt chunks run in the decode arithmetic too, as every step after the first does.
+auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, int max_steps, int64_t until_ns,
+          bool exact) {
   std::vector<RowIn> rows = parse_rows(t, tuples, max_steps);
   const Widths widths = parse_widths(t, width_bytes);
   std::vector<RowOut> outs(rows.size());
@@ -162,7 +164,7 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
         sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs, r.sampler != nullptr});
         argmax_only &= !r.prompt_logprobs && (!r.sampler || (!r.statistics && r.top == 0 && r.sampler->wants_argmax()));
       }
-      t.forward(sequences, widths, argmax_only);
+      t.forward(sequences, widths, {.prompt = !exact && k == 0, .argmax_only = argmax_only});
       bytes += t.weight_bytes_read() + t.cache_bytes_read();
       bool stopped = false;
       int logit = 0;
@@ -205,7 +207,7 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
   return std::tuple(results, step_ms, cpu_ms, bytes);
 }
 
-auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes) {
+auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, bool exact) {
   std::vector<RowIn> rows = parse_rows(t, tuples, 1);
   const Widths widths = parse_widths(t, width_bytes);
   const size_t vocab = size_t(t.config().vocab_size);
@@ -215,7 +217,7 @@ auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes
     nb::gil_scoped_release release;
     std::vector<SequenceRows> sequences;
     for (const RowIn& r : rows) sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), true, true});
-    t.forward(sequences, widths);
+    t.forward(sequences, widths, {.prompt = !exact});
     count = size_t(t.num_logits());
     copy = new float[count * vocab];
     for (size_t i = 0; i < count; ++i) std::copy_n(t.logits(int(i)), vocab, copy + i * vocab);
@@ -301,8 +303,8 @@ NB_MODULE(_native, m) {
              t.allocate_cache(num_blocks, parse_dtype(dtype));
            }, "num_blocks"_a, "dtype"_a)
       .def("weight_bytes", [](const Transformer& t, const Bytes& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
-      .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a)
-      .def("logits", &all_logits, "rows"_a, "widths"_a);
+      .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "exact"_a)
+      .def("logits", &all_logits, "rows"_a, "widths"_a, "exact"_a);
 
   m.attr("BLOCK_TOKENS") = kBlockTokens;
   m.def("allowed_cpus", &allowed_cpus);
@@ -311,6 +313,7 @@ NB_MODULE(_native, m) {
     for (const Kernels* const* k = available_kernels(); *k; ++k) names.emplace_back((*k)->name);
     return names;
   });
+  m.def("amx_state", &amx_state, "absent, used, or refused and why.");
   m.def("read_bandwidth", [](size_t bytes, int threads, double seconds) {
     require(threads >= 1 && bytes >= 4096, "read_bandwidth needs a thread and 4096 bytes");
     nb::gil_scoped_release release;

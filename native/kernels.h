@@ -54,6 +54,22 @@ struct LogitStats {
   float sum_xexp;     // sum (x - max) exp(x - max)
 };
 
+// The second arithmetic, for prompt chunks alone: weights and activations rounded to bf16, sums in float along the
+// columns. A row's bits depend neither on the chunking nor on the rows beside it.
+constexpr int kPromptPanelTiles = 8;      // weight tiles opened together,
+constexpr int kPromptPanelColumns = 256;  // this many columns of them at a time: 64 KiB, half of a small L2 with the sums
+struct PromptKernels {
+  void (*round)(const float* x, int cols, int row, const PromptRows& out);  // one row
+  // As Kernels::matmul4; scratch holds prompt_scratch_lines(rows).
+  void (*matmul4)(const PlaneMatrix& w, int tile_begin, int tile_end, const PromptRows& x, int rows, float* y, int ld_y,
+                  const float* bias, bool add, CacheLine* scratch);
+  void (*matmul8)(const PlaneMatrix& w, int tile_begin, int tile_end, const PromptRows& x, int rows, float* y, int ld_y,
+                  const float* bias, bool add, CacheLine* scratch);
+};
+inline size_t prompt_scratch_lines(int rows) {
+  return size_t(kPromptPanelTiles) * size_t(kPromptPanelColumns / 2 + round_up(rows, kTileRows));
+}
+
 struct Kernels {
   const char* name;
   // y[m][row0..] (=|+=) W x + bias for tiles [tile_begin, tile_end); y points at row 0 of the matrix.
@@ -76,6 +92,7 @@ struct Kernels {
   void (*softcap)(float* x, int n, float cap);
   void (*logit_stats)(const float* x, int n, int first_id, LogitStats* out);
   void (*widen)(const void* in, DType dtype, int n, float* out);  // f32/f16/bf16 to float
+  const PromptKernels* prompt = nullptr;  // null where prompt chunks have no arithmetic of their own
 };
 
 // The table that this machine (or ONESEC_ISA, one of the names) calls for. Throws std::runtime_error on a
@@ -83,5 +100,7 @@ struct Kernels {
 const Kernels& choose_kernels(const char* forced);
 // All tables that this machine can run, from the plainest to the fastest, null-terminated.
 const Kernels* const* available_kernels();
+// What became of the processor's AMX tiles: "absent", "used", or "refused: " and why.
+const char* amx_state();
 
 }  // namespace onesec

@@ -59,6 +59,18 @@ struct QuantRows {
   }
 };
 
+struct alignas(64) CacheLine { uint8_t bytes[64]; };
+
+// Activations of prompt chunks as bf16: blocks of 16 tokens, groups of 32 columns, a line a token.
+// lines [round_up(rows, 16) / 16][groups][16 tokens]; tokens behind the end may hold anything.
+struct PromptRows {
+  CacheLine* lines = nullptr;
+  int cols = 0;  // padded to kSuperblock, zeros behind the end
+
+  int groups() const { return cols / kGroup; }
+};
+inline size_t prompt_lines(int rows, int cols) { return size_t(round_up(rows, kTileRows)) * size_t(cols / kGroup); }
+
 // One tile of `rows` x `cols` floats (row-major, leading dimension ld; rows <= 16) into its planes.
 void pack_tile(const float* w, int rows, int cols, int ld, uint8_t* hi, uint8_t* lo, float* row_scale);
 

@@ -18,14 +18,20 @@ PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
 
 }  // namespace
 
-void Transformer::Buffers::reserve(int rows, int cols) {
+void Transformer::Buffers::reserve(int rows, int cols, bool for_prompt) {
   const size_t n = size_t(rows) * size_t(cols), groups = n / kGroup;
+  prompt = for_prompt;
   ld = std::max(ld, cols);
   if (x.size() < size_t(rows) * size_t(ld)) x.resize(size_t(rows) * size_t(ld));
+  if (prompt) {
+    if (rounded.size() < prompt_lines(rows, cols)) rounded.resize(prompt_lines(rows, cols));
+    return;
+  }
   if (q.size() < n) q.resize(n), scale.resize(groups), offset.resize(groups), residual.resize(groups);
 }
 
 QuantRows Transformer::Buffers::view(int cols) { return {q.data(), scale.data(), offset.data(), residual.data(), cols}; }
+PromptRows Transformer::Buffers::prompt_view(int cols) { return {rounded.data(), cols}; }
 
 Transformer::Transformer(Config config, int threads, const char* isa)
     : config_(std::move(config)), kernels_(choose_kernels(isa)), pool_(threads), own_(size_t(pool_.size())) {
@@ -97,6 +103,8 @@ void Transformer::load(Buffers& b, int slot, const float* x, int cols, int width
   if (width == 16) {
     float* to = b.x.data() + size_t(slot) * size_t(b.ld);
     if (to != x) std::memcpy(to, x, size_t(cols) * sizeof(float));
+  } else if (b.prompt) {
+    kernels_.prompt->round(x, cols, slot, b.prompt_view(round_up(cols, kSuperblock)));
   } else {
     kernels_.quantize(x, cols, b.view(round_up(cols, kSuperblock)).from(slot));
   }
@@ -109,13 +117,17 @@ void Transformer::prepare(Buffers& b, int slot, const Norm& n, const float* x, i
 }
 
 // y points at the row of tile_begin.
-void Transformer::product(const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
-                          const float* bias, bool add) const {
+void Transformer::product(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
+                          int ld_y, const float* bias, bool add) {
   const int tiles = tile_end - tile_begin;
   if (bias) bias += size_t(tile_begin) * kTileRows;
   if (width != 16) {
     const PlaneMatrix w = slice(m.planes, tile_begin, tiles);
-    (width == 8 ? kernels_.matmul8 : kernels_.matmul4)(w, 0, tiles, b.view(m.padded_cols()), rows, y, ld_y, bias, add);
+    if (b.prompt)
+      (width == 8 ? kernels_.prompt->matmul8 : kernels_.prompt->matmul4)(w, 0, tiles, b.prompt_view(m.padded_cols()), rows, y, ld_y,
+                                                                         bias, add, own_[size_t(thread)].lines.data());
+    else
+      (width == 8 ? kernels_.matmul8 : kernels_.matmul4)(w, 0, tiles, b.view(m.padded_cols()), rows, y, ld_y, bias, add);
     return;
   }
   int begin = tile_begin * kTileRows;
@@ -137,13 +149,19 @@ void Transformer::product(const Matrix& m, int width, int tile_begin, int tile_e
   }
 }
 
+// How many tiles of a matrix a thread takes at once: `bytes` of weights, or for prompt chunks what is opened together,
+// as far as every thread gets some.
+int Transformer::claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const {
+  if (prompt && width != 16) return std::clamp(m.tiles() / (2 * pool_.size()) / 2 * 2, 2, kPromptPanelTiles);
+  return int(std::max<size_t>(1, bytes / std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()))));
+}
+
 void Transformer::project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                           int ld_y, const float* bias, bool add) {
-  const size_t tile_bytes = std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()));
-  const int step = int(std::max<size_t>(1, kChunkBytes / tile_bytes)), tiles = tile_end - tile_begin;
+  const int step = claimed_tiles(m, width, b.prompt, kChunkBytes), tiles = tile_end - tile_begin;
   pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
     begin += tile_begin, end += tile_begin;
-    product(m, width, begin, end, b, rows, y + size_t(begin) * kTileRows, ld_y, bias, add);
+    product(thread, m, width, begin, end, b, rows, y + size_t(begin) * kTileRows, ld_y, bias, add);
   });
 }
 
@@ -151,16 +169,15 @@ void Transformer::project(int thread, const Matrix& m, int width, int tile_begin
 void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int rows) {
   const Matrix& m = *l.up;
   const int tiles = ld_ff_ / kTileRows;
-  const size_t tile_bytes = std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()));
-  const int step = int(std::max<size_t>(1, kChunkBytes / 2 / tile_bytes));
+  const int step = claimed_tiles(m, width, b.prompt, kChunkBytes / 2);
   pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
     const int ld = (end - begin) * kTileRows;
     float* ff = ff_.data() + size_t(begin) * kTileRows;
-    product(m, width, begin, end, b, rows, ff, ld_ff_, l.up_bias, false);
+    product(thread, m, width, begin, end, b, rows, ff, ld_ff_, l.up_bias, false);
     std::vector<float>& scratch = own_[size_t(thread)].scratch;
     if (config_.gated) {
       if (scratch.size() < size_t(rows) * size_t(ld)) scratch.resize(size_t(rows) * size_t(ld));
-      product(m, width, tiles + begin, tiles + end, b, rows, scratch.data(), ld, l.up_bias, false);
+      product(thread, m, width, tiles + begin, tiles + end, b, rows, scratch.data(), ld, l.up_bias, false);
     }
     const int valid = std::min(ld, config_.intermediate_size - begin * kTileRows);
     for (int r = 0; r < rows; ++r) {
@@ -169,8 +186,10 @@ void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int ro
     }
   });
 }
-void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths, bool argmax_only) {
+
+void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths, StepKind kind) {
   const Config& c = config_;
+  const bool prompt = kind.prompt && kernels_.prompt;
   sequences_ = sequences;
   rows_.clear(), logit_rows_.clear(), items_.clear();
   max_splits_ = 1;
@@ -196,14 +215,18 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   grow(h_, n * hidden), grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows))), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));
   grow(attn_, size_t(max_splits_) * n * size_t(ld_attn_)), grow(max_sum_, size_t(max_splits_) * n * size_t(c.num_heads) * 2);
   grow(cos_sin_, n * c.ropes.size() * size_t(c.head_dim));
-  shared_.reserve(int(n), widest);
-  for (Own& own : own_) own.buffers.reserve(1, widest);
+  shared_.reserve(int(n), widest, prompt);
+  if (prompt) head_input_.reserve(int(logit_rows_.size()), round_up(c.hidden_size, kSuperblock), false);
+  for (Own& own : own_) {
+    own.buffers.reserve(1, widest, false);
+    if (prompt && own.lines.size() < prompt_scratch_lines(int(n))) own.lines.resize(prompt_scratch_lines(int(n)));
+  }
   ld_logits_ = round_up(c.vocab_size, kTileRows);
   grow(logits_, logit_rows_.size() * size_t(ld_logits_));
   const size_t asked = logit_rows_.size(), stats = asked * size_t(head_chunks());
   if (stats_.size() < stats) stats_.resize(stats);
   // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
-  coarse_head_ = argmax_only && asked == 1 && widths[size_t(head_index_)] == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
+  coarse_head_ = kind.argmax_only && asked == 1 && widths[size_t(head_index_)] == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
   if (coarse_head_) {
     grow(reach_, size_t(head_->tiles()));
     stats_.resize(std::max(stats_.size(), size_t(head_->tiles())));
@@ -222,7 +245,7 @@ void Transformer::run(int thread, const Widths& widths) {
   const Config& c = config_;
   const int n = int(rows_.size()), hidden = c.hidden_size;
   const int ld_h = hidden;
-  const bool lone = n == 1 && !c.post_norms && hidden % kTileRows == 0;
+  const bool lone = n == 1 && !shared_.prompt && !c.post_norms && hidden % kTileRows == 0;
   Buffers& b = lone ? own_[size_t(thread)].buffers : shared_;
   const auto barrier = [&] { pool_.barrier(thread); };
   const auto each_row = [&](auto&& body) {  // every row once; a lone row once a thread
@@ -295,14 +318,15 @@ void Transformer::run(int thread, const Widths& widths) {
   const int count = int(logit_rows_.size());
   if (count == 0) return;
   const int head_width = widths[size_t(head_index_)];
+  Buffers& last = b.prompt ? head_input_ : b;
   if (lone) {
-    prepare(b, 0, final_norm_, h(0), head_width);
+    prepare(last, 0, final_norm_, h(0), head_width);
   } else {
-    pool_.claim(thread, count, [&](int k) { prepare(b, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
+    pool_.claim(thread, count, [&](int k) { prepare(last, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
     barrier();
   }
-  if (coarse_head_) coarse_head(thread, b);
-  else head(thread, head_width, b);
+  if (coarse_head_) coarse_head(thread, last);
+  else head(thread, head_width, last);
 }
 
 }  // namespace onesec

@@ -64,6 +64,11 @@ struct SequenceRows {
   bool last_logits = true;
 };
 
+struct StepKind {
+  bool prompt = false;       // the rows are prompt chunks, which have an arithmetic of their own where the kernels have one
+  bool argmax_only = false;  // nothing but the argmax and its logit need be right: a head of width 8 reads what finding them takes
+};
+
 class Transformer {
  public:
   Transformer(Config config, int threads, const char* isa);
@@ -89,9 +94,8 @@ class Transformer {
 
   size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
 
-  // Runs all rows; afterwards logits(i) is the i-th requested row's, distribution(i) its statistics. With `argmax_only`
-  // nothing but the argmax and its logit need be right: a head of width 8 then reads what finding them takes.
-  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths, bool argmax_only = false);
+  // Runs all rows; afterwards logits(i) is the i-th requested row's, distribution(i) its statistics.
+  void forward(const std::vector<SequenceRows>& sequences, const Widths& widths, StepKind kind = {});
   int num_logits() const { return int(logit_rows_.size()); }
   float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
   Distribution distribution(int row) const;
@@ -115,9 +119,12 @@ class Transformer {
     std::vector<int8_t> q;
     std::vector<float> scale, offset;
     std::vector<int32_t> residual;
+    std::vector<CacheLine> rounded;   // in place of q, scale, offset and residual where `prompt`
     int ld = 0;
-    void reserve(int rows, int cols);
+    bool prompt = false;
+    void reserve(int rows, int cols, bool for_prompt);
     QuantRows view(int cols);
+    PromptRows prompt_view(int cols);
   };
 
   void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
@@ -127,8 +134,9 @@ class Transformer {
   void embed(int row, const Widths& widths);
   void prepare(Buffers& b, int slot, const Norm& n, const float* x, int width);   // norm, and quantize
   void load(Buffers& b, int slot, const float* x, int cols, int width);           // quantize as it is
-  void product(const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
-               const float* bias, bool add) const;
+  int claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const;
+  void product(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
+               const float* bias, bool add);
   void project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                int ld_y, const float* bias, bool add);
   void feed(int thread, const Layer& l, int width, Buffers& b, int rows);
@@ -171,8 +179,8 @@ class Transformer {
   std::vector<LogitStats> stats_;   // [logit rows][chunks of the head]
   std::vector<float> reach_;        // [tiles of the head]: what a logit at full width may be at most
   float least_ = 0.0f;              // what the largest one is at least
-  Buffers shared_;
-  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<int> wanted_tiles; };
+  Buffers shared_, head_input_;      // head_input_: of prompt chunks, whose last rows meet the head in the decode arithmetic
+  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<int> wanted_tiles; std::vector<CacheLine> lines; };
   std::vector<Own> own_;
 };
 

@@ -44,7 +44,7 @@ void Transformer::head(int thread, int width, Buffers& b) {
   const int count = int(logit_rows_.size()), chunks = head_chunks();
   pool_.claim(thread, chunks, [&](int chunk) {
     const int begin = chunk * kChunkTiles, end = std::min(head_->tiles(), begin + kChunkTiles), first = begin * kTileRows;
-    product(*head_, width, begin, end, b, count, logits_.data() + first, ld_logits_, head_bias_, false);
+    product(thread, *head_, width, begin, end, b, count, logits_.data() + first, ld_logits_, head_bias_, false);
     for (int k = 0; k < count; ++k) {
       float* row = logits(k) + first;
       if (config_.final_softcap > 0.0f) kernels_.softcap(row, head_rows(begin, end), config_.final_softcap);

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onesec.backend.base import Batch, BatchRow
-from onesec.backend.cpu import CpuBackend
+from onesec.backend.cpu import CpuBackend, cpu_features
 from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, OutOfMemory, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
@@ -66,6 +66,46 @@ def test_any_gear_reads_the_cache_of_any_other() -> None:
             else:  # what the writer left was read: near, not equal
                 assert not np.array_equal(last, whole)
                 assert np.corrcoef(last, whole)[0, 1] > 0.8, (writer.name, reader.name)
+
+
+@pytest.mark.parametrize("isa", cpu_features()["isas"])
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_both_arithmetics_ignore_the_chunks(
+    isa: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONESEC_ISA", isa)
+    backend = load("qwen2", reference=True)
+    whole = {}
+    for exact in (True, False):
+
+        def tell(tokens: np.ndarray, start: int, exact: bool = exact) -> np.ndarray:
+            rows = [BatchRow(tokens, start, TABLE)]
+            return backend.logits(Batch(UNIFORM[width], rows, exact=exact))
+
+        whole[exact] = tell(PROMPT, 0)
+        parts = [tell(PROMPT[i : i + n], i) for i, n in ((0, 1), (1, 21), (22, 18))]
+        assert np.array_equal(np.concatenate(parts), whole[exact])
+    differ = not np.array_equal(whole[True], whole[False])
+    assert differ == (isa.startswith("amx") and width != 16)
+    assert np.corrcoef(whole[True].ravel(), whole[False].ravel())[0, 1] > 0.99
+
+
+def test_further_steps_are_exact_whatever_the_first_was() -> None:
+    backend = load("qwen2")
+    greedy = SamplingParams(temperature=0.0, ignore_eos=True)
+    drawn = []
+    for steps in (1, 6):  # after the same prompt: six steps a call, and one
+        sampler = backend.sampler(greedy, eos_ids=())
+        row = BatchRow(PROMPT, 0, TABLE, sampler=sampler)
+        result = backend.forward(Batch(UNIFORM[8], [row], max_steps=steps)).rows[0]
+        logprobs = list(result.logprobs)
+        while len(logprobs) < 6:
+            row.start += len(row.tokens)
+            row.tokens = np.array(result.tokens[-1:], dtype=np.int32)
+            result = backend.forward(Batch(UNIFORM[8], [row], exact=True)).rows[0]
+            logprobs += result.logprobs
+        drawn.append(logprobs)
+    assert drawn[0] == drawn[1]
 
 
 def test_mixed_widths_lie_between_their_neighbours() -> None:

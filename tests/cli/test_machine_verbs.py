@@ -36,6 +36,19 @@ def test_doctor_without_the_native_engine_says_so(
     assert "reinstall" in capsys.readouterr().out
 
 
+def test_doctor_says_why_tiles_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = {"isas": ["scalar", "avx512vnni"], "amx": "refused: the kernel", "allowed_cpus": 2}
+    monkeypatch.setattr("onesec.backend.cpu.cpu_features", lambda: features)
+    main(["doctor", "--json"])
+    findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    engine = findings["native engine"]
+    assert engine["status"] == "warn"
+    assert "refused: the kernel" in engine["value"]
+    assert engine["value"].startswith("avx512vnni")
+
+
 @pytest.mark.parametrize(
     ("files", "cpus"),
     [

@@ -69,7 +69,10 @@ class Batch:
     rows: list[BatchRow]
     max_steps: int = 1
     until_ns: int | None = None
-    exact: bool = False  # run prompt chunks through the decode arithmetic too (evaluation)
+    # The decode arithmetic for every token: decode steps, and prompts whose quality is measured.
+    # Else the rows are prompt chunks, and the first step may use another one: its bits differ, but
+    # depend on the chunking no more than these do. Further steps and all logits' head are exact.
+    exact: bool = False
 
 
 @dataclass(slots=True)

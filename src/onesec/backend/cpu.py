@@ -33,8 +33,13 @@ RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
 
 
 def cpu_features() -> dict[str, object]:
-    """What the engine sees of this machine: instruction sets it can use, CPUs it may use."""
-    return {"isas": _native.available_isas(), "allowed_cpus": _native.allowed_cpus()}
+    """What the engine sees of this machine: instruction sets it can use (the last is the default),
+    what became of AMX tiles ("absent", "used", "refused: why"), CPUs it may use."""
+    return {
+        "isas": _native.available_isas(),
+        "amx": _native.amx_state(),
+        "allowed_cpus": _native.allowed_cpus(),
+    }
 
 
 def read_bandwidth(num_bytes: int, threads: int, seconds: float) -> float:
@@ -305,13 +310,14 @@ class CpuBackend:
             self._width_bytes(batch.gear),
             batch.max_steps,
             _FOREVER_NS if batch.until_ns is None else batch.until_ns,
+            batch.exact,
         )
         return BatchResult([RowResult(*row) for row in rows], step_ms, cpu_ms, bytes_read)
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         result: Float32Array = self._engine.logits(
-            [_row(row) for row in batch.rows], self._width_bytes(batch.gear)
+            [_row(row) for row in batch.rows], self._width_bytes(batch.gear), batch.exact
         )
         return result
 

@@ -59,8 +59,12 @@ def _isa() -> Finding:
             BAD,
             "The compiled part is not installed: reinstall onesec from a wheel.",
         )
-    isas = cast("list[str]", cpu_features()["isas"])
+    features = cpu_features()
+    isas, amx = cast("list[str]", features["isas"]), cast("str", features["amx"])
     value = f"{isas[-1]} (of {', '.join(isas)})"
+    if amx.startswith("refused"):
+        value += f"; AMX {amx}"
+        return Finding("native engine", value, WARN, "Prompts run without AMX tiles: slower.")
     if isas[-1] == "scalar":
         return Finding("native engine", value, WARN, "No SIMD unit that it knows: slow.")
     return Finding("native engine", value)

@@ -88,7 +88,7 @@ class Meter:
         begin = self._clock.now_ns()
         while done < new - 1:
             result = self._backend.forward(
-                Batch(gear=self._gear, rows=rows, max_steps=new - 1 - done)
+                Batch(gear=self._gear, rows=rows, max_steps=new - 1 - done, exact=True)
             )
             done += len(result.step_ms)
             read += result.bytes_read

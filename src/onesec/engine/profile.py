@@ -70,7 +70,7 @@ class _Probe:
             )
             for own in self._own[:batch]
         ]
-        result = self._backend.forward(Batch(gear, rows, max_steps=_STEPS))
+        result = self._backend.forward(Batch(gear, rows, max_steps=_STEPS, exact=True))
         return [
             StepSample(gear.name, context + i, ms, batch) for i, ms in enumerate(result.step_ms)
         ]

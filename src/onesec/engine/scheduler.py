@@ -251,7 +251,7 @@ class Scheduler:
         return max(1, steps)
 
     def _decode_work(self, gear: Gear, group: list[Sequence], steps: int) -> Work:
-        batch = Batch(gear, [], steps)
+        batch = Batch(gear, [], steps, exact=True)
         work = Work(batch, [], False)
         for sequence in group:
             if sequence.state != "decoding":  # sent back for a more urgent one just now
