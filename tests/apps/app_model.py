@@ -55,6 +55,7 @@ class FakeModel:
         self,
         messages: Sequence[Mapping[str, Any]],
         deadline: Any = None,
+        params: Any = None,
         *,
         stream: bool = False,
         **options: Any,
@@ -71,7 +72,7 @@ class FakeModel:
             raise DeadlineInfeasible(budget_ms=budget.total_ms, feasible_ms=least_ms)
         text = self.reply(prompt)
         self.seen.append(list(messages))
-        self.options.append(options)
+        self.options.append({**options, "params": params})
         self.budgets_ms.append(budget.total_ms)
         self.clock.advance_ms(self.prompt_ms * tokens + len(text))
         reply = FakeReply(text)

@@ -20,6 +20,7 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
+from onesec.core.request import SamplingParams
 
 Message = Mapping[str, Any]
 Duration = str | float | Budget | None
@@ -81,24 +82,24 @@ class Model(Protocol):
         self,
         messages: Sequence[Message],
         deadline: Duration = None,
+        params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
         app: str = "",
-        max_tokens: int,
     ) -> Reply: ...
     @overload
     def chat(
         self,
         messages: Sequence[Message],
         deadline: Duration = None,
+        params: SamplingParams | None = None,
         *,
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
         app: str = "",
-        max_tokens: int,
     ) -> ReplyStream: ...
 
 
@@ -235,17 +236,14 @@ def _complete(
                 budget_ms=ask.budget_ms, feasible_ms=1.0, why="the time before it is used up"
             )
         budget = Budget(total_ms=ask.budget_ms)
-    options: dict[str, Any] = {
-        "gear": gear,
-        "min_gear": min_gear,
-        "app": ask.app,
-        "max_tokens": ask.max_tokens,
-    }
+    # Greedy, whatever the model's own advice: the same question gets the same answer.
+    params = SamplingParams(max_tokens=ask.max_tokens)
+    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
     try:
         if on_text is None or not ask.shown:
-            reply: Reply = model.chat(ask.messages, budget, **options)
+            reply: Reply = model.chat(ask.messages, budget, params, **options)
             return reply
-        stream = model.chat(ask.messages, budget, stream=True, **options)
+        stream = model.chat(ask.messages, budget, params, stream=True, **options)
     except (EmptyPrompt, ContextLengthExceeded):
         raise
     except InvalidRequest:

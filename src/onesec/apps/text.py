@@ -128,11 +128,9 @@ class SentenceStream:
     def push(self, text: str) -> list[Span]:
         """Take in a piece of text; the sentences that it completed."""
         self._rest += text
-        found: list[Span] = []
-        for span in sentences(self._rest, longest=self._longest):
-            if not _complete(span.text, self._rest[span.end :]):
-                break
-            found.append(span)
+        found = list(sentences(self._rest, longest=self._longest))
+        if found and not _complete(found[-1].text, self._rest[found[-1].end :]):
+            found.pop()
         return self._take(found, found[-1].end if found else 0)
 
     def flush(self) -> list[Span]:
@@ -147,9 +145,7 @@ class SentenceStream:
 
 
 def _complete(sentence: str, behind: str) -> bool:
-    """Whether a sentence is over, given what has come after it."""
-    if behind.strip():
-        return True
+    """Whether the last sentence so far is over, given the white space that has come after it."""
     if _open_quote(sentence):
         return False
     if behind and (sentence[-1] in ".!?" or "\n" in behind):

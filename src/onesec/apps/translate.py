@@ -165,7 +165,7 @@ class Translate(App):
             end=span.end,
             source=source,
             text=text,
-            done=True,
+            done=bool(text),  # empty: cut off before its first word
             missing_terms=tuple(term for term, meant in terms if meant.casefold() not in found),
             reply=reply,
         )

@@ -31,15 +31,18 @@ def command(question: str, file: str, **options: Any) -> None:
         app = Answer(run.llm, deadline=run.deadline, **run.gears)
         run.start()
         found = app(question, text, on_text=run.on_text)
-    remarks = []
-    for place in found.citations:
-        quoted = " ".join(place.text.split())
-        shown = quoted if len(quoted) <= _SHOWN_CHARS else quoted[:_SHOWN_CHARS] + "…"
-        remarks.append(f"[{place.start}–{place.end}] {shown}")
-    if found.unsupported:
-        numbers = ", ".join(found.unsupported)
-        remarks.append(f"[not in the text: {numbers}. 原文没有这些数字]")
-    if found.read_chars < len(text.rstrip()):
-        share = found.read_chars / len(text)
-        remarks.append(f"[only the first {share:.0%} were searched in the time. 只检索了一部分]")
-    run.report(found, budget_ms=app.deadline.total_ms, remarks=remarks)
+        remarks = []
+        for place in found.citations:
+            quoted = " ".join(place.text.split())
+            shown = quoted if len(quoted) <= _SHOWN_CHARS else quoted[:_SHOWN_CHARS] + "…"
+            remarks.append(f"[{place.start}–{place.end}] {shown}")
+        if found.unsupported:
+            numbers = ", ".join(found.unsupported)
+            remarks.append(f"[not in the text: {numbers}. 原文没有这些数字]")
+        if found.read_chars < len(text.rstrip()):
+            share = found.read_chars / len(text)
+            remarks.append(
+                f"[only the first {share:.0%} were searched in the time. 只检索了一部分]"
+            )
+        cut = found.reply.ending == "cut"
+        run.report(found, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)

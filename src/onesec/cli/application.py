@@ -38,8 +38,13 @@ class Session:
         """The budget runs from here."""
         self._start = time.perf_counter()
 
-    def report(self, result: Any, *, budget_ms: float | None, remarks: list[str]) -> None:
-        """Print a finished result: its text, unless it was printed live, or all of it as JSON."""
+    def report(
+        self, result: Any, *, budget_ms: float | None, remarks: list[str], cut: bool
+    ) -> None:
+        """Print a finished result: its text, unless it was printed live, or all of it as JSON.
+
+        Call it at once: the time that it tells ends here.
+        """
         elapsed_ms = 1e3 * (time.perf_counter() - self._start)
         met = None if budget_ms is None else elapsed_ms <= budget_ms
         if self.as_json:
@@ -48,7 +53,7 @@ class Session:
             )
             return
         print("" if self.live else result.text, flush=True)
-        if result.reply.ending == "cut":
+        if cut:
             remarks = [*remarks, "[cut off before its end. 未完成]"]
         for remark in remarks:
             note(remark)

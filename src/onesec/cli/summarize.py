@@ -33,20 +33,22 @@ def command(file: str, length: str, **options: Any) -> None:
 
     target = Target.of(length)  # refuse nonsense before a model is loaded
     text = read_text(file)
-    with session(options) as run, progress("reading 阅读中") as advance:
+    with session(options) as run:
         run.live = False  # the bar and the text would share the terminal
         app = Summarize(run.llm, deadline=run.deadline, **run.gears)
-        run.start()
-        made = app(text, target, on_progress=advance)
-    remarks = []
-    if made.left_out:
-        parts = len(made.read) + len(made.left_out)
-        remarks.append(
-            f"[{len(made.read)} of {parts} parts were read, {made.read_share:.0%} of the text: "
-            "a longer --deadline reads more. 只读了一部分, 放宽时限可读更多]"
-        )
-    if not made.merged:
-        remarks.append("[no time to bring the parts together. 各部分未合并]")
-    if not made.kept:
-        remarks.append(f"[longer than {length}. 超出要求的长度]")
-    run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks)
+        with progress("reading 阅读中") as advance:
+            run.start()
+            made = app(text, target, on_progress=advance)
+        remarks = []
+        if made.left_out:
+            parts = len(made.read) + len(made.left_out)
+            remarks.append(
+                f"[{len(made.read)} of {parts} parts were read, {made.read_share:.0%} of the text: "
+                "a longer --deadline reads more. 只读了一部分, 放宽时限可读更多]"
+            )
+        if not made.merged:
+            remarks.append("[no time to bring the parts together. 各部分未合并]")
+        if not made.kept:
+            remarks.append(f"[longer than {length}. 超出要求的长度]")
+        cut = made.reply.ending == "cut"
+        run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)

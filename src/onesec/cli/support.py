@@ -65,7 +65,7 @@ def command(
         if question is not None:
             run.start()
             answer = chat.ask(question, on_text=run.on_text)
-            run.report(answer, budget_ms=desk.deadline.total_ms, remarks=_remarks(answer))
+            _report(run, answer, desk.deadline.total_ms)
             return
         _talk(chat, run, desk.deadline.total_ms)
 
@@ -89,7 +89,7 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> None:
             except OneSecError as error:
                 note(f"error: {error}")
                 continue
-            run.report(answer, budget_ms=budget_ms, remarks=_remarks(answer))
+            _report(run, answer, budget_ms)
 
 
 def _ask() -> str | None:
@@ -99,7 +99,7 @@ def _ask() -> str | None:
         return None
 
 
-def _remarks(answer: SupportAnswer) -> list[str]:
+def _report(run: Session, answer: SupportAnswer, budget_ms: float | None) -> None:
     remarks = []
     if answer.sources or answer.records:
         used = [*answer.sources, *(f"record {index + 1}" for index in answer.records)]
@@ -107,7 +107,8 @@ def _remarks(answer: SupportAnswer) -> list[str]:
     if answer.unsupported:
         numbers = ", ".join(answer.unsupported)
         remarks.append(f"[not in what it knows: {numbers}. 资料中没有这些数字]")
-    return remarks
+    cut = answer.reply.ending == "cut"
+    run.report(answer, budget_ms=budget_ms, remarks=remarks, cut=cut)
 
 
 def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Knowledge:

@@ -65,16 +65,17 @@ def command(
         run.start()
         run.live = False  # the text is put together at the end, with its line ends
         made = app(whole)
-    remarks = []
-    if not made.complete:
-        missed = sum(not sentence.done for sentence in made.sentences)
-        remarks.append(
-            f"[{missed} of {len(made.sentences)} sentences did not fit the time. 未全部译完]"
-        )
-    missing = dict.fromkeys(term for one in made.sentences for term in one.missing_terms)
-    if missing:
-        remarks.append(f"[glossary terms not used: {', '.join(missing)}. 未用术语]")
-    run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks)
+        remarks = []
+        if not made.complete:
+            missed = sum(not sentence.done for sentence in made.sentences)
+            remarks.append(
+                f"[{missed} of {len(made.sentences)} sentences did not fit the time. 未全部译完]"
+            )
+        missing = dict.fromkeys(term for one in made.sentences for term in one.missing_terms)
+        if missing:
+            remarks.append(f"[glossary terms not used: {', '.join(missing)}. 未用术语]")
+        cut = any(one.reply and one.reply.ending == "cut" for one in made.sentences)
+        run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)
 
 
 def _translate_live(app: Translate, run: Session) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from onesec.apps.support import Entry
+from onesec.core.closing import Closing
 from onesec.core.errors import KnowledgeError
 
 from .index import VERSION, index_text, match_query, query_terms
@@ -51,7 +51,7 @@ class LoadReport:
     files: int = 0
 
 
-class Knowledge:
+class Knowledge(Closing):
     """Entries that are found by what a question speaks of. One thread at a time; several processes
     may have the same file open.
 
@@ -300,12 +300,6 @@ class Knowledge:
     def close(self) -> None:
         """Close the file. Harmless when called again."""
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 _MARKS = ("application_id", "user_version")
