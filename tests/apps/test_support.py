@@ -127,3 +127,15 @@ def test_long_entries_are_cut_at_a_sentence() -> None:
     note = model.seen[0][0]["content"].split("\n- ")[1]
     assert note.endswith("delivery.")
     assert len(note) <= 600
+
+
+def test_a_library_is_searched_and_never_read_through() -> None:
+    class Shelf:
+        def __iter__(self) -> object:
+            raise AssertionError("read through")
+
+        def search(self, question: str, limit: int = 8) -> list[Entry]:
+            return FAQ[:1]
+
+    model = FakeModel()
+    assert Support(model, Shelf(), clock=model.clock).ask("Anything?").shown == ("hours",)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
@@ -55,6 +55,7 @@ class Entry:
     title: str = ""
 
 
+@runtime_checkable
 class Library(Protocol):
     """Where entries are looked up; `onesec.knowledge.Knowledge` is one."""
 
@@ -129,8 +130,9 @@ class Support(App):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(model, deadline=deadline, gear=gear, min_gear=min_gear, clock=clock)
+        # A store may be iterable too, so it is told by how it is searched.
         self.knowledge: Library = (
-            Entries(knowledge) if isinstance(knowledge, Iterable) else knowledge
+            knowledge if isinstance(knowledge, Library) else Entries(knowledge)
         )
 
     def ask(
