@@ -50,6 +50,12 @@ def test_each_sentence_of_a_reply_finds_its_source() -> None:
         assert FAQ[one.source][one.span.start : one.span.end] == one.span.text
 
 
+def test_of_equal_sources_the_one_that_was_asked_about_is_cited() -> None:
+    sources = ["Refunds take 3 days.", "Delivery takes 3 days.", "Repairs take 3 days."]
+    [found] = supports("3 days.", sources, question="How long is delivery?")
+    assert found.source == 1
+
+
 def test_what_no_source_says_finds_none() -> None:
     assert supports("Blue whales sing.", FAQ) == []
     assert (

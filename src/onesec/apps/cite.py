@@ -30,13 +30,14 @@ class Support:
 
 def supports(reply: str, sources: Sequence[str], *, question: str = "") -> list[Support]:
     """For each sentence of the reply the source sentence that holds most of it, best first and each
-    once; those that hold less than LEAST_SUPPORT of its weight are left out.
+    once; those that hold less than LEAST_SUPPORT of its weight are left out. Where several hold it,
+    as they do a bare "3 days", the one that speaks of the question is taken.
 
     >>> [found] = supports("It takes 3 days.", ["Free over $50.", "Delivery: 3 days. Fee: $5."])
     >>> found.source, found.span.text
     (1, 'Delivery: 3 days.')
     """
-    asked = set(terms(question))
+    asked, wanted = set(terms(question)), set(telling_terms(question))
     pool = [
         (number, span, frozenset(terms(span.text)))
         for number, source in enumerate(sources)
@@ -48,11 +49,12 @@ def supports(reply: str, sources: Sequence[str], *, question: str = "") -> list[
         total = sum(weights.values())
         if not total:
             continue
-        found = None
+        found, most = None, 0.0
         for number, span, held in pool:
             score = sum(weight for term, weight in weights.items() if term in held) / total
-            if score >= LEAST_SUPPORT and (found is None or score > found.score):
-                found = Support(number, span, score)
+            worth = score + _ASKED_WEIGHT * len(wanted & held) / max(1, len(wanted))
+            if score >= LEAST_SUPPORT and worth > most:
+                found, most = Support(number, span, score), worth
         if found is not None:
             key = (found.source, found.span.start)
             if key not in best or best[key].score < found.score:
