@@ -39,6 +39,7 @@ class FakeModel:
     reply: Callable[[str], str] = lambda prompt: "Yes."
     context_length: int = 1024
     prompt_ms: float = 0.1
+    pessimism: float = 1.0  # times the truth is what it predicts
     has_system: bool = True
     clock: FakeClock = field(default_factory=lambda: FakeClock(1_000_000))
     seen: list[list[Mapping[str, Any]]] = field(default_factory=list)
@@ -49,7 +50,7 @@ class FakeModel:
         return math.ceil(len(text) / CHARS_PER_TOKEN)
 
     def predict_ms(self, prompt_tokens: int, answer_tokens: int) -> float:
-        return self.prompt_ms * prompt_tokens + answer_tokens
+        return self.pessimism * (self.prompt_ms * prompt_tokens + answer_tokens)
 
     def chat(
         self,
@@ -67,7 +68,7 @@ class FakeModel:
         if tokens >= self.context_length:
             raise ContextLengthExceeded(prompt_tokens=tokens, context_length=self.context_length)
         budget = Budget.of(deadline)
-        least_ms = self.predict_ms(tokens, 1)
+        least_ms = self.prompt_ms * tokens + 1
         if budget.total_ms is not None and budget.total_ms < least_ms:
             raise DeadlineInfeasible(budget_ms=budget.total_ms, feasible_ms=least_ms)
         text = self.reply(prompt)

@@ -100,6 +100,14 @@ def test_more_time_reads_more() -> None:
     assert shares[0] < shares[1] < shares[2]
 
 
+def test_a_model_that_is_faster_than_predicted_reads_more_than_planned() -> None:
+    shares = []
+    for pessimism in (1.0, 6.0):
+        app, _ = summarizer(pessimism=pessimism)
+        shares.append(app(TEXT, "one sentence", "900ms").read_share)
+    assert shares[1] > 0.5 * shares[0]
+
+
 def test_many_parts_are_brought_together_in_rounds() -> None:
     app, model = summarizer(context_length=512)
     model.reply = lambda prompt: "A sentence with quite a few words about what happened here."

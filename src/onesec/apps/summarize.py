@@ -233,16 +233,17 @@ class Summarize(App):
         last: Reply | None = None
         refusal: DeadlineInfeasible | ContextLengthExceeded | None = None
         fair = True  # until a fair share of the time turns out to be too little
+        pace, slowest_ms = 1.0, 0.0  # times the planned milliseconds; of a part so far
         order = spread(len(pieces))
-        for index in order:  # grows by what is tried again
+        for number, index in enumerate(order):  # grows by what is tried again
             left_ms = self.left_ms(due)
-            spare_ms = left_ms - planned.reduce_ms
-            if made and _PLANNED_SHARE * spare_ms < planned.part_ms:
+            part_ms = pace * planned.part_ms
+            spare_ms = left_ms - pace * planned.reduce_ms
+            if made and _PLANNED_SHARE * spare_ms < part_ms:
                 break
-            if math.isinf(left_ms) or not made:
-                share = 1.0
-            else:
-                waiting = max(1, planned.chunks - len(made)) if fair else 1
+            share = 1.0
+            if made and not math.isinf(left_ms):
+                waiting = min(len(order) - number, max(1, int(spare_ms / part_ms))) if fair else 1
                 share = min(1.0, _GENEROUS / waiting) * spare_ms / left_ms
             try:
                 reply = yield self._asking(pieces[index].text, _PART, lang, due, share=share)
@@ -257,6 +258,9 @@ class Summarize(App):
             else:
                 if found := reply.text.strip():
                     made[index], last = found, reply
+                    slowest_ms = max(slowest_ms, left_ms - self.left_ms(due))
+                    if not math.isinf(left_ms):
+                        pace = min(1.0, _GENEROUS * slowest_ms / planned.part_ms)
                     report(_PLANNED_SHARE * len(made) / max(planned.chunks, len(made)))
         if last is None:
             raise refusal or DeadlineInfeasible(
