@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onesec.apps import Summarize, Target
 from onesec.apps.base import Length
-from onesec.apps.summarize import chunks, plan, spread
+from onesec.apps.chunks import chunks, plan, spread
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -161,11 +161,11 @@ def test_the_plan_fits_the_time_and_more_time_is_never_fewer_chunks(
         return rate * prompt + answer
 
     final = Length(usual=40, most=80)
-    made = plan([500] * count, left_ms, predict, limit=600, final=final)
+    made = plan([500] * count, left_ms, predict, limit=600, part=final, final=final)
     assert 1 <= made.chunks <= count
     if made.chunks > 1:
         assert made.chunks * made.part_ms + made.reduce_ms <= left_ms
-    more = plan([500] * count, 2 * left_ms, predict, limit=600, final=final)
+    more = plan([500] * count, 2 * left_ms, predict, limit=600, part=final, final=final)
     assert more.chunks >= made.chunks
 
 

@@ -9,8 +9,9 @@ with LLM("onesec-mini") as llm:
 
 from .answer import Answer, Citation, TextAnswer
 from .base import App, Ask, Model, Reply, Steps, run
-from .summarize import Summarize, Summary, Target
+from .summarize import Summarize, Summary
 from .support import Conversation, Entry, Library, Support, SupportAnswer
+from .target import Target
 from .text import Language, language
 from .translate import Sentence, Translate, Translation
 

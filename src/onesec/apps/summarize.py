@@ -11,114 +11,25 @@ spread over the whole text, and what was left out is said.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from onesec.core.deadline import Deadline
-from onesec.core.errors import (
-    ContextLengthExceeded,
-    DeadlineInfeasible,
-    EmptyPrompt,
-    InvalidRequest,
-)
+from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
-from .base import TEMPLATE_TOKENS, App, Ask, Duration, Length, OnText, Reply, Steps
+from .base import App, Ask, Duration, Length, OnText, Reply, Steps
+from .chunks import FRAME_TOKENS, PLANNED_SHARE, Plan, chunks, plan, spread
 from .cite import unsupported_numbers
-from .text import Language, Span, language, sentences, without_blank_lines, words
+from .target import Target
+from .text import Language, Span, language, without_blank_lines
 
-_ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}
-_SENTENCES: Mapping[Language, str] = {
-    "en": "Summarize in {n} sentences:",
-    "zh": "用{n}句话概括：",
-}
-_WORDS: Mapping[Language, str] = {
-    "en": "Summarize in at most {n} words:",
-    "zh": "用不超过{n}字概括：",
-}
-_FRAME_TOKENS = 24 + TEMPLATE_TOKENS  # the instruction and the template around a chunk
 _CHUNK_TOKENS = 600
 _CHUNK_SHARE = 0.25  # of the time that a chunk may take at most
-_PLANNED_SHARE = 0.9  # of the time; the rest is for what the prediction does not know
 _GENEROUS = 1.5  # times its fair share may a call take: most need less than predicted
 _SAFETY = 0.85  # chunks are cut by characters: room for places that need more tokens than usual
 _SAMPLE = 600  # characters of each of three places that tell how many make a token
-_LENGTH = re.compile(
-    r"[\s≤<~约]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
-    r"(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
-    r"(?P<unit>sentences?|words?|characters?|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
-    re.IGNORECASE,
-)
-_NUMBERS = {"one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5} | dict(
-    zip("一二两三四五", (1, 2, 2, 3, 4, 5), strict=True)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """How long a summary shall be: so many sentences, or at most so many words (字 in Chinese)."""
-
-    count: int
-    unit: Literal["sentences", "words"]
-
-    def __post_init__(self) -> None:
-        most = 20 if self.unit == "sentences" else 2000
-        if not 1 <= self.count <= most:
-            raise InvalidRequest(f"A summary of {self.count} {self.unit}; 1 to {most} can be.")
-
-    @classmethod
-    def of(cls, value: str | Target) -> Target:
-        """From "one sentence", "3 sentences", "40 words", "≤ 40 words", "一句话" or "60字".
-
-        >>> Target.of("≤ 40 words"), Target.of("一句话")
-        (Target(count=40, unit='words'), Target(count=1, unit='sentences'))
-        """
-        if isinstance(value, Target):
-            return value
-        match = _LENGTH.fullmatch(value.strip())
-        if match is None:
-            raise InvalidRequest(
-                f"{value!r} is not a length of a summary.",
-                hint='Write for example "one sentence", "40 words", "一句话" or "60字".',
-            )
-        number = match["n"].lower()
-        sentence = match["unit"].lower().startswith(("sentence", "句"))
-        return cls(_NUMBERS.get(number) or int(number), "sentences" if sentence else "words")
-
-    def instruction(self, lang: Language) -> str:
-        """The words that ask a model for it."""
-        if self.unit == "words":
-            return _WORDS[lang].format(n=self.count)
-        return _ONE[lang] if self.count == 1 else _SENTENCES[lang].format(n=self.count)
-
-    def met_by(self, text: str) -> bool:
-        """Whether a summary keeps to it."""
-        return self.size(text) <= self.count
-
-    def size(self, text: str) -> int:
-        """The length of a text in this unit: words; characters where it is Chinese."""
-        if self.unit == "sentences":
-            return sum(1 for _ in sentences(text))
-        return len(words(text))
-
-    def length(self, tokens_per_char: float, lang: Language) -> Length:
-        """Tokens to expect: a word has about six characters, a sentence about 20 words or 30 字."""
-        chars = {"words": {"en": 6, "zh": 1}, "sentences": {"en": 120, "zh": 30}}[self.unit][lang]
-        usual = max(8, round(self.count * chars * tokens_per_char))
-        return Length(usual=usual, most=usual + usual // 2 + 16)
-
-
 _PART = Target(1, "sentences")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many chunks there is time for; a chunk's time and that of bringing the parts together."""
-
-    chunks: int
-    part_ms: float
-    reduce_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +102,14 @@ class Summarize(App):
             return _summary(text, pieces, [0], target, reply, calls=1)
 
         sizes = [round(len(piece.text) * density) for piece in pieces]
-        planned = plan(sizes, self.left_ms(due), self.model.predict_ms, limit=limit, final=final)
+        planned = plan(
+            sizes,
+            self.left_ms(due),
+            self.model.predict_ms,
+            limit=limit,
+            part=self.LENGTH,
+            final=final,
+        )
         made, reply = yield from self._parts(pieces, planned, lang, due, report)
         read = sorted(made)
         parts = [made[index] for index in read]
@@ -239,7 +157,7 @@ class Summarize(App):
             left_ms = self.left_ms(due)
             part_ms = pace * planned.part_ms
             spare_ms = left_ms - pace * planned.reduce_ms
-            if made and _PLANNED_SHARE * spare_ms < part_ms:
+            if made and PLANNED_SHARE * spare_ms < part_ms:
                 break
             share = 1.0
             if made and not math.isinf(left_ms):
@@ -261,7 +179,7 @@ class Summarize(App):
                     slowest_ms = max(slowest_ms, left_ms - self.left_ms(due))
                     if not math.isinf(left_ms):
                         pace = min(1.0, _GENEROUS * slowest_ms / planned.part_ms)
-                    report(_PLANNED_SHARE * len(made) / max(planned.chunks, len(made)))
+                    report(PLANNED_SHARE * len(made) / max(planned.chunks, len(made)))
         if last is None:
             raise refusal or DeadlineInfeasible(
                 budget_ms=max(0.0, self.left_ms(due)),
@@ -295,95 +213,14 @@ class Summarize(App):
         """Tokens of a chunk: fewer on a slow model, so that several are read in the time. A model
         must hold a few parts at once to bring them together."""
         context = self.model.context_length
-        room = context - _FRAME_TOKENS - max(final.most, self.LENGTH.most)
+        room = context - FRAME_TOKENS - max(final.most, self.LENGTH.most)
         least = 3 * self.LENGTH.most
         if room < least:
             raise ContextLengthExceeded(
                 prompt_tokens=context - room + least, context_length=context
             )
-        in_time = self.prompt_room(due, self.LENGTH, share=_CHUNK_SHARE) - _FRAME_TOKENS
+        in_time = self.prompt_room(due, self.LENGTH, share=_CHUNK_SHARE) - FRAME_TOKENS
         return max(least, min(_CHUNK_TOKENS, room, in_time))
-
-
-def plan(
-    sizes: Sequence[int],
-    left_ms: float,
-    predict_ms: Callable[[int, int], float],
-    *,
-    limit: int,
-    final: Length,
-) -> Plan:
-    """How many chunks of `sizes` tokens can be read in `left_ms`, so that their sentences can still
-    be brought together into an answer of the `final` length. At least 1.
-
-    predict_ms  (prompt tokens, answer tokens) to milliseconds; limit: tokens of one prompt's text
-
-    >>> brief = Length(usual=30, most=60)
-    >>> plan([600] * 9, 1000.0, lambda n, m: 0.1 * n + m, limit=600, final=brief)
-    Plan(chunks=8, part_ms=99.2, reduce_ms=62.8...)
-    """
-    usual = Summarize.LENGTH.usual
-    size = -(-sum(sizes) // len(sizes))
-    part_ms = predict_ms(size + _FRAME_TOKENS, usual)
-
-    def reduce_ms(count: int) -> float:
-        total, tokens = 0.0, count * usual
-        while tokens > limit:
-            groups = -(-tokens // limit)
-            total += groups * predict_ms(limit + _FRAME_TOKENS, usual)
-            tokens = groups * usual
-        return total + predict_ms(tokens + _FRAME_TOKENS, final.usual)
-
-    low, high = 1, len(sizes)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle * part_ms + reduce_ms(middle) <= _PLANNED_SHARE * left_ms:
-            low = middle
-        else:
-            high = middle - 1
-    return Plan(low, part_ms, reduce_ms(low))
-
-
-def spread(count: int) -> list[int]:
-    """The numbers below `count` in an order whose every beginning is spread over the whole: first
-    and last, then the middle, then the middles of the gaps.
-
-    >>> spread(6)
-    [0, 5, 2, 1, 3, 4]
-    """
-    order = [0] if count < 2 else [0, count - 1]
-    gaps = [(0, count - 1)]
-    for low, high in gaps:  # grows while it is walked through
-        if high - low > 1:
-            middle = (low + high) // 2
-            order.append(middle)
-            gaps += [(low, middle), (middle, high)]
-    return order
-
-
-def chunks(text: str, most_chars: int) -> list[Span]:
-    """The text in pieces of whole sentences, of at most `most_chars` characters and of about the
-    same length.
-
-    >>> [piece.text for piece in chunks("One two. Three four. Five six.", 22)]
-    ['One two. Three four.', 'Five six.']
-    """
-    size = len(text.strip())
-    if size <= most_chars:
-        start = len(text) - len(text.lstrip())
-        return [Span(start, start + size, text.strip())] if size else []
-    even = size / -(-size // most_chars)
-    found: list[Span] = []
-    start = end = -1
-    for sentence in sentences(text, longest=most_chars):
-        if start >= 0 and (end - start >= even or sentence.end - start > most_chars):
-            found.append(Span(start, end, text[start:end]))
-            start = -1
-        if start < 0:
-            start = sentence.start
-        end = sentence.end
-    found.append(Span(start, end, text[start:end]))
-    return found
 
 
 def prompt(body: str, target: Target, lang: Language) -> str:

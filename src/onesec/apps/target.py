@@ -1,0 +1,89 @@
+"""Target: how long a summary shall be, in a person's words, in a prompt's, and measured.
+
+It must not know how summaries are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from onesec.core.errors import InvalidRequest
+
+from .base import Length
+from .text import Language, sentences, words
+
+_ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}
+_SENTENCES: Mapping[Language, str] = {
+    "en": "Summarize in {n} sentences:",
+    "zh": "用{n}句话概括：",
+}
+_WORDS: Mapping[Language, str] = {
+    "en": "Summarize in at most {n} words:",
+    "zh": "用不超过{n}字概括：",
+}
+_LENGTH = re.compile(
+    r"[\s≤<~约]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
+    r"(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
+    r"(?P<unit>sentences?|words?|characters?|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
+    re.IGNORECASE,
+)
+_NUMBERS = {"one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5} | dict(
+    zip("一二两三四五", (1, 2, 2, 3, 4, 5), strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How long a summary shall be: so many sentences, or at most so many words (字 in Chinese)."""
+
+    count: int
+    unit: Literal["sentences", "words"]
+
+    def __post_init__(self) -> None:
+        most = 20 if self.unit == "sentences" else 2000
+        if not 1 <= self.count <= most:
+            raise InvalidRequest(f"A summary of {self.count} {self.unit}; 1 to {most} can be.")
+
+    @classmethod
+    def of(cls, value: str | Target) -> Target:
+        """From "one sentence", "3 sentences", "40 words", "≤ 40 words", "一句话" or "60字".
+
+        >>> Target.of("≤ 40 words"), Target.of("一句话")
+        (Target(count=40, unit='words'), Target(count=1, unit='sentences'))
+        """
+        if isinstance(value, Target):
+            return value
+        match = _LENGTH.fullmatch(value.strip())
+        if match is None:
+            raise InvalidRequest(
+                f"{value!r} is not a length of a summary.",
+                hint='Write for example "one sentence", "40 words", "一句话" or "60字".',
+            )
+        number = match["n"].lower()
+        sentence = match["unit"].lower().startswith(("sentence", "句"))
+        return cls(_NUMBERS.get(number) or int(number), "sentences" if sentence else "words")
+
+    def instruction(self, lang: Language) -> str:
+        """The words that ask a model for it."""
+        if self.unit == "words":
+            return _WORDS[lang].format(n=self.count)
+        return _ONE[lang] if self.count == 1 else _SENTENCES[lang].format(n=self.count)
+
+    def met_by(self, text: str) -> bool:
+        """Whether a summary keeps to it."""
+        return self.size(text) <= self.count
+
+    def size(self, text: str) -> int:
+        """The length of a text in this unit: words; characters where it is Chinese."""
+        if self.unit == "sentences":
+            return sum(1 for _ in sentences(text))
+        return len(words(text))
+
+    def length(self, tokens_per_char: float, lang: Language) -> Length:
+        """Tokens to expect: a word has about six characters, a sentence about 20 words or 30 字."""
+        chars = {"words": {"en": 6, "zh": 1}, "sentences": {"en": 120, "zh": 30}}[self.unit][lang]
+        usual = max(8, round(self.count * chars * tokens_per_char))
+        return Length(usual=usual, most=usual + usual // 2 + 16)
