@@ -34,7 +34,8 @@ class FakeStream:
 
 @dataclass
 class FakeModel:
-    """A prompt token takes `prompt_ms`, a reply 1 ms a character; what does not fit is refused."""
+    """A prompt token takes `prompt_ms`, a reply 1 ms a character. What has no time for a
+    single one is refused, a longer one is cut."""
 
     reply: Callable[[str], str] = lambda prompt: "Yes."
     context_length: int = 1024
@@ -71,12 +72,14 @@ class FakeModel:
         least_ms = self.prompt_ms * tokens + 1
         if budget.total_ms is not None and budget.total_ms < least_ms:
             raise DeadlineInfeasible(budget_ms=budget.total_ms, feasible_ms=least_ms)
-        text = self.reply(prompt)
+        text, ending = self.reply(prompt), "natural"
+        if budget.total_ms is not None and budget.total_ms < self.prompt_ms * tokens + len(text):
+            text, ending = text[: int(budget.total_ms - self.prompt_ms * tokens)], "cut"
         self.seen.append(list(messages))
         self.options.append({**options, "params": params})
         self.budgets_ms.append(budget.total_ms)
         self.clock.advance_ms(self.prompt_ms * tokens + len(text))
-        reply = FakeReply(text)
+        reply = FakeReply(text, ending)
         return FakeStream(reply) if stream else reply
 
     @property

@@ -65,6 +65,14 @@ def test_without_time_for_all_the_rest_is_left_and_told() -> None:
     assert model.clock.now_ns() <= 1_000_000 + 210_000_000
 
 
+def test_a_long_text_in_little_time_is_translated_from_its_beginning() -> None:
+    app, _ = translator()
+    made = app("A first sentence here. " * 400, "150ms")
+    done = [sentence.done for sentence in made.sentences]
+    assert done[0]
+    assert done == sorted(done, reverse=True)
+
+
 def test_without_time_for_any_it_is_refused() -> None:
     app, _ = translator()
     with pytest.raises(DeadlineInfeasible):

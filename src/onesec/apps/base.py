@@ -108,7 +108,7 @@ Steps = Generator[Ask, Reply, Result]
 
 class App:
     """An application on a model. Without a deadline of its own a call gets `deadline`, and without
-    that the application's `DEADLINE`; `Budget()` is unlimited.
+    that the application's `DEADLINE`; `Budget()` is unlimited. Of a Budget, `total_ms` counts.
 
     gear, min_gear  as in LLM.chat
     """

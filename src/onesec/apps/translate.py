@@ -31,6 +31,7 @@ _LONGEST = 400  # characters of one request; longer sentences are cut between wo
 _MOST_TERMS = 5  # of the glossary in one request
 _LETTER = re.compile(r"[^\W\d_]")
 _GENEROUS = 2.0  # times its fair share may a sentence take: what comes first is done first
+_SPARE = 1.25  # times the smallest feasible time is given where a share was too little
 _HOPELESS = 4  # sentences in a row that did not fit their time; then the rest is left
 
 
@@ -103,32 +104,37 @@ class Translate(App):
         stream = SentenceStream(longest=_LONGEST)
         for piece in _with_end(pieces):
             for span in stream.flush() if piece is None else stream.push(piece):
-                yield self.run(self._sentence(span, self.to, self.due(deadline), 1.0))
+                try:
+                    yield self.run(self._sentence(span, self.to, self.due(deadline), 1.0))
+                except DeadlineInfeasible:
+                    yield _untranslated(span)
 
     def steps(self, text: str, due: Deadline) -> Steps[Translation]:
         """The same as steps for a driver."""
         spans = list(sentences(text, longest=_LONGEST))
         if not spans:
             raise EmptyPrompt("There is nothing to translate.", hint="Write something.")
-        target = self.to or _other(language(text))
+        target, start_ms = self.to or _other(language(text)), self.left_ms(due)
         done: list[Sentence] = []
         left = sum(span.end - span.start for span in spans)
         failures, refusal = 0, None
         for span in spans:
             size = span.end - span.start
-            made = Sentence(start=span.start, end=span.end, source=span.text, text="", done=False)
+            made = _untranslated(span)
             if failures < _HOPELESS:
                 try:
-                    made = yield from self._sentence(
-                        span, target, due, min(1.0, _GENEROUS * size / left), raising=True
-                    )
+                    share = min(1.0, _GENEROUS * size / left)
+                    made = yield from self._sentence(span, target, due, share)
                     failures = 0
                 except DeadlineInfeasible as error:
                     failures, refusal = failures + 1, refusal or error
             left -= size
             done.append(made)
         if refusal is not None and not any(sentence.done for sentence in done):
-            raise refusal
+            spent_ms = start_ms - refusal.budget_ms  # before it was known
+            raise DeadlineInfeasible(
+                budget_ms=start_ms, feasible_ms=spent_ms + refusal.feasible_ms, why="one sentence"
+            )
         return Translation(
             text=_joined(text, done, target),
             target=target,
@@ -137,14 +143,10 @@ class Translate(App):
         )
 
     def _sentence(
-        self,
-        span: Span,
-        target: Language | None,
-        due: Deadline,
-        share: float,
-        *,
-        raising: bool = False,
+        self, span: Span, target: Language | None, due: Deadline, share: float
     ) -> Steps[Sentence]:
+        """Translate one sentence in its share of the time, or in as much as it needs, if there is
+        as much. Raises DeadlineInfeasible."""
         source = span.text
         spoken = language(source)
         if not _LETTER.search(source) or spoken == target:
@@ -154,10 +156,14 @@ class Translate(App):
         most = min(self.LENGTH.most, 16 + 3 * self.count(source))
         try:
             reply = yield self.asking(messages, due, share=share, max_tokens=most)
-        except DeadlineInfeasible:
-            if raising:
-                raise
-            return Sentence(start=span.start, end=span.end, source=source, text="", done=False)
+        except DeadlineInfeasible as error:
+            left_ms = self.left_ms(due)
+            if share == 1.0 or error.feasible_ms > left_ms:
+                raise DeadlineInfeasible(
+                    budget_ms=max(0.0, left_ms), feasible_ms=error.feasible_ms, why="one sentence"
+                ) from None
+            share = min(1.0, _SPARE * error.feasible_ms / left_ms)
+            reply = yield self.asking(messages, due, share=share, max_tokens=most)
         text = reply.text.strip()
         found = text.casefold()
         return Sentence(
@@ -191,6 +197,10 @@ def prompt(source: str, spoken: Language, terms: Sequence[tuple[str, str]] = ())
     frame, gap = _TERMS[spoken]
     listed = gap.join(f"{term} = {meant}" for term, meant in terms)
     return _PROMPT[spoken].format(terms=frame.format(listed) if listed else "", text=source.strip())
+
+
+def _untranslated(span: Span) -> Sentence:
+    return Sentence(start=span.start, end=span.end, source=span.text, text="", done=False)
 
 
 def _both_ways(glossary: Mapping[str, str]) -> dict[Language, list[tuple[str, str]]]:

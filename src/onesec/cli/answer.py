@@ -44,5 +44,4 @@ def command(question: str, file: str, **options: Any) -> None:
             remarks.append(
                 f"[only the first {share:.0%} were searched in the time. 只检索了一部分]"
             )
-        cut = found.reply.ending == "cut"
-        run.report(found, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)
+        run.report(found, [found.reply], budget_ms=app.deadline.total_ms, remarks=remarks)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,9 +40,17 @@ class Session:
         self._start = time.perf_counter()
 
     def report(
-        self, result: Any, *, budget_ms: float | None, remarks: list[str], cut: bool
+        self,
+        result: Any,
+        replies: Sequence[Any],
+        *,
+        budget_ms: float | None,
+        remarks: list[str],
+        calls: int | None = None,
     ) -> None:
         """Print a finished result: its text, unless it was printed live, or all of it as JSON.
+
+        replies  the Outputs that are in the result; `calls` were made for it (default: as many)
 
         Call it at once: the time that it tells ends here.
         """
@@ -53,19 +62,41 @@ class Session:
             )
             return
         print("" if self.live else result.text, flush=True)
-        if cut:
+        if any(reply.ending == "cut" for reply in replies):
             remarks = [*remarks, "[cut off before its end. 未完成]"]
         for remark in remarks:
             note(remark)
         if self.show:
-            budget = "" if budget_ms is None else f" of {budget_ms:.0f}"
-            late = "" if met is None else " · in time" if met else " · LATE"
-            note(f"[{elapsed_ms:.0f}{budget} ms{late}]")
+            note(_line(elapsed_ms, budget_ms, met, replies, calls or len(replies)))
 
     @property
     def on_text(self) -> Any:
         """Prints text as it comes, where somebody looks."""
         return _print_piece if self.live else None
+
+
+def _line(
+    elapsed_ms: float,
+    budget_ms: float | None,
+    met: bool | None,
+    replies: Sequence[Any],
+    calls: int,
+) -> str:
+    """One line on how a result came about: time, and where all replies are known, their gears."""
+    budget = "" if budget_ms is None else f" of {budget_ms:.0f}"
+    parts = [f"{elapsed_ms:.0f}{budget} ms"]
+    if calls != 1:
+        parts.append(f"{calls} calls")
+    if calls == len(replies):
+        gears: Counter[str] = Counter()
+        for reply in replies:
+            gears.update(reply.trace.gears)
+        parts.append(f"{sum(len(reply.tokens) for reply in replies)} tokens")
+        parts.append("gear " + ("+".join(f"{name}:{n}" for name, n in gears.items()) or "-"))
+    parts += dict.fromkeys(reply.ending for reply in replies)
+    if met is not None:
+        parts.append("in time" if met else "LATE")
+    return "[" + " · ".join(parts) + "]"
 
 
 def _print_piece(piece: str) -> None:

@@ -50,5 +50,10 @@ def command(file: str, length: str, **options: Any) -> None:
             remarks.append("[no time to bring the parts together. 各部分未合并]")
         if not made.kept:
             remarks.append(f"[longer than {length}. 超出要求的长度]")
-        cut = made.reply.ending == "cut"
-        run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)
+        run.report(
+            made,
+            [made.reply],
+            budget_ms=app.deadline.total_ms,
+            remarks=remarks,
+            calls=made.calls,
+        )

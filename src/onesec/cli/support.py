@@ -107,8 +107,7 @@ def _report(run: Session, answer: SupportAnswer, budget_ms: float | None) -> Non
     if answer.unsupported:
         numbers = ", ".join(answer.unsupported)
         remarks.append(f"[not in what it knows: {numbers}. 资料中没有这些数字]")
-    cut = answer.reply.ending == "cut"
-    run.report(answer, budget_ms=budget_ms, remarks=remarks, cut=cut)
+    run.report(answer, [answer.reply], budget_ms=budget_ms, remarks=remarks)
 
 
 def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Knowledge:

@@ -74,8 +74,8 @@ def command(
         missing = dict.fromkeys(term for one in made.sentences for term in one.missing_terms)
         if missing:
             remarks.append(f"[glossary terms not used: {', '.join(missing)}. 未用术语]")
-        cut = any(one.reply and one.reply.ending == "cut" for one in made.sentences)
-        run.report(made, budget_ms=app.deadline.total_ms, remarks=remarks, cut=cut)
+        replies = [sentence.reply for sentence in made.sentences if sentence.reply]
+        run.report(made, replies, budget_ms=app.deadline.total_ms, remarks=remarks)
 
 
 def _translate_live(app: Translate, run: Session) -> None:
