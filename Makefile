@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' \)) \
+SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
 .PHONY: help demo test check unit wheel wheel-test sanitize neon parity train bench clean
@@ -63,7 +63,7 @@ parity: $(VENV)/.installed  ## against torch and transformers, live
 	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0
 	$(BIN)/python -m pytest -m parity tests/parity
 
-train: $(BIN)/python  ## make the shipped model from nothing (see training/README.md)
+train: $(VENV)/.installed  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt
 	$(BIN)/python -m training.make --out out/training
 

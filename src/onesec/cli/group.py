@@ -15,7 +15,7 @@ VERBS = {
     "translate": "Translate English and Chinese, sentence by sentence. 翻译",
     "answer": "Answer a question from a text of any length. 文档问答",
     "summarize": "Summarize a text in the length you say. 摘要",
-    "evaluate": "Measure perplexity and divergence of a gear. 测量精度",
+    "evaluate": "Measure what a gear costs: on a text, or on questions. 测量精度",
     "verify": "Check that a model loads, speaks and how its gears do. 自检",
     "profile": "Fit and show the latency model of this machine. 时延模型",
     "pack": "Save a model as an artifact that loads at once. 打包",
