@@ -1,4 +1,4 @@
-# make demo   set up .venv, build, install, and answer a prompt inside a budget with the model that ships
+# make demo   set up .venv, build, install, and show four applications inside their budgets with the model that ships
 # make test   the same set-up, then style, types, floors and every test that needs no torch
 # make help   the other targets
 PYTHON ?= python3
@@ -20,9 +20,8 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --upgrade ".[dev]"
 	@touch $@
 
-demo: $(VENV)/.installed  ## build, install, and answer inside a budget
-	$(BIN)/onesec generate onesec-mini --show --deadline 800ms --system \
-	  "We are open from 9:00 to 18:00. The blue kettle costs 34 dollars." "How much is the blue kettle?"
+demo: $(VENV)/.installed  ## build, install, and show the four applications inside their budgets
+	$(BIN)/onesec demo
 
 test: check unit  ## style, types, floors and all tests but those that need torch
 

@@ -9,6 +9,7 @@ import click
 from onesec import __version__
 
 VERBS = {
+    "demo": "Show the four applications, each within a deadline. 演示",
     "generate": "Answer one prompt, within a deadline. 回答一个提示",
     "chat": "Talk with a model, streaming. 对话",
     "support": "Answer customers from your own FAQ. 智能客服",
