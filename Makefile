@@ -1,10 +1,10 @@
-# make demo   set up .venv, build, install, and answer a prompt inside a budget with the model that ships
+# make demo   set up .venv, build, install, and show four applications inside their budgets with the model that ships
 # make test   the same set-up, then style, types, floors and every test that needs no torch
 # make help   the other targets
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' \)) \
+SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
 .PHONY: help demo test check unit wheel wheel-test sanitize neon parity train bench clean
@@ -20,9 +20,8 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --upgrade ".[dev]"
 	@touch $@
 
-demo: $(VENV)/.installed  ## build, install, and answer inside a budget
-	$(BIN)/onesec generate onesec-mini --show --deadline 800ms --system \
-	  "We are open from 9:00 to 18:00. The blue kettle costs 34 dollars." "How much is the blue kettle?"
+demo: $(VENV)/.installed  ## build, install, and show the four applications inside their budgets
+	$(BIN)/onesec demo
 
 test: check unit  ## style, types, floors and all tests but those that need torch
 
@@ -63,7 +62,7 @@ parity: $(VENV)/.installed  ## against torch and transformers, live
 	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0
 	$(BIN)/python -m pytest -m parity tests/parity
 
-train: $(BIN)/python  ## make the shipped model from nothing (see training/README.md)
+train: $(VENV)/.installed  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt
 	$(BIN)/python -m training.make --out out/training
 

@@ -16,7 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .checks import chrf, facts_missing, invented, is_right, mean_interval, wilson
+from onesec.apps.judge import facts_missing, invented, is_right
+from onesec.apps.metrics import check_chrf, sentence_chrf
+from onesec.compress.scores import average, wilson
+
 from .suite import LANGUAGES, SKILLS, make_suite
 
 LIMIT = 160  # tokens of a reply
@@ -71,7 +74,7 @@ def judge(items: Sequence[Item], replies: Sequence[Reply]) -> list[dict[str, Any
     for item, (reply, ended) in zip(items, replies, strict=True):
         entry = {**item, "reply": reply, "ended": ended, "right": is_right(item, reply, ended)}
         if item["metric"] == "chrf":
-            entry["chrf"] = chrf(reply, item["answer"])
+            entry["chrf"] = 100 * sentence_chrf(reply, item["answer"])
             entry["right"] = reply.strip() == item["answer"]
         if item["skill"] == "summarize":
             entry["complete"] = ended and not facts_missing(item, reply)
@@ -106,8 +109,9 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
             if not cell:
                 cells.append("")
             elif key == "chrf":
-                mean, half = mean_interval([e["chrf"] for e in cell])
-                cells.append(f"{mean:.1f} ± {half:.1f} ({len(cell)})")
+                score = average([e["chrf"] / 100 for e in cell])
+                low, high = 100 * score.low, 100 * score.high
+                cells.append(f"{100 * score.value:.1f} [{low:.0f}–{high:.0f}] ({len(cell)})")
             else:
                 cells.append(f"{share(cell, key)} ({len(cell)})")
         label = skill if key == "right" else f"{skill}: {key}"
@@ -140,6 +144,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=900)
     parser.add_argument("--per-skill", type=int, default=200)
     args = parser.parse_args()
+    check_chrf()
     items = list(make_suite(args.per_skill, args.seed))
     if args.model:
         replies = engine_replies(items, args.model, args.gear)

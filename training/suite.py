@@ -4,11 +4,13 @@ Names, products and numbers are ones that training never sees; half of the quest
 sentences that it never sees (`wording` is `new`). It must not know any model.
 
     python -m training.suite --out FILE --per-skill 200
+    python -m training.suite --out src/onesec/assets/suites/mini.jsonl.gz     # the one that ships
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 from collections.abc import Iterator
@@ -94,9 +96,10 @@ def main() -> None:
     parser.add_argument("--per-skill", type=int, default=200)
     parser.add_argument("--seed", type=int, default=900)
     args = parser.parse_args()
-    with args.out.open("w", encoding="utf-8") as file:
-        for line in make_suite(args.per_skill, args.seed):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = make_suite(args.per_skill, args.seed)
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    # No time of day goes into a .gz: the same questions make the same file.
+    args.out.write_bytes(gzip.compress(text, mtime=0) if args.out.suffix == ".gz" else text)
 
 
 if __name__ == "__main__":

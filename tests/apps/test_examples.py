@@ -19,8 +19,11 @@ MODULES = [
             "answer",
             "summarize",
             "metrics",
+            "judge",
+            "base",
         )
     ),
+    "compress.scores",
     "knowledge.index",
     "knowledge.store",
 ]

@@ -6,7 +6,15 @@ import sys
 
 import pytest
 
-from onesec.apps.metrics import chrf, exact_match, f1, fact_coverage, rouge_l
+from onesec.apps.metrics import (
+    check_chrf,
+    chrf,
+    exact_match,
+    f1,
+    fact_coverage,
+    rouge_l,
+    sentence_chrf,
+)
 from onesec.core.errors import InvalidRequest
 
 
@@ -43,3 +51,17 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(InvalidRequest, match=r"onesec\[evaluation\]"):
         chrf(["a"], ["a"])
+
+
+def test_chrf_of_one_translation() -> None:
+    pytest.importorskip("sacrebleu")
+    check_chrf()
+    assert sentence_chrf("我的订单", "我的订单") == 1.0
+    assert sentence_chrf("xyz", "我的订单") == 0.0
+    assert 0.3 < sentence_chrf("the red kettle", "the blue kettle") < 0.9
+
+
+def test_chrf_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(InvalidRequest, match=r"sacrebleu is not installed.*onesec\[evaluation\]"):
+        check_chrf()

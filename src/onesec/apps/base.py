@@ -250,7 +250,8 @@ def _complete(
         if ask.messages[0]["role"] != "system":
             raise
         # Some templates have no system role: then its text opens the first turn.
-        return _complete(model, _without_system(ask), gear, min_gear, on_text)
+        bare = replace(ask, messages=without_system(ask.messages))
+        return _complete(model, bare, gear, min_gear, on_text)
     try:
         for piece in stream:
             on_text(piece)
@@ -259,7 +260,13 @@ def _complete(
         stream.close()
 
 
-def _without_system(ask: Ask) -> Ask:
-    system, first, *rest = ask.messages
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A conversation that begins with a system message, for a template that has no such role: its
+    text opens the first turn.
+
+    >>> without_system([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+    ({'role': 'user', 'content': 'a\\n\\nb'},)
+    """
+    system, first, *rest = messages
     opened = {**first, "content": f"{system['content']}\n\n{first['content']}"}
-    return replace(ask, messages=(opened, *rest))
+    return (opened, *rest)

@@ -83,6 +83,20 @@ def chrf(replies: Sequence[str], right: Sequence[str]) -> float:
     return float(_extra("sacrebleu").corpus_chrf(list(replies), [list(right)]).score) / 100.0
 
 
+def check_chrf() -> None:
+    """Raises InvalidRequest where chrF cannot be computed, before any reply is waited for."""
+    _extra("sacrebleu")
+
+
+def sentence_chrf(reply: str, right: str) -> float:
+    """chrF of one translation (sacrebleu's). Raises InvalidRequest without the extra `evaluation`.
+
+    >>> sentence_chrf("the cat", "the cat")  # doctest: +SKIP
+    1.0
+    """
+    return min(1.0, float(_extra("sacrebleu").sentence_chrf(reply, [right]).score) / 100.0)
+
+
 def rouge_l(replies: Sequence[str], right: Sequence[str]) -> float:
     """Mean ROUGE-L F of summaries, over words and Chinese characters (rouge-score's).
 

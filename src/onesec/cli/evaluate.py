@@ -1,6 +1,7 @@
-"""`onesec evaluate`: perplexity of a gear on a text, and its divergence from the 16-bit width.
+"""`onesec evaluate`: what a gear costs: perplexity and divergence on a text, or scores on a suite.
 
-No special token is added; windows of the full context; the first token of each is not scored.
+On a text no special token is added; windows of the full context; the first token of each is not
+scored.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import engine_options, json_option, model_argument
+from .options import deadline_option, engine_options, json_option, model_argument
 from .output import emit_json, note, plus_minus, progress, table
 
 if TYPE_CHECKING:
@@ -86,32 +87,93 @@ def measure_gears(
 @click.option(
     "--text",
     "text_file",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="UTF-8 text to read. 文本",
+    help="UTF-8 text to read: perplexity and divergence. 文本",
 )
-@click.option("--gear", "gears", multiple=True, help="Gear to measure; repeatable (default: all).")
-@click.option("--reference", metavar="MODEL", help="Checkpoint of the 16-bit width. 参考模型")
-@click.option("--no-reference", is_flag=True, help="Perplexity alone.")
-@click.option("--limit-tokens", type=click.IntRange(min=2), help="Read only so many tokens.")
+@click.option("--suite", metavar="FILE", help='Questions with keys: "mini", or your file. 题集')
+@click.option("--gear", "gears", multiple=True, help="Gear to measure; repeatable. 档位")
+@click.option("--reference", metavar="MODEL", help="Text: checkpoint of the 16-bit width. 参考模型")
+@click.option("--no-reference", is_flag=True, help="Text: perplexity alone.")
+@click.option("--limit-tokens", type=click.IntRange(min=2), help="Text: read only so many tokens.")
+@click.option("--all-gears", is_flag=True, help="Suite: every gear, and what it costs. 所有档位")
+@deadline_option
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Suite: so many of each skill and language. 题数"
+)
+@click.option("--skill", "skills", multiple=True, help="Suite: only this skill; repeatable. 技能")
+@click.option(
+    "--items",
+    "items_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Suite: write every question, reply and score as JSON lines. 逐题结果",
+)
 @engine_options
 @json_option
 def command(
     model: str,
+    text_file: Path | None,
+    suite: str | None,
+    gears: tuple[str, ...],
+    as_json: bool,
+    threads: int | None,
+    context: int | None,
+    kv_dtype: Any,
+    **options: Any,
+) -> None:
+    """Measure what the gears of MODEL cost in accuracy. 测量精度
+
+    On a --text: all gears side by side, beside the 16-bit width of MODEL itself where it is a
+    checkpoint, else of --reference.
+
+    On a --suite: the share of right answers by skill, language and wording (translations by chrF,
+    which needs the extra `evaluation`), asked greedily in the best gear or in those you name. With
+    --deadline the planner chooses ("auto"), unless you name gears; what is late, cut off or refused
+    counts 0.
+
+    \b
+    onesec evaluate onesec-mini --suite mini --all-gears
+    onesec evaluate onesec-mini --suite mini --deadline 20ms --limit 50 --items replies.jsonl
+    """
+    neither_or_both = "Give either --text FILE or --suite mini. 请用 --text 或 --suite。"
+    if suite is not None and text_file is not None:
+        raise click.UsageError(neither_or_both)
+    engine = {"threads": threads, "context": context, "kv_dtype": kv_dtype}
+    of_text = {name: options.pop(name) for name in ("reference", "no_reference", "limit_tokens")}
+    if suite is not None:
+        from .suite import draw, evaluate_suite
+
+        _only("--text", of_text)
+        if gears and options["all_gears"]:
+            raise click.UsageError("Give either --gear or --all-gears.")
+        report = evaluate_suite(model, suite, gears=gears, engine=engine, **options)
+        (emit_json if as_json else draw)(report)
+        return
+    if text_file is None:
+        raise click.UsageError(neither_or_both)
+    _only("--suite", options)
+    evaluate_text(model, text_file, gears=gears, engine=engine, as_json=as_json, **of_text)
+
+
+def _only(owner: str, options: dict[str, Any]) -> None:
+    """Raises UsageError where options of the other way of measuring were given."""
+    names = {"skills": "--skill", "items_file": "--items"}
+    given = [names.get(o, f"--{o.replace('_', '-')}") for o, value in options.items() if value]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: only with {owner}.")
+
+
+def evaluate_text(
+    model: str,
     text_file: Path,
+    *,
     gears: tuple[str, ...],
     reference: str | None,
     no_reference: bool,
     limit_tokens: int | None,
-    threads: int | None,
-    context: int | None,
-    kv_dtype: Any,
+    engine: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Measure what the gears of MODEL cost in accuracy. 测量精度
-
-    The reference is the 16-bit width of MODEL itself where it is a checkpoint, else of --reference.
-    """
+    """Quality of gears on a text, printed. Raises InvalidRequest, ModelError, OutOfMemory."""
     from onesec.core.errors import InvalidRequest
     from onesec.loading import find_model, load_model
     from onesec.model.artifact import is_artifact
@@ -125,14 +187,7 @@ def command(
 
         def load(name: str, **options: Any) -> LoadedModel:
             with progress(f"loading {name}") as advance:
-                loaded = load_model(
-                    name,
-                    context=context,
-                    threads=threads,
-                    kv_dtype=kv_dtype,
-                    progress=advance,
-                    **options,
-                )
+                loaded = load_model(name, progress=advance, **engine, **options)
             return stack.enter_context(loaded)
 
         # Every gear reads the same windows at once, so each needs a cache of its own.

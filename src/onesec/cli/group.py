@@ -9,13 +9,14 @@ import click
 from onesec import __version__
 
 VERBS = {
+    "demo": "Show the four applications, each within a deadline. 演示",
     "generate": "Answer one prompt, within a deadline. 回答一个提示",
     "chat": "Talk with a model, streaming. 对话",
     "support": "Answer customers from your own FAQ. 智能客服",
     "translate": "Translate English and Chinese, sentence by sentence. 翻译",
     "answer": "Answer a question from a text of any length. 文档问答",
     "summarize": "Summarize a text in the length you say. 摘要",
-    "evaluate": "Measure perplexity and divergence of a gear. 测量精度",
+    "evaluate": "Measure what a gear costs: on a text, or on questions. 测量精度",
     "verify": "Check that a model loads, speaks and how its gears do. 自检",
     "profile": "Fit and show the latency model of this machine. 时延模型",
     "pack": "Save a model as an artifact that loads at once. 打包",

@@ -10,7 +10,10 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def emit_json(value: Any) -> None:
@@ -32,17 +35,51 @@ def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True
 ) -> None:
     """Print a table; `numbers` aligns the columns after the first to the right."""
-    from rich import box
     from rich.console import Console
+
+    drawn = _empty_table(title, columns, numbers=numbers)
+    for row in rows:
+        _add(drawn, row)
+    Console(highlight=False).print(drawn)
+
+
+@contextmanager
+def growing_table(title: str, columns: Sequence[str]) -> Iterator[Callable[[Sequence[str]], None]]:
+    """A table whose rows are shown on the terminal as they come; elsewhere it is printed whole.
+
+    >>> with growing_table("sums", ("a", "b")) as add:  # doctest: +SKIP
+    ...     add(("1", "2"))
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    drawn = _empty_table(title, columns, numbers=False)
+    console = Console(highlight=False)
+    with Live(drawn, console=console, auto_refresh=False) as live:
+
+        def add(row: Sequence[str]) -> None:
+            _add(drawn, row)
+            live.refresh()
+
+        yield add
+    if not console.is_terminal:  # there Live leaves the last line open
+        console.line()
+
+
+def _empty_table(title: str, columns: Sequence[str], *, numbers: bool) -> Table:
+    from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE)
     for i, name in enumerate(columns):
         drawn.add_column(name, justify="right" if numbers and i else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(drawn)
+    return drawn
+
+
+def _add(drawn: Table, row: Sequence[str]) -> None:
+    from rich.text import Text
+
+    drawn.add_row(*(Text(cell) for cell in row))
 
 
 def note(line: str) -> None:

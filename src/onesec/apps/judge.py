@@ -1,16 +1,13 @@
-"""Judges replies: exact answers, facts that must and must not occur, words that nobody said.
+"""Judge: whether a reply is right: facts that must and must not occur, words that nobody said.
 
-Standard library only, so that any runner of the suite can use it. It must not know how questions
-are made up, or how replies are computed.
+Standard library only: whoever asks the questions of a suite uses these rules. It must not know how
+questions are made up, or how replies are computed.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 NUMBER = re.compile(r"\d+")
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")
@@ -28,7 +25,38 @@ EVASIONS = (
     "我不能处理",
     "我不能承诺",
 )
-Item = Mapping[str, Any]
+
+
+class Message(TypedDict):
+    """One turn, as OpenAI's."""
+
+    role: str
+    content: str
+
+
+class Item(TypedDict):
+    """A question with the key to its answer: one JSON object of a suite.
+
+    wording    "known" to the model that was trained beside the suite, or "new"
+    metric     "right": the rules of `is_right`; "chrf": likeness to `answer`
+    required   facts that a right reply holds; a fact's spellings are separated by "|"
+    forbidden  values that it must not hold
+    exact      where not empty: the only replies that are right
+    grounded   every word of it stands in the last message
+    """
+
+    id: str
+    skill: str
+    kind: str
+    language: str
+    wording: str
+    messages: list[Message]
+    metric: Literal["right", "chrf"]
+    answer: str
+    required: list[str]
+    forbidden: list[str]
+    exact: list[str]
+    grounded: bool
 
 
 def contains(text: str, value: str) -> bool:
@@ -80,48 +108,3 @@ def is_right(item: Item, reply: str, ended: bool = True) -> bool:
         if set(NUMBER.findall(reply)) - entitled:
             return False
     return not facts_missing(item, reply)
-
-
-def chrf(reply: str, reference: str, order: int = 6, beta: float = 2.0) -> float:
-    """The character n-gram F-score of a reply, 0 to 100 (chrF, without white space).
-
-    >>> round(chrf("the cat", "the cat")), round(chrf("dog", "the cat"))
-    (100, 0)
-    """
-    ours, theirs = "".join(reply.split()), "".join(reference.split())
-    scores: list[float] = []
-    for n in range(1, order + 1):
-        a = Counter(ours[i : i + n] for i in range(len(ours) - n + 1))
-        b = Counter(theirs[i : i + n] for i in range(len(theirs) - n + 1))
-        if not b:
-            break
-        common = sum((a & b).values())
-        if not common:
-            scores.append(0.0)
-            continue
-        precision, recall = common / sum(a.values()), common / sum(b.values())
-        scores.append((1 + beta**2) * precision * recall / (beta**2 * precision + recall))
-    return 100 * sum(scores) / len(scores) if scores else 0.0
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share.
-
-    >>> [round(x, 3) for x in wilson(90, 100)]
-    [0.826, 0.945]
-    """
-    if not count:
-        return 0.0, 1.0
-    z = 1.959964
-    share = right / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """A mean and half the width of its 95 % interval."""
-    mean = sum(values) / len(values)
-    spread = sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1)
-    return mean, 1.96 * math.sqrt(spread / len(values))

@@ -1,0 +1,75 @@
+"""What the rules of a suite take for right, and what they find wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from onesec.apps.judge import Item, contains, facts_missing, invented, is_right
+
+
+def item(**changes: Any) -> Item:
+    """A question about order B7, with the key to its answer."""
+    found: Any = {
+        "id": "1",
+        "skill": "support",
+        "kind": "record",
+        "language": "en",
+        "wording": "known",
+        "messages": [
+            {"role": "system", "content": "order: B7, amount: $40, arrives: Monday\nA9: $30"},
+            {"role": "user", "content": "When does order B7 arrive?"},
+        ],
+        "metric": "right",
+        "answer": "Order B7 arrives on Monday.",
+        "required": ["Monday|Mon", "B7"],
+        "forbidden": ["delayed"],
+        "exact": [],
+        "grounded": False,
+    }
+    return found | changes  # type: ignore[no-any-return]
+
+
+def test_values_are_whole_words() -> None:
+    assert contains("It costs $12.50.", "$12.50")
+    assert not contains("It costs 125 yuan", "12")
+    assert not contains("at 19:30", "9:30")
+    assert contains("金额是46元。", "46元")
+
+
+@pytest.mark.parametrize(
+    "reply", ["Order B7 arrives on Monday.", "mon, for b7", " B7 will come on Monday!\n"]
+)
+def test_all_facts_in_any_words_are_right(reply: str) -> None:
+    assert is_right(item(), reply)
+    assert not is_right(item(), reply, ended=False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("", "nothing said"),
+        ("Order B7 arrives.", "a fact is missing"),
+        ("Order B7 is delayed until Monday.", "a forbidden word"),
+        ("Order B7 arrives on Monday, 9 May.", "a number that nobody gave"),
+        ("Order B7 ($40) arrives on Monday.", "a number that was not asked for"),
+        ("Order B77 arrives on Monday.", "part of another number"),
+        ("B7: Monday? Sorry, I don't have that information.", "an evasion"),
+    ],
+)
+def test_what_is_wrong(reply: str, why: str) -> None:
+    assert not is_right(item(), reply), why
+
+
+def test_an_exact_answer_is_that_and_no_more() -> None:
+    exact = item(exact=["Monday", "On Monday"], required=["Monday"])
+    assert is_right(exact, "On Monday\n")
+    assert not is_right(exact, "On Monday, B7")
+
+
+def test_a_grounded_reply_has_no_word_of_its_own() -> None:
+    grounded = item(grounded=True, required=["B7"], answer="B7 comes late")
+    assert invented(grounded, "Order B7 comes tomorrow") == {"tomorrow"}
+    assert not invented(grounded, "order B7 does arrive late")  # of the question and the answer
+    assert facts_missing(grounded, "order B8") == ["B7"]
