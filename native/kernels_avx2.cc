@@ -25,5 +25,5 @@ struct Pairs {
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = make_table("avx2", matmul<Pairs, 4>, matmul<Pairs, 8>);
+constinit const Kernels table = make_table("avx2", matmul<Pairs, 4>, matmul<Pairs, 8>);
 }  // namespace onesec::avx2

@@ -187,5 +187,5 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = make_table("avx512vnni", matmul<4>, matmul<8>);
+constinit const Kernels table = make_table("avx512vnni", matmul<4>, matmul<8>);
 }  // namespace onesec::avx512

@@ -105,5 +105,5 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = make_table("neon", matmul<4>, matmul<8>);
+constinit const Kernels table = make_table("neon", matmul<4>, matmul<8>);
 }  // namespace onesec::neon

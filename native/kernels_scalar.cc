@@ -46,5 +46,5 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = make_table("scalar", matmul<4>, matmul<8>);
+constinit const Kernels table = make_table("scalar", matmul<4>, matmul<8>);
 }  // namespace onesec::scalar
