@@ -57,10 +57,11 @@ neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: 
 	PATH="$(abspath $(BIN)):$$PATH" ninja -C build/neon
 	qemu-aarch64-static build/neon/native_test brief
 
-parity: $(VENV)/.installed  ## against torch and transformers, live
+parity: $(VENV)/.installed  ## against torch and transformers, live; and a small training
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0
 	$(BIN)/python -m pytest -m parity tests/parity
+	$(BIN)/python -m pytest tests/training
 
 train: $(VENV)/.installed  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .circuits import lay
 from .data import TokenData
 from .model import LanguageModel, ModelConfig
+from .muon import Muon
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,14 @@ def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.opt
             {"params": rest, "weight_decay": 0.0},
         ]
         return [torch.optim.AdamW(groups, **adam)]
-    muon = torch.optim.Muon(
-        matrices,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        momentum=0.95,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    muon = Muon(matrices, config.learning_rate, config.weight_decay)
     return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adam)]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16: without, float32 is far quicker."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def progress(step: int, seconds: float, config: TrainConfig) -> float:
@@ -209,6 +210,7 @@ def train(
     (out / "model_config.json").write_text(json.dumps(shape.to_dict(), indent=2) + "\n")
     hidden = torch.compile(model.hidden, dynamic=True) if config.compile else model.hidden
     batches = plan_batches(data, config)
+    half = multiplies_bfloat16()
     begun, saved_at = time.process_time(), time.monotonic()
     seen, seconds, losses = spent[0], spent[1], []
     model.train()
@@ -219,7 +221,7 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * rate(step, done, config)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
             states = hidden(inputs).flatten(0, 1)[where]
             logits = F.linear(states, model.model.embed_tokens.weight)
         loss = F.cross_entropy(logits.float(), targets)
