@@ -51,7 +51,8 @@ def read_bandwidth(num_bytes: int, threads: int, seconds: float) -> float:
 class CpuBackend:
     """The native engine behind the Backend protocol. One owner calls it; close() frees its memory.
 
-    Gears: "4" and "8" where the planes exist, "16" where the checkpoint's own weights are kept too.
+    Gears: "4" and "8" where the planes exist, the mixed ones of an artifact, "16" where the
+    checkpoint's own weights are kept too.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CpuBackend:
         threads: int | None,
         kv_dtype: str,
         widths: tuple[int, ...],
+        mixed: tuple[Gear, ...] = (),
     ) -> None:
         if kv_dtype not in CACHE_DTYPES:
             raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
@@ -86,6 +88,8 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
+        if self._has_planes:  # the cheapest first: a step reads its gear's bytes
+            self._gears = tuple(sorted((*self._gears, *mixed), key=self.bytes_per_token))
 
     @classmethod
     def load(
@@ -126,6 +130,7 @@ class CpuBackend:
             threads=threads,
             kv_dtype=kv_dtype,
             widths=widths,
+            mixed=source.ladder if planes and isinstance(source, Artifact) else (),
         )
         backend._check_memory(planes=planes and not mapped)
         backend._kept.append(source)
