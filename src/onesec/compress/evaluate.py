@@ -189,8 +189,9 @@ class _Teller:
         return backend.logits(Batch(gear=self._subject.gear, rows=[row], exact=True))
 
 
-def _tellers(subjects: Sequence[Subject], window: int) -> list[_Teller]:
-    """Give every subject blocks for `window` tokens, apart from the others on the same backend."""
+def _tellers(subjects: Sequence[Subject], window: int, *, shared: bool) -> list[_Teller]:
+    """Give every subject blocks for `window` tokens, apart from the others on the same backend
+    unless `shared`: where a window is read at once, nobody comes back to what it wrote."""
     used: dict[int, int] = {}
     tellers = []
     for subject in subjects:
@@ -203,7 +204,7 @@ def _tellers(subjects: Sequence[Subject], window: int) -> list[_Teller]:
                 f"{first + blocks} cache blocks or more; the backend has {backend.num_blocks}.",
                 hint="Use a shorter window or a larger cache.",
             )
-        used[id(backend)] = first + blocks
+        used[id(backend)] = first if shared else first + blocks
         tellers.append(_Teller(subject, first, blocks))
     return tellers
 
@@ -229,7 +230,7 @@ def measure(
     if total == 0:
         raise InvalidRequest(f"{len(tokens)} tokens leave nothing to score; give 2 or more.")
     everyone = [*subjects, reference] if reference is not None else list(subjects)
-    tellers = _tellers(everyone, window)
+    tellers = _tellers(everyone, window, shared=window - 1 <= chunk)
     nll: list[list[Float64Array]] = [[] for _ in everyone]
     kld: list[list[Float64Array]] = [[] for _ in subjects]
     same: list[list[npt.NDArray[np.bool_]]] = [[] for _ in subjects]

@@ -54,11 +54,9 @@ def frontier(
     for budget_ms in budgets_ms:
         left = min(max(round((budget_ms - sum(least)) / bin_ms), 0), BINS)
         chosen: list[Option] = []
-        for options, cost, choice in zip(
-            reversed(parts), reversed(costs), reversed(choices), strict=True
-        ):
-            index = int(choice[left])
-            chosen.append(options[index])
-            left -= cost[index]
+        for part in reversed(range(len(parts))):
+            index = int(choices[part][left])
+            chosen.append(parts[part][index])
+            left -= costs[part][index]
         found.append(tuple(reversed(chosen)))
     return found
