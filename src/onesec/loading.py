@@ -145,6 +145,14 @@ def open_source(path: Path) -> Checkpoint | Artifact:
     return open_checkpoint(path)
 
 
+def count_gears(path: Path) -> int:
+    """How many gears the model at a path has in planes: 4, 8 and an artifact's mixed ones."""
+    if not is_artifact(path):
+        return 2
+    with open_artifact(path) as artifact:
+        return 2 + len(artifact.ladder)
+
+
 def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenizer:
     """The tokenizer of the model at a path: in a GGUF file, or beside the weights.
 
