@@ -59,8 +59,8 @@ class Share(click.ParamType[float]):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="UTF-8 text to measure on; repeatable (default: the model writes its own). 文本",
 )
-@click.option("--search-tokens", type=int, help="Tokens of text to search on [2048].")
-@click.option("--check-tokens", type=int, help="Other tokens to measure on [4096].")
+@click.option("--search-tokens", type=int, help="Tokens of text to search on (default: by size).")
+@click.option("--check-tokens", type=int, help="Other tokens to measure on.")
 @click.option("--rungs", type=int, help="Mixed gears to look for [6].")
 @threads_option
 @json_option

@@ -7,7 +7,6 @@ It must not know how a stage works inside.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,8 +24,9 @@ from onesec.loading import LoadedModel, find_model, load_model, open_source, ope
 from onesec.machine import describe
 from onesec.model.artifact import is_artifact
 from onesec.model.artifact_writer import check_target
+from onesec.model.config import ModelConfig
 from onesec.model.ladder import gear_records, sublayers
-from onesec.model.names import matrix_names, matrix_shape
+from onesec.model.shapes import weight_count
 
 from .evaluate import Quality, Subject, measure
 from .journal import Journal
@@ -41,6 +41,8 @@ STAGES = ("load", "text", "sensitivity", "timing", "measure", "write")
 REFERENCE = UNIFORM[16]
 CONTEXT_TOKENS = 1024  # enough for prompts that are timed, and no more memory than that
 _TIMING_ROUNDS = 24
+_WORK = 5e12  # weights x tokens x gears: about two minutes of two cores
+_SEARCH_RANGE, _CHECK_RANGE = (64, 2048), (512, 4096)  # tokens
 Tell = Callable[[str, float], None]
 
 
@@ -143,7 +145,11 @@ def _search(
     config = backend.config
     pairs = sublayers(config)
     matrices = [name for pair in pairs for name in pair] + ["head"]
-    search_text, check_text = _texts(loaded, recipe, text, journal, partial(tell, "text"))
+    counts = (
+        recipe.search_tokens or _affordable(config, len(matrices) + len(pairs) + 1, _SEARCH_RANGE),
+        recipe.check_tokens or _affordable(config, recipe.rungs + 5, _CHECK_RANGE),
+    )
+    search_text, check_text = _texts(loaded, recipe, text, counts, journal, partial(tell, "text"))
     losses = measure_sensitivities(
         backend,
         REFERENCE,
@@ -174,40 +180,48 @@ def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | No
     return repr((__version__, stats, loaded.context_length, effort, text))
 
 
+def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:
+    """Tokens that all gears can read with _WORK, within limits."""
+    return min(max(round(_WORK / (weight_count(config) * gears)), limits[0]), limits[1])
+
+
 def _texts(
     loaded: LoadedModel,
     recipe: Recipe,
     text: str | None,
+    counts: tuple[int, int],
     journal: Journal,
     progress: Callable[[float], None],
 ) -> tuple[list[int], list[int]]:
-    """Tokens to search on, and others to measure on: of the given text, or of the model's own."""
+    """So many tokens to search on, and others to measure on: of the given text (of a short one as
+    many as there are, in that proportion), or of the model's own."""
     window = min(WINDOW_TOKENS, loaded.context_length)
-    counts = [-(-n // window) for n in (recipe.search_tokens, recipe.check_tokens)]
+    search, check = counts
     if text is not None:
         tokens = open_tokenizer(loaded.path).encode(text)
-        if len(tokens) < 2 * window:
+        if len(tokens) < 2 * _SEARCH_RANGE[0]:
             raise InvalidRequest(
-                f"The text has {len(tokens)} tokens; searching and measuring need {2 * window}.",
+                f"The text has {len(tokens)} tokens; searching and measuring need "
+                f"{2 * _SEARCH_RANGE[0]} or more.",
                 hint="Give more text, or none: the model then writes its own.",
             )
-        # A short text is shared in the proportion that was asked for.
-        windows = min(len(tokens) // window, sum(counts))
-        cut = max(1, windows * counts[0] // sum(counts)) * window
-        return tokens[:cut], tokens[cut : windows * window]
+        share = min(1.0, len(tokens) / (search + check))
+        cut = max(2, round(search * share))
+        return tokens[:cut], tokens[cut : cut + max(2, round(check * share))]
+    apart = -(-search // window)  # sequences, so that no text is in both
     written: list[int] | None = journal.get("own text")
     if written is None:
         written = own_text(
             loaded.backend,
             UNIFORM[8],
             _opening(loaded),
-            sequences=sum(counts),
+            sequences=apart + -(-check // window),
             length=window,
             seed=recipe.seed,
             progress=progress,
         )
         journal.put("own text", written)
-    return written[: counts[0] * window], written[counts[0] * window :]
+    return written[:search], written[apart * window :][:check]
 
 
 def _opening(loaded: LoadedModel) -> list[int]:
@@ -322,9 +336,7 @@ def _record(
         "machine": describe() | {"isa": backend.isa, "threads": backend.num_threads},
         "recipe": recipe.to_dict(),
         "text": "given" if text is not None else "the model's own",
-        "parameters": sum(
-            math.prod(matrix_shape(backend.config, name)) for name in matrix_names(backend.config)
-        ),
+        "parameters": weight_count(backend.config),
         "plane_bytes": backend.plane_bytes,
         "gears": [
             {
