@@ -83,13 +83,15 @@ class CpuBackend:
         self.num_threads: int = self._engine.threads
         self.kv_dtype = kv_dtype
         self._context_tokens = context_tokens
-        self._gears = tuple(UNIFORM[width] for width in widths)
+        self._gears = tuple(UNIFORM[width] for width in widths)  # needed to weigh the gears below
         self._names: list[str] = self._engine.matrix_names
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
-        if self._has_planes:  # the cheapest first: a step reads its gear's bytes
-            self._gears = tuple(sorted((*self._gears, *mixed), key=self.bytes_per_token))
+        if self._has_planes:  # the cheapest first: a step reads its gear's bytes; the reference last
+            of_planes, reference = self._gears[:2], self._gears[2:]
+            of_planes = (*of_planes, *mixed)
+            self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)
 
     @classmethod
     def load(
