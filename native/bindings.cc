@@ -95,6 +95,7 @@ struct RowIn {
   bool prompt_logprobs = false;
   int32_t next_token = -1;
   bool statistics = true;
+  bool drafted = false;  // tokens after the first are a draft
 };
 
 struct RowOut {
@@ -103,12 +104,12 @@ struct RowOut {
   std::vector<std::vector<std::pair<int32_t, float>>> top;
 };
 
-using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool>;
+using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool, bool>;
 
 std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>& rows, int max_steps) {
   std::vector<RowIn> out;
   require(!rows.empty() && max_steps >= 1, "a batch needs rows and steps");
-  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token, statistics] : rows) {
+  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token, statistics, drafted] : rows) {
     RowIn r;
     r.tokens.assign(tokens.data(), tokens.data() + tokens.shape(0));
     r.table.assign(table.data(), table.data() + table.shape(0));
@@ -116,10 +117,11 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
     r.sampler = sampler.is_none() ? nullptr : nb::cast<Sampler*>(sampler);
     r.stop_ids = stop_ids;
     r.top = top, r.prompt_logprobs = prompt_logprobs, r.next_token = next_token;
-    r.statistics = statistics;
+    r.statistics = statistics, r.drafted = drafted;
     const int64_t end = int64_t(start) + int64_t(r.tokens.size()) + max_steps - 1;
     require(!r.tokens.empty() && start >= 0, "a row needs tokens and a start >= 0");
     require(max_steps == 1 || r.sampler, "several steps need a sampler in every row");
+    require(!drafted || (r.sampler && !prompt_logprobs), "a draft needs a sampler, and is no prompt");
     require(end <= t.config().context_length, "positions pass the context length");
     require(int64_t(r.table.size()) * kBlockTokens >= end, "the block table is too short");
     for (const int32_t token : r.tokens) require(token >= 0 && token < t.config().vocab_size, "a token id is out of range");
@@ -161,7 +163,7 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
       std::vector<SequenceRows> sequences;
       bool argmax_only = true;
       for (const RowIn& r : rows) {
-        sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs, r.sampler != nullptr});
+        sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs || r.drafted, r.sampler != nullptr});
         argmax_only &= !r.prompt_logprobs && (!r.sampler || (!r.statistics && r.top == 0 && r.sampler->wants_argmax()));
       }
       t.forward(sequences, widths, {.prompt = !exact && k == 0, .argmax_only = argmax_only});
@@ -179,19 +181,31 @@ auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& widt
           logit += int(r.tokens.size()) - (r.sampler ? 1 : 0);  // a sampler draws from the last row's
         }
         if (!r.sampler) continue;
-        const Distribution d = t.distribution(logit);
-        float* logits = t.logits(logit++);
-        if (r.top > 0) out.top.push_back(top_logprobs(logits, vocab, r.top, d.log_sum_exp));
-        const int32_t token = r.sampler->sample(logits, vocab, d);
-        out.tokens.push_back(token);
-        if (r.statistics) {
-          out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
-          out.entropies.push_back(d.entropy);
-          out.margins.push_back(d.margin);
+        // One token, or as many as are drawn alike of a draft and the one after them. Each is drawn as it would be
+        // without a draft, so drafts change when tokens come and nothing else (arXiv 2211.17192 with a certain draft).
+        const int draws = r.drafted ? int(r.tokens.size()) : 1;
+        int32_t token = 0;
+        int drawn = 0;
+        while (drawn < draws) {
+          const Distribution d = t.distribution(logit + drawn);
+          float* logits = t.logits(logit + drawn);
+          if (r.top > 0) out.top.push_back(top_logprobs(logits, vocab, r.top, d.log_sum_exp));
+          token = r.sampler->sample(logits, vocab, d);
+          out.tokens.push_back(token);
+          if (r.statistics) {
+            out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
+            out.entropies.push_back(d.entropy);
+            out.margins.push_back(d.margin);
+          }
+          ++drawn;
+          bool over = drawn == draws || token != r.tokens[size_t(drawn)];
+          for (const int32_t id : r.stop_ids) over |= id == token, stopped |= id == token;
+          if (over) break;
         }
-        for (const int32_t id : r.stop_ids) stopped |= id == token;
-        r.start += int(r.tokens.size());
+        logit += draws;
+        r.start += r.drafted ? drawn : int(r.tokens.size());
         r.tokens.assign(1, token);
+        r.drafted = false;
         r.prompt_logprobs = false;
       }
       const double end = clock_ms(CLOCK_MONOTONIC);

@@ -77,16 +77,21 @@ class Reciter:
             for row, found, at in zip(batch.rows, rows, positions, strict=True):
                 if row.sampler is None:
                     continue
-                done = at + len(found.tokens)
-                token = ord(self.text[done]) if done < len(self.text) else EOS
-                found.tokens.append(token)
-                if row.statistics:
-                    found.logprobs.append(-0.5)
-                    found.entropies.append(1.0)
-                    found.margins.append(0.5)
-                if row.top_logprobs:
-                    found.top.append([(token, -0.5)][: row.top_logprobs])
-                stopped |= token in row.stop_ids
+                guessed = row.tokens[1:] if row.drafted else ()
+                for guess in (*guessed, None):
+                    done = at - len(guessed) + len(found.tokens)
+                    token = ord(self.text[done]) if done < len(self.text) else EOS
+                    found.tokens.append(token)
+                    if row.statistics:
+                        found.logprobs.append(-0.5)
+                        found.entropies.append(1.0)
+                        found.margins.append(0.5)
+                    if row.top_logprobs:
+                        found.top.append([(token, -0.5)][: row.top_logprobs])
+                    if token in row.stop_ids:
+                        stopped = True
+                    if stopped or token != guess:
+                        break
             if stopped or (batch.until_ns is not None and self.clock.now_ns() >= batch.until_ns):
                 break
         return BatchResult(rows, step_ms, sum(step_ms), 0)

@@ -41,6 +41,7 @@ class LLM(Closing):
     kv_dtype   of the cache: "f16", "i8" (half the memory, about the cost in accuracy that 8-bit
                weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
+    speculate  guess tokens ahead where that pays; answers are the same, some come sooner
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
@@ -54,6 +55,7 @@ class LLM(Closing):
         context: int | None = None,
         kv_dtype: KvDtype = "f16",
         reference: bool = False,
+        speculate: bool = True,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -67,16 +69,19 @@ class LLM(Closing):
                 progress=progress,
             ),
             clock or MonotonicClock(),
+            speculate,
         )
 
     @classmethod
-    def over(cls, loaded: LoadedModel, *, clock: Clock | None = None) -> Self:
+    def over(
+        cls, loaded: LoadedModel, *, clock: Clock | None = None, speculate: bool = True
+    ) -> Self:
         """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock or MonotonicClock())
+        llm._open(loaded, clock or MonotonicClock(), speculate)
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock) -> None:
+    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool) -> None:
         self._loaded = loaded
         self._clock = clock
         self._engine = Engine(
@@ -85,6 +90,7 @@ class LLM(Closing):
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
+            speculate=speculate,
         )
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}

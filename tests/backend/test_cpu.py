@@ -296,3 +296,64 @@ def test_drawn_tokens_repeat_with_their_seed_and_stop_ends_the_call() -> None:
     assert tokens == draw()
     first = tokens.index(tokens[3])
     assert draw(stop_ids=(tokens[3],)) == tokens[: first + 1]
+
+
+@pytest.mark.parametrize("isa", cpu_features()["isas"])
+@pytest.mark.parametrize("right", [0, 1, 3, 5])
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(ignore_eos=True),
+        SamplingParams(temperature=0.9, top_p=0.95, seed=5, repetition_penalty=1.2),
+    ],
+)
+def test_a_draft_gives_what_plain_steps_give(
+    isa: str, right: int, params: SamplingParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`right` of five guesses are right: so many tokens and one more, bit for bit."""
+    monkeypatch.setenv("ONESEC_ISA", isa)
+    backend = load("qwen2")
+
+    def start() -> BatchRow:
+        row = BatchRow(PROMPT, 0, TABLE, sampler=backend.sampler(params, eos_ids=()))
+        first = backend.forward(Batch(UNIFORM[8], [row])).rows[0].tokens
+        row.tokens, row.start = np.array(first, dtype=np.int32), len(PROMPT)
+        row.top_logprobs = 2
+        return row
+
+    plain = backend.forward(Batch(UNIFORM[8], [start()], max_steps=9, exact=True)).rows[0]
+    guesses = plain.tokens[:5]
+    if right < 5:
+        guesses[right] = (guesses[right] + 1) % backend.vocab_size
+    row = start()
+    row.tokens, row.drafted = np.array([*row.tokens, *guesses], dtype=np.int32), True
+    found = backend.forward(Batch(UNIFORM[8], [row], exact=True)).rows[0]
+    assert found.tokens == plain.tokens[: right + 1]
+    # What comes after overwrites what the wrong guesses left in the cache.
+    row.start, row.drafted = len(PROMPT) + right + 1, False
+    row.tokens = np.array(found.tokens[-1:], dtype=np.int32)
+    rest = backend.forward(Batch(UNIFORM[8], [row], max_steps=9 - right - 1, exact=True)).rows[0]
+    assert found.tokens + rest.tokens == plain.tokens
+    assert found.logprobs + rest.logprobs == plain.logprobs
+    assert found.top + rest.top == plain.top
+
+
+def test_a_draft_ends_at_a_stop_token_and_needs_a_sampler() -> None:
+    backend = load("qwen2")
+    sampler = backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
+    tokens = (
+        backend.forward(
+            Batch(UNIFORM[8], [BatchRow(PROMPT, 0, TABLE, sampler=sampler)], max_steps=6)
+        )
+        .rows[0]
+        .tokens
+    )
+    row = BatchRow(
+        np.array(tokens[:5], dtype=np.int32), len(PROMPT), TABLE,
+        sampler=sampler, stop_ids=(tokens[2],), drafted=True,
+    )  # fmt: skip
+    found = backend.forward(Batch(UNIFORM[8], [row], exact=True)).rows[0].tokens
+    assert found == tokens[1 : tokens.index(tokens[2], 1) + 1]
+    row.sampler = None
+    with pytest.raises(ValueError, match="a draft needs a sampler"):
+        backend.forward(Batch(UNIFORM[8], [row], exact=True))

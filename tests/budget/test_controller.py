@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,14 @@ def test_shifting_does_not_flap_while_time_passes_as_predicted() -> None:
         gear = decision.gear
         left_ms -= LATENCY.step_ms(gear, 100 + drawn)
     assert shifts <= 2
+
+
+def test_what_drafts_gain_counts_by_half() -> None:
+    behind = standing(gear="8", left_ms=340.0)
+    assert shift(behind, LATENCY, POLICY).gear == "6"
+    assert shift(replace(behind, speed=2.0), LATENCY, POLICY).gear == "8"
+    assert shift(replace(behind, speed=1.1), LATENCY, POLICY).gear == "6"
+    assert shift(replace(behind, speed=0.2), LATENCY, POLICY) == shift(behind, LATENCY, POLICY)
 
 
 def test_landing_begins_when_only_the_zone_fits_and_stays() -> None:

@@ -58,7 +58,8 @@ def _mix(state: int, value: int) -> int:
 
 
 class FakeBackend:
-    """A backend on a FakeClock. `noise` multiplies each step's cost (1 by default)."""
+    """A backend on a FakeClock. `noise` multiplies each step's cost (1 by default). With `memory` a
+    greedy token follows from so many tokens before it alone, in every gear: text repeats itself."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class FakeBackend:
         costs: dict[str, GearCost] | None = None,
         eos_rate: float = 0.02,
         noise: Callable[[], float] = lambda: 1.0,
+        memory: int | None = None,
     ) -> None:
         self.clock = clock
         self.vocab_size = vocab_size
@@ -82,6 +84,7 @@ class FakeBackend:
         self.kv_block_bytes = 1024
         self.eos_rate = eos_rate
         self.noise = noise
+        self.memory = memory
         self.poison: Callable[[BatchRow], bool] = lambda row: False
         self.batches: list[Batch] = []
         self.closed = False
@@ -117,26 +120,47 @@ class FakeBackend:
             stopped = False
             for i, row in enumerate(batch.rows):
                 self._write(row, ends[i], new[i], batch.gear.name)
+                if row.drafted and step == 0:
+                    stopped |= self._check(row, results[i], batch.gear)
+                    ends[i] += len(results[i].tokens)
+                    new[i] = results[i].tokens[-1:]
+                    continue
                 ends[i] += len(new[i])
                 if row.prompt_logprobs and step == 0:
                     follow = [*new[i][1:], row.next_token]
                     results[i].prompt_logprobs += [-float(t) for t in follow if t is not None]
                 if row.sampler is None:
                     continue
-                state = _mix(self._state(row, ends[i]), hash(batch.gear.width))
-                token = row.sampler.draw(state, self.vocab_size, self.eos_rate)
-                new[i] = [token]
-                results[i].tokens.append(token)
-                if row.statistics:
-                    results[i].logprobs.append(-(state % 100) / 10)
-                    results[i].entropies.append(1.0)
-                    results[i].margins.append(0.5)
-                if row.top_logprobs:
-                    results[i].top.append([(token, -0.1)] * row.top_logprobs)
-                stopped = stopped or token in row.stop_ids
+                new[i] = [self._draw(row, results[i], ends[i], batch.gear)]
+                stopped |= new[i][0] in row.stop_ids
             if stopped:
                 break
         return BatchResult(results, step_ms, cpu_ms=2 * sum(step_ms), bytes_read=100 * len(step_ms))
+
+    def _draw(self, row: BatchRow, result: RowResult, end: int, gear: Gear) -> int:
+        state = self._state(row, end)
+        if self.memory is None:
+            state = _mix(state, hash(gear.width))
+        assert row.sampler is not None
+        token: int = row.sampler.draw(state, self.vocab_size, self.eos_rate)  # type: ignore[attr-defined]
+        result.tokens.append(token)
+        if row.statistics:
+            result.logprobs.append(-(state % 100) / 10)
+            result.entropies.append(1.0)
+            result.margins.append(0.5)
+        if row.top_logprobs:
+            result.top.append([(token, -0.1)] * row.top_logprobs)
+        return token
+
+    def _check(self, row: BatchRow, result: RowResult, gear: Gear) -> bool:
+        """Draw along a draft as far as it is right, and one more; whether a stop id was drawn."""
+        for i in range(len(row.tokens)):
+            token = self._draw(row, result, row.start + i + 1, gear)
+            if token in row.stop_ids:
+                return True
+            if i + 1 < len(row.tokens) and token != row.tokens[i + 1]:
+                break
+        return False
 
     def logits(self, batch: Batch) -> Float32Array:
         raise NotImplementedError
@@ -150,6 +174,9 @@ class FakeBackend:
     def _cost_ms(
         self, cost: GearCost, batch: Batch, ends: list[int], new: list[list[int]]
     ) -> float:
+        if batch.rows[0].drafted:
+            count = len(batch.rows[0].tokens)
+            return cost.p_ms * sum(ends) * count + cost.q_ms * cost.factor(count)
         # A prompt's last token alone looks like a step; its sampler has not drawn yet.
         prompt = batch.max_steps == 1 and any(
             row.sampler is None or row.sampler.drawn == 0  # type: ignore[attr-defined]
@@ -182,7 +209,10 @@ class FakeBackend:
         for i in range(end):
             cell = self._cells[int(row.block_table[i // self.block_size])][i % self.block_size]
             assert cell is not None, f"position {i} was never computed"
-            state = _mix(_mix(state, cell[0]), len(cell[1]) * 64 + ord(cell[1][0]))
+            if self.memory is None:
+                state = _mix(_mix(state, cell[0]), len(cell[1]) * 64 + ord(cell[1][0]))
+            elif i >= end - self.memory:
+                state = _mix(state, cell[0])
         return state
 
 

@@ -38,7 +38,15 @@ def build(backend: FakeBackend, **options: object) -> Engine:
 def engine_with(**options: object) -> tuple[Engine, FakeBackend]:
     backend_options = {
         name: options.pop(name)
-        for name in ("num_blocks", "block_size", "context_length", "eos_rate", "noise", "costs")
+        for name in (
+            "num_blocks",
+            "block_size",
+            "context_length",
+            "eos_rate",
+            "noise",
+            "costs",
+            "memory",
+        )
         if name in options
     }
     backend = FakeBackend(FakeClock(10**9), **backend_options)  # type: ignore[arg-type]
@@ -522,7 +530,7 @@ def test_segments_tell_what_was_expected_and_the_slowest_step() -> None:
         calls["count"] += 1
         return 5.0 if calls["count"] == 6 else 1.0
 
-    engine, _ = engine_with(eos_rate=0.0, noise=noise)
+    engine, _ = engine_with(eos_rate=0.0, noise=noise, speculate=False)
     sequence = engine.add_request(ask("a", prompt(1, 10)))
     drain(engine)
     (segment,) = [e.detail for e in sequence.trace.events if e.kind == "decode"]

@@ -103,7 +103,7 @@ def test_a_chunk_beside_an_urgent_sequence_takes_a_part_of_its_slack_only() -> N
 
 
 def test_steps_never_pass_what_needs_attention() -> None:
-    engine, backend = build(turn_ms=1000.0)
+    engine, backend = build(turn_ms=1000.0, speculate=False)
     add(engine, "a", 8)
     engine.step()
     engine.step()

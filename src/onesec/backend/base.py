@@ -40,6 +40,9 @@ class BatchRow:
     top_logprobs alternatives to report with each drawn token
     prompt_logprobs   report log p(tokens[i+1] | ...) for this chunk, and for `next_token` after
                       the last
+    drafted      tokens after the first are a draft: guesses of what will be drawn. All are run at
+                 once; tokens are drawn as if one by one, as far as the draft was right, and one
+                 more. The cache's positions behind the tokens drawn hold what nobody may read
     statistics   report logprobs, entropies and margins of the drawn tokens; without them a greedy
                  row needs no more of the distribution than its likeliest token
     """
@@ -53,6 +56,7 @@ class BatchRow:
     prompt_logprobs: bool = False
     next_token: int | None = None
     statistics: bool = True
+    drafted: bool = False
 
 
 @dataclass(slots=True)
@@ -77,9 +81,9 @@ class Batch:
 
 @dataclass(slots=True)
 class RowResult:
-    """tokens drawn (one a step run), and for each of them, where the row asked for statistics: its
-    logprob (of the unmodified distribution), the distribution's entropy in nats and margin
-    (p1 - p2); and top alternatives."""
+    """tokens drawn (one a step run, more from a draft), and for each of them, where the row asked
+    for statistics: its logprob (of the unmodified distribution), the distribution's entropy in nats
+    and margin (p1 - p2); and top alternatives."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)

@@ -88,7 +88,9 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
-        if self._has_planes:  # the cheapest first: a step reads its gear's bytes; the reference last
+        if (
+            self._has_planes
+        ):  # the cheapest first: a step reads its gear's bytes; the reference last
             of_planes, reference = self._gears[:2], self._gears[2:]
             of_planes = (*of_planes, *mixed)
             self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)
@@ -348,7 +350,7 @@ class CpuBackend:
 
 def _row(
     row: BatchRow,
-) -> tuple[object, int, object, object, Sequence[int], int, bool, int, bool]:
+) -> tuple[object, int, object, object, Sequence[int], int, bool, int, bool, bool]:
     return (
         row.tokens,
         row.start,
@@ -359,6 +361,7 @@ def _row(
         row.prompt_logprobs,
         -1 if row.next_token is None else row.next_token,
         row.statistics,
+        row.drafted,
     )
 
 

@@ -26,6 +26,7 @@ class Standing:
     zone_tokens   landing begins when no more than these fit
     since_shift   tokens drawn since the last shift
     batch         rows of its batch; others_ms: work for others between two of its tokens
+    speed         how many times faster than plain steps its tokens come, by drafts
     """
 
     gears: tuple[str, ...]
@@ -38,6 +39,7 @@ class Standing:
     since_shift: int = 0
     batch: int = 1
     others_ms: float = 0.0
+    speed: float = 1.0
     landing: bool = False
 
 
@@ -58,6 +60,15 @@ class Decision:
     check_ms: float
 
 
+def wanted(at: Standing, latency: LatencyModel, gear: str) -> tuple[int, float]:
+    """The tokens that are wanted, and what they need in that gear at p95 in milliseconds. What
+    drafts have gained so far counts by half: where the text stops repeating itself it ends."""
+    tokens = max(1, min(at.want_tokens, at.limit_tokens))
+    run_ms = latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=P95)
+    gained = max(1.0, 0.5 * (1.0 + at.speed))
+    return tokens, run_ms / gained + tokens * at.others_ms
+
+
 def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision:
     """The next move of one answer.
 
@@ -68,23 +79,18 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     at, left_ms = standing, standing.left_ms
     if math.isinf(left_ms):
         return Decision(at.gear, False, False, at.limit_tokens, math.inf, 1 << 30, math.inf)
-    want = max(1, min(at.want_tokens, at.limit_tokens))
-
-    def need_ms(gear: str, tokens: int, quantile: float) -> float:
-        run_ms = latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=quantile)
-        return run_ms + tokens * at.others_ms
 
     gear = at.gear
-    slack_ms = left_ms - need_ms(gear, want, P95)
+    slack_ms = left_ms - wanted(at, latency, gear)[1]
     index = at.gears.index(gear)
     if slack_ms < 0.0:
         for cheaper in reversed(at.gears[:index]):
-            gear, slack_ms = cheaper, left_ms - need_ms(cheaper, want, P95)
+            gear, slack_ms = cheaper, left_ms - wanted(at, latency, cheaper)[1]
             if slack_ms >= 0.0:
                 break
     elif index + 1 < len(at.gears) and at.since_shift >= policy.shift_gap_tokens:
         better = at.gears[index + 1]
-        need = need_ms(better, want, P95)
+        need = wanted(at, latency, better)[1]
         if need * (1.0 + policy.hysteresis) <= left_ms:
             gear, slack_ms = better, left_ms - need
     # Other work may be put off for the last token, so it does not count here.
@@ -102,5 +108,6 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     )
     land = at.landing or room <= min(at.zone_tokens, at.limit_tokens - 1)
     check = 1 if land else max(1, min(_MAX_CHECK_TOKENS, (room - at.zone_tokens) // 4))
-    check_ms = 1.5 * need_ms(gear, check, P50)
+    check_run_ms = latency.decode_ms(gear, at.context, check, batch=at.batch, quantile=P50)
+    check_ms = 1.5 * (check_run_ms + check * at.others_ms)
     return Decision(gear, land, False, room, slack_ms, check, check_ms)

@@ -36,6 +36,8 @@ class Trace:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     answer_tokens: int = 0
+    drafted_tokens: int = 0  # guessed ahead
+    accepted_tokens: int = 0  # of the guessed ones, those that were drawn too
     cpu_ms: float = 0.0
     bytes_read: int = 0
     peak_kv_bytes: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 
-from onesec.backend.base import Backend, Batch, RowResult
+from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Policy
@@ -21,6 +21,7 @@ from .admission import Admission
 from .block_manager import BlockManager
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence
+from .speculation import Draft, Speculation
 from .steering import Steering
 from .stopping import DecodeText, Stop, StopCheck
 
@@ -41,6 +42,7 @@ class Engine:
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
     max_waiting   requests that may wait; more are refused with QueueFull
+    speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
     """
 
@@ -61,6 +63,7 @@ class Engine:
         max_steps: int = 8,
         turn_ms: float = 4.0,
         prefix_cache: bool = True,
+        speculate: bool = True,
         cache_key: bytes | None = None,
     ) -> None:
         for gear in backend.gears:
@@ -89,6 +92,7 @@ class Engine:
             turn_ms=turn_ms,
             on_start=self._on_start,
         )
+        self._speculation = Speculation(backend, latency) if speculate else None
         self._steering = Steering(self._scheduler, latency, self.length, policy)
         self._admission = Admission(
             backend, self._blocks, self._scheduler, latency, self.length, policy
@@ -251,6 +255,7 @@ class Engine:
     def _run(self, work: Work) -> float:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
         try:
+            draft = self._draft(work)
             result = self.backend.forward(work.batch)
             if len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
@@ -259,7 +264,7 @@ class Engine:
             return 0.0
         now_ns = self._clock.now_ns()
         gear, sequences = work.batch.gear, work.sequences
-        total_ms = math.fsum(result.step_ms)
+        step_ms, total_ms = result.step_ms, math.fsum(result.step_ms)
         self._turn_steps = max(self._turn_steps, len(result.step_ms))
         if work.prefill:
             first = work.batch.rows[0]
@@ -269,12 +274,17 @@ class Engine:
             )
             if not work.batch.exact:
                 self.latency.observe_prefill(gear.name, tokens, total_ms, start=first.start)
+        elif draft is not None:
+            expected_ms = self._took_draft(sequences[0], draft, result)
+            total_ms += draft.ms
+            drawn = len(result.rows[0].tokens)
+            step_ms = [total_ms / drawn] * drawn
         else:
             context, rows = sum(row.start for row in work.batch.rows), len(sequences)
             expected_ms = self.latency.decode_ms(
-                gear.name, context // rows, len(result.step_ms), batch=rows, quantile=P50
+                gear.name, context // rows, len(step_ms), batch=rows, quantile=P50
             )
-            self.latency.observe_decode(gear.name, context, len(sequences), result.step_ms)
+            self.latency.observe_decode(gear.name, context, len(sequences), step_ms)
         cpu_ms, bytes_read = result.cpu_ms / len(sequences), result.bytes_read // len(sequences)
         for sequence, row in zip(sequences, result.rows, strict=True):
             trace = sequence.trace
@@ -285,12 +295,35 @@ class Engine:
                     self._took_chunk(sequence, row, (total_ms, expected_ms), now_ns)
                 else:
                     drawn = len(sequence.tokens)
-                    sequence.segment.add_steps(result.step_ms, expected_ms, len(row.tokens), drawn)
+                    sequence.segment.add_steps(step_ms, expected_ms, len(row.tokens), drawn)
                     if row.tokens:
                         self._took_tokens(sequence, row, sequence.gear, now_ns)
             except Exception as error:
                 self._fail(sequence, error, now_ns)
         return total_ms
+
+    def _draft(self, work: Work) -> Draft | None:
+        """Let the next tokens of a sequence be guessed that has the machine to itself. Rows that
+        decode together use the arithmetic that a check would."""
+        alone = not work.prefill and len(self._scheduler.running) == 1
+        if self._speculation is None or not alone or self._scheduler.waiting:
+            return None
+        now_ns, reserve = self._clock.now_ns(), self._scheduler.reserve
+        return self._speculation.prepare(work.sequences[0], work.batch, now_ns, reserve)
+
+    def _took_draft(self, sequence: Sequence, draft: Draft, result: BatchResult) -> float:
+        """Learn from a checked draft and tell the trace of it; returns the expected time."""
+        assert self._speculation is not None
+        expected_ms = self._speculation.expected_ms(sequence, draft)
+        sequence.row.drafted = False
+        drawn, trace = len(result.rows[0].tokens), sequence.trace
+        self._speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
+        trace.drafted_tokens += len(draft.tokens)
+        trace.accepted_tokens += drawn - 1
+        if draft.made is not None:
+            trace.cpu_ms += draft.made.cpu_ms
+            trace.bytes_read += draft.made.bytes_read
+        return expected_ms
 
     def _isolate(self, work: Work, error: Exception) -> None:
         """A batch failed: run its rows one by one, so that only the guilty ones end."""

@@ -141,7 +141,7 @@ class Scheduler:
             variant = sequence.prefill_gear.name
             sequence.table = self.blocks.allocate(sequence.names, variant)
             # All that is known must fit, or two half-computed prompts would evict each other.
-            while not self._cover(sequence, sequence.length):
+            while not self.reserve(sequence, sequence.length):
                 if not self._preempt_later(sequence):
                     self._release(sequence)
                     return
@@ -152,7 +152,7 @@ class Scheduler:
             sequence.state = "prefilling"
             insort(self.running, sequence, key=_order)
 
-    def _cover(self, sequence: Sequence, tokens: int) -> bool:
+    def reserve(self, sequence: Sequence, tokens: int) -> bool:
         """Give a sequence blocks for its first `tokens` positions; False if there are too few."""
         if not self.blocks.append(sequence.table, tokens):
             return False
@@ -180,9 +180,9 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence, steps: int) -> int:
         """Cover the next `steps` steps, or one; 0 if the sequence itself had to give way."""
-        if self._cover(sequence, sequence.length + steps - 1):
+        if self.reserve(sequence, sequence.length + steps - 1):
             return steps
-        while not self._cover(sequence, sequence.length):
+        while not self.reserve(sequence, sequence.length):
             if not self._preempt_later(sequence):
                 self.running.remove(sequence)
                 self._release(sequence)

@@ -21,6 +21,7 @@ from .block_manager import BlockTable
 from .stopping import Stop, StopCheck
 
 State = Literal["waiting", "prefilling", "decoding", "finished"]
+_SPEED_RATE = 0.2
 TopLogprobs = list[tuple[int, float]]
 
 
@@ -144,6 +145,7 @@ class Sequence:
         self.check_ns = 0  # or at this instant
         self.until_ns: int | None = None  # no step may start later
         self.slack_ms = float("inf")
+        self.speed = 1.0  # tokens a millisecond with drafts, over what plain steps give
         self.segment = Segment()
         budget = request.budget
         self.trace = Trace(
@@ -251,6 +253,10 @@ class Sequence:
             self.ids = grown
         self.ids[self.length] = token
         self.length += 1
+
+    def take_speed(self, speed: float) -> None:
+        """Follow how much faster a draft was than plain steps."""
+        self.speed += _SPEED_RATE * (speed - self.speed)
 
     def output(self) -> RequestOutput:
         """The whole answer so far."""

@@ -64,6 +64,7 @@ class Steering:
             since_shift=drawn - sequence.shifted_at,
             batch=batch,
             others_ms=others_ms + host_ms,
+            speed=sequence.speed,
             landing=sequence.landing,
         )
         decision = controller.shift(standing, self._latency, self._policy)
@@ -108,9 +109,7 @@ class Steering:
         one_ms = self._latency.decode_ms(at.gear, at.context, 1, batch=at.batch, quantile=P99)
         if one_ms > at.left_ms:
             return 1, one_ms
-        tokens = max(1, min(at.want_tokens, at.limit_tokens))
-        run_ms = self._latency.decode_ms(at.gear, at.context, tokens, batch=at.batch)
-        return tokens, run_ms + tokens * at.others_ms
+        return controller.wanted(at, self._latency, at.gear)
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""

@@ -51,6 +51,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "At token {0} ({1} ms) shifted from {2} to {3}.",
         "第 {0} 个词元（{1} 毫秒）由 {2} 换到 {3}。",
     ),
+    "drafts": (
+        "Of {0} tokens guessed ahead {1} were right.",
+        "提前猜测的 {0} 个词元中，{1} 个正确。",
+    ),
     "land": (
         "Began landing at {0} ms, after token {1}: {2} more fitted.",
         "{0} 毫秒、第 {1} 个词元后开始收尾：还容得下 {2} 个。",
@@ -92,6 +96,8 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
         lines.append(say("met", _ms(early_ms)) if in_time else say("late"))
         if trace.met and not in_time:
             lines.pop()
+    if trace.drafted_tokens:
+        lines.append(say("drafts", trace.drafted_tokens, trace.accepted_tokens))
     if trace.bytes_read:
         lines.append(
             say(

@@ -1,0 +1,161 @@
+"""Speculation: guesses the next tokens of a lone sequence, so that one forward checks many.
+
+A guess is what followed the last time these tokens stood in prompt or answer (lookup, free), or
+what the cheapest gear says (over the same weights and cache). Tokens are drawn as without it, since
+the check draws each as a plain step would: a guess changes when tokens come and nothing else.
+It must not know text, deadlines' meaning or requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from onesec.backend.base import Backend, Batch, BatchResult, BatchRow, Int32Array
+from onesec.budget.draft import MAX_DRAFT_TOKENS, DraftModel
+from onesec.budget.latency import LatencyModel
+from onesec.core.request import SamplingParams
+
+from .sequence import Sequence
+
+LOOKUP, CHEAP_GEAR = "lookup", "gear"
+# Where the last three tokens stood before, the next one is mostly the same; how often the cheapest
+# gear agrees was measured at 0.8 to 0.95. Both are replaced by what is seen here.
+_FIRST_GUESS = {LOOKUP: 0.7, CHEAP_GEAR: 0.8}
+_NGRAMS = (3, 2)  # tokens that must stand there alike, the longer first
+_WORTH_BYTES = 1.4  # a gear that reads less than this times the cheapest one's bytes drafts nothing
+_HURRY = 1.3  # a cycle may take so much longer than its median and must still end in time
+_FAST = 1.1  # above this speed every step is worth a look for a draft
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Guessed tokens, where they came from, and the forward that made them, if one did."""
+
+    source: str
+    tokens: Int32Array
+    made: BatchResult | None = None
+
+    @property
+    def ms(self) -> float:
+        """Wall milliseconds that the guess took."""
+        return sum(self.made.step_ms) if self.made else 0.0
+
+
+def look_up(ids: Int32Array, count: int) -> Int32Array:
+    """What followed the latest earlier occurrence of the last tokens of int32 [n], at most `count`
+    tokens; empty where they never stood there (prompt lookup decoding, n-grams of 3, then 2).
+
+    >>> look_up(np.array([5, 6, 7, 8, 9, 5, 6, 7], dtype=np.int32), 3).tolist()
+    [8, 9, 5]
+    """
+    for size in _NGRAMS:
+        starts = len(ids) - size  # before the last tokens themselves
+        if starts < 1:
+            continue
+        alike = ids[:starts] == ids[starts]
+        for i in range(1, size):
+            alike &= ids[i : starts + i] == ids[starts + i]
+        found = np.flatnonzero(alike)
+        if len(found):
+            begin = int(found[-1]) + size
+            return ids[begin : begin + count]
+    return ids[:0]
+
+
+class Speculation:
+    """Makes drafts where they pay, and learns from each what drafts are worth."""
+
+    def __init__(self, backend: Backend, latency: LatencyModel) -> None:
+        self._backend = backend
+        self._latency = latency
+        self._model = DraftModel(latency, _FIRST_GUESS)
+        self._cheapest = cheapest = backend.gears[0]
+        bytes_of = {gear.name: backend.bytes_per_token(gear) for gear in backend.gears}
+        least = _WORTH_BYTES * bytes_of[cheapest.name]
+        self._assisted = {name for name, size in bytes_of.items() if size >= least}
+        self._greedy = backend.sampler(SamplingParams(), eos_ids=())
+
+    def prepare(
+        self,
+        sequence: Sequence,
+        batch: Batch,
+        now_ns: int,
+        reserve: Callable[[Sequence, int], bool],
+    ) -> Draft | None:
+        """Put a draft into the batch's only row, where one pays and ends in time.
+
+        `reserve` grants a sequence blocks for so many positions, or refuses.
+        """
+        row, length = batch.rows[0], sequence.length
+        limit = min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
+        draft = None
+        if limit > 0 and reserve(sequence, length + limit):
+            draft = self._lookup(sequence, limit, now_ns)
+            if draft is None and sequence.gear.name in self._assisted:
+                draft = self._ask_cheapest(sequence, limit, now_ns)
+        if draft is None:
+            if sequence.speed > _FAST:
+                batch.max_steps = 1
+            return None
+        row.tokens = np.concatenate([row.tokens, draft.tokens])
+        row.drafted = True
+        batch.max_steps = 1
+        return draft
+
+    def expected_ms(self, sequence: Sequence, draft: Draft) -> float:
+        """The median of draft and check."""
+        check_ms = self._model.check_ms(sequence.gear.name, sequence.length, len(draft.tokens))
+        return draft.ms + check_ms
+
+    def observe(self, sequence: Sequence, draft: Draft, drawn: int, check_ms: float) -> None:
+        """Learn from a checked draft: `drawn` tokens came of it, one of them behind it."""
+        gear, context = sequence.gear.name, sequence.row.start
+        drafted = len(draft.tokens)
+        step_ms = self._latency.step_ms(gear, context)
+        sequence.take_speed(drawn * step_ms / (draft.ms + check_ms))
+        self._model.observe(
+            draft.source, gear, context=context, drafted=drafted, right=drawn - 1, check_ms=check_ms
+        )
+
+    def _lookup(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
+        tokens = look_up(sequence.ids[: sequence.length], limit)
+        if len(tokens) == 0:
+            return None
+        count = self._length(LOOKUP, sequence, len(tokens), now_ns, 0.0)
+        return Draft(LOOKUP, tokens[:count]) if count else None
+
+    def _ask_cheapest(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
+        step_ms = self._latency.step_ms(self._cheapest.name, sequence.length)
+        count = self._length(CHEAP_GEAR, sequence, limit, now_ns, step_ms)
+        if count == 0:
+            return None
+        row = sequence.row
+        guess = BatchRow(
+            row.tokens, row.start, row.block_table, self._greedy, row.stop_ids, statistics=False
+        )
+        made = self._backend.forward(Batch(self._cheapest, [guess], count, exact=True))
+        return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
+
+    def _length(
+        self, source: str, sequence: Sequence, limit: int, now_ns: int, draft_step_ms: float
+    ) -> int:
+        """Tokens to guess: as many as pay; none where the next steps might end too late. Where the
+        answer has no time to spare for a wrong guess, only what is known to pay counts."""
+        gear, context = sequence.gear.name, sequence.length
+        for sure in (False, True):
+            count, _ = self._model.best(
+                source, gear, context=context, limit=limit, draft_step_ms=draft_step_ms, sure=sure
+            )
+            if count == 0:
+                self._model.pass_by(source, gear)
+                return 0
+            cycle_ms = self._model.check_ms(gear, context, count) + count * draft_step_ms
+            if cycle_ms - self._latency.step_ms(gear, context) <= sequence.slack_ms:
+                break
+        until_ns = sequence.until_ns
+        if until_ns is not None and now_ns + _HURRY * cycle_ms * 1e6 > until_ns:
+            return 0
+        return count
