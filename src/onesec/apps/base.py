@@ -22,12 +22,15 @@ from onesec.core.errors import (
 )
 from onesec.core.request import SamplingParams
 
+from .text import is_blank
+
 Message = Mapping[str, Any]
 Duration = str | float | Budget | None
 OnText = Callable[[str], None]
 Result = TypeVar("Result")
 CHARS_PER_TOKEN = 16  # no tokenizer makes fewer tokens of a text than this on the long run
 _PROMPT_SHARE = 0.7  # of the context: few conversations that models learn from are longer
+_LEAST = 16  # tokens of an answer that is offered where none was planned
 TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
 
 
@@ -161,6 +164,28 @@ class App:
             shown=shown,
         )
 
+    def call(
+        self,
+        steps: Callable[[Deadline], Steps[Result]],
+        deadline: Duration = None,
+        on_text: OnText | None = None,
+    ) -> Result:
+        """One call from its beginning: the time runs from here. A refusal tells the budget that the
+        caller gave, and one that covers what was spent before the model was asked."""
+        due, start_ns = self.due(deadline), self.clock.now_ns()
+        try:
+            return self.run(steps(due), on_text)
+        except DeadlineInfeasible as refusal:
+            if due.total_ns is None:
+                raise
+            budget_ms = (due.total_ns - start_ns) / 1e6
+            spent_ms = max(0.0, budget_ms - refusal.budget_ms)
+            # What is offered must be more than what did not do, whatever the predictions say.
+            feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
+            raise DeadlineInfeasible(
+                budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why
+            ) from None
+
     def run(self, steps: Steps[Result], on_text: OnText | None = None) -> Result:
         """Drive the steps with this application's model."""
         return run(self.model, steps, gear=self.gear, min_gear=self.min_gear, on_text=on_text)
@@ -188,14 +213,26 @@ class App:
         least = len(text) // CHARS_PER_TOKEN
         return least if least > self.model.context_length else self.model.count_tokens(text)
 
+    def shortened(self, text: str, tokens: int) -> str:
+        """The beginning of a text, at most so many tokens of it."""
+        while (size := self.count(text)) > tokens and len(text) > 1:
+            text = text[: max(1, int(0.95 * len(text) * tokens / size))]
+        return text
+
     def checked(self, what: str, text: str, *, share: float = 0.5) -> int:
-        """Tokens of a text that the prompt must hold whole. Raises EmptyPrompt for white space,
-        ContextLengthExceeded where it takes more than `share` of the context."""
-        if not text.strip():
+        """Tokens of a text that the prompt must hold whole. Raises EmptyPrompt where nothing of it
+        is visible, ContextLengthExceeded where it takes more than `share` of the context."""
+        if is_blank(text):
             raise EmptyPrompt(f"The {what} is empty.", hint="Write something.")
         tokens, limit = self.count(text), int(share * self.model.context_length)
         if tokens >= limit:
-            raise ContextLengthExceeded(prompt_tokens=tokens, context_length=limit)
+            raise ContextLengthExceeded(
+                prompt_tokens=tokens,
+                context_length=limit,
+                message=f"The {what} has {tokens} tokens; it may have {max(0, limit - 1)} of the "
+                f"{self.model.context_length} that this model holds.",
+                hint="Shorten it, or take a model with a longer context.",
+            )
         return tokens
 
 
@@ -232,8 +269,11 @@ def _complete(
     budget = Budget()
     if ask.budget_ms is not None:
         if ask.budget_ms <= 0.0:
+            tokens = sum(model.count_tokens(str(message["content"])) for message in ask.messages)
             raise DeadlineInfeasible(
-                budget_ms=ask.budget_ms, feasible_ms=1.0, why="the time before it is used up"
+                budget_ms=ask.budget_ms,
+                feasible_ms=model.predict_ms(tokens + TEMPLATE_TOKENS, min(ask.max_tokens, _LEAST)),
+                why="the time was used up before the model was asked",
             )
         budget = Budget(total_ms=ask.budget_ms)
     # Greedy, whatever the model's own advice: the same question gets the same answer.
