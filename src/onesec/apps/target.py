@@ -45,7 +45,10 @@ class Target:
     def __post_init__(self) -> None:
         most = 20 if self.unit == "sentences" else 2000
         if not 1 <= self.count <= most:
-            raise InvalidRequest(f"A summary of {self.count} {self.unit}; 1 to {most} can be.")
+            raise InvalidRequest(
+                f"A summary of {self.count} {self.unit} was asked for.",
+                hint=f"Choose 1 to {most} {self.unit}.",
+            )
 
     @classmethod
     def of(cls, value: str | Target) -> Target:

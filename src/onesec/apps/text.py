@@ -20,8 +20,12 @@ _WORDS_PER_HAN = 0.6  # an English word says about as much as 1.7 Chinese charac
 
 _FULL = "。！？…｡"  # end a sentence wherever they stand
 _CLOSERS = re.escape("”’」』】》〉）)]}\"'")
-# A run of Latin marks is tried from its first mark only: a long one costs its length once.
-_END = re.compile(rf"[{_FULL}]++[{_CLOSERS}]*+|(?<![.!?])[.!?]++[{_CLOSERS}]*+(?=\s|\Z)|\n\s*+")
+# It begins with a set, which re looks for five times faster than for alternatives. A run of Latin
+# marks is tried from its first mark only: a long one costs its length once.
+_END = re.compile(
+    rf"[{_FULL}.!?\n](?:(?<=[{_FULL}])[{_FULL}]*+[{_CLOSERS}]*+"
+    rf"|(?<=[.!?])(?<![.!?][.!?])[.!?]*+[{_CLOSERS}]*+(?=\s|\Z)|(?<=\n)\s*+)"
+)
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“‘])(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|no|fig|eq|al|approx|dept|inc|ltd|co|corp|vol"
     r"|pp|ca|cf|e\.g|i\.e|a\.m|p\.m|u\.s|ph\.d|(?-i:[A-Z]))$",
@@ -114,15 +118,15 @@ def sentence_break(text: str, start: int, low: int, high: int) -> int:
     8
     """
     last = start
-    for begin, end in ((max(start, low - 8), high), (start, low)):
-        for match in _END.finditer(text, begin, min(len(text), end + 1)):
+    for begin, end in ((low - 8, high), (low - 256, low), (start, low)):
+        for match in _END.finditer(text, max(start, begin), min(len(text), end + 1)):
             line = text.rfind("\n", start, match.start()) + 1
             if match.end() <= end and _is_end(text, max(start, line), match):
                 last = match.end()
                 if last >= low:
                     return last
-    if last > start:
-        return last
+        if last > start:
+            return last
     space = text.rfind(" ", start, high) + 1
     return space if space > start else high
 
