@@ -79,6 +79,7 @@ class Answer(App):
 
     NAME: ClassVar[str] = "answer"
     LENGTH: ClassVar[Length] = Length(usual=32, most=160)
+    AFTER_MS: ClassVar[float] = 1.5  # sources are looked up in the reply
 
     def __call__(
         self, question: str, text: str, deadline: Duration = None, *, on_text: OnText | None = None

@@ -119,6 +119,7 @@ class App:
     NAME: ClassVar[str]
     DEADLINE: ClassVar[str] = "1s"
     LENGTH: ClassVar[Length]
+    AFTER_MS: ClassVar[float] = 0.5  # kept of the time for what follows the last reply
 
     def __init__(
         self,
@@ -153,8 +154,11 @@ class App:
         max_tokens: int | None = None,
         shown: bool = True,
     ) -> Ask:
-        """An Ask that may take `share` of the time that is left."""
-        budget_ms = None if deadline.total_ns is None else share * self.left_ms(deadline)
+        """An Ask that may take `share` of the time that is left, and none that the application
+        itself needs afterwards."""
+        left_ms = self.left_ms(deadline)
+        over_ms = left_ms - self.AFTER_MS
+        budget_ms = None if deadline.total_ns is None else min(share * left_ms, over_ms)
         most = self.LENGTH.most if max_tokens is None else max_tokens
         return Ask(
             messages=tuple(messages),

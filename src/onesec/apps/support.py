@@ -119,6 +119,7 @@ class Support(App):
 
     NAME: ClassVar[str] = "support"
     LENGTH: ClassVar[Length] = Length(usual=32, most=160)
+    AFTER_MS: ClassVar[float] = 1.5  # sources are looked up in the reply
 
     def __init__(
         self,

@@ -158,7 +158,7 @@ class Translate(App):
         try:
             reply = yield self.asking(messages, due, share=share, max_tokens=most)
         except DeadlineInfeasible as error:
-            left_ms = self.left_ms(due)
+            left_ms = self.left_ms(due) - self.AFTER_MS
             if share == 1.0 or error.feasible_ms > left_ms:
                 raise DeadlineInfeasible(
                     budget_ms=left_ms, feasible_ms=error.feasible_ms, why="one sentence"

@@ -46,7 +46,8 @@ def command(
 ) -> int:
     """Answer QUESTION, or a whole conversation without one, from your own knowledge. 智能客服
 
-    Files are indexed once; later only what changed is read again.
+    Files are indexed once; later only what changed is read again. Without QUESTION every line of
+    standard input is one, each with --deadline for itself; --json then prints a line for each.
 
     \b
     onesec support -k faq.md "How long does delivery take?"

@@ -49,6 +49,9 @@ def command(
 ) -> None:
     """Translate TEXT ("-" reads stdin) between English and Chinese. 翻译
 
+    A text that is too long for --deadline is translated from its beginning; where it ended is said.
+    With --live --json prints a line for each sentence.
+
     \b
     onesec translate "Where is my order?"
     tail -f talk.txt | onesec translate --live --deadline 300ms
