@@ -82,4 +82,4 @@ def test_deadlines_are_the_calls_then_the_apps_then_the_default() -> None:
     app("Two.", "100ms")
     app("Three.", Budget())
     Translate(model, clock=model.clock)("Four.")
-    assert model.budgets_ms == [299.5, 99.5, None, 999.5]  # the rest is for what comes afterwards
+    assert model.budgets_ms == [299.0, 99.0, None, 999.0]  # the rest is for what comes afterwards

@@ -119,7 +119,7 @@ class App:
     NAME: ClassVar[str]
     DEADLINE: ClassVar[str] = "1s"
     LENGTH: ClassVar[Length]
-    AFTER_MS: ClassVar[float] = 0.5  # kept of the time for what follows the last reply
+    AFTER_MS: ClassVar[float] = 1.0  # kept of the time for what follows the last reply
 
     def __init__(
         self,

@@ -120,7 +120,7 @@ class Translate(App):
         failures, refusal = 0, None
         # Sentences are looked for one by one: of a long text the time allows only the first.
         for span in sentences(text, longest=_LONGEST):
-            if failures == _HOPELESS or (done and self.left_ms(due) <= 0.0):
+            if failures == _HOPELESS or (done and self.left_ms(due) <= 2.0 * self.AFTER_MS):
                 done.append(_untranslated(Span(span.start, stop, text[span.start : stop])))
                 break
             made = _untranslated(span)
