@@ -6,7 +6,7 @@ import pytest
 from app_model import FakeModel
 
 from onesec.apps import Ask, Support, Translate, run
-from onesec.apps.base import Steps
+from onesec.apps.ask import Steps
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 

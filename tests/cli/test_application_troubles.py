@@ -42,6 +42,7 @@ READERS = [["answer", "why?", "{}"], ["summarize", "{}"], ["translate", "--file"
     ("name", "content", "said"),
     [
         ("gbk.txt", "送货需要三天。".encode("gb18030"), "not UTF-8 at byte 0 (0xCB)"),
+        ("mark.txt", b"\xef\xbb\xbfA\xff", "not UTF-8 at byte 4 (0xFF)"),
         ("utf16.txt", "A fee.".encode("utf-16"), "iconv"),
         ("nul.txt", b"A fee.\0", "NUL at character 6"),
         ("folder", None, "is a folder"),
@@ -100,6 +101,14 @@ def test_a_conversation_as_json_is_a_line_for_every_question(run: Run) -> None:
     assert told[0]["shown"] == ["a.md#fee"]
 
 
+def test_a_stray_byte_does_not_end_a_conversation(run: Run) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    _, out, _ = run("support", "-k", "a.md", "--json", stdin=b"Fee?\n\xff\xfe\nFee?\n")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert len(told) == 3
+    assert told[0]["shown"] == told[2]["shown"] == ["a.md#fee"]
+
+
 def test_nothing_in_a_text_commands_the_terminal(run: Run) -> None:
     text = "\x1b]0;owned\x07Just so.\u202e The fee is 5.\n"
     code, out, err = run("answer", "Just so fee?", stdin=text.encode())
@@ -119,8 +128,9 @@ def test_live_shows_what_it_was_asked_to_show(run: Run) -> None:
     assert "neither English nor Chinese" in err
 
 
-def test_live_tells_bytes_that_are_no_text(run: Run) -> None:
-    code, _, err = run("translate", "--live", "--deadline", "1min", stdin=b"Hi! \xff\xfe Ho!\n")
+@pytest.mark.parametrize("heard", [b"Hi! \xff\xfe Ho!\n", b"Hi \xe9"])
+def test_live_tells_bytes_that_are_no_text(heard: bytes, run: Run) -> None:
+    code, _, err = run("translate", "--live", "--deadline", "1min", stdin=heard)
     assert code == 0
     assert "not all UTF-8" in err
 
@@ -148,6 +158,15 @@ def test_a_closed_stream_is_no_crash(
     arguments = ["a.txt"] if stream == "stdout" else []
     assert main(["answer", "Fee?", *arguments]) == (1 if stream == "stdout" else 2)
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", [["translate", "--live"], ["support", "-k", "a.md"]])
+def test_where_nothing_is_heard_nothing_is_said(
+    arguments: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(arguments) == 0
 
 
 def test_a_command_that_is_none_is_answered_with_one_that_is(run: Run) -> None:

@@ -17,7 +17,8 @@ from typing import ClassVar
 from onesec.core.deadline import Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
-from .base import TEMPLATE_TOKENS, App, Duration, Length, Message, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Duration, Length, Message, OnText, Reply, Steps
+from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
 from .text import Language, Span, is_blank, language, sentences, without_blank_lines

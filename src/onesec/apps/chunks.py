@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .base import TEMPLATE_TOKENS, Length
+from .ask import TEMPLATE_TOKENS, Length
 from .text import Span, after_space, sentence_break
 
 FRAME_TOKENS = 24 + TEMPLATE_TOKENS  # the instruction and the template around a chunk

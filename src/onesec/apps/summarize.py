@@ -18,7 +18,8 @@ from typing import ClassVar
 from onesec.core.deadline import Deadline
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
-from .base import App, Ask, Duration, Length, OnText, Reply, Steps
+from .ask import Ask, Duration, Length, OnText, Reply, Steps
+from .base import App
 from .chunks import FRAME_TOKENS, PLANNED_SHARE, Plan, chunks, plan, spread
 from .cite import unsupported_numbers
 from .target import Target

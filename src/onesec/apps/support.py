@@ -19,7 +19,8 @@ from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
 from onesec.core.errors import ContextLengthExceeded
 
-from .base import TEMPLATE_TOKENS, App, Duration, Length, Message, Model, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Duration, Length, Message, Model, OnText, Reply, Steps
+from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
 from .text import Language, language, one_line, sentences, telling_terms

@@ -12,7 +12,7 @@ from typing import Literal
 
 from onesec.core.errors import InvalidRequest
 
-from .base import Length
+from .ask import Length
 from .text import Language, sentences, words
 
 _ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}

@@ -19,7 +19,8 @@ from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
-from .base import App, Duration, Length, Model, OnText, Reply, Steps
+from .ask import Duration, Length, Model, OnText, Reply, Steps
+from .base import App
 from .text import Language, SentenceStream, Span, is_blank, language, sentences
 
 _PROMPT: Mapping[Language, str] = {

@@ -159,7 +159,7 @@ def read_text(file: str) -> str:
             raise InvalidRequest(f"There is no file {file}. 没有这个文件。", hint="Check the path.")
         raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             f"{name} is not UTF-8 at byte {error.start} (0x{raw[error.start]:02X}). 不是 UTF-8。",

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import closing
 from hashlib import blake2b
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> int:
     from onesec.core.errors import OneSecError
 
     failed = 0
+    if isinstance(sys.stdin, TextIOWrapper):  # a stray byte makes its line wrong, not the reading
+        sys.stdin.reconfigure(errors="surrogateescape")
     if is_terminal(sys.stdin):
         import readline  # noqa: F401  (its import gives input() a history and editing)
 

@@ -115,15 +115,20 @@ def _translate_live(app: Translate, run: Session) -> None:
 
 def _pieces() -> Iterator[str]:
     """Stdin as it comes, whatever its line ends."""
+    if sys.stdin is None:
+        return
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     told = False
     stdin = cast(BufferedReader, sys.stdin.buffer)
-    while data := stdin.read1(_READ_BYTES):
-        piece = decoder.decode(data)
+    while True:
+        data = stdin.read1(_READ_BYTES)
+        piece = decoder.decode(data, final=not data)
         if not told and "\ufffd" in piece:
             told = True
             note("[stdin is not all UTF-8: \ufffd stands for what is not. 输入不全是 UTF-8]")
         yield piece
+        if not data:
+            return
 
 
 def read_glossary(file: str) -> dict[str, str]:
