@@ -49,8 +49,10 @@ class App:
 
     def due(self, deadline: Duration = None) -> Deadline:
         """The instant by which a call that begins now has to be done."""
-        budget = self.deadline if deadline is None else Budget.of(deadline)
-        return budget.deadline(self.clock.now_ns())
+        return self._budget(deadline).deadline(self.clock.now_ns())
+
+    def _budget(self, deadline: Duration) -> Budget:
+        return self.deadline if deadline is None else Budget.of(deadline)
 
     def left_ms(self, deadline: Deadline) -> float:
         """Milliseconds left of a deadline; inf where there is none."""
@@ -87,13 +89,12 @@ class App:
     ) -> Result:
         """One call from its beginning: the time runs from here. A refusal tells the budget that the
         caller gave, and one that covers what was spent before the model was asked."""
-        due, start_ns = self.due(deadline), self.clock.now_ns()
+        budget_ms = self._budget(deadline).total_ms
         try:
-            return self.run(steps(due), on_text)
+            return self.run(steps(self.due(deadline)), on_text)
         except DeadlineInfeasible as refusal:
-            if due.total_ns is None:
+            if budget_ms is None:
                 raise
-            budget_ms = (due.total_ns - start_ns) / 1e6
             spent_ms = max(0.0, budget_ms - refusal.budget_ms)
             # What is offered must be more than what did not do, whatever the predictions say.
             feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
