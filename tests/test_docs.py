@@ -1,5 +1,5 @@
 """The documents against the program: links lead somewhere, commands exist with their options, and
-the Chinese README has the commands and figures of the English one."""
+the Chinese ones have the code and the figures of the English ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ from pathlib import Path
 import click
 import pytest
 
+from onesec.apps import answer, support, translate
 from onesec.cli.group import group
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("training/*.md")])
-_BLOCK = re.compile(r"```[a-z]*\n(.*?)```", re.S)
-_COMMAND = re.compile(r"^\$ (onesec [^\n]*)", re.M)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("training/*.md")])
+PAIRS = [
+    (ROOT / "README.md", ROOT / "README.zh-CN.md"),
+    *((path.parents[1] / path.name, path) for path in sorted(ROOT.glob("docs/zh/*.md"))),
+]
+_BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.S | re.M)
+_COMMAND = re.compile(r"^\$ (?:[^\n|]*\| )?(onesec [^\n]*)", re.M)
+_INLINE = re.compile(r"`(onesec [a-z][^`\n]*)`")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+_FIGURE = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def _blocks(text: str) -> list[str]:
@@ -28,12 +39,15 @@ def _commands() -> list[tuple[str, str]]:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         for block in _blocks(text):
-            for line in _COMMAND.findall(block.replace("\\\n", " ")):
-                found.append((str(document.relative_to(ROOT)), line))
+            found += [
+                (_name(document), one) for one in _COMMAND.findall(block.replace("\\\n", " "))
+            ]
+        if "docs" in document.parts:
+            found += [(_name(document), one) for one in _INLINE.findall(_BLOCK.sub("", text))]
     return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_links_lead_to_files(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     missing = [link for link in _LINK.findall(text) if not (document.parent / link).exists()]
@@ -52,16 +66,23 @@ def test_commands_exist_with_their_options(document: str, line: str) -> None:
     assert not unknown, f"{document}: {line}"
 
 
-def test_the_chinese_readme_has_the_same_commands_and_figures() -> None:
-    english, chinese = (
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")
-    )
-    assert [b for b in _blocks(chinese) if "$ " in b or "import" in b] == [
-        b for b in _blocks(english) if "$ " in b or "import" in b
-    ]
-    figures = re.compile(r"\d+(?:\.\d+)?")
-    tables = [
-        sorted(figures.findall("".join(line for line in text.splitlines() if line.startswith("|"))))
-        for text in (english, chinese)
-    ]
-    assert tables[0] == tables[1]
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=_name)
+def test_the_chinese_document_has_the_same_code_and_figures(english: Path, chinese: Path) -> None:
+    pair = [path.read_text(encoding="utf-8") for path in (english, chinese)]
+    assert _blocks(pair[0]) == _blocks(pair[1])
+    assert sorted(_FIGURE.findall(pair[0])) == sorted(_FIGURE.findall(pair[1]))
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=_name)
+def test_pairs_name_each_other(english: Path, chinese: Path) -> None:
+    for one, other in ((english, chinese), (chinese, english)):
+        links = [one.parent / link for link in _LINK.findall(one.read_text(encoding="utf-8"))]
+        assert other in [link.resolve() for link in links]
+
+
+def test_the_limits_of_the_applications_are_the_programs() -> None:
+    text = (ROOT / "docs/applications.md").read_text(encoding="utf-8")
+    assert f"{support.NOTES} entries of {support._NOTE_CHARS} characters" in text
+    assert f"the best, {answer._MOST_PASSAGES} at most" in text
+    assert f"up to {translate._MOST_TERMS} terms" in text
+    assert f"longer than {translate._LONGEST} characters" in text

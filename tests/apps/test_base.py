@@ -6,7 +6,7 @@ import pytest
 from app_model import FakeModel
 
 from onesec.apps import Ask, Support, Translate, run
-from onesec.apps.base import Steps
+from onesec.apps.ask import Steps
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 
@@ -82,4 +82,4 @@ def test_deadlines_are_the_calls_then_the_apps_then_the_default() -> None:
     app("Two.", "100ms")
     app("Three.", Budget())
     Translate(model, clock=model.clock)("Four.")
-    assert model.budgets_ms == [300.0, 100.0, None, 1000.0]
+    assert model.budgets_ms == [299.0, 99.0, None, 999.0]  # the rest is for what comes afterwards

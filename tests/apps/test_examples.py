@@ -20,7 +20,9 @@ MODULES = [
             "summarize",
             "metrics",
             "judge",
-            "base",
+            "ask",
+            "chunks",
+            "target",
         )
     ),
     "compress.scores",

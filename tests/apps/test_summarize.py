@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.apps import Summarize, Target
-from onesec.apps.base import Length
+from onesec.apps.ask import Length
 from onesec.apps.chunks import chunks, plan, spread
 from onesec.core.errors import (
     ContextLengthExceeded,

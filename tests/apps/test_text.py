@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesec.apps.text import SentenceStream, language, sentences, telling_terms, terms, words
+from onesec.apps.text import (
+    SentenceStream,
+    language,
+    other_script,
+    sentences,
+    telling_terms,
+    terms,
+    words,
+)
 
 MIXED = st.text(alphabet="ab C1 .!?。！？“”\n3中文的,，", max_size=60)
 
@@ -99,3 +107,20 @@ def test_long_runs_of_marks_cost_linear_time(text: str) -> None:
     list(sentences(text))  # a quadratic expression would not come back
     language(text)
     terms(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Где мой заказ?", True),
+        ("こんにちは世界", True),
+        ("أين طلبي؟", True),
+        ("Where is Иван?", False),
+        ("Où est ma commande ?", False),
+        ("订单在哪里？", False),
+        ("12 + 30", False),
+        ("", False),
+    ],
+)
+def test_another_script_is_told(text: str, other: bool) -> None:
+    assert other_script(text) is other

@@ -94,7 +94,7 @@ def test_live_translates_a_sentence_before_the_next_one_is_heard() -> None:
     for sentence in app.live(speech(), "100ms"):
         made.append((sentence.source, len(heard)))
     assert made == [("Good morning!", 2), ("Where is it?", 3), ("I am here", 4)]
-    assert model.budgets_ms == [100.0, 100.0, 100.0]
+    assert model.budgets_ms == [99.0, 99.0, 99.0]
 
 
 def test_live_goes_on_after_a_sentence_without_time() -> None:

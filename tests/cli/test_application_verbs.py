@@ -93,7 +93,7 @@ def test_support_talks_line_by_line_and_survives_an_error(
 ) -> None:
     says(f"{SUPPORT_HEAD}- Fee: Delivery costs 5 dollars.|user: Delivery?|assistant: 5 dollars.")
     stdin(f"{'long ' * 500}\n\nDelivery?\n/reset\nDelivery?\n/quit\nnever\n", monkeypatch)
-    assert main(["support", "-k", str(faq)]) == 0
+    assert main(["support", "-k", str(faq)]) == 1  # a script has to know that one failed
     captured = capsys.readouterr()
     assert captured.out == "5 dollars.\n5 dollars.\n"
     assert captured.err.count("error: ") == 1

@@ -108,3 +108,24 @@ def test_the_shipped_model_plays_every_scene(
     assert len(told) == len(SCENES)
     assert all(one["answer"] and one["met"] for one in told)
     assert {gear for one in told for gear in one["gears"]} == {"8"}  # there is all the time
+
+
+def test_a_model_that_cannot_chat_draws_no_table(
+    loads: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(template=False)
+    assert main(["demo"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_no_head_is_broken_on_80_columns(
+    loads: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads()
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["demo", "--deadline", "10min"]) == 0
+    out = capsys.readouterr().out
+    assert all(head in out for head in ("application", "predicted", "deadline", "summarize zh"))
+    assert max(map(len, out.splitlines())) <= 80

@@ -8,7 +8,8 @@ with LLM("onesec-mini") as llm:
 """
 
 from .answer import Answer, Citation, TextAnswer
-from .base import App, Ask, Model, Reply, Steps, run
+from .ask import Ask, Model, Reply, Steps, run
+from .base import App
 from .summarize import Summarize, Summary
 from .support import Conversation, Entry, Library, Support, SupportAnswer
 from .target import Target

@@ -10,17 +10,18 @@ model as fit its context and the time. It must not know where texts come from.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from onesec.core.deadline import Deadline
-from onesec.core.errors import EmptyPrompt
+from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
-from .base import App, Duration, Length, Message, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Duration, Length, Message, OnText, Reply, Steps
+from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
-from .text import Language, Span, language, sentences, without_blank_lines
+from .text import Language, Span, is_blank, language, sentences, without_blank_lines
 
 INSTRUCTION: Mapping[Language, str] = {
     "en": "Answer from the text. If it does not say, reply: {missing}",
@@ -37,7 +38,8 @@ _NOT_SAID = re.compile(
 _MOST_PASSAGES = 8
 _PASSAGE_SENTENCES = 6
 _PASSAGE_CHARS: Mapping[Language, int] = {"en": 600, "zh": 200}  # about as many tokens
-_READING_SHARE = 0.3  # of the time, for cutting and ranking
+_READING_SHARE, _CUTTING_SHARE = 0.35, 0.2  # of the time, for cutting and ranking; for cutting
+_LOOK_EVERY = 64  # passages between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +80,29 @@ class Answer(App):
 
     NAME: ClassVar[str] = "answer"
     LENGTH: ClassVar[Length] = Length(usual=32, most=160)
+    AFTER_MS: ClassVar[float] = 1.5  # sources are looked up in the reply
 
     def __call__(
         self, question: str, text: str, deadline: Duration = None, *, on_text: OnText | None = None
     ) -> TextAnswer:
         """Answer a question from a text. Raises EmptyPrompt, ContextLengthExceeded (a question of
         half the context or more), and what the model raises, DeadlineInfeasible first of all."""
-        return self.run(self.steps(question, text, self.due(deadline)), on_text)
+        return self.call(lambda due: self.steps(question, text, due), deadline, on_text)
 
     def steps(self, question: str, text: str, due: Deadline) -> Steps[TextAnswer]:
         """The same as steps for a driver."""
         lang = language(question)
         fixed = self.checked("question", question) + self.count(_frame("", [], lang))
-        if not text.strip():
+        if is_blank(text):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to answer from.")
-        enough_ms = (1.0 - _READING_SHARE) * self.left_ms(due)
-        pieces = passages(text)
+        left_ms = self.left_ms(due)
+        enough_ms = (1.0 - _READING_SHARE) * left_ms
+        pieces: list[Span] = []
+        for piece in _passages(text):
+            pieces.append(piece)
+            looks = len(pieces) % _LOOK_EVERY == 0
+            if looks and self.left_ms(due) < (1.0 - _CUTTING_SHARE) * left_ms:
+                break
         order, seen = rank(
             question,
             [piece.text for piece in pieces],
@@ -106,7 +115,19 @@ class Answer(App):
             best += [index for index in range(seen) if index not in best]
         chosen = self._fitting([pieces[index] for index in best], due, fixed)
         messages = [_message(question, chosen, lang)]
-        reply = yield self.asking(messages, due)
+        try:
+            reply = yield self.asking(messages, due)
+        except DeadlineInfeasible as refusal:
+            if pieces[seen - 1].end >= len(text.rstrip()):
+                raise
+            # More time would be read away too: only a share of it is the model's.
+            spent_ms = left_ms - refusal.budget_ms
+            all_ms = refusal.feasible_ms / (1.0 - _READING_SHARE)
+            raise DeadlineInfeasible(
+                budget_ms=refusal.budget_ms,
+                feasible_ms=max(refusal.feasible_ms, all_ms - spent_ms),
+                why=refusal.why,
+            ) from None
         answer = reply.text.strip()
         sources = [piece.text for piece in chosen]
         found = _NOT_SAID.search(answer) is None
@@ -123,12 +144,17 @@ class Answer(App):
     def _fitting(self, best: Sequence[Span], due: Deadline, fixed: int) -> list[Span]:
         """The best passages that fit, and the very best in any case, in the text's order."""
         room = self.prompt_room(due, self.LENGTH) - fixed
+        context = self.model.context_length
+        most = max(context // 8, context - self.LENGTH.most - TEMPLATE_TOKENS - fixed - 2)
         chosen: list[Span] = []
         for piece in best:
             tokens = self.count(piece.text) + 2
             if tokens > room and chosen:
                 break
             room -= tokens
+            if tokens > most:  # only the best one, dense with tokens: the context holds less of it
+                kept = self.shortened(piece.text, most)
+                piece = Span(piece.start, piece.start + len(kept), kept)
             chosen.append(piece)
             if len(chosen) == _MOST_PASSAGES:
                 break
@@ -141,22 +167,24 @@ def passages(text: str) -> list[Span]:
     >>> [p.text for p in passages("One. Two.\\n\\nThree.")]
     ['One. Two.', 'Three.']
     """
+    return list(_passages(text))
+
+
+def _passages(text: str) -> Iterator[Span]:
     longest = _PASSAGE_CHARS[language(text)]
-    found: list[Span] = []
     start = end = count = 0
     for sentence in sentences(text, longest=longest):
         gap = text[end : sentence.start]
         full = sentence.end - start > longest or count == _PASSAGE_SENTENCES
         if count and (full or gap.count("\n") > 1):
-            found.append(Span(start, end, text[start:end]))
+            yield Span(start, end, text[start:end])
             count = 0
         if not count:
             start = sentence.start
         end = sentence.end
         count += 1
     if count:
-        found.append(Span(start, end, text[start:end]))
-    return found
+        yield Span(start, end, text[start:end])
 
 
 def _message(question: str, chosen: Sequence[Span], lang: Language) -> Message:

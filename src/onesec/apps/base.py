@@ -1,109 +1,23 @@
-"""App: what the four applications share: they ask for completions, whoever gives them.
+"""App: what the four applications share: their time, and the room for texts in a prompt.
 
-An application is a generator of Asks: it yields what it wants to be completed and is sent the
-Reply, so the same steps run under any driver; `run` is the plain one. It must not know engines,
-tokenizers or clocks of its own: the model that is passed in brings its counts and its times.
+It must not know engines, tokenizers or clocks of its own: the model that is passed in brings its
+counts and its times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget, Deadline
-from onesec.core.errors import (
-    ContextLengthExceeded,
-    DeadlineInfeasible,
-    EmptyPrompt,
-    InvalidRequest,
-    OneSecError,
-)
-from onesec.core.request import SamplingParams
+from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
-Message = Mapping[str, Any]
-Duration = str | float | Budget | None
-OnText = Callable[[str], None]
-Result = TypeVar("Result")
+from .ask import TEMPLATE_TOKENS, Ask, Duration, Length, Message, Model, OnText, Result, Steps, run
+from .text import is_blank
+
 CHARS_PER_TOKEN = 16  # no tokenizer makes fewer tokens of a text than this on the long run
 _PROMPT_SHARE = 0.7  # of the context: few conversations that models learn from are longer
-TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """The answers that an application expects: `usual` tokens for planning, `most` as the limit.
-    What the answers really have is learned by the engine under the application's name."""
-
-    usual: int
-    most: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """One completion wanted: messages, the time it may take (None: any), and at most how many
-    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
-
-    messages: tuple[Message, ...]
-    max_tokens: int
-    budget_ms: float | None
-    app: str
-    shown: bool = True
-
-
-class Reply(Protocol):
-    """A finished completion; `onesec.Output` is one."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def ending(self) -> str: ...
-
-
-class ReplyStream(Protocol):
-    """A completion as it comes; `onesec.Stream` is one."""
-
-    def __iter__(self) -> Iterator[str]: ...
-    @property
-    def output(self) -> Reply: ...
-    def close(self) -> None: ...
-
-
-class Model(Protocol):
-    """What an application needs of a model; `onesec.LLM` is one."""
-
-    @property
-    def context_length(self) -> int: ...
-    def count_tokens(self, text: str) -> int: ...
-    def predict_ms(self, prompt_tokens: int, answer_tokens: int) -> float: ...
-    @overload
-    def chat(
-        self,
-        messages: Sequence[Message],
-        deadline: Duration = None,
-        params: SamplingParams | None = None,
-        *,
-        stream: Literal[False] = False,
-        gear: str | None = None,
-        min_gear: str | None = None,
-        app: str = "",
-    ) -> Reply: ...
-    @overload
-    def chat(
-        self,
-        messages: Sequence[Message],
-        deadline: Duration = None,
-        params: SamplingParams | None = None,
-        *,
-        stream: Literal[True],
-        gear: str | None = None,
-        min_gear: str | None = None,
-        app: str = "",
-    ) -> ReplyStream: ...
-
-
-Steps = Generator[Ask, Reply, Result]
 
 
 class App:
@@ -116,6 +30,7 @@ class App:
     NAME: ClassVar[str]
     DEADLINE: ClassVar[str] = "1s"
     LENGTH: ClassVar[Length]
+    AFTER_MS: ClassVar[float] = 1.0  # kept of the time for what follows the last reply
 
     def __init__(
         self,
@@ -134,8 +49,10 @@ class App:
 
     def due(self, deadline: Duration = None) -> Deadline:
         """The instant by which a call that begins now has to be done."""
-        budget = self.deadline if deadline is None else Budget.of(deadline)
-        return budget.deadline(self.clock.now_ns())
+        return self._budget(deadline).deadline(self.clock.now_ns())
+
+    def _budget(self, deadline: Duration) -> Budget:
+        return self.deadline if deadline is None else Budget.of(deadline)
 
     def left_ms(self, deadline: Deadline) -> float:
         """Milliseconds left of a deadline; inf where there is none."""
@@ -150,8 +67,11 @@ class App:
         max_tokens: int | None = None,
         shown: bool = True,
     ) -> Ask:
-        """An Ask that may take `share` of the time that is left."""
-        budget_ms = None if deadline.total_ns is None else share * self.left_ms(deadline)
+        """An Ask that may take `share` of the time that is left, and none that the application
+        itself needs afterwards."""
+        left_ms = self.left_ms(deadline)
+        over_ms = left_ms - self.AFTER_MS
+        budget_ms = None if deadline.total_ns is None else min(share * left_ms, over_ms)
         most = self.LENGTH.most if max_tokens is None else max_tokens
         return Ask(
             messages=tuple(messages),
@@ -160,6 +80,27 @@ class App:
             app=self.NAME,
             shown=shown,
         )
+
+    def call(
+        self,
+        steps: Callable[[Deadline], Steps[Result]],
+        deadline: Duration = None,
+        on_text: OnText | None = None,
+    ) -> Result:
+        """One call from its beginning: the time runs from here. A refusal tells the budget that the
+        caller gave, and one that covers what was spent before the model was asked."""
+        budget_ms = self._budget(deadline).total_ms
+        try:
+            return self.run(steps(self.due(deadline)), on_text)
+        except DeadlineInfeasible as refusal:
+            if budget_ms is None:
+                raise
+            spent_ms = max(0.0, budget_ms - refusal.budget_ms)
+            # What is offered must be more than what did not do, whatever the predictions say.
+            feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
+            raise DeadlineInfeasible(
+                budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why
+            ) from None
 
     def run(self, steps: Steps[Result], on_text: OnText | None = None) -> Result:
         """Drive the steps with this application's model."""
@@ -188,85 +129,24 @@ class App:
         least = len(text) // CHARS_PER_TOKEN
         return least if least > self.model.context_length else self.model.count_tokens(text)
 
+    def shortened(self, text: str, tokens: int) -> str:
+        """The beginning of a text, at most so many tokens of it."""
+        while (size := self.count(text)) > tokens and len(text) > 1:
+            text = text[: max(1, int(0.95 * len(text) * tokens / size))]
+        return text
+
     def checked(self, what: str, text: str, *, share: float = 0.5) -> int:
-        """Tokens of a text that the prompt must hold whole. Raises EmptyPrompt for white space,
-        ContextLengthExceeded where it takes more than `share` of the context."""
-        if not text.strip():
+        """Tokens of a text that the prompt must hold whole. Raises EmptyPrompt where nothing of it
+        is visible, ContextLengthExceeded where it takes more than `share` of the context."""
+        if is_blank(text):
             raise EmptyPrompt(f"The {what} is empty.", hint="Write something.")
         tokens, limit = self.count(text), int(share * self.model.context_length)
         if tokens >= limit:
-            raise ContextLengthExceeded(prompt_tokens=tokens, context_length=limit)
-        return tokens
-
-
-def run(
-    model: Model,
-    steps: Steps[Result],
-    *,
-    gear: str | None = None,
-    min_gear: str | None = None,
-    on_text: OnText | None = None,
-) -> Result:
-    """Complete what the steps ask for, one after the other, until they return.
-
-    Errors of the model are raised inside the steps, which may live with them. `on_text` is called
-    with the text of shown replies as it comes.
-    """
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                reply = _complete(model, ask, gear, min_gear, on_text)
-            except OneSecError as error:
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(reply)
-    except StopIteration as done:
-        result: Result = done.value
-        return result
-
-
-def _complete(
-    model: Model, ask: Ask, gear: str | None, min_gear: str | None, on_text: OnText | None
-) -> Reply:
-    budget = Budget()
-    if ask.budget_ms is not None:
-        if ask.budget_ms <= 0.0:
-            raise DeadlineInfeasible(
-                budget_ms=ask.budget_ms, feasible_ms=1.0, why="the time before it is used up"
+            raise ContextLengthExceeded(
+                prompt_tokens=tokens,
+                context_length=limit,
+                message=f"The {what} has {tokens} tokens; it may have {max(0, limit - 1)} of the "
+                f"{self.model.context_length} that this model holds.",
+                hint="Shorten it, or take a model with a longer context.",
             )
-        budget = Budget(total_ms=ask.budget_ms)
-    # Greedy, whatever the model's own advice: the same question gets the same answer.
-    params = SamplingParams(max_tokens=ask.max_tokens)
-    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
-    try:
-        if on_text is None or not ask.shown:
-            reply: Reply = model.chat(ask.messages, budget, params, **options)
-            return reply
-        stream = model.chat(ask.messages, budget, params, stream=True, **options)
-    except (EmptyPrompt, ContextLengthExceeded):
-        raise
-    except InvalidRequest:
-        if ask.messages[0]["role"] != "system":
-            raise
-        # Some templates have no system role: then its text opens the first turn.
-        bare = replace(ask, messages=without_system(ask.messages))
-        return _complete(model, bare, gear, min_gear, on_text)
-    try:
-        for piece in stream:
-            on_text(piece)
-        return stream.output
-    finally:
-        stream.close()
-
-
-def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """A conversation that begins with a system message, for a template that has no such role: its
-    text opens the first turn.
-
-    >>> without_system([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
-    ({'role': 'user', 'content': 'a\\n\\nb'},)
-    """
-    system, first, *rest = messages
-    opened = {**first, "content": f"{system['content']}\n\n{first['content']}"}
-    return (opened, *rest)
+        return tokens

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .base import TEMPLATE_TOKENS, Length
-from .text import Span, sentences
+from .ask import TEMPLATE_TOKENS, Length
+from .text import Span, after_space, sentence_break
 
 FRAME_TOKENS = 24 + TEMPLATE_TOKENS  # the instruction and the template around a chunk
 PLANNED_SHARE = 0.9  # of the time; the rest is for what the prediction does not know
@@ -92,15 +92,15 @@ def chunks(text: str, most_chars: int) -> list[Span]:
     if size <= most_chars:
         start = len(text) - len(text.lstrip())
         return [Span(start, start + size, text.strip())] if size else []
-    even = size / -(-size // most_chars)
+    even = size // -(-size // most_chars)
     found: list[Span] = []
-    start = end = -1
-    for sentence in sentences(text, longest=most_chars):
-        if start >= 0 and (end - start >= even or sentence.end - start > most_chars):
-            found.append(Span(start, end, text[start:end]))
-            start = -1
-        if start < 0:
-            start = sentence.start
-        end = sentence.end
-    found.append(Span(start, end, text[start:end]))
+    stop = len(text.rstrip())
+    start = after_space(text, 0, stop)
+    # Only the places where pieces may end are looked at: a megabyte takes milliseconds.
+    while stop - start > most_chars:
+        end = sentence_break(text, start, start + even, start + most_chars)
+        piece = text[start:end].rstrip()
+        found.append(Span(start, start + len(piece), piece))
+        start = after_space(text, end, stop)
+    found.append(Span(start, stop, text[start:stop]))
     return found

@@ -18,11 +18,12 @@ from typing import ClassVar
 from onesec.core.deadline import Deadline
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
-from .base import App, Ask, Duration, Length, OnText, Reply, Steps
+from .ask import Ask, Duration, Length, OnText, Reply, Steps
+from .base import App
 from .chunks import FRAME_TOKENS, PLANNED_SHARE, Plan, chunks, plan, spread
 from .cite import unsupported_numbers
 from .target import Target
-from .text import Language, Span, language, without_blank_lines
+from .text import Language, Span, is_blank, language, without_blank_lines
 
 _CHUNK_TOKENS = 600
 _CHUNK_SHARE = 0.25  # of the time that a chunk may take at most
@@ -76,8 +77,9 @@ class Summarize(App):
         Raises EmptyPrompt, InvalidRequest (a length that is none), ContextLengthExceeded (a model
         too small for it), and DeadlineInfeasible where there is no time for a single chunk.
         """
-        steps = self.steps(text, length, self.due(deadline), on_progress=on_progress)
-        return self.run(steps, on_text)
+        return self.call(
+            lambda due: self.steps(text, length, due, on_progress=on_progress), deadline, on_text
+        )
 
     def steps(
         self,
@@ -89,7 +91,7 @@ class Summarize(App):
     ) -> Steps[Summary]:
         """The same as steps for a driver."""
         target = Target.of(length)
-        if not text.strip():
+        if is_blank(text):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to summarize.")
         lang, density = language(text), self._tokens_per_char(text)
         final = target.length(density, lang)
@@ -217,7 +219,11 @@ class Summarize(App):
         least = 3 * self.LENGTH.most
         if room < least:
             raise ContextLengthExceeded(
-                prompt_tokens=context - room + least, context_length=context
+                prompt_tokens=context - room + least,
+                context_length=context,
+                message=f"A summary of up to {final.most} tokens and a part of the text take "
+                f"{context - room + least} tokens; this model holds {context}.",
+                hint="Ask for a shorter summary, or take a model with a longer context.",
             )
         in_time = self.prompt_room(due, self.LENGTH, share=_CHUNK_SHARE) - FRAME_TOKENS
         return max(least, min(_CHUNK_TOKENS, room, in_time))

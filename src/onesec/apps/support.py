@@ -17,8 +17,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
+from onesec.core.errors import ContextLengthExceeded
 
-from .base import App, Duration, Length, Message, Model, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Duration, Length, Message, Model, OnText, Reply, Steps
+from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
 from .text import Language, language, one_line, sentences, telling_terms
@@ -118,6 +120,7 @@ class Support(App):
 
     NAME: ClassVar[str] = "support"
     LENGTH: ClassVar[Length] = Length(usual=32, most=160)
+    AFTER_MS: ClassVar[float] = 1.5  # sources are looked up in the reply
 
     def __init__(
         self,
@@ -173,8 +176,7 @@ class Conversation:
         Raises EmptyPrompt, ContextLengthExceeded (a question of half the context or more), and what
         the model raises: DeadlineInfeasible first of all. Then nothing is remembered.
         """
-        steps = self.steps(question, self.desk.due(deadline))
-        answer = self.desk.run(steps, on_text)
+        answer = self.desk.call(lambda due: self.steps(question, due), deadline, on_text)
         self.turns.append(Turn(question, answer.text))
         return answer
 
@@ -183,7 +185,17 @@ class Conversation:
         desk, lang = self.desk, language(question)
         records = [_record(record) for record in self.records]
         fixed = desk.checked("question", question) + desk.count(_header(lang)) + 4
-        fixed += sum(desk.count(record) + 2 for record in records)
+        given = sum(desk.count(record) + 2 for record in records)
+        fixed += given
+        context = desk.model.context_length
+        if given and fixed + TEMPLATE_TOKENS >= context:
+            raise ContextLengthExceeded(
+                prompt_tokens=fixed + TEMPLATE_TOKENS,
+                context_length=context,
+                message=f"The records have {given} tokens; with the question and its frame that is "
+                f"{fixed + TEMPLATE_TOKENS}, and this model holds {context}.",
+                hint="Give only the records that matter for the question.",
+            )
         room = desk.prompt_room(due, desk.LENGTH)
         memory, forgotten = self._memory(min(self.memory_tokens, (room - fixed) // 2))
         room -= fixed + sum(desk.count(turn.question + turn.answer) + 12 for turn in memory)
@@ -222,11 +234,14 @@ class Conversation:
         """The best entries that fit; the very best in any case, so that a lack of time is the
         engine's to refuse and never an answer from nothing."""
         notes: list[str] = []
+        most = self.desk.model.context_length // 2
         for entry in entries:
             note = _note(entry, lang)
             room -= self.desk.count(note) + 2
             if room < 0 and notes:
                 break
+            if room < 0:  # dense with tokens: the context may hold less of it
+                note = self.desk.shortened(note, most)
             notes.append(note)
         return notes
 

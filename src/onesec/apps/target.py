@@ -12,7 +12,7 @@ from typing import Literal
 
 from onesec.core.errors import InvalidRequest
 
-from .base import Length
+from .ask import Length
 from .text import Language, sentences, words
 
 _ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}
@@ -45,7 +45,10 @@ class Target:
     def __post_init__(self) -> None:
         most = 20 if self.unit == "sentences" else 2000
         if not 1 <= self.count <= most:
-            raise InvalidRequest(f"A summary of {self.count} {self.unit}; 1 to {most} can be.")
+            raise InvalidRequest(
+                f"A summary of {self.count} {self.unit} was asked for.",
+                hint=f"Choose 1 to {most} {self.unit}.",
+            )
 
     @classmethod
     def of(cls, value: str | Target) -> Target:

@@ -19,8 +19,9 @@ from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
-from .base import App, Duration, Length, Model, OnText, Reply, Steps
-from .text import Language, SentenceStream, Span, language, sentences
+from .ask import Duration, Length, Model, OnText, Reply, Steps
+from .base import App
+from .text import Language, SentenceStream, Span, is_blank, language, sentences
 
 _PROMPT: Mapping[Language, str] = {
     "en": "Translate into Chinese{terms}: {text}",
@@ -52,7 +53,8 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
-    """A whole text's translation: `text`, its sentences, and whether all of them are done."""
+    """A whole text's translation: `text`, its sentences, and whether all of them are done. Where
+    the time was over, the last of `sentences` is all that was left, as one."""
 
     text: str
     target: Language
@@ -94,7 +96,7 @@ class Translate(App):
         Where the time is not enough for all of them, the rest stays untranslated and `complete` is
         False. Raises EmptyPrompt, and DeadlineInfeasible where there is no time for any.
         """
-        return self.run(self.steps(text, self.due(deadline)), on_text)
+        return self.call(lambda due: self.steps(text, due), deadline, on_text)
 
     def live(self, pieces: Iterable[str], deadline: Duration = None) -> Iterator[Sentence]:
         """Translate text that arrives in pieces: a sentence as soon as it is complete, each with
@@ -111,24 +113,24 @@ class Translate(App):
 
     def steps(self, text: str, due: Deadline) -> Steps[Translation]:
         """The same as steps for a driver."""
-        spans = list(sentences(text, longest=_LONGEST))
-        if not spans:
+        if is_blank(text):
             raise EmptyPrompt("There is nothing to translate.", hint="Write something.")
         target, start_ms = self.to or _other(language(text)), self.left_ms(due)
         done: list[Sentence] = []
-        left = sum(span.end - span.start for span in spans)
+        stop = len(text.rstrip())
         failures, refusal = 0, None
-        for span in spans:
-            size = span.end - span.start
+        # Sentences are looked for one by one: of a long text the time allows only the first.
+        for span in sentences(text, longest=_LONGEST):
+            if failures == _HOPELESS or (done and self.left_ms(due) <= 2.0 * self.AFTER_MS):
+                done.append(_untranslated(Span(span.start, stop, text[span.start : stop])))
+                break
             made = _untranslated(span)
-            if failures < _HOPELESS:
-                try:
-                    share = min(1.0, _GENEROUS * size / left)
-                    made = yield from self._sentence(span, target, due, share)
-                    failures = 0
-                except DeadlineInfeasible as error:
-                    failures, refusal = failures + 1, refusal or error
-            left -= size
+            try:
+                share = min(1.0, _GENEROUS * (span.end - span.start) / (stop - span.start))
+                made = yield from self._sentence(span, target, due, share)
+            except DeadlineInfeasible as error:
+                refusal = refusal or error
+            failures = 0 if made.done else failures + 1
             done.append(made)
         if refusal is not None and not any(sentence.done for sentence in done):
             spent_ms = start_ms - refusal.budget_ms  # before it was known
@@ -157,10 +159,10 @@ class Translate(App):
         try:
             reply = yield self.asking(messages, due, share=share, max_tokens=most)
         except DeadlineInfeasible as error:
-            left_ms = self.left_ms(due)
+            left_ms = self.left_ms(due) - self.AFTER_MS
             if share == 1.0 or error.feasible_ms > left_ms:
                 raise DeadlineInfeasible(
-                    budget_ms=max(0.0, left_ms), feasible_ms=error.feasible_ms, why="one sentence"
+                    budget_ms=left_ms, feasible_ms=error.feasible_ms, why="one sentence"
                 ) from None
             share = min(1.0, _SPARE * error.feasible_ms / left_ms)
             reply = yield self.asking(messages, due, share=share, max_tokens=most)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .application import read_text, session
+from .application import percent, read_text, session
 from .options import app_options
 
 _SHOWN_CHARS = 160  # of a cited sentence
@@ -40,8 +40,6 @@ def command(question: str, file: str, **options: Any) -> None:
             numbers = ", ".join(found.unsupported)
             remarks.append(f"[not in the text: {numbers}. 原文没有这些数字]")
         if found.read_chars < len(text.rstrip()):
-            share = found.read_chars / len(text)
-            remarks.append(
-                f"[only the first {share:.0%} were searched in the time. 只检索了一部分]"
-            )
+            share = percent(found.read_chars / len(text))
+            remarks.append(f"[only the first {share} were searched in the time. 只检索了一部分]")
         run.report(found, [found.reply], budget_ms=app.deadline.total_ms, remarks=remarks)

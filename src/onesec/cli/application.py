@@ -14,13 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from .generate import load_llm
-from .output import emit_json, note
+from .output import emit_json, is_terminal, note, shown
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
+
+CUT = "[cut off before its end. 未完成]"
 
 
 class Session:
@@ -32,7 +32,7 @@ class Session:
         self.deadline: str | None = options["deadline"]
         self.as_json: bool = options["as_json"]
         self.show: bool = options["show"]
-        self.live = not self.as_json and sys.stdout.isatty()
+        self.live = not self.as_json and is_terminal(sys.stdout)
         self._start = time.perf_counter()
 
     def start(self) -> None:
@@ -47,10 +47,12 @@ class Session:
         budget_ms: float | None,
         remarks: list[str],
         calls: int | None = None,
+        one_line: bool = False,
     ) -> None:
         """Print a finished result: its text, unless it was printed live, or all of it as JSON.
 
-        replies  the Outputs that are in the result; `calls` were made for it (default: as many)
+        replies   the Outputs that are in the result; `calls` were made for it (default: as many)
+        one_line  JSON on a line by itself, where others follow
 
         Call it at once: the time that it tells ends here.
         """
@@ -58,12 +60,14 @@ class Session:
         met = None if budget_ms is None else elapsed_ms <= budget_ms
         if self.as_json:
             emit_json(
-                {**asdict(result), "elapsed_ms": elapsed_ms, "budget_ms": budget_ms, "met": met}
+                {**asdict(result), "elapsed_ms": elapsed_ms, "budget_ms": budget_ms, "met": met},
+                one_line=one_line,
             )
             return
-        print("" if self.live else result.text, flush=True)
+        text = shown(result.text) if is_terminal(sys.stdout) else result.text
+        print("" if self.live else text, flush=True)
         if any(reply.ending == "cut" for reply in replies):
-            remarks = [*remarks, "[cut off before its end. 未完成]"]
+            remarks = [*remarks, CUT]
         for remark in remarks:
             note(remark)
         if self.show:
@@ -100,14 +104,18 @@ def _line(
 
 
 def _print_piece(piece: str) -> None:
-    print(piece, end="", flush=True)
+    print(shown(piece), end="", flush=True)
+
+
+def percent(share: float) -> str:
+    """A share that is not rounded to nothing: "24%", "0.3%"."""
+    return f"{share:.0%}" if share >= 0.01 else f"{max(share, 0.001):.1%}"
 
 
 @contextmanager
 def session(options: dict[str, Any]) -> Iterator[Session]:
     """Check the options, load the model, and hand over both."""
     from onesec.core.deadline import parse_duration_ms
-    from onesec.core.errors import InvalidRequest
 
     if options["deadline"] is not None:
         parse_duration_ms(options["deadline"])  # refuse nonsense before a model is loaded
@@ -118,21 +126,48 @@ def session(options: dict[str, Any]) -> Iterator[Session]:
         options["kv_dtype"],
         needs_16=options["gear"] == "16",
     ) as llm:
-        if not llm.has_chat_template:
-            raise InvalidRequest(
-                f"{options['model']} has no chat template.",
-                hint="Choose a chat model, or use onesec generate with a plain prompt.",
-            )
+        need_chat_template(llm, options["model"])
         yield Session(llm, options)
 
 
+def need_chat_template(llm: LLM, model: str) -> None:
+    """Raise InvalidRequest where a model cannot chat."""
+    from onesec.core.errors import InvalidRequest
+
+    if not llm.has_chat_template:
+        raise InvalidRequest(
+            f"{model} has no chat template.",
+            hint="Choose a chat model, or use onesec generate with a plain prompt.",
+        )
+
+
 def read_text(file: str) -> str:
-    """The text of a file, or of stdin for "-". Bytes that are not UTF-8 become U+FFFD."""
+    """The text of a file, or of stdin for "-". Raises InvalidRequest where there is none: no file,
+    no UTF-8, a NUL character."""
+    from onesec.core.errors import InvalidRequest
+
+    name = "stdin" if file == "-" else file
     if file == "-":
-        if sys.stdin.isatty():
+        if is_terminal(sys.stdin):
             note("Reading the terminal; end with Ctrl-D. 从终端读取, 按 Ctrl-D 结束。")
-        return sys.stdin.buffer.read().decode("utf-8", errors="replace")
-    path = Path(file)
-    if not path.is_file():
-        raise click.UsageError(f"There is no file {file}. 没有这个文件。")
-    return path.read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
+        raw = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    else:
+        path = Path(file)
+        if path.is_dir():
+            raise InvalidRequest(f"{file} is a folder. 这是文件夹。", hint="Name a file in it.")
+        if not path.exists():
+            raise InvalidRequest(f"There is no file {file}. 没有这个文件。", hint="Check the path.")
+        raw = path.read_bytes()
+    try:
+        text = raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"{name} is not UTF-8 at byte {error.start} (0x{raw[error.start]:02X}). 不是 UTF-8。",
+            hint="If it is a text, convert it, for example: iconv -f GB18030 -t UTF-8.",
+        ) from None
+    if "\0" in text:
+        raise InvalidRequest(
+            f"{name} is no text: there is a NUL at character {text.index(chr(0))}. 不是文本。",
+            hint="If it is UTF-16, convert it: iconv -f UTF-16 -t UTF-8.",
+        )
+    return text

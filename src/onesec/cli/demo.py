@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .application import need_chat_template
 from .generate import load_llm
 from .options import deadline_option, json_option, model_option, threads_option
 from .output import emit_json, growing_table
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from onesec.llm import LLM
 
 _SHOWN_CELLS = 36  # of a question; a Chinese character takes two
-_HEADS = ("application", "question", "answer", "predicted ms", "took ms", "deadline ms", "gear")
+# Two lines, so that on 80 columns most is left for question and answer.
+_HEADS = (
+    "application",
+    "question",
+    "answer",
+    "predicted\nms",
+    "took\nms",
+    "deadline\nms",
+    "gear",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +119,13 @@ def command(model: str, deadline: str | None, threads: int | None, as_json: bool
 
     same_ms = None if deadline is None else parse_duration_ms(deadline)
     with load_llm(model, threads, None, "f16", needs_16=False) as llm:
+        need_chat_template(llm, model)
         told = (play(llm, scene, same_ms or scene.deadline_ms) for scene in SCENES)
         if as_json:
             emit_json({"model": model, "answers": list(told)})
             return
-        with growing_table(f"{model}: four applications, two languages", _HEADS) as add:
+        title = f"{model}: four applications, two languages"
+        with growing_table(title, _HEADS, folded=("question", "answer")) as add:
             for record in told:
                 add(_row(record))
 

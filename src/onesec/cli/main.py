@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .group import group
 
     try:
+        if sys.stdout is None:
+            raise OSError("stdout is closed: there is nowhere to write the answer.")
         # Without standalone mode click returns an Exit's code, or else what the verb returned.
         code = group.main(args=given, prog_name="onesec", standalone_mode=False)
     except click.ClickException as error:
@@ -69,7 +71,9 @@ def _report(error: Exception) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    from .output import shown
+
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

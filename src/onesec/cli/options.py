@@ -43,7 +43,11 @@ def app_options(command: Command) -> Command:
     """What the applications share: model, deadline, gears, engine, --show and --json."""
     options = (
         model_option,
-        deadline_option,
+        click.option(
+            "--deadline",
+            metavar="TIME",
+            help='Whole answer within TIME: "800ms", "1.5s" (default: 1s). 时延预算',
+        ),
         click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位"),
         click.option("--min-gear", help="Never below this gear. 最低档位"),
         threads_option,

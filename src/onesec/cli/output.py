@@ -7,18 +7,35 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+# Control characters but tab and line end, and those that override the direction of letters.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-def emit_json(value: Any) -> None:
-    """Print one JSON object as the whole of the output; nan and infinities become null."""
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+
+def emit_json(value: Any, *, one_line: bool = False) -> None:
+    """Print one JSON object, as the whole of the output or as a line of it; nan and infinities
+    become null."""
+    indent = None if one_line else 2
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=indent), flush=one_line)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits at a stream; a closed one is None."""
+    return stream is not None and stream.isatty()
+
+
+def shown(text: str) -> str:
+    """A text as a terminal may show it: whatever it holds, it neither commands the terminal nor
+    turns the letters of what stands beside it."""
+    return _COMMANDS.sub("", text)
 
 
 def _plain(value: Any) -> Any:
@@ -44,8 +61,11 @@ def table(
 
 
 @contextmanager
-def growing_table(title: str, columns: Sequence[str]) -> Iterator[Callable[[Sequence[str]], None]]:
+def growing_table(
+    title: str, columns: Sequence[str], *, folded: Sequence[str] = ()
+) -> Iterator[Callable[[Sequence[str]], None]]:
     """A table whose rows are shown on the terminal as they come; elsewhere it is printed whole.
+    Where it is too wide, the columns `folded` give way; without any, all do.
 
     >>> with growing_table("sums", ("a", "b")) as add:  # doctest: +SKIP
     ...     add(("1", "2"))
@@ -54,6 +74,8 @@ def growing_table(title: str, columns: Sequence[str]) -> Iterator[Callable[[Sequ
     from rich.live import Live
 
     drawn = _empty_table(title, columns, numbers=False)
+    for column, name in zip(drawn.columns, columns, strict=True):
+        column.no_wrap = bool(folded) and name not in folded
     console = Console(highlight=False)
     with Live(drawn, console=console, auto_refresh=False) as live:
 
@@ -84,7 +106,7 @@ def _add(drawn: Table, row: Sequence[str]) -> None:
 
 def note(line: str) -> None:
     """A line for the person at the terminal, on stderr so that stdout stays the answer."""
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -94,7 +116,7 @@ def progress(label: str) -> Iterator[Callable[[float], None] | None]:
     >>> with progress("loading") as advance:  # doctest: +SKIP
     ...     advance(0.5)
     """
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
     from rich.console import Console

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .application import read_text, session
+from .application import percent, read_text, session
 from .options import app_options
 from .output import progress
 
@@ -43,8 +43,8 @@ def command(file: str, length: str, **options: Any) -> None:
         if made.left_out:
             parts = len(made.read) + len(made.left_out)
             remarks.append(
-                f"[{len(made.read)} of {parts} parts were read, {made.read_share:.0%} of the text: "
-                "a longer --deadline reads more. 只读了一部分, 放宽时限可读更多]"
+                f"[{len(made.read)} of {parts} parts were read, {percent(made.read_share)} of the "
+                "text: a longer --deadline reads more. 只读了一部分, 放宽时限可读更多]"
             )
         if not made.merged:
             remarks.append("[no time to bring the parts together. 各部分未合并]")

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import closing
 from hashlib import blake2b
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from .application import Session, read_text, session
 from .options import app_options
-from .output import note
+from .output import emit_json, is_terminal, note
 
 if TYPE_CHECKING:
     from onesec.apps import SupportAnswer
@@ -43,38 +44,56 @@ def command(
     store: str | None,
     records: str | None,
     **options: Any,
-) -> None:
+) -> int:
     """Answer QUESTION, or a whole conversation without one, from your own knowledge. 智能客服
 
-    Files are indexed once; later only what changed is read again.
+    Files are indexed once; later only what changed is read again. Without QUESTION every line of
+    standard input is one, each with --deadline for itself; --json then prints a line for each.
 
     \b
     onesec support -k faq.md "How long does delivery take?"
     """
-    from onesec.apps import Support
-
     if not (sources or table or store or records):
         raise click.UsageError(
             "Say what it may know: -k FAQ.md, --table shop.db:faq or --records FILE. "
             "请用 -k 指定知识库。"
         )
     given = [] if records is None else _read_records(records)
-    with closing(_open(sources, table, store)) as knowledge, session(options) as run:
+    with closing(_open(sources, table, store)) as knowledge:
+        return _serve(question, knowledge, given, options)
+
+
+def _serve(
+    question: str | None, knowledge: Knowledge, given: list[Any], options: dict[str, Any]
+) -> int:
+    from onesec.apps import Support
+    from onesec.core.errors import InvalidRequest
+
+    if not given and not len(knowledge):
+        raise InvalidRequest(
+            "There is nothing to answer from: what was given holds no entries. 知识库是空的。",
+            hint="An entry is a section of text, a row of a table, or a line of JSON.",
+        )
+    with session(options) as run:
         desk = Support(run.llm, knowledge, deadline=run.deadline, **run.gears)
         chat = desk.conversation(records=given)
-        if question is not None:
-            run.start()
-            answer = chat.ask(question, on_text=run.on_text)
-            _report(run, answer, desk.deadline.total_ms)
-            return
-        _talk(chat, run, desk.deadline.total_ms)
+        if question is None:
+            return _talk(chat, run, desk.deadline.total_ms)
+        run.start()
+        answer = chat.ask(question, on_text=run.on_text)
+        _report(run, answer, desk.deadline.total_ms)
+        return 0
 
 
-def _talk(chat: Any, run: Session, budget_ms: float | None) -> None:
-    """Line by line; what one question did wrong does not end the conversation."""
+def _talk(chat: Any, run: Session, budget_ms: float | None) -> int:
+    """Line by line; what one question did wrong does not end the conversation. The exit code is 1
+    where it was not a person who was told."""
     from onesec.core.errors import OneSecError
 
-    if sys.stdin.isatty():
+    failed = 0
+    if isinstance(sys.stdin, TextIOWrapper):  # a stray byte makes its line wrong, not the reading
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if is_terminal(sys.stdin):
         import readline  # noqa: F401  (its import gives input() a history and editing)
 
         note(_HELP)
@@ -87,27 +106,39 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> None:
             try:
                 answer = chat.ask(line, on_text=run.on_text)
             except OneSecError as error:
+                failed += 1
                 note(f"error: {error}")
+                if run.as_json:  # a line for every question
+                    emit_json({"error": str(error), "code": error.code}, one_line=True)
                 continue
-            _report(run, answer, budget_ms)
+            _report(run, answer, budget_ms, one_line=True)
+    return 1 if failed and not is_terminal(sys.stdin) else 0
 
 
 def _ask() -> str | None:
+    if sys.stdin is None:
+        return None
     try:
-        return input("> " if sys.stdin.isatty() else "").strip()
+        return input("> " if is_terminal(sys.stdin) else "").strip()
     except EOFError:
         return None
 
 
-def _report(run: Session, answer: SupportAnswer, budget_ms: float | None) -> None:
+def _report(
+    run: Session, answer: SupportAnswer, budget_ms: float | None, *, one_line: bool = False
+) -> None:
     remarks = []
+    if not answer.shown:
+        remarks.append("[nothing in its knowledge speaks of the question. 知识库中没有相关内容]")
+    if answer.forgotten:
+        remarks.append(f"[{answer.forgotten} earlier turns did not fit. 较早的对话已省略]")
     if answer.sources or answer.records:
         used = [*answer.sources, *(f"record {index + 1}" for index in answer.records)]
         remarks.append(f"[from {', '.join(used)}]")
     if answer.unsupported:
         numbers = ", ".join(answer.unsupported)
         remarks.append(f"[not in what it knows: {numbers}. 资料中没有这些数字]")
-    run.report(answer, [answer.reply], budget_ms=budget_ms, remarks=remarks)
+    run.report(answer, [answer.reply], budget_ms=budget_ms, remarks=remarks, one_line=one_line)
 
 
 def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Knowledge:

@@ -7,19 +7,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from io import BufferedReader
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .application import Session, read_text, session
+from .application import CUT, Session, percent, read_text, session
+from .generate import summary
 from .options import app_options
-from .output import note
+from .output import emit_json, note, shown
 
 if TYPE_CHECKING:
     from onesec.apps import Language, Translate
+    from onesec.output import Output
 
 _READ_BYTES = 4096
+_OTHER = "neither English nor Chinese, so the translation is a guess. 不是中文或英文"
 
 
 @click.command("translate")
@@ -47,14 +49,20 @@ def command(
 ) -> None:
     """Translate TEXT ("-" reads stdin) between English and Chinese. 翻译
 
+    A text that is too long for --deadline is translated from its beginning; where it ended is said.
+    With --live --json prints a line for each sentence.
+
     \b
     onesec translate "Where is my order?"
     tail -f talk.txt | onesec translate --live --deadline 300ms
     """
     from onesec.apps import Translate
+    from onesec.apps.text import other_script
 
     if live and (file is not None or text != "-"):
         raise click.UsageError("--live reads stdin only. --live 只读标准输入。")
+    if file is not None and text != "-":
+        raise click.UsageError("Give TEXT or --file, not both. TEXT 与 --file 只能选一个。")
     terms = {} if glossary is None else read_glossary(glossary)
     whole = "" if live else read_text(file or "-") if file or text == "-" else text
     with session(options) as run:
@@ -66,11 +74,16 @@ def command(
         run.live = False  # the text is put together at the end, with its line ends
         made = app(whole)
         remarks = []
-        if not made.complete:
-            missed = sum(not sentence.done for sentence in made.sentences)
+        missed = [sentence for sentence in made.sentences if not sentence.done]
+        if missed:
+            share = sum(one.end - one.start for one in missed) / len(whole)
             remarks.append(
-                f"[{missed} of {len(made.sentences)} sentences did not fit the time. 未全部译完]"
+                f"[{percent(share)} of the text was not translated, from character "
+                f"{missed[0].start} on: a longer --deadline does more. 未全部译完]"
             )
+        others = sum(other_script(one.source) for one in made.sentences if one.reply is not None)
+        if others:
+            remarks.append(f"[{_OTHER}: {others} of {len(made.sentences)} sentences]")
         missing = dict.fromkeys(term for one in made.sentences for term in one.missing_terms)
         if missing:
             remarks.append(f"[glossary terms not used: {', '.join(missing)}. 未用术语]")
@@ -79,30 +92,47 @@ def command(
 
 
 def _translate_live(app: Translate, run: Session) -> None:
-    import json
+    from onesec.apps.text import other_script
 
     for sentence in app.live(_pieces()):
         if run.as_json:  # a line each, so that a program can follow
-            print(json.dumps(asdict(sentence), ensure_ascii=False), flush=True)
-        elif sentence.done:
-            print(sentence.text, flush=True)
+            emit_json(asdict(sentence), one_line=True)
+            continue
+        if sentence.done:
+            print(shown(sentence.text) if run.live else sentence.text, flush=True)
         else:
             note(f"[no time: {sentence.source}]")
+        reply = cast("Output | None", sentence.reply)
+        if reply is not None and reply.ending == "cut":
+            note(CUT)
+        if other_script(sentence.source):
+            note(f"[{_OTHER}]")
+        if sentence.missing_terms:
+            note(f"[glossary terms not used: {', '.join(sentence.missing_terms)}. 未用术语]")
+        if run.show and reply is not None:
+            note(summary(reply))
 
 
 def _pieces() -> Iterator[str]:
     """Stdin as it comes, whatever its line ends."""
+    if sys.stdin is None:
+        return
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    told = False
     stdin = cast(BufferedReader, sys.stdin.buffer)
-    while data := stdin.read1(_READ_BYTES):
-        yield decoder.decode(data)
+    while True:
+        data = stdin.read1(_READ_BYTES)
+        piece = decoder.decode(data, final=not data)
+        if not told and "\ufffd" in piece:
+            told = True
+            note("[stdin is not all UTF-8: \ufffd stands for what is not. 输入不全是 UTF-8]")
+        yield piece
+        if not data:
+            return
 
 
 def read_glossary(file: str) -> dict[str, str]:
     """Terms from lines "term = translation"; blank lines and lines after # are skipped."""
-    path = Path(file)
-    if not path.is_file():
-        raise click.UsageError(f"There is no file {file}. 没有这个文件。")
     terms: dict[str, str] = {}
     for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from onesec.apps.base import Message, without_system
+from onesec.apps.ask import Message, without_system
 from onesec.apps.judge import Item, is_right
 from onesec.apps.metrics import sentence_chrf
 from onesec.core.errors import (

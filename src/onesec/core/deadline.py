@@ -35,7 +35,9 @@ def parse_duration_ms(value: str | float | int) -> float:
         result = float(value) * 1e3
     if not math.isfinite(result) or not 0.0 < result <= MAX_BUDGET_MS:
         raise InvalidRequest(
-            f"a duration of {result:g} ms is out of range; it must be in (0, {MAX_BUDGET_MS:g}]."
+            f"{value!r} is a duration of {result:g} ms; it must be more than 0 and at most "
+            f"{MAX_BUDGET_MS:g}.",
+            hint='A number alone counts seconds; milliseconds are written "800ms".',
         )
     return result
 

@@ -20,6 +20,7 @@ It must not know who raises it: standard library only.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 
@@ -54,11 +55,15 @@ class ContextLengthExceeded(InvalidRequest):
 
     code = "context_length_exceeded"
 
-    def __init__(self, *, prompt_tokens: int, context_length: int) -> None:
+    def __init__(
+        self, *, prompt_tokens: int, context_length: int, message: str = "", hint: str = ""
+    ) -> None:
+        short = f"Shorten the prompt by at least {prompt_tokens - context_length + 1} tokens."
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens; this model holds {context_length}, "
+            message
+            or f"The prompt has {prompt_tokens} tokens; this model holds {context_length}, "
             "one of them for the answer.",
-            hint=f"Shorten the prompt by at least {prompt_tokens - context_length + 1} tokens.",
+            hint=hint or short,
         )
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
@@ -87,13 +92,16 @@ class DeadlineInfeasible(OneSecError):
     def __init__(self, *, budget_ms: float, feasible_ms: float, why: str = "") -> None:
         reason = f" ({why})" if why else ""
         asked = f"{budget_ms:.1f}".removesuffix(".0")
+        # Rounded up: a budget of what is written must do.
+        offer = f"{math.ceil(feasible_ms) if math.isfinite(feasible_ms) else feasible_ms} ms"
         super().__init__(
             f"A budget of {asked} ms cannot be met{reason}; "
-            f"the smallest that works now is {feasible_ms:.0f} ms.",
-            hint=f"Ask again with a budget of {feasible_ms:.0f} ms or more, or shorten the prompt.",
+            f"the smallest that works now is {offer}.",
+            hint=f"Ask again with a budget of {offer} or more, or shorten the prompt.",
         )
         self.budget_ms = budget_ms
         self.feasible_ms = feasible_ms
+        self.why = why
 
 
 class QueueFull(OneSecError):

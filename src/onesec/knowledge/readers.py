@@ -77,7 +77,7 @@ def read_entries(name: str, path: Path, data: bytes) -> list[Found]:
             path,
             f"byte {error.start} is not UTF-8",
             line=data.count(b"\n", 0, error.start) + 1,
-            hint="Save the file as UTF-8.",
+            hint="Save the file as UTF-8, for example: iconv -f GB18030 -t UTF-8.",
         ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -91,7 +91,8 @@ def read_table(path: Path, table: str, columns: Mapping[str, str] | None = None)
     usual. Raises KnowledgeError.
     """
     if not path.is_file():
-        raise KnowledgeError(path, "there is no such file", hint="Check the path.")
+        what = "it is a folder, no database" if path.is_dir() else "there is no such file"
+        raise KnowledgeError(path, what, hint="Check the path.")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             known = [row[0] for row in database.execute("SELECT name FROM sqlite_master")]
@@ -184,8 +185,10 @@ def _read_jsonl(name: str, path: Path, text: str) -> Iterator[Found]:
             continue
         try:
             value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise KnowledgeError(path, f"not JSON: {error}", line=number) from None
+        except RecursionError:
+            raise KnowledgeError(path, "not JSON: nested too deeply", line=number) from None
         if not isinstance(value, dict):
             raise KnowledgeError(path, "a line must be a JSON object", line=number)
         place = _columns(path, list(value), {}, line=number)
@@ -227,11 +230,14 @@ def _columns(
                 place[kind] = lower[name.lower()]
                 break
     if "text" not in place:
+        hint = f"Call it {', '.join(_NAMES['text'][:-1])} or {_NAMES['text'][-1]}."
+        if len(header) == 1 and re.search(r"[;\t]", header[0]):
+            hint = "Separate the columns with commas."
         raise KnowledgeError(
             path,
             f"no column for the text among {', '.join(header[:12]) or 'none'}",
             line=line,
-            hint=f"Call it {' or '.join(_NAMES['text'][:4])}.",
+            hint=hint,
         )
     return place
 

@@ -68,6 +68,8 @@ class Knowledge(Closing):
 
     def __init__(self, path: str | Path = ":memory:") -> None:
         self.path = str(path)
+        if self.path != ":memory:":
+            _check_place(Path(path))
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
             try:
@@ -84,7 +86,8 @@ class Knowledge(Closing):
             raise KnowledgeError(
                 self.path,
                 "it is a database, but not a store of entries",
-                hint="Load its table into a store: Knowledge.load(path, table=...).",
+                hint="Choose another file for the store; a table is loaded into it with "
+                "Knowledge.load(path, table=...) or --table.",
             )
         if not empty and marks[1] != _FORMAT * 1000 + VERSION:
             raise KnowledgeError(
@@ -258,7 +261,10 @@ class Knowledge(Closing):
         row = self._db.execute("SELECT source FROM entry WHERE id = ?", (identity,)).fetchone()
         if row is not None:
             raise KnowledgeError(
-                path, f"the id {identity!r} is taken by an entry from {row[0]}", line=line
+                path,
+                f"the id {identity!r} is taken by an entry from {row[0]}",
+                line=line,
+                hint="Rename one of them: ids begin with the name of the file.",
             )
 
     def _insert(self, source: str, file: str, entry: Entry) -> None:
@@ -291,15 +297,26 @@ class Knowledge(Closing):
         try:
             yield
         except sqlite3.Error as error:
+            ours = "not a database" not in str(error)  # else it may be somebody's only copy
             raise KnowledgeError(
                 self.path,
                 f"SQLite says: {error}",
-                hint="If the file is damaged, delete it and load the entries again.",
+                hint="If the store is damaged, remove it and load the entries again."
+                if ours
+                else "Choose another file for the store.",
             ) from None
 
     def close(self) -> None:
         """Close the file. Harmless when called again."""
         self._db.close()
+
+
+def _check_place(path: Path) -> None:
+    """Raise KnowledgeError where SQLite would only say that it cannot open the file."""
+    if path.is_dir():
+        raise KnowledgeError(path, "it is a folder", hint="Name a file for the store.")
+    if not path.parent.is_dir():
+        raise KnowledgeError(path, f"there is no folder {path.parent}", hint="Make it first.")
 
 
 _MARKS = ("application_id", "user_version")

@@ -1,0 +1,180 @@
+"""Ask: what an application wants completed, who may complete it, and the plain driver.
+
+An application is a generator of Asks: it yields what it wants to be completed and is sent the
+Reply, so the same steps run under any driver; `run` is the plain one. It must not know engines or
+what the applications do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+from onesec.core.deadline import Budget
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+    OneSecError,
+)
+from onesec.core.request import SamplingParams
+
+Message = Mapping[str, Any]
+Duration = str | float | Budget | None
+OnText = Callable[[str], None]
+Result = TypeVar("Result")
+TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
+_LEAST = 16  # tokens of an answer that is offered where none was planned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """The answers that an application expects: `usual` tokens for planning, `most` as the limit.
+    What the answers really have is learned by the engine under the application's name."""
+
+    usual: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One completion wanted: messages, the time it may take (None: any), and at most how many
+    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    budget_ms: float | None
+    app: str
+    shown: bool = True
+
+
+class Reply(Protocol):
+    """A finished completion; `onesec.Output` is one."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def ending(self) -> str: ...
+
+
+class ReplyStream(Protocol):
+    """A completion as it comes; `onesec.Stream` is one."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    @property
+    def output(self) -> Reply: ...
+    def close(self) -> None: ...
+
+
+class Model(Protocol):
+    """What an application needs of a model; `onesec.LLM` is one."""
+
+    @property
+    def context_length(self) -> int: ...
+    def count_tokens(self, text: str) -> int: ...
+    def predict_ms(self, prompt_tokens: int, answer_tokens: int) -> float: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Duration = None,
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[False] = False,
+        gear: str | None = None,
+        min_gear: str | None = None,
+        app: str = "",
+    ) -> Reply: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        deadline: Duration = None,
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[True],
+        gear: str | None = None,
+        min_gear: str | None = None,
+        app: str = "",
+    ) -> ReplyStream: ...
+
+
+Steps = Generator[Ask, Reply, Result]
+
+
+def run(
+    model: Model,
+    steps: Steps[Result],
+    *,
+    gear: str | None = None,
+    min_gear: str | None = None,
+    on_text: OnText | None = None,
+) -> Result:
+    """Complete what the steps ask for, one after the other, until they return.
+
+    Errors of the model are raised inside the steps, which may live with them. `on_text` is called
+    with the text of shown replies as it comes.
+    """
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                reply = _complete(model, ask, gear, min_gear, on_text)
+            except OneSecError as error:
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(reply)
+    except StopIteration as done:
+        result: Result = done.value
+        return result
+
+
+def _complete(
+    model: Model, ask: Ask, gear: str | None, min_gear: str | None, on_text: OnText | None
+) -> Reply:
+    budget = Budget()
+    if ask.budget_ms is not None:
+        if ask.budget_ms <= 0.0:
+            tokens = sum(model.count_tokens(str(message["content"])) for message in ask.messages)
+            raise DeadlineInfeasible(
+                budget_ms=ask.budget_ms,
+                feasible_ms=model.predict_ms(tokens + TEMPLATE_TOKENS, min(ask.max_tokens, _LEAST)),
+                why="the time was used up before the model was asked",
+            )
+        budget = Budget(total_ms=ask.budget_ms)
+    # Greedy, whatever the model's own advice: the same question gets the same answer.
+    params = SamplingParams(max_tokens=ask.max_tokens)
+    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
+    try:
+        if on_text is None or not ask.shown:
+            reply: Reply = model.chat(ask.messages, budget, params, **options)
+            return reply
+        stream = model.chat(ask.messages, budget, params, stream=True, **options)
+    except (EmptyPrompt, ContextLengthExceeded):
+        raise
+    except InvalidRequest:
+        if ask.messages[0]["role"] != "system":
+            raise
+        # Some templates have no system role: then its text opens the first turn.
+        bare = replace(ask, messages=without_system(ask.messages))
+        return _complete(model, bare, gear, min_gear, on_text)
+    try:
+        for piece in stream:
+            on_text(piece)
+        return stream.output
+    finally:
+        stream.close()
+
+
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A conversation that begins with a system message, for a template that has no such role: its
+    text opens the first turn.
+
+    >>> without_system([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+    ({'role': 'user', 'content': 'a\\n\\nb'},)
+    """
+    system, first, *rest = messages
+    opened = {**first, "content": f"{system['content']}\n\n{first['content']}"}
+    return (opened, *rest)
