@@ -71,6 +71,8 @@ def measure(repeat: int, deadline_ms: float | None, call: Callable[[int], Any]) 
         times.append(1e3 * (time.perf_counter() - start))
         reads.append(getattr(made, "read_share", None))
         calls.append(getattr(made, "calls", 1))
+    if not times:
+        return {"refused": refused}
     times.sort()
     figures: dict[str, Any] = {
         "p50_ms": times[len(times) // 2],
@@ -133,6 +135,9 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
     heads = ("p50 ms", "p95", "max", "in time", "calls", "refused", "read")
     print(" " * 32, *(f"{head:>8}" for head in heads))
     for name, row in rows.items():
+        if "p50_ms" not in row:  # there is no figure of what never ran
+            print(f"{name:32} refused every time")
+            continue
         read = f"{row['read_share']:.0%}" if "read_share" in row else ""
         print(
             f"{name:32} {row['p50_ms']:8.1f} {row['p95_ms']:8.1f} {row['max_ms']:8.1f} "

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(Path(onesec.__file__).parent / "assets" / "onesec-mini", folder / "my-model")
     command = folder / "bin" / "onesec"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m onesec "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m onesec "$@"\n')
     command.chmod(0o755)
     return folder
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import onesec
 from onesec.apps import Answer, Entry, Summarize, Support, Translate
+from onesec.apps.support import Turn
 from onesec.core.errors import OneSecError
 from onesec.model.tokenizer import Tokenizer
 from onesec.prompt.fit import cleaned
@@ -39,10 +40,18 @@ def calls(model: FakeModel) -> dict[str, Callable[[str], Any]]:
         "translation": lambda text: Translate(model, clock=clock)(text),
         "live": lambda text: list(Translate(model, clock=clock).live([text])),
         "glossary": lambda text: Translate(model, glossary={text: "x"}, clock=clock)("Hi."),
+        "meaning": lambda text: Translate(model, glossary={"hi": text}, clock=clock)("Hi."),
+        "turn": lambda text: second_turn(Support(model, [entry], clock=clock), text),
         "asked of a text": lambda text: Answer(model, clock=clock)(text, "A text."),
         "text": lambda text: Answer(model, clock=clock)("why?", text),
         "summary": lambda text: Summarize(model, clock=clock)(text),
     }
+
+
+def second_turn(desk: Support, text: str) -> Any:
+    chat = desk.conversation()
+    chat.turns.append(Turn(text, text))
+    return chat.ask("why?")
 
 
 DOORS = list(calls(FakeModel()))

@@ -12,6 +12,7 @@ import pytest
 from doors import recite
 
 from onesec import llm as llm_module
+from onesec.cli.application import percent
 from onesec.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -147,6 +148,15 @@ def test_what_was_not_translated_is_told_with_its_place(run: Run) -> None:
     code, _, err = run("translate", stdin=text.encode())
     assert code == 0
     assert "of the text was not translated, from character" in err
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(1e-9, "0.1%"), (0.004, "0.4%"), (0.24, "24%"), (0.9951, "99.5%"), (1 - 1e-9, "99.9%")],
+)
+def test_a_share_is_neither_none_nor_all(share: float, said: str) -> None:
+    assert percent(share) == said
+    assert percent(1.0) == "100%"
 
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])

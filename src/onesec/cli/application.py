@@ -108,8 +108,10 @@ def _print_piece(piece: str) -> None:
 
 
 def percent(share: float) -> str:
-    """A share that is not rounded to nothing: "24%", "0.3%"."""
-    return f"{share:.0%}" if share >= 0.01 else f"{max(share, 0.001):.1%}"
+    """A share that is rounded neither to nothing nor to all: "24%", "0.3%", "99.9%"."""
+    if 0.01 <= share < 0.995 or share == 1.0:
+        return f"{share:.0%}"
+    return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 @contextmanager

@@ -22,9 +22,13 @@ from onesec.core.errors import KnowledgeError
 
 MAX_FILE_BYTES = 256 << 20
 PART_CHARS = 600  # longer sections are cut at sentence ends, so that each part fits a prompt
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*")
+_HEADING = re.compile(r"#{1,6}\s+(.*)")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _SLUG = re.compile(r"[^\w]+")
+_SLUG_CHARS = 80  # of a title that become part of an id
+_ROW_BYTES = 200  # what an entry takes beside its text
+_MOST_STEPS = 1_000_000_000  # of SQLite's machine for a table; a view may never end by itself
+_STEPS_PER_LOOK = 1_000_000
 _NAMES: Mapping[str, tuple[str, ...]] = {  # of columns and keys, in small letters
     "id": ("id", "key", "编号"),
     "title": ("title", "question", "q", "name", "标题", "问题", "名称"),
@@ -95,20 +99,39 @@ def read_table(path: Path, table: str, columns: Mapping[str, str] | None = None)
         raise KnowledgeError(path, what, hint="Check the path.")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            known = [row[0] for row in database.execute("SELECT name FROM sqlite_master")]
+            _bound(database)
+            known = [row[0] for row in database.execute(_TABLES)]
             if table not in known:
                 tables = ", ".join(sorted(known)[:20]) or "none"
                 raise KnowledgeError(path, f"there is no table {table!r}; it has {tables}")
             rows = database.execute(f'SELECT * FROM "{_quoted(table)}"')
             header = [column[0] for column in rows.description]
             place = _columns(path, header, columns or {})
-            found = (
-                _entry(path, f"{path.name}:{table}", n, dict(zip(header, row, strict=True)), place)
-                for n, row in enumerate(rows, 1)
-            )
-            return [one for one in found if one is not None]
-    except sqlite3.Error as error:
+            found, left = list[Found](), MAX_FILE_BYTES
+            for n, row in enumerate(rows, 1):
+                values = dict(zip(header, row, strict=True))
+                one = _entry(path, f"{path.name}:{table}", n, values, place)
+                if one is None:
+                    continue
+                found.append(one)
+                left -= _ROW_BYTES + len(one.entry.title) + len(one.entry.text)
+                if left < 0:
+                    raise KnowledgeError(
+                        path, f"table {table!r} has more than {MAX_FILE_BYTES} bytes", line=n
+                    )
+            return found
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged names: its message is no UTF-8
         raise KnowledgeError(path, f"SQLite says: {error}") from None
+
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND typeof(name) = 'text'"
+
+
+def _bound(database: sqlite3.Connection) -> None:
+    """Let a database take bounded time and no value be larger than a file may be."""
+    looks = iter(range(_MOST_STEPS // _STEPS_PER_LOOK))
+    database.set_progress_handler(lambda: next(looks, None) is None, _STEPS_PER_LOOK)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_FILE_BYTES)
 
 
 def _quoted(name: str) -> str:
@@ -122,7 +145,7 @@ def _read_markdown(name: str, path: Path, text: str) -> Iterator[Found]:
     """A section is an entry: its heading is the title, what stands below it the text."""
     slugs: dict[str, int] = {}
     for title, body, line in _sections(path.stem, text):
-        slug = _SLUG.sub("-", title.lower()).strip("-") or "section"
+        slug = _SLUG.sub("-", title[:_SLUG_CHARS].lower()).strip("-") or "section"
         slugs[slug] = slugs.get(slug, 0) + 1
         anchor = slug if slugs[slug] == 1 else f"{slug}-{slugs[slug]}"
         for number, part in enumerate(_parts(body), 1):
@@ -142,7 +165,8 @@ def _sections(stem: str, text: str) -> Iterator[tuple[str, str, int]]:
             continue
         if any(map(str.strip, body)):
             yield title, "\n".join(body).strip(), first
-        title, first, body = heading[2] or stem, number, []
+        title = heading[1].rstrip().rstrip("#").rstrip() or stem
+        first, body = number, []
     if any(map(str.strip, body)):
         yield title, "\n".join(body).strip(), first
 

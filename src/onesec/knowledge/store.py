@@ -296,7 +296,7 @@ class Knowledge(Closing):
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a message may quote what is damaged
             ours = "not a database" not in str(error)  # else it may be somebody's only copy
             raise KnowledgeError(
                 self.path,
