@@ -23,7 +23,7 @@ from onesec.core.clock import Clock
 from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
-from onesec.engine.profile import cached_profile, profile
+from onesec.engine.profile import cached_profile, holds, profile
 from onesec.machine import cpu_name, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
@@ -277,12 +277,17 @@ def cache_folder() -> Path:
 
 
 def latency_model(backend: CpuBackend, clock: Clock, *, fresh: bool = False) -> LatencyModel:
-    """The latency model of this backend on this machine: kept from before, or measured now (about
-    `fresh` measures in any case and replaces what was kept). Call it before an engine runs.
+    """The latency model of this backend on this machine: kept from before where it still holds, or
+    measured now (`fresh`: in any case) and kept. Call it before an engine runs.
     """
     machine = f"{__version__} {cpu_name()} {backend.isa} {backend.num_threads} threads"
     gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
     model = f"{backend.config} {gears} {backend.kv_dtype} {backend.num_blocks}"
     return cached_profile(
-        machine, model, cache_folder(), lambda: profile(backend, clock), fresh=fresh
+        machine,
+        model,
+        cache_folder(),
+        lambda: profile(backend, clock),
+        still_holds=lambda kept: holds(backend, kept),
+        fresh=fresh,
     )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from fake_backend import COSTS, FakeBackend, jitter
 from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
-from onesec.engine.profile import cached_profile, profile
+from onesec.engine.profile import cached_profile, holds, profile
 
 
 def test_profile_finds_the_backend_s_times() -> None:
@@ -80,6 +81,39 @@ def test_a_fresh_profile_replaces_the_kept_one(tmp_path: Path) -> None:
     cached_profile("m", "a", tmp_path, lambda: model("4"))
     assert cached_profile("m", "a", tmp_path, lambda: model("8"), fresh=True).gears == ("8",)
     assert cached_profile("m", "a", tmp_path, lambda: model("4")).gears == ("8",)
+
+
+def slower(times: float) -> LatencyModel:
+    """What a profile says that was taken while everything took `times` as long."""
+    costs = {
+        name: replace(cost, b_ms=cost.b_ms * times, q_ms=cost.q_ms * times)
+        for name, cost in COSTS.items()
+    }
+    return LatencyModel(costs)
+
+
+def test_a_profile_taken_beside_other_work_is_measured_anew(tmp_path: Path) -> None:
+    clock = FakeClock()
+    backend = FakeBackend(clock)
+
+    def take(times: float) -> LatencyModel:
+        return cached_profile(
+            "m", "a", tmp_path, lambda: slower(times), still_holds=lambda m: holds(backend, m)
+        )
+
+    assert take(4.0).cost("8").q_ms == 36.0
+    assert take(1.0).cost("8").q_ms == 9.0  # four times too slow: not believed
+    assert take(2.0).cost("8").q_ms == 9.0  # kept
+    # Of another ladder:
+    assert not holds(FakeBackend(clock), LatencyModel({"4": COSTS["4"]}))
+
+
+def test_on_a_slower_machine_a_kept_profile_begins_with_that() -> None:
+    backend = FakeBackend(FakeClock(), noise=lambda: 3.0)
+    kept = LatencyModel(COSTS)
+    assert holds(backend, kept)
+    assert kept.step_ms("8", 0) == pytest.approx(27.0, rel=0.01)
+    assert kept.prefill_ms("4", 100, quantile=P50) == pytest.approx(3 * 5.5, rel=0.01)
 
 
 def test_mixed_gears_between_uniform_ones_are_not_measured() -> None:

@@ -285,6 +285,13 @@ class LatencyModel:
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 
+    def start_at(self, slowness: float) -> None:
+        """Begin with all times `slowness` times what was fitted: measured just now."""
+        offset = _clip(math.log(slowness), *_MACHINE_BOUNDS)
+        self._machine = offset
+        for state in self._gears.values():
+            state.prefill_offset = offset
+
     # -- save and load ----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:

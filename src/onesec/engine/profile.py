@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from onesec.core.request import SamplingParams
 _PREFILL_TOKENS = (64, 256, 16)  # in order of worth, for a machine that has time for few
 _BATCHES = (1, 2, 4, 8)
 _STEPS = 4  # a call
+_MUCH_QUICKER = 1.5  # a machine so many times quicker than a kept profile is measured anew
 
 
 class _Probe:
@@ -138,16 +140,39 @@ def _cost(
     return between(latency.cost(low[1]), latency.cost(high[1]), share)
 
 
+def holds(backend: Backend, latency: LatencyModel) -> bool:
+    """Whether a kept model still describes this machine, held against a few steps measured now.
+
+    False where the machine is much quicker than it says: it was measured beside other work, would
+    refuse what can be done, and is better measured anew. Where the machine is slower now, the model
+    begins with that.
+    """
+    probe, gear = _Probe(backend), backend.gears[0]
+    if any(other.name not in latency.gears for other in backend.gears):
+        return False
+    probe.steps(gear, 0, 1)  # warms the machine
+    slowness = statistics.median(
+        step.ms / max(1e-6, latency.step_ms(gear.name, step.context))
+        for step in probe.steps(gear, 0, 1)
+    )
+    if slowness * _MUCH_QUICKER < 1.0:
+        return False
+    if slowness > 1.0:
+        latency.start_at(slowness)
+    return True
+
+
 def cached_profile(
     machine: str,
     artifact: str,
     cache_dir: Path,
     measure: Callable[[], LatencyModel],
     *,
+    still_holds: Callable[[LatencyModel], bool] = lambda latency: True,
     fresh: bool = False,
 ) -> LatencyModel:
     """The saved profile of this machine and artifact (both given as fingerprints), or a new one.
-    `fresh` replaces the saved one: a profile taken beside other work keeps its wide errors.
+    `fresh` replaces the saved one, and so does a saved one of which `still_holds` says no.
 
     A damaged file is measured anew; one that cannot be written is not an error.
     """
@@ -155,7 +180,9 @@ def cached_profile(
     path = cache_dir / f"profile-{key}.json"
     if not fresh:
         with suppress(OSError, ValueError):
-            return LatencyModel.from_dict(json.loads(path.read_text()))
+            kept = LatencyModel.from_dict(json.loads(path.read_text()))
+            if still_holds(kept):
+                return kept
     model = measure()
     with suppress(OSError):
         _write(path, json.dumps(model.to_dict()))
