@@ -13,7 +13,9 @@ import pytest
 from onesec.cli.group import group
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("training/*.md")])
+DOCUMENTS = sorted(
+    path for name in (".", "docs", "training", "examples/*") for path in ROOT.glob(f"{name}/*.md")
+)
 _BLOCK = re.compile(r"```[a-z]*\n(.*?)```", re.S)
 _COMMAND = re.compile(r"^\$ (onesec [^\n]*)", re.M)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
@@ -52,9 +54,11 @@ def test_commands_exist_with_their_options(document: str, line: str) -> None:
     assert not unknown, f"{document}: {line}"
 
 
-def test_the_chinese_readme_has_the_same_commands_and_figures() -> None:
+@pytest.mark.parametrize("folder", [".", "examples/linear_regression"])
+def test_the_chinese_readme_has_the_same_commands_and_figures(folder: str) -> None:
     english, chinese = (
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")
+        (ROOT / folder / name).read_text(encoding="utf-8")
+        for name in ("README.md", "README.zh-CN.md")
     )
     assert [b for b in _blocks(chinese) if "$ " in b or "import" in b] == [
         b for b in _blocks(english) if "$ " in b or "import" in b

@@ -1,8 +1,7 @@
 """CpuBackend: hands batches to the native engine, and weights to its planes.
 
-It must not decide anything about time, and must not know text or requests. The only module that
-imports
-`onesec._native`.
+It must not decide anything about time, and must not know text or requests. Beside `linear` the only
+module that imports `onesec._native`.
 """
 
 from __future__ import annotations
@@ -88,7 +87,9 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
-        if self._has_planes:  # the cheapest first: a step reads its gear's bytes; the reference last
+        if (
+            self._has_planes
+        ):  # the cheapest first: a step reads its gear's bytes; the reference last
             of_planes, reference = self._gears[:2], self._gears[2:]
             of_planes = (*of_planes, *mixed)
             self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)
