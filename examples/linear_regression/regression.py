@@ -79,8 +79,7 @@ def closed_form(x: Float64, y: Float64) -> Regression:
     """The least-squares solution itself: of the normal equations XᵀXθ = Xᵀy, by lstsq, which needs
     no XᵀX and loses half as many digits. Raises InvalidRequest as `descend` does."""
     _check(x, y)
-    theta: Float64 = np.linalg.lstsq(_with_ones(x), y, rcond=None)[0]
-    return _regression(theta)
+    return _regression(np.asarray(np.linalg.lstsq(_with_ones(x), y, rcond=None)[0], np.float64))
 
 
 def rmse(y: Float64, predicted: npt.NDArray[np.floating]) -> float:
