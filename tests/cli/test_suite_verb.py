@@ -97,7 +97,7 @@ def test_flips_stand_in_the_table_of_differences(
     assert main([*line, "--all-gears"]) == 0
     out = capsys.readouterr().out.partition("Beside the best gear")[2]
     rows = [words for words in map(str.split, out.splitlines()) if words[:3] == ["4", "-", "8"]]
-    # right→wrong, wrong→right, flips %, p = 2 / 2^3
+    # lost, gained, flips %, p = 2 / 2^3
     assert rows[-1][-4:] == ["3", "0", "75.0", "0.25"]
 
 

@@ -209,8 +209,9 @@ def _draw_differences(found: Sequence[Record]) -> None:
         for d in found
         if row[2] is None and (d["gear"], _row(d)) == (gear, row)
     ]
-    heads = ("gears", "skill", "points ± se", "right→wrong", "wrong→right", "flips %", "exact p")
-    table("Beside the best gear, paired by question (p: McNemar's)", heads, rows)
+    heads = ("gears", "skill", "points ± se", "lost", "gained", "flips %", "exact p")
+    title = "Beside the best gear, by question: right→wrong (lost), wrong→right (gained)"
+    table(title, heads, rows)
 
 
 def _turned(difference: Record) -> tuple[str, ...]:
