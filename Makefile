@@ -27,7 +27,7 @@ test: check unit  ## style, types, floors and all tests but those that need torc
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests training bench
+	$(BIN)/ruff format --check src tests training bench examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

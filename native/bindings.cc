@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "bandwidth.h"
+#include "linear.h"
 #include "transformer.h"
 
 namespace nb = nanobind;
@@ -21,6 +22,7 @@ namespace {
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 double clock_ms(clockid_t id) {
@@ -240,6 +242,18 @@ auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes
   return nb::ndarray<nb::numpy, float, nb::ndim<2>>(copy, {count, vocab}, owner);
 }
 
+// `fill` writes [rows][cols] floats with the lock let go.
+template <class F>
+nb::ndarray<nb::numpy, float, nb::ndim<2>> float_matrix(size_t rows, size_t cols, F&& fill) {
+  float* values = new float[rows * cols];
+  nb::capsule owner(values, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  {
+    nb::gil_scoped_release release;
+    fill(values);
+  }
+  return nb::ndarray<nb::numpy, float, nb::ndim<2>>(values, {rows, cols}, owner);
+}
+
 nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> view(const uint8_t* data, size_t bytes, nb::handle owner) {
   return {data, {bytes}, owner};
 }
@@ -262,6 +276,29 @@ NB_MODULE(_native, m) {
            }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
            "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
       .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a);
+
+  nb::class_<Linear>(m, "Linear")
+      .def("__init__", [](Linear* self, const FloatMatrix& weight, const AnyMatrix& half, const Floats& bias, const std::string& isa) {
+             const size_t rows = weight.shape(0), cols = weight.shape(1);
+             require(rows >= 1 && cols >= 1 && rows < (1 << 24) && cols < (1 << 24), "a size of the matrix is out of range");
+             require(half.itemsize() == 2 && half.shape(0) == rows && half.shape(1) == cols, "half: another shape or item size");
+             require(bias.shape(0) == 0 || bias.shape(0) == rows, "bias: one value a row, or none");
+             new (self) Linear(weight.data(), static_cast<const uint16_t*>(half.data()),
+                               std::vector<float>(bias.data(), bias.data() + bias.shape(0)), int(rows), int(cols), isa.c_str());
+           }, "weight"_a, "half"_a, "bias"_a, "isa"_a)
+      .def("bytes", [](const Linear& l, int width) {
+             require(width == 4 || width == 8 || width == 16, "width must be 4, 8 or 16");
+             return l.bytes(width);
+           }, "width"_a)
+      .def("product", [](Linear& l, const FloatMatrix& x, int width) {
+             require(width == 4 || width == 8 || width == 16, "width must be 4, 8 or 16");
+             require(int64_t(x.shape(1)) == l.cols() && x.shape(0) < (1 << 24), "x: one column a column of the matrix");
+             return float_matrix(x.shape(0), size_t(l.padded_rows()), [&](float* y) { l.product(x.data(), int(x.shape(0)), width, y); });
+           }, "x"_a, "width"_a, "[n][rows padded to 16]; one caller at a time.")
+      .def("unpack", [](const Linear& l, int width) {
+             require(width == 4 || width == 8, "width must be 4 or 8");
+             return float_matrix(size_t(l.rows()), size_t(l.cols()), [&](float* out) { l.unpack(width, out); });
+           }, "width"_a);
 
   nb::class_<Transformer>(m, "Transformer")
       .def("__init__", [](Transformer* self, const nb::dict& config, int threads, const std::string& isa) {

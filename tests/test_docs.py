@@ -14,9 +14,17 @@ from onesec.apps import answer, support, translate
 from onesec.cli.group import group
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("training/*.md")])
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "training/*.md", "examples/*/*.md")
+    for path in ROOT.glob(pattern)
+)
 PAIRS = [
     (ROOT / "README.md", ROOT / "README.zh-CN.md"),
+    *(
+        (path.with_name("README.md"), path)
+        for path in sorted(ROOT.glob("examples/*/README.zh-CN.md"))
+    ),
     *((path.parents[1] / path.name, path) for path in sorted(ROOT.glob("docs/zh/*.md"))),
 ]
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.S | re.M)

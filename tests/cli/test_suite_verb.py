@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,31 @@ def test_all_gears_as_json_and_every_reply_as_lines(
     assert (report["count"], report["deadline_ms"]) == (2, None)
     assert [gear["gear"] for gear in report["gears"]] == ["4", "8"]
     assert {d["gear"]: (d["lost"], d["gained"]) for d in report["differences"]} == {"4": (0, 0)}
+    assert all((d["flip_rate"], d["p"]) == (0.0, 1.0) for d in report["differences"])
     replies = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [(r["gear"], r["id"], r["reply"]) for r in replies] == [
         (gear, number, "It is 9.") for gear in ("4", "8") for number in ("0", "1")
     ]
+
+
+def test_flips_stand_in_the_table_of_differences(
+    asked: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gear 4 loses every answer that gear 8 has right: three of four questions."""
+    line, run = asked(), suite_module._run
+
+    def forgetful(loaded: Any, items: Any, gear: str, *rest: Any) -> Any:
+        found = run(loaded, items, gear, *rest)
+        return [replace(result, value=0.0) for result in found] if gear == "4" else found
+
+    monkeypatch.setattr(suite_module, "_run", forgetful)
+    assert main([*line, "--all-gears"]) == 0
+    out = capsys.readouterr().out.partition("Beside the best gear")[2]
+    rows = [words for words in map(str.split, out.splitlines()) if words[:3] == ["4", "-", "8"]]
+    # lost, gained, flips %, p = 2 / 2^3
+    assert rows[-1][-4:] == ["3", "0", "75.0", "0.25"]
 
 
 def test_a_deadline_is_kept_or_counts_0(

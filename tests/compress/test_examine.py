@@ -234,7 +234,13 @@ def test_gears_are_compared_with_the_best_fixed_one() -> None:
     assert set(told) == {("4", "support"), ("4", None), (AUTO, "support"), (AUTO, None)}
     four = told["4", "support"]
     assert (four["count"], four["value"], four["lost"], four["gained"]) == (4, -0.25, 2, 1)
+    assert (four["flip_rate"], four["p"]) == (0.75, 1.0)
     assert told[AUTO, None]["value"] == 0.0
+    chrf = {"4": results(1, 0.5, metric="chrf"), "8": results(0.5, 1, metric="chrf")}
+    assert all(
+        [d[name] for name in ("lost", "gained", "flip_rate", "p")] == [None] * 4
+        for d in differences(chrf)
+    )
     assert differences({AUTO: found[AUTO]}) == []
 
 

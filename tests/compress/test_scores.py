@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesec.compress.scores import average, paired, share, wilson
+from onesec.compress.scores import average, flips, mcnemar, paired, share, wilson
 from onesec.core.errors import InvalidRequest
 
 
@@ -48,9 +49,30 @@ def test_an_average_has_the_interval_of_its_spread() -> None:
 
 
 def test_pairs_count_what_turned() -> None:
-    found = paired([1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0, 0.0])
-    assert (found.lost, found.gained) == (2, 1)
+    values = [1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0, 0.0]
+    turned, found = flips(*values), paired(*values)
+    assert (turned.lost, turned.gained, turned.flip_rate, turned.p) == (2, 1, 0.6, 1.0)
     assert found.value == pytest.approx(-0.2)
     assert found.se == pytest.approx(math.sqrt(0.7 / 5))  # the differences' variance is 0.7
-    with pytest.raises(InvalidRequest, match="cannot be paired"):
-        paired([1.0], [])
+    for compare in (paired, flips):
+        with pytest.raises(InvalidRequest, match="cannot be paired"):
+            compare([1.0], [])
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_p_is_the_share_of_coin_throws_as_uneven(lost: int, gained: int) -> None:
+    throws = list(itertools.product((0, 1), repeat=lost + gained))
+    uneven = abs(lost - gained)
+    as_uneven = sum(abs(2 * sum(throw) - len(throw)) >= uneven for throw in throws)
+    assert mcnemar(lost, gained) == pytest.approx(as_uneven / len(throws))
+
+
+def test_p_of_many_flips_follows_the_normal_law() -> None:
+    # 1000 ± 95 flips: with the correction for continuity z = (190 - 1) / sqrt(2000) = 4.226.
+    assert mcnemar(905, 1095) == pytest.approx(math.erfc(189 / math.sqrt(2 * 2000)), rel=0.02)
+    assert mcnemar(905, 1095) == mcnemar(1095, 905)
+
+
+def test_a_partly_right_reply_is_not_right() -> None:
+    assert flips([1.0, 0.5], [0.5, 1.0]).lost == flips([1.0, 0.5], [0.5, 1.0]).gained == 1
+    assert math.isnan(flips([], []).flip_rate)

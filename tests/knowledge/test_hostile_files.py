@@ -124,11 +124,13 @@ def test_a_damaged_table_is_entries_or_one_error(tmp_path: Path) -> None:
     refused = 0
     for _ in range(300):
         path.write_bytes(flipped(whole, rng))
+        told = None
         try:
             read_table(path, "faq")
         except KnowledgeError as error:
+            told = str(error)
             refused += 1
-            assert "a.db" in str(error)
+        assert told is None or "a.db" in told
     assert refused > 30
 
 
@@ -143,12 +145,14 @@ def test_a_damaged_store_is_entries_or_one_error(tmp_path: Path) -> None:
         for file in tmp_path.iterdir():
             file.unlink()
         path.write_bytes(flipped(whole, rng))
+        told = None
         try:
             with Knowledge(path) as store:
                 found = store.search("fee 7")
                 assert all(isinstance(one.text + one.title + one.id, str) for one in found)
                 store.put([Entry("new", "A fee.")])
         except KnowledgeError as error:
+            told = str(error)
             refused += 1
-            assert "shop.db" in str(error)
+        assert told is None or "shop.db" in told
     assert refused > 15

@@ -8,7 +8,7 @@ of onesec.model.architectures.base: matrices [out, in], vectors [n].
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,20 @@ from onesec.model.config import ModelConfig, Rope
 
 Float64Array = npt.NDArray[np.float64]
 Weights = Mapping[str, npt.NDArray[np.floating]]
+Inputs = Callable[[str, Float64Array], Float64Array]
 
 _erf = np.vectorize(math.erf)
 
 
-def forward(config: ModelConfig, weights: Weights, tokens: npt.NDArray[np.int32]) -> Float64Array:
+def forward(
+    config: ModelConfig,
+    weights: Weights,
+    tokens: npt.NDArray[np.int32],
+    inputs: Inputs | None = None,
+) -> Float64Array:
     """float64 [n, vocab]: logits after each of `tokens` (int32 [n]), the first at position 0.
+
+    `inputs` takes a layer matrix's name and its inputs [n, in]; the matrix sees what it gives.
 
     >>> forward(config, weights, np.array([5, 3], np.int32)).shape  # doctest: +SKIP
     (2, 160)
@@ -32,7 +40,7 @@ def forward(config: ModelConfig, weights: Weights, tokens: npt.NDArray[np.int32]
     if config.position == "learned":
         h = h + w["pos_embed"][: len(tokens)]
     for i in range(config.num_layers):
-        layer = _Layer(config, w, i)
+        layer = _Layer(config, w, i, inputs)
         a = layer.attention(layer.norm("attn_norm", h))
         h = h + (layer.norm("post_attn_norm", a) if config.post_norms else a)
         f = layer.ffn(layer.norm("ffn_norm", h))
@@ -62,10 +70,13 @@ class _Wide:
 class _Layer:
     """One layer's two sublayers; x is float64 [n, hidden]."""
 
-    def __init__(self, config: ModelConfig, weights: _Wide, index: int) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: _Wide, index: int, inputs: Inputs | None
+    ) -> None:
         self._config = config
         self._weights = weights
         self._index = index
+        self._inputs = inputs
 
     def norm(self, name: str, x: Float64Array) -> Float64Array:
         path = f"layers.{self._index}.{name}"
@@ -73,6 +84,8 @@ class _Layer:
 
     def _project(self, name: str, x: Float64Array) -> Float64Array:
         path = f"layers.{self._index}.{name}"
+        if self._inputs is not None:
+            x = self._inputs(path, x)
         return x @ self._weights[path].T + self._weights.bias(path)
 
     def attention(self, x: Float64Array) -> Float64Array:

@@ -107,3 +107,24 @@ def test_every_feature_moves_the_logits(name: str) -> None:
             without = {other: value for other, value in arrays.items() if other != vector}
             moved = want.deviation(forward(config, without, want.tokens))
             assert moved > 3 * TOLERANCE, f"{vector} moves the logits by {moved:.1e} only"
+
+
+def test_inputs_are_shown_and_replaced() -> None:
+    want = expected("llama3")
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def watch(matrix: str, x: np.ndarray) -> np.ndarray:
+        seen[matrix] = x.shape
+        return x
+
+    with open_checkpoint(GOLDEN_DIR / "llama3") as checkpoint:
+        config, values = checkpoint.config.for_context(SEQUENCE_TOKENS), weights(checkpoint)
+        plain = forward(config, values, want.tokens)
+        assert np.array_equal(forward(config, values, want.tokens, watch), plain)
+        layers = [name for name in checkpoint.matrix_names() if name.startswith("layers.")]
+        silent = forward(config, values, want.tokens, lambda matrix, x: 0.0 * x)
+    assert {name: (len(want.tokens), values[name].shape[1]) for name in layers} == seen
+    # Without biases layers that see nothing add nothing: each token is left to itself.
+    same = want.tokens == want.tokens[-1]
+    assert (silent[same] == silent[-1]).all()
+    assert not np.array_equal(silent, plain)

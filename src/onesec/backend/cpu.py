@@ -1,8 +1,7 @@
 """CpuBackend: hands batches to the native engine, and weights to its planes.
 
-It must not decide anything about time, and must not know text or requests. The only module that
-imports
-`onesec._native`.
+It must not decide anything about time, and must not know text or requests. Beside `linear` the only
+module that imports `onesec._native`.
 """
 
 from __future__ import annotations

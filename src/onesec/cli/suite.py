@@ -202,15 +202,23 @@ def _draw_differences(found: Sequence[Record]) -> None:
             f"{d['gear']} - {d['best']}",
             _heads(row)[0],
             f"{100 * d['value']:+.2f}±{100 * d['se']:.2f}",
-            *((str(d["lost"]), str(d["gained"])) if d["metric"] == "right" else ("-", "-")),
+            *_turned(d),
         )
         for gear in dict.fromkeys(d["gear"] for d in found)
         for row in _rows(found)
         for d in found
         if row[2] is None and (d["gear"], _row(d)) == (gear, row)
     ]
-    heads = ("gears", "skill", "points ± se", "right→wrong", "wrong→right")
-    table("Beside the best gear, paired by question", heads, rows)
+    heads = ("gears", "skill", "points ± se", "lost", "gained", "flips %", "exact p")
+    title = "Beside the best gear, by question: right→wrong (lost), wrong→right (gained)"
+    table(title, heads, rows)
+
+
+def _turned(difference: Record) -> tuple[str, ...]:
+    if difference["lost"] is None:
+        return "-", "-", "-", "-"
+    lost, gained, rate, p = (difference[name] for name in ("lost", "gained", "flip_rate", "p"))
+    return str(lost), str(gained), f"{100 * rate:.1f}", f"{p:.2g}"
 
 
 def _draw_timing(title: str, gears: Sequence[Record]) -> None:

@@ -1,4 +1,4 @@
-"""Scores: shares and means with their 95 % intervals, and differences paired by question.
+"""Scores: shares and means with their 95 % intervals, and differences and flips paired by question.
 
 It must not know where the values come from.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from onesec.core.errors import InvalidRequest
 
-from .evaluate import mean
+from .evaluate import Float64Array, mean
 
 Z95 = 1.959964  # the normal distribution's 97.5 % quantile
 
@@ -30,14 +30,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean of (other - base) over the same `count` questions, its standard error, and how many
-    of the base's right replies the other lost, and of its wrong ones gained."""
+    """Mean of (other - base) over the same `count` questions, and its standard error."""
 
     count: int
     value: float
     se: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """How many right replies of the base the other lost, and of its wrong ones gained; both as a
+    share of all questions; and `p`, McNemar's exact one: how likely a split at least as uneven is
+    where a flip goes either way with even odds. Equal scores may hide many flips (2407.09141)."""
+
     lost: int
     gained: int
+    flip_rate: float
+    p: float
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -78,16 +87,44 @@ def average(values: Sequence[float]) -> Score:
 
 
 def paired(base: Sequence[float], other: Sequence[float]) -> Difference:
-    """How `other` differs from `base`, question by question; a value of 1 counts as right.
+    """How `other` differs from `base`, question by question.
 
     Raises InvalidRequest where the counts differ.
 
     >>> paired([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])
-    Difference(count=3, value=0.0, se=0.5773502691896258, lost=1, gained=1)
+    Difference(count=3, value=0.0, se=0.5773502691896258)
     """
+    a, b = _pairs(base, other)
+    found = mean(b - a)
+    return Difference(len(base), found.value, found.se)
+
+
+def flips(base: Sequence[float], other: Sequence[float]) -> Flips:
+    """Which replies turned from right (1) to wrong (less), and back, question by question.
+
+    Raises InvalidRequest where the counts differ.
+
+    >>> flips([1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0])
+    Flips(lost=2, gained=1, flip_rate=0.75, p=1.0)
+    """
+    a, b = _pairs(base, other)
+    lost, gained = int(((a == 1.0) & (b < 1.0)).sum()), int(((a < 1.0) & (b == 1.0)).sum())
+    rate = (lost + gained) / len(base) if len(base) else math.nan
+    return Flips(lost, gained, rate, mcnemar(lost, gained))
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """The two-sided exact p of McNemar's test: twice the binomial tail of the rarer kind of flip.
+
+    >>> mcnemar(0, 5), mcnemar(3, 3)
+    (0.0625, 1.0)
+    """
+    total = lost + gained
+    tail: int = sum(math.comb(total, k) for k in range(min(lost, gained) + 1))
+    return min(1.0, 2 * tail / (1 << total))
+
+
+def _pairs(base: Sequence[float], other: Sequence[float]) -> tuple[Float64Array, Float64Array]:
     if len(base) != len(other):
         raise InvalidRequest(f"{len(other)} values cannot be paired with {len(base)}.")
-    a, b = np.asarray(base, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    found = mean(b - a)
-    lost, gained = int(((a == 1.0) & (b < 1.0)).sum()), int(((a < 1.0) & (b == 1.0)).sum())
-    return Difference(len(base), found.value, found.se, lost, gained)
+    return np.asarray(base, dtype=np.float64), np.asarray(other, dtype=np.float64)

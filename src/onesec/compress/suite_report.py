@@ -6,13 +6,13 @@ It must not know terminals or files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 
 from .examine import Result
-from .scores import Score, average, paired, share
+from .scores import Flips, Score, average, flips, paired, share
 
 AUTO = "auto"  # the planner's choice among the gears
 Record = dict[str, Any]
@@ -61,14 +61,15 @@ def timing(results: Sequence[Result]) -> Record:
 
 def differences(found: Mapping[str, Sequence[Result]]) -> list[Record]:
     """Each other gear against the best one (the last that is no choice of the planner), by skill
-    and over all, paired by question."""
+    and over all, paired by question; and which right replies it lost and wrong ones it gained (None
+    where replies are not right or wrong)."""
     fixed = [gear for gear in found if gear != AUTO]
     if not fixed:
         return []
     best = _cells(found[fixed[-1]])
     return [
         {"gear": gear, "best": fixed[-1], "skill": skill, "language": language, "metric": metric}
-        | asdict(paired([r.value for r in base], [r.value for r in other]))
+        | _compared(metric, [r.value for r in base], [r.value for r in other])
         for gear in found
         if gear != fixed[-1]
         for ((metric, skill, language, wording), base), other in zip(
@@ -76,6 +77,13 @@ def differences(found: Mapping[str, Sequence[Result]]) -> list[Record]:
         )
         if wording is None
     ]
+
+
+def _compared(metric: str, base: Sequence[float], other: Sequence[float]) -> Record:
+    turned: Record = dict.fromkeys(field.name for field in fields(Flips))
+    if metric == "right":
+        turned = asdict(flips(base, other))
+    return asdict(paired(base, other)) | turned
 
 
 def _cells(results: Sequence[Result]) -> dict[Cell, list[Result]]:

@@ -1,0 +1,1 @@
+"""Linear regression, from the formula to answers within a deadline: the first tutorial."""
