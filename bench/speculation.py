@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onesec import LLM
-from onesec.compress.suite import open_suite
+from onesec.compress.suite import chosen, find_suite, read_suite
 from onesec.loading import load_model
 from onesec.machine import describe
 
@@ -30,8 +30,9 @@ def prompts_of(args: argparse.Namespace) -> Iterator[tuple[str, str | list[dict[
         for begin in range(0, len(text) - 600, 600):
             yield "text", text[begin : begin + 600]
         return
-    for question in open_suite(args.suite):
-        yield f"{question.skill}/{question.language}", [dict(m) for m in question.messages]
+    items = chosen(read_suite(find_suite(args.suite)), limit=args.limit)
+    for item in items:
+        yield f"{item['skill']} {item['language']}", [dict(m) for m in item["messages"]]
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--suite", default="mini")
     parser.add_argument("--text", type=Path)
+    parser.add_argument("--limit", type=int, help="questions of each skill and language")
     parser.add_argument("--gear", default="8")
     parser.add_argument("--tokens", type=int, default=10_000, help="drawn in all, at least")
     parser.add_argument("--max-tokens", type=int, default=150)
@@ -80,6 +82,7 @@ def main() -> None:
         "answers_that_differ": differing,
         "drafted": drafted,
         "accepted": accepted,
+        "worth": doors[True].speculation(args.gear),
         "speedup": {
             kind: {
                 "all": round(both[False] / both[True], 3),

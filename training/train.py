@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=ModelConfig.num_hidden_layers)
     parser.add_argument("--ffn", type=int, default=ModelConfig.intermediate_size)
     parser.add_argument("--start", type=Path, help="a training folder whose weights to begin with")
+    parser.add_argument("--seed", type=int, default=TrainConfig.seed, help="order of the text")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     shape = ModelConfig(num_hidden_layers=args.layers, intermediate_size=args.ffn)
@@ -277,6 +278,7 @@ def main() -> None:
         learning_rate=args.learning_rate,
         optimizer=args.optimizer,
         compile=not args.no_compile,
+        seed=args.seed,
     )
     train(TokenData.load(args.data), shape, config, args.out, args.start)
 

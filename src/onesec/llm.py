@@ -105,6 +105,14 @@ class LLM(Closing):
         """The gears, from the cheapest to the best."""
         return self._loaded.backend.gears
 
+    def speculation(self, gear: str, *, context: int = 256) -> dict[str, Any] | None:
+        """What guessing tokens ahead is worth on this machine, by what was measured so far: the
+        cost of checks in plain steps, acceptance, how many guesses pay; None where it is off.
+        Raises UnknownGear.
+        """
+        found = self._engine.speculation
+        return None if found is None else found.describe(gear, context)
+
     @property
     def context_length(self) -> int:
         """Tokens that one prompt and its answer may have together."""

@@ -17,7 +17,7 @@ MAX_DRAFT_TOKENS = 7  # a forward over 8 tokens is the widest one that a profile
 LEAST_GAIN = 1.05  # what a draft must promise to be tried
 _PRIOR_TOKENS = 4.0  # how much evidence the first guess of an acceptance rate weighs
 _KEEP = 0.97  # of the evidence, past each draft
-_KEEP_UNUSED = 0.998  # past each draft that was not tried: what once lost is tried again later
+_KEEP_UNUSED = 0.94  # past each time that none was worth trying: what once lost is tried again
 _CHECK_RATE = 0.1
 _CHECK_BOUND = math.log(4.0)
 

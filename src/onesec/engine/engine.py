@@ -92,7 +92,7 @@ class Engine:
             turn_ms=turn_ms,
             on_start=self._on_start,
         )
-        self._speculation = Speculation(backend, latency) if speculate else None
+        self.speculation = Speculation(backend, latency) if speculate else None
         self._steering = Steering(self._scheduler, latency, self.length, policy)
         self._admission = Admission(
             backend, self._blocks, self._scheduler, latency, self.length, policy
@@ -306,18 +306,18 @@ class Engine:
         """Let the next tokens of a sequence be guessed that has the machine to itself. Rows that
         decode together use the arithmetic that a check would."""
         alone = not work.prefill and len(self._scheduler.running) == 1
-        if self._speculation is None or not alone or self._scheduler.waiting:
+        if self.speculation is None or not alone or self._scheduler.waiting:
             return None
         now_ns, reserve = self._clock.now_ns(), self._scheduler.reserve
-        return self._speculation.prepare(work.sequences[0], work.batch, now_ns, reserve)
+        return self.speculation.prepare(work.sequences[0], work.batch, now_ns, reserve)
 
     def _took_draft(self, sequence: Sequence, draft: Draft, result: BatchResult) -> float:
         """Learn from a checked draft and tell the trace of it; returns the expected time."""
-        assert self._speculation is not None
-        expected_ms = self._speculation.expected_ms(sequence, draft)
+        assert self.speculation is not None
+        expected_ms = self.speculation.expected_ms(sequence, draft)
         sequence.row.drafted = False
         drawn, trace = len(result.rows[0].tokens), sequence.trace
-        self._speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
+        self.speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
         trace.drafted_tokens += len(draft.tokens)
         trace.accepted_tokens += drawn - 1
         if draft.made is not None:

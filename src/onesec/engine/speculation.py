@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _FIRST_GUESS = {LOOKUP: 0.7, CHEAP_GEAR: 0.8}
 _NGRAMS = (3, 2)  # tokens that must stand there alike, the longer first
 _WORTH_BYTES = 1.4  # a gear that reads less than this times the cheapest one's bytes drafts nothing
 _HURRY = 1.3  # a cycle may take so much longer than its median and must still end in time
+_IDLE_CALLS = 32  # steps taken without a thought of drafts after one that was not worth it
 _FAST = 1.1  # above this speed every step is worth a look for a draft
 
 
@@ -77,6 +79,7 @@ class Speculation:
         least = _WORTH_BYTES * bytes_of[cheapest.name]
         self._assisted = {name for name, size in bytes_of.items() if size >= least}
         self._greedy = backend.sampler(SamplingParams(), eos_ids=())
+        self._idle = {LOOKUP: 0, CHEAP_GEAR: 0}
 
     def prepare(
         self,
@@ -89,13 +92,16 @@ class Speculation:
 
         `reserve` grants a sequence blocks for so many positions, or refuses.
         """
-        row, length = batch.rows[0], sequence.length
-        limit = min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
+        row, limit = batch.rows[0], min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
         draft = None
-        if limit > 0 and reserve(sequence, length + limit):
+        if limit > 0 and self._awake(LOOKUP):
             draft = self._lookup(sequence, limit, now_ns)
-            if draft is None and sequence.gear.name in self._assisted:
+        assisted = sequence.gear.name in self._assisted
+        if draft is None and limit > 0 and assisted and self._awake(CHEAP_GEAR):
+            if reserve(sequence, sequence.length + limit):
                 draft = self._ask_cheapest(sequence, limit, now_ns)
+        elif draft is not None and not reserve(sequence, sequence.length + len(draft.tokens)):
+            draft = None
         if draft is None:
             if sequence.speed > _FAST:
                 batch.max_steps = 1
@@ -104,6 +110,28 @@ class Speculation:
         row.drafted = True
         batch.max_steps = 1
         return draft
+
+    def describe(self, gear: str, context: int) -> dict[str, Any]:
+        """What guessing ahead is worth now, in that gear after `context` tokens: what it costs to
+        check 1 to 7 guesses (1: a plain step), and for each source how many guesses are right, how
+        many pay (0: none) and what they gain."""
+        step_ms = self._latency.step_ms(gear, context)
+        counts = range(1, MAX_DRAFT_TOKENS + 1)
+        check = [round(self._model.check_ms(gear, context, n) / step_ms, 3) for n in counts]
+        found: dict[str, Any] = {"check_over_step": check}
+        for source, draft_step_ms in (
+            (LOOKUP, 0.0),
+            (CHEAP_GEAR, self._latency.step_ms(self._cheapest.name, context)),
+        ):
+            tokens, gain = self._model.best(
+                source, gear, context=context, limit=MAX_DRAFT_TOKENS, draft_step_ms=draft_step_ms
+            )
+            found[source] = {
+                "acceptance": round(self._model.acceptance(source, gear), 3),
+                "tokens": tokens,
+                "gain": round(gain, 3),
+            }
+        return found
 
     def expected_ms(self, sequence: Sequence, draft: Draft) -> float:
         """The median of draft and check."""
@@ -119,6 +147,12 @@ class Speculation:
         self._model.observe(
             draft.source, gear, context=context, drafted=drafted, right=drawn - 1, check_ms=check_ms
         )
+
+    def _awake(self, source: str) -> bool:
+        if self._idle[source] > 0:
+            self._idle[source] -= 1
+            return False
+        return True
 
     def _lookup(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
         tokens = look_up(sequence.ids[: sequence.length], limit)
@@ -151,6 +185,7 @@ class Speculation:
             )
             if count == 0:
                 self._model.pass_by(source, gear)
+                self._idle[source] = _IDLE_CALLS
                 return 0
             cycle_ms = self._model.check_ms(gear, context, count) + count * draft_step_ms
             if cycle_ms - self._latency.step_ms(gear, context) <= sequence.slack_ms:
