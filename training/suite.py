@@ -5,6 +5,7 @@ sentences that it never sees (`wording` is `new`). It must not know any model.
 
     python -m training.suite --out FILE --per-skill 200
     python -m training.suite --out src/onesec/assets/suites/mini.jsonl.gz     # the one that ships
+    python -m training.suite --out FILE --pairs PAIRS     # general sentences, English to Chinese
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from . import support
-from .chat import Conversation
+from .chat import Conversation, Turn
+from .data import read_pairs
 from .reading import answer_conversation, summary_conversation
 from .support import MAKERS, desk_conversation, policy_conversation
 from .talk import small_talk
-from .translate import translation
+from .translate import APP, translation
 from .world import talk
 
 LANGUAGES = ("en", "zh")
@@ -89,14 +91,30 @@ def make_suite(per_skill: int, seed: int = 900) -> Iterator[dict[str, Any]]:
                     number += 1
 
 
+def general_suite(pairs: Path, count: int) -> Iterator[dict[str, Any]]:
+    """`count` general sentences a language that training left out, to translate as
+    `onesec.apps.translate` asks; drawn without repeats. All are new wording."""
+    held = read_pairs(pairs, held=True)
+    for lang in (0, 1):
+        rng = random.Random(f"general {lang}")
+        for number, both in enumerate(rng.sample(held, min(count, len(held)))):
+            question = APP[1 - lang].format(terms="", s=both[1 - lang])
+            chat = Conversation("", [Turn("translate_general", lang, question, both[lang])])
+            yield item("translate", number, chat, lang, True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--per-skill", type=int, default=200)
     parser.add_argument("--seed", type=int, default=900)
+    parser.add_argument("--pairs", type=Path, help="instead: held-out pairs of this file")
     args = parser.parse_args()
-    lines = make_suite(args.per_skill, args.seed)
+    if args.pairs:
+        lines = general_suite(args.pairs, args.per_skill)
+    else:
+        lines = make_suite(args.per_skill, args.seed)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
     # No time of day goes into a .gz: the same questions make the same file.
     args.out.write_bytes(gzip.compress(text, mtime=0) if args.out.suffix == ".gz" else text)

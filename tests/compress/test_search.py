@@ -74,10 +74,10 @@ def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
     assert (8,) * 5 not in widths
 
 
-def rung(name: str, ms: float, kld: float, same_top: float = 0.9) -> Rung:
+def rung(name: str, ms: float, kld: float) -> Rung:
     gear = UNIFORM[int(name)] if name.isdecimal() else Gear(name, 4, {"head": 8})
     one = Estimate(1.0, 0.0)
-    divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(same_top, 0.0), one)
+    divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(0.9, 0.0), one)
     return Rung(gear, ms, Quality(name, 10, 1.0, one, one, divergence))
 
 
@@ -88,7 +88,7 @@ def test_only_rungs_that_gain_are_kept_and_they_are_named_in_order() -> None:
             rung("slower and worse", 1.5, 0.3),
             rung("4", 1.0, 0.2),
             rung("good", 1.4, 0.1),
-            rung("ruined", 0.5, 0.9, same_top=0.2),
+            rung("ruined", 0.5, 0.7),
             rung("quick", 0.8, 0.4),
         ]
     )
