@@ -1,6 +1,7 @@
 // Python's door to the engine: checks every value, lets the GIL go, calls. Nothing is computed here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -23,6 +24,7 @@ using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::c
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Cube = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 double clock_ms(clockid_t id) {
@@ -314,12 +316,22 @@ NB_MODULE(_native, m) {
              t.set_vector(name, std::vector<float>(v.data(), v.data() + v.shape(0)));
            }, "name"_a, "values"_a)
       .def("reserve_planes", &Transformer::reserve_planes)
-      .def("pack", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
+      .def("pack", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts,
+                      const std::optional<Cube>& gram) {
              Matrix& matrix = t.matrix(name);
              const auto segments = parse_segments(matrix, parts);
+             const size_t size = size_t(Gram::block_size(matrix.cols)), blocks = size_t(Gram::block_count(matrix.cols));
+             require(!gram || (gram->shape(0) == blocks && gram->shape(1) == size && gram->shape(2) == size), "gram of the wrong shape: " + name);
+             require(!matrix.mapped, "planes in a file cannot be packed anew: " + name);
              nb::gil_scoped_release release;
-             return t.pack(matrix, segments);
-           }, "name"_a, "segments"_a, "False where a value is not finite.")
+             return t.pack(matrix, segments, gram ? gram->data() : nullptr);
+           }, "name"_a, "segments"_a, "gram"_a = nb::none(), "False where a value is not finite.")
+      .def("watch", &Transformer::watch, "on"_a)
+      .def("moments", [](nb::handle self, const std::string& name) {
+             const Moments& seen = nb::cast<const Transformer&>(self).moments(name);
+             const auto size = size_t(seen.size());
+             return nb::ndarray<nb::numpy, const float, nb::ndim<3>>(seen.sums().data(), {size_t(seen.blocks()), size, size}, self);
+           }, "name"_a, "Sums of products of what the matrix has read, upper triangles of the blocks. Valid while watched.")
       .def("set_source", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
              Matrix& matrix = t.matrix(name);
              matrix.segments = parse_segments(matrix, parts);

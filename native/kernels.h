@@ -1,4 +1,4 @@
-// The whole kernel interface: a dozen free functions over plain views, one table an instruction set.
+// The whole kernel interface: some free functions over plain views, one table an instruction set.
 // Knows nothing of threads, layers or memory owners. All arithmetic is deterministic within one table:
 // a row's bits do not depend on the rows beside it.
 #pragma once
@@ -54,6 +54,18 @@ struct LogitStats {
   float sum_xexp;     // sum (x - max) exp(x - max)
 };
 
+// Of a group of 32 weights: w = scale * hi - 8 * minimum, in units of the row (see planes.h).
+struct Grid { int scale, minimum; };
+
+// What the error e of a group's hi codes costs: e.e, or e.(G e) + 2 e.pull with the Gram matrix G of the group's inputs
+// and the pull of the errors elsewhere in the row.
+struct GroupTask {
+  const float* w;               // [32], in units of the row
+  const float* gram = nullptr;  // [32][ld]; null: e.e
+  int ld = 0;
+  const float* pull = nullptr;  // [32]
+};
+
 // The second arithmetic, for prompt chunks alone: weights and activations rounded to bf16, sums in float along the
 // columns. A row's bits depend neither on the chunking nor on the rows beside it.
 constexpr int kPromptPanelTiles = 8;      // weight tiles opened together,
@@ -92,6 +104,10 @@ struct Kernels {
   void (*softcap)(float* x, int n, float cap);
   void (*logit_stats)(const float* x, int n, int first_id, LogitStats* out);
   void (*widen)(const void* in, DType dtype, int n, float* out);  // f32/f16/bf16 to float
+  void (*grid_costs)(const GroupTask& task, const Grid* grids, int count, float* costs);
+  void (*group_error)(const float* w, Grid grid, float* error);  // of the hi codes, [32] in units of the row
+  // sums[q][j - begin] += x[t][i + q] x[t][j] over the rows t, for q = 0..3 and j in [begin, end), a multiple of 16 long
+  void (*add_products)(const float* x, int ld_x, int rows, int i, int begin, int end, float* sums, int ld);
   const PromptKernels* prompt = nullptr;  // null where prompt chunks have no arithmetic of their own
 };
 

@@ -408,8 +408,11 @@ inline void widen(const void* in, DType dtype, int n, float* out) {
   });
 }
 
+#include "kernels_packing.h"
+
 // A constant: a file built for one instruction set must run nothing when the module is loaded.
 constexpr Kernels make_table(const char* name, decltype(Kernels::matmul4) matmul4, decltype(Kernels::matmul8) matmul8) {
   return {name,     matmul4, matmul8, matmul16,   quantize,     rms_norm,  layer_norm, add,         activate,
-          rope,     write_keys,       write_values, attention,  softcap,   logit_stats, widen};
+          rope,     write_keys,       write_values, attention,  softcap,   logit_stats, widen,
+          grid_costs, group_error,     add_products};
 }

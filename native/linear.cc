@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pack.h"
+
 namespace onesec {
 namespace {
 
@@ -20,7 +22,7 @@ Linear::Linear(const float* weight, const uint16_t* half, std::vector<float> bia
   planes_.hi = hi_.data()->bytes, planes_.lo = lo_.data()->bytes, planes_.row_scale = row_scale_.data();
   for (int tile = 0; tile * kTileRows < rows; ++tile) {
     const int row = tile * kTileRows;
-    pack_tile(weight + size_t(row) * size_t(cols), std::min(kTileRows, rows - row), cols, cols,
+    pack_tile(kernels_, weight + size_t(row) * size_t(cols), std::min(kTileRows, rows - row), cols, cols, Gram{},
               const_cast<uint8_t*>(planes_.hi_tile(tile)), const_cast<uint8_t*>(planes_.lo_tile(tile)), row_scale_.data() + row);
   }
   const size_t values = size_t(kChunkRows) * size_t(padded_cols), groups = values / kGroup;

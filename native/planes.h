@@ -71,9 +71,6 @@ struct PromptRows {
 };
 inline size_t prompt_lines(int rows, int cols) { return size_t(round_up(rows, kTileRows)) * size_t(cols / kGroup); }
 
-// One tile of `rows` x `cols` floats (row-major, leading dimension ld; rows <= 16) into its planes.
-void pack_tile(const float* w, int rows, int cols, int ld, uint8_t* hi, uint8_t* lo, float* row_scale);
-
 // One row of the matrix back to floats; width 4 or 8. out[cols].
 void unpack_row(const PlaneMatrix& w, int row, int width, int cols, float* out);
 

@@ -239,6 +239,20 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   }
 }
 
+void Transformer::watch(bool on) {
+  moments_.clear();
+  if (on)
+    for (const auto& name : names_) moments_.emplace_back(matrices_.at(name).cols);
+}
+
+const Moments& Transformer::moments(const std::string& name) const {
+  return moments_.at(size_t(std::find(names_.begin(), names_.end(), name) - names_.begin()));
+}
+
+void Transformer::see(int thread, int matrix, const float* x, int ld, int rows) {
+  if (!moments_.empty()) moments_[size_t(matrix)].add(kernels_, thread, pool_.size(), x, ld, rows);
+}
+
 // The whole step, on every thread. A lone row is prepared by each thread for itself, which saves the barriers that
 // dividing the work would cost: five a layer stay.
 void Transformer::run(int thread, const Widths& widths) {
@@ -272,6 +286,7 @@ void Transformer::run(int thread, const Widths& widths) {
     // A skipped attention still writes its keys and values, at the hi width: any gear can read any cache.
     const int width = attends ? qkv_width : 4;
     each_row([&](int row) { prepare(b, row, l.attn_norm, h(row), width); });
+    see(thread, l.width_index, b.x.data(), b.ld, n);
     project(thread, *l.qkv, width, attends ? 0 : k_offset_ / kTileRows, l.qkv->tiles(), b, n, qkv_.data(), ld_qkv_, l.qkv_bias, false);
     barrier();
     if (n == 1 && max_splits_ == 1) {
@@ -296,6 +311,7 @@ void Transformer::run(int thread, const Widths& widths) {
         merge(row, merged);
         load(b, row, merged, c.num_heads * c.head_dim, o_width);
       });
+      see(thread, l.width_index + 1, b.x.data(), b.ld, n);
       project(thread, *l.o, o_width, 0, l.o->tiles(), b, n, direct ? h_.data() : tmp_.data(), direct ? ld_h : ld_tmp, l.o_bias, direct);
       barrier();
     }
@@ -304,9 +320,11 @@ void Transformer::run(int thread, const Widths& widths) {
         if (attends) settle(row, l.post_attn_norm);
         prepare(b, row, l.ffn_norm, h(row), up_width);
       });
+      see(thread, l.width_index + 2, b.x.data(), b.ld, n);
       feed(thread, l, up_width, b, n);
       barrier();
       each_row([&](int row) { load(b, row, ff_.data() + size_t(row) * size_t(ld_ff_), c.intermediate_size, down_width); });
+      see(thread, l.width_index + 3, ff_.data(), ld_ff_, n);
       project(thread, *l.down, down_width, 0, l.down->tiles(), b, n, direct ? h_.data() : tmp_.data(), direct ? ld_h : ld_tmp, l.down_bias, direct);
       barrier();
       if (!direct) each_row([&](int row) { settle(row, l.post_ffn_norm); });
@@ -325,6 +343,7 @@ void Transformer::run(int thread, const Widths& widths) {
     pool_.claim(thread, count, [&](int k) { prepare(last, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
     barrier();
   }
+  see(thread, head_index_, last.x.data(), last.ld, count);
   if (coarse_head_) coarse_head(thread, last);
   else head(thread, head_width, last);
 }

@@ -10,6 +10,7 @@
 
 #include "kernels.h"
 #include "memory.h"
+#include "moments.h"
 #include "sampler.h"
 #include "thread_pool.h"
 
@@ -81,8 +82,9 @@ class Transformer {
   void set_vector(const std::string& name, std::vector<float> values);
 
   void reserve_planes();                         // one arena a plane, 2 MiB pages, for every matrix
-  // Packs the segments; `finite` is false where a value is not. Segments are not kept.
-  bool pack(Matrix& m, const std::vector<Segment>& segments);
+  // Packs the segments, or packs them anew; false where a value is not finite. Segments are not kept.
+  // gram: what the matrix reads, [blocks][size][size] as in pack.h; may be null.
+  bool pack(Matrix& m, const std::vector<Segment>& segments, const float* gram = nullptr);
   void fill_random(Matrix& m, uint64_t seed, float deviation);
   void copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
   void map_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
@@ -93,6 +95,10 @@ class Transformer {
   size_t block_bytes(DType dtype) const;         // all layers and heads, keys and values
 
   size_t weight_bytes(const Widths& widths) const;  // that one decode step reads
+
+  // While watched, forward() sums up what every matrix reads. Watching begins with empty sums and ends with none.
+  void watch(bool on);
+  const Moments& moments(const std::string& name) const;  // empty of what was never read: an untied embedding
 
   // Runs all rows; afterwards logits(i) is the i-th requested row's, distribution(i) its statistics.
   void forward(const std::vector<SequenceRows>& sequences, const Widths& widths, StepKind kind = {});
@@ -130,6 +136,7 @@ class Transformer {
   void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
   std::vector<float> padded_bias(const Matrix& m, const std::vector<float>& bias) const;
   const float* find(const std::string& name) const;
+  void bound_residuals();
   void norm(const Norm& n, const float* x, float* out) const;
   void embed(int row, const Widths& widths);
   void prepare(Buffers& b, int slot, const Norm& n, const float* x, int width);   // norm, and quantize
@@ -143,6 +150,7 @@ class Transformer {
   void rotate_and_store(int layer, int row, int kv_head, bool with_queries);
   void attend(int thread, int layer, const AttentionItem& item, int kv_head);
   void merge(int row, float* out);
+  void see(int thread, int matrix, const float* x, int ld, int rows);  // matrix: index of matrix_names()
   void run(int thread, const Widths& widths);
   int head_chunks() const;
   int head_rows(int begin, int end) const;
@@ -163,6 +171,7 @@ class Transformer {
   Arena hi_arena_, lo_arena_, cache_;
   std::vector<std::vector<float>> row_scales_;
 
+  std::vector<Moments> moments_;  // of every matrix while watched, else none
   int num_blocks_ = 0;
   DType cache_dtype_ = DType::f16;
   std::vector<float> cache_scales_;

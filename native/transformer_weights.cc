@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "pack.h"
 #include "transformer.h"
 
 namespace onesec {
@@ -40,12 +41,12 @@ void Transformer::reserve_planes() {
   lo_arena_ = Arena(lo);
 }
 
-bool Transformer::pack(Matrix& m, const std::vector<Segment>& segments) {
-  uint8_t* hi = hi_arena_.take(m.hi_bytes());
-  uint8_t* lo = lo_arena_.take(m.lo_bytes());
-  row_scales_.emplace_back(size_t(m.rows));
-  float* scales = row_scales_.back().data();
-  m.planes = {hi, lo, scales, m.rows, m.padded_cols()};
+bool Transformer::pack(Matrix& m, const std::vector<Segment>& segments, const float* gram) {
+  if (!m.planes.hi) {
+    row_scales_.emplace_back(size_t(m.rows));
+    m.planes = {hi_arena_.take(m.hi_bytes()), lo_arena_.take(m.lo_bytes()), row_scales_.back().data(), m.rows, m.padded_cols()};
+  }
+  const Gram inputs{gram, Gram::block_size(m.cols)};
   std::atomic<bool> finite{true};
   pool_.run([&](int thread) {
     std::vector<float> wide(size_t(kTileRows) * size_t(m.cols));
@@ -59,10 +60,11 @@ bool Transformer::pack(Matrix& m, const std::vector<Segment>& segments) {
                          size_t(row) * size_t(m.cols) * size_t(dtype_bytes(segments[s].dtype));
       kernels_.widen(data, segments[s].dtype, count * m.cols, wide.data());
       if (!all_finite(wide.data(), size_t(count) * size_t(m.cols))) finite = false;
-      else pack_tile(wide.data(), count, m.cols, m.cols, const_cast<uint8_t*>(m.planes.hi_tile(tile)),
-                     const_cast<uint8_t*>(m.planes.lo_tile(tile)), scales + size_t(tile) * kTileRows);
+      else pack_tile(kernels_, wide.data(), count, m.cols, m.cols, inputs, const_cast<uint8_t*>(m.planes.hi_tile(tile)),
+                     const_cast<uint8_t*>(m.planes.lo_tile(tile)), const_cast<float*>(m.planes.row_scale) + size_t(tile) * kTileRows);
     });
   });
+  if (&m == head_) bound_residuals();
   return finite;
 }
 
@@ -165,13 +167,19 @@ void Transformer::finish() {
   final_norm_ = {find("final_norm"), find("final_norm_bias")};
   head_bias_ = pad("head_bias", *head_);
   // Of planes in a file the bounds come with the file: computing them here would read all of lo.
-  std::vector<float>& bounds = vectors_["head_residual"];
-  if (bounds.empty() && head_->planes.lo && !head_->mapped) {
-    bounds.resize(size_t(head_->rows));
-    pool_.run([&](int thread) { pool_.claim(thread, head_->tiles(), [&](int tile) { residual_bounds(head_->planes, tile, bounds.data() + size_t(tile) * kTileRows); }); });
-  }
-  residual_bounds_ = bounds.size() == size_t(head_->rows) ? bounds.data() : nullptr;
+  if (vectors_["head_residual"].empty() && head_->planes.lo && !head_->mapped) bound_residuals();
+  else if (vectors_["head_residual"].size() == size_t(head_->rows)) residual_bounds_ = vectors_["head_residual"].data();
 }
+
+void Transformer::bound_residuals() {
+  std::vector<float>& bounds = vectors_["head_residual"];
+  bounds.resize(size_t(head_->rows));
+  pool_.run([&](int thread) {
+    pool_.claim(thread, head_->tiles(), [&](int tile) { residual_bounds(head_->planes, tile, bounds.data() + size_t(tile) * kTileRows); });
+  });
+  residual_bounds_ = bounds.data();
+}
+
 size_t Transformer::weight_bytes(const Widths& widths) const {
   size_t total = 0;
   for (size_t i = 0; i < names_.size(); ++i) {

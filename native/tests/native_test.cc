@@ -11,25 +11,6 @@ using namespace onesec::test;
 
 namespace {
 
-void test_packing() {
-  for (const int cols : {1, 31, 32, 33, 64, 100, 257}) {
-    const auto w = random_floats(size_t(16) * size_t(cols), uint32_t(cols), 0.05f);
-    const Planes p(w, 16, cols);
-    std::vector<float> row(static_cast<size_t>(cols));
-    for (const int width : {4, 8}) {
-      double error = 0.0, total = 0.0;
-      for (int r = 0; r < 16; ++r) {
-        unpack_row(p.view, r, width, cols, row.data());
-        for (int k = 0; k < cols; ++k) {
-          const double d = row[size_t(k)] - w[size_t(r * cols + k)];
-          error += d * d, total += double(w[size_t(r * cols + k)]) * w[size_t(r * cols + k)];
-        }
-      }
-      expect(std::sqrt(error / total) < (width == 8 ? 0.009 : 0.13), "packing error", "", cols, width);
-    }
-  }
-}
-
 void test_products() {
   const Kernels& twin = **available_kernels();
   for (const Kernels* const* k = available_kernels(); *k; ++k)

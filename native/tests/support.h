@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "pack.h"
 #include "transformer.h"
 
 namespace onesec::test {
@@ -49,7 +50,7 @@ struct Planes {
     auto* base = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(storage.data()) + 63) / 64 * 64);
     view = {base, base + hi, scales.data(), padded, blocks * kSuperblock};
     for (int t = 0; t < padded / kTileRows; ++t)
-      pack_tile(w.data() + size_t(t) * kTileRows * size_t(cols), std::min(kTileRows, rows - t * kTileRows), cols, cols,
+      pack_tile(**available_kernels(), w.data() + size_t(t) * kTileRows * size_t(cols), std::min(kTileRows, rows - t * kTileRows), cols, cols, {},
                 const_cast<uint8_t*>(view.hi_tile(t)), const_cast<uint8_t*>(view.lo_tile(t)), scales.data() + t * kTileRows);
   }
 };
@@ -131,6 +132,7 @@ struct Model {
   }
 };
 
+void test_packing();  // test_packing.cc
 void test_prompts();  // test_prompts.cc
 
 }  // namespace onesec::test

@@ -21,8 +21,8 @@ def test_widths_are_as_near_as_their_steps(rows: int, cols: int, seed: int) -> N
     weight, bias = matrix(rows, cols, seed)
     linear = Linear(weight, bias)
     # One unit a row: the larger of 1/255 of the widest step and 1/(255 * 8) of the lowest value.
-    # Scales and minima are rounded up to it, so that a step may be one unit larger, and one half
-    # (eight units over fifteen steps) for the minimum.
+    # Scales and minima are whole units, so that a step may be one unit larger, and one half (eight
+    # units over fifteen steps) for the minimum. A grid may span the range in 14 steps or more.
     low, high = np.zeros((rows, 1)), np.zeros((rows, 1))
     steps = np.zeros(weight.shape)
     for begin in range(0, cols, 32):
@@ -30,7 +30,7 @@ def test_widths_are_as_near_as_their_steps(rows: int, cols: int, seed: int) -> N
         bottom = np.minimum(part.min(axis=1, keepdims=True), 0.0)
         top = np.maximum(part.max(axis=1, keepdims=True), 0.0)
         low, high = np.minimum(low, bottom), np.maximum(high, top - bottom)
-        steps[:, begin : begin + 32] = (top - bottom) / 15
+        steps[:, begin : begin + 32] = (top - bottom) / 14
     unit = np.maximum(high / 15 / 255, -low / (255 * 8))
     steps += 1.6 * unit
     # A value is rounded to sixteenths first, and then to the nearest step: half of each together.

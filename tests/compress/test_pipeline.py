@@ -21,7 +21,7 @@ from onesec.model.artifact import open_artifact
 pytest.importorskip("onesec._native")
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-QUICK = {"search_tokens": 64, "check_tokens": 128}
+QUICK = {"calibration_tokens": 256, "search_tokens": 64, "check_tokens": 128}
 VOCAB = 160
 
 
@@ -64,6 +64,20 @@ def test_gears_are_ordered_and_each_gains(artifact: Path) -> None:
     assert set(record["losses"]["at_4"]) == set(gears[0]["widths"])
 
 
+def test_the_report_says_what_calibration_brought(
+    artifact: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    found = json.loads((artifact / "report.json").read_text(encoding="utf-8"))["calibration"]
+    assert found["tokens"] == 256
+    assert found["kept"] is (found["kld_after"] < found["kld_before"])
+    page = (artifact / "report.html").read_text(encoding="utf-8")
+    assert f"{found['kld_after']:.4f}" in page
+    without = Recipe(**QUICK | {"calibration_tokens": 0})
+    plain = compress(checkpoint, tmp_path / "plain", without)
+    assert plain.record["calibration"] is None
+    assert "Calibrated" not in (tmp_path / "plain" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_artifact_s_gears_answer(artifact: Path) -> None:
     with open_artifact(artifact) as opened:
         names = {gear.name for gear in opened.ladder}
@@ -101,7 +115,7 @@ def test_a_stopped_run_goes_on(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
-    recipe = Recipe(search_tokens=256, check_tokens=64)
+    recipe = Recipe(calibration_tokens=256, search_tokens=256, check_tokens=64)
 
     def stop_in_the_second_window(stage: str, share: float) -> None:
         if stage == "sensitivity" and share > 0.7:
@@ -123,6 +137,9 @@ def test_a_stopped_run_goes_on(
     assert min(seen) > before / 2 - 1e-9  # windows that were measured are not measured again
     assert (output / "report.html").exists()
     assert not journal.exists()
+    compress(checkpoint, tmp_path / "whole", recipe)  # without a stop: the same planes
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +199,7 @@ def test_what_is_not_an_artifact_is_not_overwritten(checkpoint: Path, tmp_path: 
         {"rungs": 0},
         {"rungs": True},
         {"search_tokens": 3},
+        {"calibration_tokens": -1},
         {"deadline_ms": 0.0},
         {"deadline_ms": float("nan")},
         {"tpot_ms": -1.0},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ class CpuBackend:
         return backend
 
     def _take(self, source: Checkpoint, name: str, *, planes: bool, reference: bool) -> None:
-        segments = [(np.ascontiguousarray(t.data), t.dtype) for t in source.matrix(name)]
+        segments = _segments(source, name)
         if planes and not self._engine.pack(name, segments):
             raise CorruptFile(source.source, f"matrix {name} holds values that are not finite")
         if reference:
@@ -191,6 +192,33 @@ class CpuBackend:
         else:
             del segments
             source.release(name)
+
+    @property
+    def matrix_names(self) -> tuple[str, ...]:
+        """Canonical names of all matrices that are packed."""
+        return tuple(self._names)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, what every matrix reads in forward passes is summed up for `moments`."""
+        self._engine.watch(True)
+        try:
+            yield
+        finally:
+            self._engine.watch(False)
+
+    def moments(self, name: str) -> Float32Array:
+        """float32 [blocks, size, size]: sums of x xᵀ over all rows that the matrix has read, in
+        blocks of at most 512 columns along the diagonal, of which the upper triangle counts.
+        A view, valid while watching; zeros where the matrix was not read."""
+        sums: Float32Array = self._engine.moments(name)
+        return sums
+
+    def repack(self, name: str, gram: Float32Array | None) -> None:
+        """Pack a matrix anew from the checkpoint: for inputs with E[x xᵀ] = `gram`, in the shape
+        of `moments`; None: for inputs of which nothing is known."""
+        source = next(kept for kept in self._kept if isinstance(kept, Checkpoint))
+        self._engine.pack(name, _segments(source, name), gram)
 
     def _set_positions(self, source: Checkpoint | Artifact) -> None:
         if isinstance(source, Artifact):
@@ -239,13 +267,14 @@ class CpuBackend:
         write_artifact(
             Path(path),
             source.config,
-            self._packed(),
+            self.packed(),
             vectors,
             companions,
             **extra,  # type: ignore[arg-type]
         )
 
-    def _packed(self) -> Iterator[tuple[str, PackedMatrix]]:
+    def packed(self) -> Iterator[tuple[str, PackedMatrix]]:
+        """Every matrix by name, as its planes are now: views, valid until close."""
         for name in self._names:
             hi, lo, row_scale = self._engine.planes(name)
             rows, cols = self._engine.matrix_shape(name)
@@ -345,6 +374,10 @@ class CpuBackend:
         """Free the weights, the cache and the threads."""
         self.__dict__.pop("_engine", None)
         self._kept.clear()
+
+
+def _segments(source: Checkpoint, name: str) -> list[tuple[np.ndarray, str]]:
+    return [(np.ascontiguousarray(t.data), t.dtype) for t in source.matrix(name)]
 
 
 def _row(

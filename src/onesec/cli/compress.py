@@ -15,6 +15,8 @@ from .output import emit_json, megabytes, note, progress, table
 STAGES = {
     "load": "packing the planes",
     "text": "writing its own text",
+    "calibrate": "what each matrix reads",
+    "quantize": "packing for it",
     "sensitivity": "what each matrix loses",
     "timing": "what each matrix takes",
     "measure": "measuring the gears",
@@ -58,6 +60,9 @@ class Share(click.ParamType[float]):
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="UTF-8 text to measure on; repeatable (default: the model writes its own). 文本",
+)
+@click.option(
+    "--calibration-tokens", type=int, help="Tokens to calibrate the 4-bit codes on [4096]; 0: none."
 )
 @click.option("--search-tokens", type=int, help="Tokens of text to search on (default: by size).")
 @click.option("--check-tokens", type=int, help="Other tokens to measure on.")

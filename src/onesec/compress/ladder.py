@@ -16,8 +16,8 @@ from .search import Option, frontier
 from .sensitivity import Sensitivities
 from .timing import StepCosts, Sublayer, kind_of
 
-# A mixed gear that loses more times what all-4-bit loses is not worth its time: on the shipped model
-# one that lost 7 times as much for 12 % less time got a third fewer summaries right.
+# A mixed gear that loses more times what all-4-bit loses is not worth its time: on the shipped
+# model one that lost 7 times as much for 12 % less time got a third fewer summaries right.
 MOST_LOSS = 3.0
 SKIP_SHARE = 0.15  # of a step: how far below all-4-bit the search looks, by skipping sublayers
 
@@ -120,8 +120,8 @@ def propose(
 
 def worth_keeping(rungs: Sequence[Rung]) -> list[Rung]:
     """The rungs from the quickest to the slowest, each of which loses less than all quicker ones;
-    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses. The uniform gears stay in any case; the mixed ones
-    are named g1, g2, ... from the quickest.
+    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses. The uniform gears
+    stay in any case; the mixed ones are named g1, g2, ... from the quickest.
     """
     uniform = {gear.name for gear in UNIFORM.values()}
     at_4 = next((rung.kld for rung in rungs if rung.gear is UNIFORM[4]), math.inf)

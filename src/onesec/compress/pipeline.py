@@ -1,7 +1,8 @@
 """Pipeline: a checkpoint in, an artifact with a ladder of gears and a report out.
 
-Stages: load (pack into planes) → text → sensitivity → timing → search → measure → write. What takes
-long goes into a journal beside the output, so that a run that was killed goes on where it was.
+Stages: load (pack into planes) → text → calibrate → quantize (pack for what was read) → sensitivity
+→ timing → search → measure → write. What takes long goes into a journal beside the output, so that
+a run that was killed goes on where it was; calibration is quick and repeats itself to the bit.
 It must not know how a stage works inside.
 """
 
@@ -20,7 +21,7 @@ from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import UNIFORM
 from onesec.engine.profile import profile
-from onesec.loading import LoadedModel, find_model, load_model, open_source, open_tokenizer
+from onesec.loading import LoadedModel, find_model, load_model, open_source
 from onesec.machine import describe
 from onesec.model.artifact import is_artifact
 from onesec.model.artifact_writer import check_target
@@ -28,21 +29,23 @@ from onesec.model.config import ModelConfig
 from onesec.model.ladder import gear_records, sublayers
 from onesec.model.shapes import weight_count
 
+from .calibrate import DEFAULT_TOKENS, Calibration, calibrate
 from .evaluate import Quality, Subject, measure
 from .journal import Journal
 from .ladder import Proposal, Rung, propose, worth_keeping
-from .own_text import ROWS, own_text
+from .own_text import ROWS
 from .recipe import Recipe
 from .report import write_reports
 from .sensitivity import WINDOW_TOKENS, Sensitivities, measure_sensitivities
+from .texts import LEAST_TOKENS, gather
 from .timing import StepCosts, step_costs, step_times
 
-STAGES = ("load", "text", "sensitivity", "timing", "measure", "write")
+STAGES = ("load", "text", "calibrate", "quantize", "sensitivity", "timing", "measure", "write")
 REFERENCE = UNIFORM[16]
 CONTEXT_TOKENS = 1024  # enough for prompts that are timed, and no more memory than that
 _TIMING_ROUNDS = 24
 _WORK = 5e12  # weights x tokens x gears: about two minutes of two cores
-_SEARCH_RANGE, _CHECK_RANGE = (64, 2048), (512, 4096)  # tokens
+_SEARCH_RANGE, _CHECK_RANGE = (LEAST_TOKENS, 2048), (512, 4096)  # tokens
 Tell = Callable[[str, float], None]
 
 
@@ -146,14 +149,27 @@ def _search(
     pairs = sublayers(config)
     matrices = [name for pair in pairs for name in pair] + ["head"]
     counts = (
+        DEFAULT_TOKENS if recipe.calibration_tokens is None else recipe.calibration_tokens,
         recipe.search_tokens or _affordable(config, len(matrices) + len(pairs) + 1, _SEARCH_RANGE),
         recipe.check_tokens or _affordable(config, recipe.rungs + 5, _CHECK_RANGE),
     )
-    search_text, check_text = _texts(loaded, recipe, text, counts, journal, partial(tell, "text"))
+    texts = gather(
+        loaded, text, counts, seed=recipe.seed, journal=journal, progress=partial(tell, "text")
+    )
+    calibration = None
+    if texts.calibration:
+        calibration = calibrate(
+            backend,
+            REFERENCE,
+            texts.calibration,
+            texts.check,
+            reading=partial(tell, "calibrate"),
+            packing=partial(tell, "quantize"),
+        )
     losses = measure_sensitivities(
         backend,
         REFERENCE,
-        search_text,
+        texts.search,
         matrices,
         pairs,
         journal=journal,
@@ -166,71 +182,24 @@ def _search(
     proposals = propose(
         costs, losses, matrices, pairs, rungs=recipe.rungs, target_ms=_step_ms(recipe, uniform)
     )
-    rungs = worth_keeping(_measured(backend, proposals, check_text, partial(tell, "measure")))
+    rungs = worth_keeping(_measured(backend, proposals, texts.check, partial(tell, "measure")))
     latency = profile(backend, clock, gears=[rung.gear for rung in rungs], budget_s=2.0)
     target = _choose(recipe, rungs, latency)
     record = _record(loaded, recipe, text, losses, costs, rungs, target, names=matrices)
+    record["calibration"] = None if calibration is None else _bought(calibration)
     return Compressed(Path(), rungs, target, costs, losses, record)
 
 
 def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | None) -> str:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    effort = (recipe.search_tokens, recipe.check_tokens, recipe.seed)
+    effort = (recipe.calibration_tokens, recipe.search_tokens, recipe.check_tokens, recipe.seed)
     return repr((__version__, stats, loaded.context_length, effort, text))
 
 
 def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:
     """Tokens that all gears can read with _WORK, within limits."""
     return min(max(round(_WORK / (weight_count(config) * gears)), limits[0]), limits[1])
-
-
-def _texts(
-    loaded: LoadedModel,
-    recipe: Recipe,
-    text: str | None,
-    counts: tuple[int, int],
-    journal: Journal,
-    progress: Callable[[float], None],
-) -> tuple[list[int], list[int]]:
-    """So many tokens to search on, and others to measure on: of the given text (of a short one as
-    many as there are, in that proportion), or of the model's own."""
-    window = min(WINDOW_TOKENS, loaded.context_length)
-    search, check = counts
-    if text is not None:
-        tokens = open_tokenizer(loaded.path).encode(text)
-        if len(tokens) < 2 * _SEARCH_RANGE[0]:
-            raise InvalidRequest(
-                f"The text has {len(tokens)} tokens; searching and measuring need "
-                f"{2 * _SEARCH_RANGE[0]} or more.",
-                hint="Give more text, or none: the model then writes its own.",
-            )
-        share = min(1.0, len(tokens) / (search + check))
-        cut = max(2, round(search * share))
-        return tokens[:cut], tokens[cut : cut + max(2, round(check * share))]
-    apart = -(-search // window)  # sequences, so that no text is in both
-    written: list[int] | None = journal.get("own text")
-    if written is None:
-        written = own_text(
-            loaded.backend,
-            UNIFORM[8],
-            _opening(loaded),
-            sequences=apart + -(-check // window),
-            length=window,
-            seed=recipe.seed,
-            progress=progress,
-        )
-        journal.put("own text", written)
-    return written[:search], written[apart * window :][:check]
-
-
-def _opening(loaded: LoadedModel) -> list[int]:
-    """The token that every text begins with: of a conversation, or the model's own start."""
-    if loaded.template is not None:
-        return loaded.render([{"role": "user", "content": "?"}])[:1]
-    if loaded.tokenizer.bos_id is not None:
-        return [loaded.tokenizer.bos_id]
-    return loaded.tokenizer.encode("\n")[:1] or [0]
 
 
 def _measured(
@@ -268,7 +237,8 @@ def _step_ms(recipe: Recipe, latency: LatencyModel) -> float | None:
 
 
 def _choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Target:
-    """The most accurate gear in time, or the quickest one within the accuracy asked for."""
+    """The most accurate gear in time, or the quickest one within the accuracy asked for; the most
+    accurate one where nothing was asked for."""
     asked_ms = recipe.deadline_ms if recipe.deadline_ms is not None else recipe.tpot_ms
 
     def predicted(rung: Rung) -> float:
@@ -288,7 +258,9 @@ def _choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Tar
     in_time = [r for r in by_loss if asked_ms is None or predicted(r) <= asked_ms]
     good = [r for r in in_time if accurate(r)]
     if good:
-        chosen = good[0] if asked_ms is not None else min(good, key=lambda r: r.step_ms)
+        asked_loss = recipe.max_kld is not None or recipe.keep_top1 is not None
+        quickest = asked_loss and asked_ms is None
+        chosen = min(good, key=lambda r: r.step_ms) if quickest else good[0]
         return Target(chosen.gear.name, True, "", asked_ms, predicted(chosen))
     if not in_time:
         chosen = min(rungs, key=predicted)
@@ -315,6 +287,17 @@ def _figures(quality: Quality) -> dict[str, Any]:
     for name, estimate in found.items():
         record |= {name: estimate.value, f"{name}_se": estimate.se}
     return record
+
+
+def _bought(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "tokens": calibration.tokens,
+        "kept": calibration.kept,
+        "kld_before": calibration.before.value,
+        "kld_before_se": calibration.before.se,
+        "kld_after": calibration.after.value,
+        "kld_after_se": calibration.after.se,
+    }
 
 
 def _record(

@@ -11,6 +11,7 @@ from typing import Any
 from onesec.core.errors import InvalidRequest
 
 _LIMITS = {
+    "calibration_tokens": (0, 1 << 20),
     "search_tokens": (64, 1 << 20),
     "check_tokens": (64, 1 << 20),
     "rungs": (1, 12),
@@ -27,6 +28,7 @@ class Recipe:
     tpot_ms         milliseconds for each further token; not together with deadline_ms
     max_kld         the most divergence from the reference, nats a token
     keep_top1       the least share of tokens whose likeliest stays the same, 0 to 1
+    calibration_tokens  text to calibrate the 4-bit codes on (None: 4096; 0: no calibration)
     search_tokens   text to search on; check_tokens: other text to measure on (None: as many as a
                     machine with two cores reads in about two minutes)
     rungs           mixed gears to look for between the uniform ones
@@ -43,6 +45,7 @@ class Recipe:
     tpot_ms: float | None = None
     max_kld: float | None = None
     keep_top1: float | None = None
+    calibration_tokens: int | None = None
     search_tokens: int | None = None
     check_tokens: int | None = None
     rungs: int = 6
@@ -51,7 +54,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
-            if value is None and name.startswith(("search", "check")):
+            if value is None and name.startswith(("calibration", "search", "check")):
                 continue
             if type(value) is not int or not low <= value <= high:
                 raise InvalidRequest(f"{name} is {value!r}; it must lie in [{low}, {high}].")

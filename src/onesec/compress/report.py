@@ -60,6 +60,7 @@ def page(record: Record) -> str:
 <p class="soft">Divergence, same first token and perplexity beside the 16-bit weights, on
 {record["gears"][0]["tokens"]} tokens of {escape(str(record["text"]))} text that the search did not
 see; ± one standard error. Predicted: what adding up single measurements said.</p>
+{_calibration(record["calibration"])}
 <h2>Loss against time 损失与时间</h2>
 <figure>{_pareto(record["gears"], _target_step(record))}
 <figcaption>Mean divergence (nats a token, logarithmic) against milliseconds a step. Warm: uniform
@@ -110,6 +111,17 @@ def _gear_table(gears: Sequence[Record], chosen: str) -> str:
         rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{word}</th>" for word in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _calibration(found: Record | None) -> str:
+    if found is None:
+        return ""
+    fate = "" if found["kept"] else " The planes before were better and were kept."
+    return (
+        f"<p>Calibrated on {found['tokens']:,} tokens: at 4 bits the divergence was "
+        f"{found['kld_before']:.4f} ± {found['kld_before_se']:.4f} nats a token before, and "
+        f"{found['kld_after']:.4f} ± {found['kld_after_se']:.4f} after, on other text.{fate}</p>"
+    )
 
 
 def _maybe(value: float | None, form: str) -> str:
