@@ -2,7 +2,7 @@
 
 It must not know models or questions.
 
-    onesec evaluate MODEL --suite SUITE --gear 4 --gear 8 --gear 16 --json > suite.json
+    onesec evaluate MODEL --suite SUITE --gear 4 --gear 8 --json > suite.json
     python -m training.card --card MODEL_CARD.md --suite suite.json [--general general.json]
 """
 
