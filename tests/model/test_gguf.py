@@ -283,7 +283,7 @@ def test_an_embedding_is_needed(tmp_path: Path) -> None:
         open_checkpoint(path)
 
 
-@pytest.mark.parametrize(("kind", "nbytes"), [("IQ2_XXS", 66), ("Q2_K", 84), ("TQ1_0", 54)])
+@pytest.mark.parametrize(("kind", "nbytes"), [("IQ2_XXS", 66), ("IQ3_S", 110), ("TQ1_0", 54)])
 def test_types_that_are_not_read_are_named(kind: str, nbytes: int, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     writer = gguf.GGUFWriter(path, "llama")
