@@ -81,7 +81,7 @@ def _pairs(packed: Bytes) -> Bytes:
 
     32 bytes hold 128 weights: the lowest bits of all of them the first 32, and so on.
     """
-    codes: Bytes = packed.reshape(-1, 2, 1, 32) >> _TWO_BITS & 3
+    codes: Bytes = packed.reshape(-1, 2, 1, 32) >> _TWO_BITS & np.uint8(3)
     return codes.reshape(-1, 16, 16)
 
 
