@@ -93,9 +93,19 @@ class LoadedModel(Closing):
             )
         return self.template
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        gears: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        beside: Callable[[Path], None] | None = None,
+    ) -> None:
         """Write an artifact, which needs nothing else: packed weights, and the tokenizer's files
         beside them (copied from a folder, written anew from a GGUF file).
+
+        `gears` and `recipe` are the values of the files of these names; `beside` may write more
+        files into the folder that it is given.
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
@@ -105,9 +115,14 @@ class LoadedModel(Closing):
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
         in_one_file = self.path.is_file()  # GGUF: the tokenizer is among the metadata
-        self.backend.save(
-            path, self.tokenizer.save if in_one_file else partial(copy_companions, self.path)
-        )
+        write = self.tokenizer.save if in_one_file else partial(copy_companions, self.path)
+
+        def companions(folder: Path) -> None:
+            write(folder)
+            if beside is not None:
+                beside(folder)
+
+        self.backend.save(path, companions, gears=gears, recipe=recipe)
 
     def close(self) -> None:
         """Free the backend's memory and threads. Harmless when called again."""
@@ -128,6 +143,14 @@ def open_source(path: Path) -> Checkpoint | Artifact:
     from onesec.model.checkpoints import open_checkpoint
 
     return open_checkpoint(path)
+
+
+def count_gears(path: Path) -> int:
+    """How many gears the model at a path has in planes: 4, 8 and an artifact's mixed ones."""
+    if not is_artifact(path):
+        return 2
+    with open_artifact(path) as artifact:
+        return 2 + len(artifact.ladder)
 
 
 def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenizer:

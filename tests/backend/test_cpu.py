@@ -52,6 +52,10 @@ def test_an_artifact_holds_no_16_bits(tmp_path: Path) -> None:
         CpuBackend.load(artifact, context_tokens=128, reference=True)
 
 
+def test_gears_are_ordered_by_cost_and_the_reference_comes_last() -> None:
+    assert [gear.name for gear in load("llama3", reference=True).gears] == ["4", "8", "16"]
+
+
 def test_any_gear_reads_the_cache_of_any_other() -> None:
     backend = load("llama3", reference=True)
     skipping = Gear("skip", 8, {"layers.1.qkv": 0, "layers.1.o": 0})

@@ -12,8 +12,8 @@ from doors import Reciter, recite
 from onesec.apps.judge import Item
 from onesec.backend.base import Batch, BatchResult
 from onesec.compress.examine import AT_ONCE, Result, examine
-from onesec.compress.report import AUTO, differences, gear_record, item_record, timing
 from onesec.compress.scores import wilson
+from onesec.compress.suite_report import AUTO, differences, gear_record, item_record, timing
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, InvalidRequest
 from onesec.llm import LLM
 

@@ -493,3 +493,41 @@ def test_abort_while_waiting() -> None:
     assert engine.abort("b")
     assert engine.waiting == 0
     drain(engine)
+
+
+@given(st.integers(0, 2**16), st.sampled_from([0.02, 0.3]), st.floats(120.0, 700.0))
+@settings(max_examples=60)
+def test_every_shift_has_a_cause_in_its_numbers(seed: int, spread: float, ms: float) -> None:
+    engine, _ = engine_with(eos_rate=0.02, noise=jitter(seed, spread))
+    try:
+        sequence = engine.add_request(ask("a", prompt(seed, 10), ms=ms, params={"max_tokens": 60}))
+    except DeadlineInfeasible:
+        return
+    drain(engine)
+    order = ["4", "8"]
+    for event in sequence.trace.events:
+        if event.kind != "shift":
+            continue
+        numbers = event.detail
+        if order.index(numbers["gear"]) < order.index(numbers["was"]):
+            assert numbers["need_ms"] > numbers["left_ms"]
+        else:
+            assert numbers["need_there_ms"] <= numbers["left_ms"]
+
+
+def test_segments_tell_what_was_expected_and_the_slowest_step() -> None:
+    calls = {"count": 0}
+
+    def noise() -> float:
+        calls["count"] += 1
+        return 5.0 if calls["count"] == 6 else 1.0
+
+    engine, _ = engine_with(eos_rate=0.0, noise=noise)
+    sequence = engine.add_request(ask("a", prompt(1, 10)))
+    drain(engine)
+    (segment,) = [e.detail for e in sequence.trace.events if e.kind == "decode"]
+    assert segment["slowest_token"] == 6  # the first came with the prompt
+    assert segment["slowest_ms"] == pytest.approx(5 * 9.0, rel=0.01)
+    assert segment["expected_ms"] < segment["ms"]
+    (prefill,) = [e.detail for e in sequence.trace.events if e.kind == "prefill"]
+    assert prefill["expected_ms"] == pytest.approx(prefill["ms"], rel=0.01)

@@ -6,6 +6,7 @@ from fake_backend import COSTS, FakeBackend, jitter
 
 from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.core.clock import FakeClock
+from onesec.core.gear import Gear
 from onesec.engine.profile import cached_profile, profile
 
 
@@ -79,3 +80,16 @@ def test_a_fresh_profile_replaces_the_kept_one(tmp_path: Path) -> None:
     cached_profile("m", "a", tmp_path, lambda: model("4"))
     assert cached_profile("m", "a", tmp_path, lambda: model("8"), fresh=True).gears == ("8",)
     assert cached_profile("m", "a", tmp_path, lambda: model("4")).gears == ("8",)
+
+
+def test_mixed_gears_between_uniform_ones_are_not_measured() -> None:
+    clock = FakeClock()
+    backend = FakeBackend(clock, num_blocks=128, context_length=300)
+    sizes = {"4": 400, "g1": 500, "8": 800}
+    backend.bytes_per_token = lambda gear: sizes[gear.name]  # type: ignore[method-assign]
+    low, high = backend.gears
+    between = Gear("g1", 4, {"head": 8})
+    model = profile(backend, clock, gears=[low, between, high], budget_s=0.1)
+    assert model.gears == ("4", "g1", "8")
+    for ms in (lambda g: model.step_ms(g, 100, 2), lambda g: model.prefill_ms(g, 200)):
+        assert ms("g1") == pytest.approx(0.75 * ms("4") + 0.25 * ms("8"), rel=1e-6)

@@ -51,7 +51,8 @@ def read_bandwidth(num_bytes: int, threads: int, seconds: float) -> float:
 class CpuBackend:
     """The native engine behind the Backend protocol. One owner calls it; close() frees its memory.
 
-    Gears: "4" and "8" where the planes exist, "16" where the checkpoint's own weights are kept too.
+    Gears: "4" and "8" where the planes exist, the mixed ones of an artifact, "16" where the
+    checkpoint's own weights are kept too.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CpuBackend:
         threads: int | None,
         kv_dtype: str,
         widths: tuple[int, ...],
+        mixed: tuple[Gear, ...] = (),
     ) -> None:
         if kv_dtype not in CACHE_DTYPES:
             raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
@@ -81,11 +83,15 @@ class CpuBackend:
         self.num_threads: int = self._engine.threads
         self.kv_dtype = kv_dtype
         self._context_tokens = context_tokens
-        self._gears = tuple(UNIFORM[width] for width in widths)
+        self._gears = tuple(UNIFORM[width] for width in widths)  # needed to weigh the gears below
         self._names: list[str] = self._engine.matrix_names
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
+        if self._has_planes:  # the cheapest first: a step reads its gear's bytes; the reference last
+            of_planes, reference = self._gears[:2], self._gears[2:]
+            of_planes = (*of_planes, *mixed)
+            self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)
 
     @classmethod
     def load(
@@ -126,6 +132,7 @@ class CpuBackend:
             threads=threads,
             kv_dtype=kv_dtype,
             widths=widths,
+            mixed=source.ladder if planes and isinstance(source, Artifact) else (),
         )
         backend._check_memory(planes=planes and not mapped)
         backend._kept.append(source)

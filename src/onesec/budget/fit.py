@@ -60,6 +60,34 @@ def fit(samples: Iterable[PrefillSample | StepSample]) -> LatencyModel:
     return LatencyModel({gear: _fit_gear(prefill[gear], steps[gear]) for gear in prefill})
 
 
+def between(low: GearCost, high: GearCost, share: float) -> GearCost:
+    """The cost of a gear whose steps read what `low` reads and a `share` of what `high` reads more:
+    times are in proportion, the tails the wider ones.
+
+    >>> between(GearCost(b_ms=1.0, q_ms=4.0), GearCost(b_ms=2.0, q_ms=8.0), 0.25).q_ms
+    5.0
+    """
+
+    def mix(first: float, second: float) -> float:
+        return first + (second - first) * share
+
+    rows = sorted({rows for rows, _ in (*low.batch, *high.batch)})
+    return GearCost(
+        a_ms=mix(low.a_ms, high.a_ms),
+        b_ms=mix(low.b_ms, high.b_ms),
+        c_ms=mix(low.c_ms, high.c_ms),
+        p_ms=mix(low.p_ms, high.p_ms),
+        q_ms=mix(low.q_ms, high.q_ms),
+        batch=tuple((n, mix(low.factor(n), high.factor(n))) for n in rows),
+        prefill_tail=_wider(low.prefill_tail, high.prefill_tail),
+        step_tail=_wider(low.step_tail, high.step_tail),
+    )
+
+
+def _wider(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    return max(first[0], second[0]), max(first[1], second[1])
+
+
 def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost:
     points = _medians(((s.tokens, s.start), s.ms) for s in prefill)
     # Where points are too few to tell the columns apart, the first ones explain them.

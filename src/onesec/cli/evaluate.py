@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from onesec.loading import LoadedModel
 
 REFERENCE_GEAR = "16"
-_MOST_GEARS = 2  # measured at once when none is named: "4" and "8"
 
 
 def quality_record(quality: Quality, characters: int) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def evaluate_text(
 ) -> None:
     """Quality of gears on a text, printed. Raises InvalidRequest, ModelError, OutOfMemory."""
     from onesec.core.errors import InvalidRequest
-    from onesec.loading import find_model, load_model
+    from onesec.loading import count_gears, find_model, load_model
     from onesec.model.artifact import is_artifact
 
     try:
@@ -191,7 +190,7 @@ def evaluate_text(
             return stack.enter_context(loaded)
 
         # Every gear reads the same windows at once, so each needs a cache of its own.
-        count = (len(gears) or _MOST_GEARS) + own_reference
+        count = (len(gears) or count_gears(find_model(model))) + own_reference
         loaded = load(model, reference=own_reference, sequences=count)
         base = loaded if own_reference else None
         if reference is not None:

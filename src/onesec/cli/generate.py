@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .explain import keep_last
 from .options import (
     deadline_option,
     engine_options,
@@ -118,6 +119,7 @@ def command(
             if live:
                 print(piece, end="", flush=True)
         output = run.output
+    keep_last(output.trace.to_dict())
     if as_json:
         emit_json(output.to_dict())
         return

@@ -38,8 +38,8 @@ def evaluate_suite(
     """The whole run as plain values. Raises InvalidRequest (the suite, its metrics, a gear, no chat
     template), ModelError, OutOfMemory."""
     from onesec.apps.metrics import check_chrf
-    from onesec.compress.report import differences, gear_record
     from onesec.compress.suite import chosen, find_suite, read_suite
+    from onesec.compress.suite_report import differences, gear_record
     from onesec.core.deadline import parse_duration_ms
     from onesec.core.errors import InvalidRequest
 
@@ -118,7 +118,7 @@ def _runs(
 ) -> list[str]:
     """Names of the gears to ask in, from the cheapest; last the planner's choice, where it has a
     deadline to choose for."""
-    from onesec.compress.report import AUTO
+    from onesec.compress.suite_report import AUTO
 
     from .measure import named_gears
 
@@ -141,7 +141,7 @@ def _run(
 ) -> list[Result]:
     """Every question in one gear, on an engine that has seen none of them before."""
     from onesec.compress.examine import examine
-    from onesec.compress.report import AUTO, item_record
+    from onesec.compress.suite_report import AUTO, item_record
     from onesec.llm import LLM
 
     llm = LLM.over(loaded)

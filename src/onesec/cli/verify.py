@@ -108,7 +108,7 @@ def command(
     """
     from onesec.core.clock import MonotonicClock
     from onesec.llm import LLM
-    from onesec.loading import find_model, load_model
+    from onesec.loading import count_gears, find_model, load_model
     from onesec.model.artifact import is_artifact
 
     clock = MonotonicClock()
@@ -117,7 +117,7 @@ def command(
         loaded = load_model(
             model,
             context=context,
-            sequences=3,
+            sequences=count_gears(find_model(model)) + 1,  # the reference
             threads=threads,
             kv_dtype=kv_dtype,
             reference=not is_artifact(find_model(model)),

@@ -23,6 +23,7 @@ from onesec.core.gear import Gear
 Float64Array = npt.NDArray[np.float64]
 
 CHUNK_TOKENS = 256  # logits held at once: CHUNK_TOKENS x vocab x 4 bytes a subject
+_FLOAT32_EXPONENT = 40.0  # exp of it times a vocabulary is far inside float32
 _BLOCK_VALUES = 1 << 20  # float64 values worked on at once: a few rows, so that they stay in cache
 
 
@@ -130,21 +131,42 @@ def token_nll(logits: Float32Array, targets: Int32Array) -> Float64Array:
     return out
 
 
-def token_divergence(
-    reference: Float32Array, logits: Float32Array
-) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-    """KL(reference || other) in nats, float64 [n]; and whether both put the same token first."""
-    if reference.shape != logits.shape:
-        raise InvalidRequest(
-            f"logits of shape {logits.shape} cannot be compared with {reference.shape}: "
-            "the reference is another model."
-        )
-    kld = np.empty(len(logits))
-    for rows in _row_blocks(*logits.shape):
-        logp, logq = log_softmax(reference[rows]), log_softmax(logits[rows])
-        kld[rows] = (np.exp(logp) * (logp - logq)).sum(axis=-1)
-    # A divergence is never negative; rounding may leave -1e-17.
-    return np.maximum(kld, 0.0), reference.argmax(axis=-1) == logits.argmax(axis=-1)
+class Reference:
+    """The reference's distributions after n tokens: float32 logits [n, vocab], prepared once for
+    many subjects."""
+
+    def __init__(self, logits: Float32Array) -> None:
+        self.logits = logits
+        self.top = logits.argmax(axis=-1)
+        self._p = np.empty_like(logits)
+        for rows in _row_blocks(*logits.shape):
+            self._p[rows] = np.exp(log_softmax(logits[rows]))
+
+    def divergence(self, logits: Float32Array) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+        """KL(reference || other) in nats, float64 [n]; and whether both put the same token first.
+
+        With d = reference - other and c its mean under the reference, KL = log E[exp(c - d)]:
+        small numbers stay small, so float32 terms are exact enough (1e-8 nats) and quick.
+        """
+        if self.logits.shape != logits.shape:
+            raise InvalidRequest(
+                f"logits of shape {logits.shape} cannot be compared with {self.logits.shape}: "
+                "the reference is another model."
+            )
+        kld = np.empty(len(logits))
+        for rows in _row_blocks(*logits.shape):
+            p, wide = self._p[rows], self.logits[rows] - logits[rows]
+            mean_d = (p * wide).sum(axis=-1, dtype=np.float64)
+            mean_d /= p.sum(axis=-1, dtype=np.float64)
+            apart = mean_d[:, None].astype(np.float32) - wide
+            if apart.max() < _FLOAT32_EXPONENT:
+                excess = (p * np.expm1(apart)).sum(axis=-1, dtype=np.float64)
+                kld[rows] = np.log1p(np.maximum(excess, 0.0))
+            else:
+                logp, logq = log_softmax(self.logits[rows]), log_softmax(logits[rows])
+                kld[rows] = (np.exp(logp) * (logp - logq)).sum(axis=-1)
+        # A divergence is never negative; rounding may leave -1e-17.
+        return np.maximum(kld, 0.0), self.top == logits.argmax(axis=-1)
 
 
 def _row_blocks(rows: int, vocab: int) -> Iterator[slice]:
@@ -167,8 +189,9 @@ class _Teller:
         return backend.logits(Batch(gear=self._subject.gear, rows=[row], exact=True))
 
 
-def _tellers(subjects: Sequence[Subject], window: int) -> list[_Teller]:
-    """Give every subject blocks for `window` tokens, apart from the others on the same backend."""
+def _tellers(subjects: Sequence[Subject], window: int, *, shared: bool) -> list[_Teller]:
+    """Give every subject blocks for `window` tokens, apart from the others on the same backend
+    unless `shared`: where a window is read at once, nobody comes back to what it wrote."""
     used: dict[int, int] = {}
     tellers = []
     for subject in subjects:
@@ -181,7 +204,7 @@ def _tellers(subjects: Sequence[Subject], window: int) -> list[_Teller]:
                 f"{first + blocks} cache blocks or more; the backend has {backend.num_blocks}.",
                 hint="Use a shorter window or a larger cache.",
             )
-        used[id(backend)] = first + blocks
+        used[id(backend)] = first if shared else first + blocks
         tellers.append(_Teller(subject, first, blocks))
     return tellers
 
@@ -207,7 +230,7 @@ def measure(
     if total == 0:
         raise InvalidRequest(f"{len(tokens)} tokens leave nothing to score; give 2 or more.")
     everyone = [*subjects, reference] if reference is not None else list(subjects)
-    tellers = _tellers(everyone, window)
+    tellers = _tellers(everyone, window, shared=window - 1 <= chunk)
     nll: list[list[Float64Array]] = [[] for _ in everyone]
     kld: list[list[Float64Array]] = [[] for _ in subjects]
     same: list[list[npt.NDArray[np.bool_]]] = [[] for _ in subjects]
@@ -217,14 +240,15 @@ def measure(
             stop = min(start + chunk, len(tokens_of_window) - 1)
             given = tokens_of_window[start:stop]
             targets = tokens_of_window[start + 1 : stop + 1]
-            base = tellers[-1].read(given, start) if reference is not None else None
-            if base is not None:
-                nll[-1].append(token_nll(base, targets))
+            base = None
+            if reference is not None:
+                base = Reference(tellers[-1].read(given, start))
+                nll[-1].append(token_nll(base.logits, targets))
             for i in range(len(subjects)):
                 logits = tellers[i].read(given, start)
                 nll[i].append(token_nll(logits, targets))
                 if base is not None:
-                    divergence, agree = token_divergence(base, logits)
+                    divergence, agree = base.divergence(logits)
                     kld[i].append(divergence)
                     same[i].append(agree)
             done += stop - start

@@ -1,96 +1,207 @@
-"""Report: what a suite's results come to, as plain values: by skill, language and wording.
+"""Report: a compression's record as report.json and as report.html, one page without network.
 
-It must not know terminals or files.
+It must not measure anything: every number comes from the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+Record = Mapping[str, Any]
 
-from .examine import Result
-from .scores import Score, average, paired, share
-
-AUTO = "auto"  # the planner's choice among the gears
-Record = dict[str, Any]
-Cell = tuple[str, str | None, str | None, str | None]  # metric, skill, language, wording
-
-
-def item_record(gear: str, result: Result) -> Record:
-    """One question, its reply and what that is worth."""
-    told = ("id", "skill", "kind", "language", "wording", "metric", "answer")
-    record: Record = {name: result.item[name] for name in told}  # type: ignore[literal-required]
-    values = {name: value for name, value in asdict(result).items() if name != "item"}
-    return {"gear": gear, **record, **values}
-
-
-def gear_record(gear: str, results: Sequence[Result], deadline_ms: float | None) -> Record:
-    """Scores of one gear by skill, language and wording, None standing for all of them; and, with
-    a deadline, how it was kept."""
-    record: Record = {"gear": gear, "scores": []}
-    for (metric, skill, language, wording), cell in _cells(results).items():
-        record["scores"].append(
-            {"skill": skill, "language": language, "wording": wording, "metric": metric}
-            | asdict(_score(metric, [result.value for result in cell]))
-        )
-    if deadline_ms is not None:
-        skills = dict.fromkeys(result.item["skill"] for result in results)
-        record["timing"] = [
-            {"skill": skill} | timing([r for r in results if skill in (None, r.item["skill"])])
-            for skill in (*skills, None)
-        ]
-    return record
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1b1f24;--soft:#667;--paper:#fff;--line:#d8dce2;--mark:#0b62c4;
+--warm:#c4480b}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa3ad;--paper:#14171b;--line:#343a42;
+--mark:#6cb0ff;--warm:#ff9d66}}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;
+padding:1.2rem;max-width:60rem}
+h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:2rem 0 .4rem}
+p.soft,figcaption,.soft{color:var(--soft);font-size:.9rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
+th:first-child,td:first-child{text-align:left}tr.chosen td{font-weight:700;color:var(--mark)}
+figure{margin:.5rem 0}svg{max-width:100%;height:auto}
+svg text{fill:var(--ink);font:12px system-ui,sans-serif}
+svg .axis{stroke:var(--line);fill:none}svg .dot{fill:var(--mark)}svg .uniform{fill:var(--warm)}
+svg .path{stroke:var(--mark);fill:none;stroke-width:1.5;opacity:.6}
+svg .target{stroke:var(--warm);stroke-dasharray:4 3}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
+dt{color:var(--soft)}dd{margin:0}
+"""
 
 
-def timing(results: Sequence[Result]) -> Record:
-    """How a deadline was kept: shares of all questions, and milliseconds of those answered."""
-    took = [result.elapsed_ms for result in results if result.elapsed_ms is not None]
-    count = len(results)
-    return {
-        "count": count,
-        "hit_rate": sum(result.met is True for result in results) / count,
-        "complete_rate": sum(result.complete for result in results) / count,
-        "refused_rate": sum(bool(result.refusal) for result in results) / count,
-        "ms_p50": float(np.quantile(took, 0.5)) if took else None,
-        "ms_p99": float(np.quantile(took, 0.99)) if took else None,
-    }
+def write_reports(folder: Path, record: Record) -> None:
+    """Write report.json and report.html. Raises OSError where the disk refuses."""
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(page(record), encoding="utf-8")
 
 
-def differences(found: Mapping[str, Sequence[Result]]) -> list[Record]:
-    """Each other gear against the best one (the last that is no choice of the planner), by skill
-    and over all, paired by question."""
-    fixed = [gear for gear in found if gear != AUTO]
-    if not fixed:
-        return []
-    best = _cells(found[fixed[-1]])
-    return [
-        {"gear": gear, "best": fixed[-1], "skill": skill, "language": language, "metric": metric}
-        | asdict(paired([r.value for r in base], [r.value for r in other]))
-        for gear in found
-        if gear != fixed[-1]
-        for ((metric, skill, language, wording), base), other in zip(
-            best.items(), _cells(found[gear]).values(), strict=True
-        )
-        if wording is None
+def page(record: Record) -> str:
+    """The whole page.
+
+    >>> page(json.loads(Path("smol.onesec/report.json").read_text()))  # doctest: +SKIP
+    """
+    target, machine = record["target"], record["machine"]
+    name = escape(Path(str(record["model"])).name)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name}: gears</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>
+<body><h1>{name}</h1>
+<p>{_verdict(target)}</p>
+<h2>Gears 档位</h2>
+<div class="scroll">{_gear_table(record["gears"], target["gear"])}</div>
+<p class="soft">Divergence, same first token and perplexity beside the 16-bit weights, on
+{record["gears"][0]["tokens"]} tokens of {escape(str(record["text"]))} text that the search did not
+see; ± one standard error. Predicted: what adding up single measurements said.</p>
+<h2>Loss against time 损失与时间</h2>
+<figure>{_pareto(record["gears"], _target_step(record))}
+<figcaption>Mean divergence (nats a token, logarithmic) against milliseconds a step. Warm: uniform
+widths.</figcaption></figure>
+<h2>What each matrix loses at 4 bits 各矩阵的敏感度</h2>
+<figure>{_heat(record["losses"]["at_4"])}
+<figcaption>Added divergence with this matrix alone at 4 bits, the others at 8; darker is more.
+Layers from left to right.</figcaption></figure>
+<h2>Where a step goes 时间分布</h2>
+{_costs(record)}
+<h2>Recipe and machine 配方与机器</h2>
+<dl>{_pairs(record["recipe"])}{_pairs(machine)}
+<dt>parameters</dt><dd>{record["parameters"]:,}</dd>
+<dt>both planes</dt><dd>{record["plane_bytes"] / 1e6:.1f} MB</dd>
+<dt>OneSec</dt><dd>{escape(str(record["onesec"]))}</dd></dl>
+</body></html>
+"""
+
+
+def _verdict(target: Record) -> str:
+    gear = f"gear <b>{escape(str(target['gear']))}</b>"
+    if not target["met"]:
+        return f"Not met: {escape(str(target['why']))}. The best that was found is {gear}."
+    if target["asked_ms"] is None:
+        return f"The quickest gear within what was asked is {gear}."
+    asked, predicted = target["asked_ms"], target["predicted_ms"]
+    return f"Within {asked:.4g} ms, the best is {gear}: {predicted:.4g} ms predicted."
+
+
+def _gear_table(gears: Sequence[Record], chosen: str) -> str:
+    heads = [
+        *("gear", "ms a step", "predicted", "MB a token", "divergence", "predicted"),
+        *("same first token", "perplexity ratio"),
     ]
+    rows = []
+    for gear in gears:
+        cells = (
+            escape(str(gear["name"])),
+            f"{gear['step_ms']:.3f}",
+            _maybe(gear["predicted_ms"], ".3f"),
+            f"{gear['bytes_per_token'] / 1e6:.1f}",
+            f"{gear['kld_mean']:.4f} ± {gear['kld_mean_se']:.4f}",
+            _maybe(gear["predicted_kld"], ".4f"),
+            f"{gear['same_top']:.2%} ± {gear['same_top_se']:.2%}",
+            f"{gear['perplexity_ratio']:.4f} ± {gear['perplexity_ratio_se']:.4f}",
+        )
+        mark = ' class="chosen"' if gear["name"] == chosen else ""
+        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{word}</th>" for word in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _cells(results: Sequence[Result]) -> dict[Cell, list[Result]]:
-    """Results by metric, skill, language and wording, None standing for all of them. Results of
-    different metrics are never put together."""
-    cells: dict[Cell, list[Result]] = {}
-    for result in results:
-        item = result.item
-        for skill in (item["skill"], None):
-            for language in (item["language"], None):
-                for wording in (item["wording"], None):
-                    key = (item["metric"], skill, language, wording)
-                    cells.setdefault(key, []).append(result)
-    return cells
+def _maybe(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
-def _score(metric: str, values: Sequence[float]) -> Score:
-    return share(values) if metric == "right" else average(values)
+def _target_step(record: Record) -> float | None:
+    """The time of a step that was asked for, where one was."""
+    value: float | None = record["recipe"].get("tpot_ms")
+    return value
+
+
+def _pareto(gears: Sequence[Record], target_ms: float | None) -> str:
+    """Divergence against time as SVG; gears in the order of time."""
+    points = [(float(g["step_ms"]), max(float(g["kld_mean"]), 1e-9), str(g["name"])) for g in gears]
+    times = [ms for ms, _, _ in points] + ([target_ms] if target_ms else [])
+    logs = [math.log10(kld) for _, kld, _ in points]
+    low, high = min(times), max(times)
+    bottom, top = min(logs) - 0.1, max(logs) + 0.1
+    width, height, left, base = 640, 300, 60, 260
+
+    def x(ms: float) -> float:
+        return left + (ms - low) / max(high - low, 1e-9) * (width - left - 40)
+
+    def y(log: float) -> float:
+        return base - (log - bottom) / (top - bottom) * (base - 20)
+
+    parts = [f'<path class="axis" d="M{left} 10V{base}H{width - 10}"/>']
+    line = " ".join(f"{x(ms):.1f},{y(math.log10(kld)):.1f}" for ms, kld, _ in points)
+    parts.append(f'<polyline class="path" points="{line}"/>')
+    for ms, kld, name in points:
+        kind = "uniform" if name.isdecimal() else "dot"
+        at_x, at_y = x(ms), y(math.log10(kld))
+        parts.append(f'<circle class="{kind}" cx="{at_x:.1f}" cy="{at_y:.1f}" r="4"/>')
+        parts.append(f'<text x="{at_x + 6:.1f}" y="{at_y - 6:.1f}">{escape(name)}</text>')
+    if target_ms:
+        parts.append(f'<path class="target" d="M{x(target_ms):.1f} 10V{base}"/>')
+    for log in (min(logs), max(logs)):
+        parts.append(f'<text x="4" y="{y(log) + 4:.1f}">{10**log:.2g}</text>')
+    for ms in (low, high):
+        parts.append(f'<text x="{x(ms) - 14:.1f}" y="{base + 18}">{ms:.3g} ms</text>')
+    return _svg(width, height, "Divergence against time of every gear", parts)
+
+
+def _heat(at_4: Mapping[str, float]) -> str:
+    """A row a kind of matrix, a cell a layer."""
+    kinds: dict[str, list[tuple[str, float]]] = {}
+    for name, loss in at_4.items():
+        kinds.setdefault(name.rpartition(".")[2], []).append((name, loss))
+    most = max(max(at_4.values(), default=0.0), 1e-12)
+    columns = max(len(cells) for cells in kinds.values())
+    size = max(8, min(40, 540 // columns))
+    parts = []
+    for row, (kind, cells) in enumerate(kinds.items()):
+        parts.append(f'<text x="0" y="{row * 30 + 19}">{escape(kind)}</text>')
+        for column, (name, loss) in enumerate(cells):
+            share = math.sqrt(loss / most)
+            parts.append(
+                f'<rect x="{80 + column * size}" y="{row * 30 + 2}" width="{size - 1}" height="26" '
+                f'fill="#c4480b" fill-opacity="{share:.3f}"><title>{escape(name)}: {loss:.2e} nats'
+                "</title></rect>"
+            )
+    return _svg(80 + columns * size, len(kinds) * 30 + 4, "Sensitivity of every matrix", parts)
+
+
+def _costs(record: Record) -> str:
+    costs = record["costs"]
+    counts: dict[str, int] = {}
+    for name in record["losses"]["at_4"]:
+        kind = name.rpartition(".")[2]
+        counts[kind] = counts.get(kind, 0) + 1
+    rows = [("all at 4 bits", f"{costs['base_ms']:.3f}")]
+    for kind, ms in costs["second_plane_ms"].items():
+        rows.append((f"second plane of {counts[kind]} × {kind}", f"+ {ms * counts[kind]:.3f}"))
+    for kind, ms in costs["skip_saves_ms"].items():
+        word = "attention" if kind == "qkv" else "FFN"
+        rows.append((f"skipping one {word} sublayer", f"− {ms:.3f}"))
+    body = "".join(f"<tr><td>{escape(name)}</td><td>{ms}</td></tr>" for name, ms in rows)
+    head = "<tr><th>part</th><th>ms a step</th></tr>"
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return "".join(
+        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>"
+        for key, value in values.items()
+        if value is not None
+    )
+
+
+def _svg(width: int, height: int, label: str, parts: Iterable[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )

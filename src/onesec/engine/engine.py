@@ -9,7 +9,7 @@ import math
 import secrets
 
 from onesec.backend.base import Backend, Batch, RowResult
-from onesec.budget.latency import LatencyModel
+from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Policy
 from onesec.core.clock import Clock
@@ -264,10 +264,16 @@ class Engine:
         if work.prefill:
             first = work.batch.rows[0]
             tokens = sum(len(row.tokens) for row in work.batch.rows)
+            expected_ms = self.latency.prefill_ms(
+                gear.name, tokens, start=first.start, quantile=P50
+            )
             if not work.batch.exact:
                 self.latency.observe_prefill(gear.name, tokens, total_ms, start=first.start)
         else:
-            context = sum(row.start for row in work.batch.rows)
+            context, rows = sum(row.start for row in work.batch.rows), len(sequences)
+            expected_ms = self.latency.decode_ms(
+                gear.name, context // rows, len(result.step_ms), batch=rows, quantile=P50
+            )
             self.latency.observe_decode(gear.name, context, len(sequences), result.step_ms)
         cpu_ms, bytes_read = result.cpu_ms / len(sequences), result.bytes_read // len(sequences)
         for sequence, row in zip(sequences, result.rows, strict=True):
@@ -276,9 +282,12 @@ class Engine:
             trace.bytes_read += bytes_read
             try:
                 if work.prefill:
-                    self._took_chunk(sequence, row, work, total_ms, now_ns)
+                    self._took_chunk(sequence, row, (total_ms, expected_ms), now_ns)
                 else:
-                    self._took_steps(sequence, row, total_ms, now_ns)
+                    drawn = len(sequence.tokens)
+                    sequence.segment.add_steps(result.step_ms, expected_ms, len(row.tokens), drawn)
+                    if row.tokens:
+                        self._took_tokens(sequence, row, sequence.gear, now_ns)
             except Exception as error:
                 self._fail(sequence, error, now_ns)
         return total_ms
@@ -294,13 +303,15 @@ class Engine:
             self._run(Work(alone, [sequence], work.prefill))
 
     def _took_chunk(
-        self, sequence: Sequence, row: RowResult, work: Work, ms: float, now_ns: int
+        self, sequence: Sequence, row: RowResult, ms: tuple[float, float], now_ns: int
     ) -> None:
+        """Take in a prompt chunk; `ms`: what it took, and what was expected."""
         chunk = sequence.row
         count, start = len(chunk.tokens), chunk.start
         sequence.computed = start + count
         sequence.segment.prefill_tokens += count
-        sequence.segment.prefill_ms += ms
+        sequence.segment.prefill_ms += ms[0]
+        sequence.segment.prefill_expected_ms += ms[1]
         if row.prompt_logprobs:
             known = len(sequence.prompt_logprobs)
             sequence.prompt_logprobs.extend(row.prompt_logprobs[known - start :])
@@ -317,14 +328,6 @@ class Engine:
             sequence.check_tokens = 1 << 60
         if row.tokens:
             self._took_tokens(sequence, row, sequence.prefill_gear, now_ns)
-
-    def _took_steps(self, sequence: Sequence, row: RowResult, ms: float, now_ns: int) -> None:
-        segment = sequence.segment
-        segment.calls += 1
-        segment.ms += ms
-        segment.tokens += len(row.tokens)
-        if row.tokens:
-            self._took_tokens(sequence, row, sequence.gear, now_ns)
 
     def _took_tokens(self, sequence: Sequence, row: RowResult, gear: Gear, now_ns: int) -> None:
         """Append drawn tokens, see whether the answer is over, and hand them out."""

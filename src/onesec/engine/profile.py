@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from onesec.backend.base import Backend, Batch, BatchRow, Sampler
-from onesec.budget.fit import PrefillSample, StepSample, fit
-from onesec.budget.latency import LatencyModel
+from onesec.budget.fit import PrefillSample, StepSample, between, fit
+from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
@@ -84,11 +84,13 @@ def profile(
 ) -> LatencyModel:
     """Measure prompts of a few lengths and steps at a few contexts and batches, for each gear.
 
-    Every gear is measured at least twice; then rounds repeat until `budget_s` is spent.
+    Every gear is measured at least twice; then rounds repeat until `budget_s` is spent. Mixed gears
+    between two uniform ones are not measured: their times lie between, as their bytes do.
 
     >>> model = profile(backend, MonotonicClock(), budget_s=1.0)  # doctest: +SKIP
     """
-    gears = tuple(gears or backend.gears)
+    everyone = tuple(gears or backend.gears)
+    gears = _to_measure(everyone)
     probe = _Probe(backend)
     lengths = [n for n in _PREFILL_TOKENS if n <= probe.longest] or [probe.longest]
     longest = max(lengths)
@@ -109,7 +111,31 @@ def profile(
                     break
         if turn > 0 and clock.now_ns() >= end_ns:
             break
-    return fit(samples)
+    measured = fit(samples)
+    return LatencyModel({gear.name: _cost(backend, gear, gears, measured) for gear in everyone})
+
+
+def _to_measure(gears: Sequence[Gear]) -> tuple[Gear, ...]:
+    """Those that no two others enclose: uniform ones, and mixed ones at either end."""
+    uniform = [i for i, gear in enumerate(gears) if not gear.widths]
+    if len(uniform) < 2:
+        return tuple(gears)
+    first, last = uniform[0], uniform[-1]
+    return tuple(gear for i, gear in enumerate(gears) if not (first < i < last) or not gear.widths)
+
+
+def _cost(
+    backend: Backend, gear: Gear, measured: Sequence[Gear], latency: LatencyModel
+) -> GearCost:
+    """What was measured of a gear, or what lies between its neighbours in bytes."""
+    if gear in measured:
+        return latency.cost(gear.name)
+    size = backend.bytes_per_token(gear)
+    sizes = [(backend.bytes_per_token(other), other.name) for other in measured]
+    low = max(pair for pair in sizes if pair[0] <= size)
+    high = min(pair for pair in sizes if pair[0] >= size)
+    share = (size - low[0]) / (high[0] - low[0]) if high[0] > low[0] else 0.0
+    return between(latency.cost(low[1]), latency.cost(high[1]), share)
 
 
 def cached_profile(

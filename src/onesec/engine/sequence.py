@@ -206,8 +206,9 @@ class Sequence:
             self.trace.add(
                 at_ms, "prefill", gear=self.prefill_gear.name, tokens=part.prefill_tokens,
                 cached=self.trace.cached_tokens, ms=round(part.prefill_ms, 3),
+                expected_ms=round(part.prefill_expected_ms, 3),
             )  # fmt: skip
-            part.prefill_tokens, part.prefill_ms = 0, 0.0
+            part.prefill_tokens, part.prefill_ms, part.prefill_expected_ms = 0, 0.0, 0.0
 
     def trace_decode(self, at_ms: float) -> None:
         """Tell the trace of the decode steps run since the last line."""
@@ -215,9 +216,10 @@ class Sequence:
         if part.calls:
             self.trace.add(
                 at_ms, "decode", gear=self.gear.name, tokens=part.tokens, calls=part.calls,
-                ms=round(part.ms, 3),
+                ms=round(part.ms, 3), expected_ms=round(part.expected_ms, 3),
+                slowest_ms=round(part.slowest_ms, 3), slowest_token=part.slowest_token,
             )  # fmt: skip
-            part.tokens, part.calls, part.ms = 0, 0, 0.0
+            self.segment = Segment()
 
     def close(self, stop: Stop, now_ns: int, block_bytes: int) -> None:
         """Take the ending over and complete the trace."""
@@ -271,10 +273,25 @@ class Sequence:
 
 @dataclass(slots=True)
 class Segment:
-    """Work since the last trace line: one line tells of many tokens."""
+    """Work since the last trace line: one line tells of many tokens. `expected` is the latency
+    model's median when each call began; `slowest_token` counts the answer's tokens from 1."""
 
     prefill_tokens: int = 0
     prefill_ms: float = 0.0
+    prefill_expected_ms: float = 0.0
     tokens: int = 0
     calls: int = 0
     ms: float = 0.0
+    expected_ms: float = 0.0
+    slowest_ms: float = 0.0
+    slowest_token: int = 0
+
+    def add_steps(self, step_ms: list[float], expected_ms: float, tokens: int, drawn: int) -> None:
+        """Take in a call that drew `tokens` after `drawn` earlier ones."""
+        self.calls += 1
+        self.tokens += tokens
+        self.ms += sum(step_ms)
+        self.expected_ms += expected_ms
+        for i, ms in enumerate(step_ms):
+            if ms > self.slowest_ms:
+                self.slowest_ms, self.slowest_token = ms, drawn + i + 1

@@ -71,6 +71,7 @@ class Steering:
             return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         at_ms = sequence.at_ms(now_ns)
         if decision.gear != name:
+            tokens, need_ms = self._cause(standing)
             sequence.trace_decode(at_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
@@ -81,7 +82,9 @@ class Steering:
                 gear=decision.gear,
                 was=name,
                 left_ms=round(standing.left_ms, 3),
-                want_tokens=want,
+                want_tokens=tokens,
+                need_ms=round(need_ms, 3),
+                need_there_ms=round(standing.left_ms - decision.slack_ms, 3),
             )
         if decision.land and not sequence.landing:
             sequence.landing = True
@@ -97,6 +100,17 @@ class Steering:
         sequence.check_tokens = drawn + decision.check_tokens
         sequence.check_ns = min(now_ns + int(decision.check_ms * 1e6), sequence.until_ns)
         return None
+
+    def _cause(self, standing: controller.Standing) -> tuple[int, float]:
+        """What spoke for another gear: the tokens that are wanted and what they need in this one at
+        p95; or one token at p99, where not even that fits."""
+        at = standing
+        one_ms = self._latency.decode_ms(at.gear, at.context, 1, batch=at.batch, quantile=P99)
+        if one_ms > at.left_ms:
+            return 1, one_ms
+        tokens = max(1, min(at.want_tokens, at.limit_tokens))
+        run_ms = self._latency.decode_ms(at.gear, at.context, tokens, batch=at.batch)
+        return tokens, run_ms + tokens * at.others_ms
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""

@@ -25,6 +25,7 @@ from .config import ModelConfig
 from .config_json import config_from_json
 from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
+from .ladder import read_ladder
 from .names import matrix_shape, required_vectors, vector_length
 from .planes import (
     FORMAT,
@@ -46,6 +47,7 @@ class Artifact(Closing):
     """An open artifact: mapped, its sizes checked. A context manager.
 
     `config`, `generation_defaults`, `gears` and `recipe` (the JSON values; {} where there is none),
+    `ladder` (the mixed gears among them),
     `source` (the folder). Raises CorruptFile, ModelNotFound, UnsupportedModel (another version).
     """
 
@@ -58,6 +60,7 @@ class Artifact(Closing):
             **generation_defaults_of(path, self.config.vocab_size),
         }
         self.gears = self._optional_json("gears.json")
+        self.ladder = read_ladder(path / "gears.json", self.gears, self.config)
         self.recipe = self._optional_json("recipe.json")
         self._file = SafetensorsFile(resolve_inside(path, "model.safetensors"))
         try:

@@ -1,0 +1,74 @@
+"""`onesec show`: the essentials of an artifact in a terminal: gears, what they lose, the recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import json_option, model_argument
+from .output import emit_json, megabytes, note, table
+
+
+@click.command("show")
+@model_argument
+@json_option
+def command(model: str, as_json: bool) -> None:
+    """Tell what the artifact MODEL holds. 查看成品模型"""
+    from onesec.core.errors import InvalidRequest
+    from onesec.loading import find_model
+    from onesec.model.artifact import is_artifact, open_artifact
+
+    path = find_model(model)
+    if not is_artifact(path):
+        raise InvalidRequest(
+            f"{model} is a checkpoint, not an artifact.",
+            hint=f"Make one with: onesec compress {model} -o NAME.onesec",
+        )
+    with open_artifact(path) as artifact:
+        config = artifact.config
+        record: dict[str, Any] = {
+            "model": model,
+            "path": str(path),
+            "bytes": artifact.nbytes,
+            "architecture": config.architecture,
+            "layers": config.num_layers,
+            "hidden_size": config.hidden_size,
+            "vocab_size": config.vocab_size,
+            "context_length": config.context_length,
+            "gears": list(artifact.gears.get("gears", [])),
+            "recipe": artifact.recipe,
+        }
+    if as_json:
+        emit_json(record)
+        return
+    shape = ("layers", "hidden_size", "vocab_size", "context_length")
+    facts = [("size", megabytes(record["bytes"])), ("architecture", record["architecture"])]
+    facts += [(name.replace("_", " "), f"{record[name]:,}") for name in shape]
+    facts += [(name.replace("_", " "), str(value)) for name, value in record["recipe"].items()]
+    table(str(path), ("", ""), facts)
+    rows = [_row(gear) for gear in record["gears"]]
+    if rows:
+        table("", ("gear", "widths", "KLD nats", "same top", "perplexity ×"), rows)
+    else:
+        note("Gears 4 and 8; none was measured. onesec compress finds mixed ones.")
+    if (path / "report.html").exists():
+        note(f"Report: {path / 'report.html'}")
+
+
+def _row(gear: dict[str, Any]) -> tuple[str, ...]:
+    """A gear's name, how many matrices have which width beside its own, and what was measured."""
+    counts: dict[int, int] = {}
+    for width in gear["widths"].values():
+        counts[width] = counts.get(width, 0) + 1
+    others = ", ".join(f"{n} at {width}" for width, n in sorted(counts.items()))
+    widths = f"{gear['width']}" + (f"; {others}" if others else "")
+    if "kld_mean" not in gear:
+        return (gear["name"], widths, "", "", "")
+    return (
+        gear["name"],
+        widths,
+        f"{gear['kld_mean']:.4f}±{gear['kld_mean_se']:.4f}",
+        f"{gear['same_top']:.2%}",
+        f"{gear['perplexity_ratio']:.4f}",
+    )

@@ -1,0 +1,370 @@
+"""Pipeline: a checkpoint in, an artifact with a ladder of gears and a report out.
+
+Stages: load (pack into planes) → text → sensitivity → timing → search → measure → write. What takes
+long goes into a journal beside the output, so that a run that was killed goes on where it was.
+It must not know how a stage works inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from onesec import __version__
+from onesec.backend.cpu import CpuBackend
+from onesec.budget.latency import P50, LatencyModel
+from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.errors import InvalidRequest
+from onesec.core.gear import UNIFORM
+from onesec.engine.profile import profile
+from onesec.loading import LoadedModel, find_model, load_model, open_source, open_tokenizer
+from onesec.machine import describe
+from onesec.model.artifact import is_artifact
+from onesec.model.artifact_writer import check_target
+from onesec.model.config import ModelConfig
+from onesec.model.ladder import gear_records, sublayers
+from onesec.model.shapes import weight_count
+
+from .evaluate import Quality, Subject, measure
+from .journal import Journal
+from .ladder import Proposal, Rung, propose, worth_keeping
+from .own_text import ROWS, own_text
+from .recipe import Recipe
+from .report import write_reports
+from .sensitivity import WINDOW_TOKENS, Sensitivities, measure_sensitivities
+from .timing import StepCosts, step_costs, step_times
+
+STAGES = ("load", "text", "sensitivity", "timing", "measure", "write")
+REFERENCE = UNIFORM[16]
+CONTEXT_TOKENS = 1024  # enough for prompts that are timed, and no more memory than that
+_TIMING_ROUNDS = 24
+_WORK = 5e12  # weights x tokens x gears: about two minutes of two cores
+_SEARCH_RANGE, _CHECK_RANGE = (64, 2048), (512, 4096)  # tokens
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was asked for, the gear that meets it best, and whether it does.
+
+    `asked_ms` is the time of an answer (deadline) or a step (time per token); None: no time was
+    asked for, and the gear is the quickest within the bounds.
+    """
+
+    gear: str
+    met: bool
+    why: str
+    asked_ms: float | None = None
+    predicted_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What a compression found; `path` is the artifact."""
+
+    path: Path
+    rungs: Sequence[Rung]
+    target: Target
+    costs: StepCosts
+    losses: Sensitivities
+    record: dict[str, Any]
+
+
+def compress(
+    model: str | Path,
+    output: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    text: str | None = None,
+    threads: int | None = None,
+    clock: Clock | None = None,
+    tell: Tell | None = None,
+) -> Compressed:
+    """Compress a checkpoint into the artifact `output`, with gears between 4 and 8 bits.
+
+    `text` is what the model is measured on (None: text that it writes itself). `tell` gets the name
+    of each stage and the share of it that is done. Where the accuracy asked for cannot be kept, or
+    the time not be met, the artifact is written all the same, with the best that was found, and
+    `target.met` is False.
+    Raises InvalidRequest (an artifact has no 16-bit weights to compare with; too little text),
+    ModelError, OutOfMemory. Nothing is left at `output` unless all is written.
+
+    >>> compress("models/SmolLM2-135M", "smol.onesec", Recipe(tpot_ms=8.0))  # doctest: +SKIP
+    """
+    recipe, output = recipe or Recipe(), Path(output)
+    clock, tell = clock or MonotonicClock(), tell or (lambda stage, share: None)
+    path = find_model(model)
+    if is_artifact(path):
+        raise InvalidRequest(
+            f"{model} is an artifact; its 16-bit weights are gone.",
+            hint="Compress the checkpoint that it was made from.",
+        )
+    check_target(output)
+    with open_source(path) as source:
+        context = min(source.config.context_length, CONTEXT_TOKENS)
+    with load_model(
+        model,
+        context=context,
+        sequences=-(-ROWS * WINDOW_TOKENS // context),
+        threads=threads,
+        reference=True,
+        progress=partial(tell, "load"),
+    ) as loaded:
+        journal = Journal(
+            output.parent / f".{output.name}.journal", _fingerprint(path, loaded, recipe, text)
+        )
+        found = _search(loaded, recipe, text, journal, clock, tell)
+        record = found.record | {"model": str(model), "output": str(output)}
+        figures = {rung.gear.name: _figures(rung.quality) for rung in found.rungs}
+        gears = [rung.gear for rung in found.rungs]
+        tell("write", 0.0)
+        loaded.save(
+            output,
+            gears={"gears": gear_records(gears, figures), "reference": REFERENCE.name},
+            recipe=recipe.to_dict(),
+            beside=lambda folder: write_reports(folder, record),
+        )
+        journal.finish()
+        tell("write", 1.0)
+    return replace(found, path=output, record=record)
+
+
+def _search(
+    loaded: LoadedModel,
+    recipe: Recipe,
+    text: str | None,
+    journal: Journal,
+    clock: Clock,
+    tell: Tell,
+) -> Compressed:
+    backend = loaded.backend
+    assert isinstance(backend, CpuBackend)
+    config = backend.config
+    pairs = sublayers(config)
+    matrices = [name for pair in pairs for name in pair] + ["head"]
+    counts = (
+        recipe.search_tokens or _affordable(config, len(matrices) + len(pairs) + 1, _SEARCH_RANGE),
+        recipe.check_tokens or _affordable(config, recipe.rungs + 5, _CHECK_RANGE),
+    )
+    search_text, check_text = _texts(loaded, recipe, text, counts, journal, partial(tell, "text"))
+    losses = measure_sensitivities(
+        backend,
+        REFERENCE,
+        search_text,
+        matrices,
+        pairs,
+        journal=journal,
+        progress=partial(tell, "sensitivity"),
+    )
+    costs = step_costs(
+        backend, matrices, pairs, rounds=_TIMING_ROUNDS, progress=partial(tell, "timing")
+    )
+    uniform = profile(backend, clock, gears=[UNIFORM[4], UNIFORM[8]], budget_s=2.0)
+    proposals = propose(
+        costs, losses, matrices, pairs, rungs=recipe.rungs, target_ms=_step_ms(recipe, uniform)
+    )
+    rungs = worth_keeping(_measured(backend, proposals, check_text, partial(tell, "measure")))
+    latency = profile(backend, clock, gears=[rung.gear for rung in rungs], budget_s=2.0)
+    target = _choose(recipe, rungs, latency)
+    record = _record(loaded, recipe, text, losses, costs, rungs, target, names=matrices)
+    return Compressed(Path(), rungs, target, costs, losses, record)
+
+
+def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | None) -> str:
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    effort = (recipe.search_tokens, recipe.check_tokens, recipe.seed)
+    return repr((__version__, stats, loaded.context_length, effort, text))
+
+
+def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:
+    """Tokens that all gears can read with _WORK, within limits."""
+    return min(max(round(_WORK / (weight_count(config) * gears)), limits[0]), limits[1])
+
+
+def _texts(
+    loaded: LoadedModel,
+    recipe: Recipe,
+    text: str | None,
+    counts: tuple[int, int],
+    journal: Journal,
+    progress: Callable[[float], None],
+) -> tuple[list[int], list[int]]:
+    """So many tokens to search on, and others to measure on: of the given text (of a short one as
+    many as there are, in that proportion), or of the model's own."""
+    window = min(WINDOW_TOKENS, loaded.context_length)
+    search, check = counts
+    if text is not None:
+        tokens = open_tokenizer(loaded.path).encode(text)
+        if len(tokens) < 2 * _SEARCH_RANGE[0]:
+            raise InvalidRequest(
+                f"The text has {len(tokens)} tokens; searching and measuring need "
+                f"{2 * _SEARCH_RANGE[0]} or more.",
+                hint="Give more text, or none: the model then writes its own.",
+            )
+        share = min(1.0, len(tokens) / (search + check))
+        cut = max(2, round(search * share))
+        return tokens[:cut], tokens[cut : cut + max(2, round(check * share))]
+    apart = -(-search // window)  # sequences, so that no text is in both
+    written: list[int] | None = journal.get("own text")
+    if written is None:
+        written = own_text(
+            loaded.backend,
+            UNIFORM[8],
+            _opening(loaded),
+            sequences=apart + -(-check // window),
+            length=window,
+            seed=recipe.seed,
+            progress=progress,
+        )
+        journal.put("own text", written)
+    return written[:search], written[apart * window :][:check]
+
+
+def _opening(loaded: LoadedModel) -> list[int]:
+    """The token that every text begins with: of a conversation, or the model's own start."""
+    if loaded.template is not None:
+        return loaded.render([{"role": "user", "content": "?"}])[:1]
+    if loaded.tokenizer.bos_id is not None:
+        return [loaded.tokenizer.bos_id]
+    return loaded.tokenizer.encode("\n")[:1] or [0]
+
+
+def _measured(
+    backend: CpuBackend,
+    proposals: Sequence[Proposal],
+    tokens: Sequence[int],
+    progress: Callable[[float], None],
+) -> list[Rung]:
+    """The proposals and the uniform gears, each measured on the same text and in the same turns."""
+    gears = [UNIFORM[4], UNIFORM[8], *(proposal.gear for proposal in proposals)]
+    times = step_times(
+        backend, gears, rounds=_TIMING_ROUNDS, progress=lambda share: progress(share / 4)
+    )
+    window = min(WINDOW_TOKENS, backend.context_length)
+    qualities, _ = measure(
+        [Subject(backend, gear) for gear in gears],
+        tokens,
+        window=window,
+        reference=Subject(backend, REFERENCE),
+        progress=lambda share: progress(0.25 + 0.75 * share),
+    )
+    predictions = [(None, None), (None, None), *((p.ms, p.kld) for p in proposals)]
+    return [
+        Rung(gear, ms, quality, *predicted)
+        for gear, ms, quality, predicted in zip(gears, times, qualities, predictions, strict=True)
+    ]
+
+
+def _step_ms(recipe: Recipe, latency: LatencyModel) -> float | None:
+    """The step that the recipe's time leaves, after the prompt at 4 bits; None without a time."""
+    if recipe.deadline_ms is None:
+        return recipe.tpot_ms
+    left = recipe.deadline_ms - latency.prefill_ms("4", recipe.prompt_tokens, quantile=P50)
+    return left / max(1, recipe.answer_tokens - 1)
+
+
+def _choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Target:
+    """The most accurate gear in time, or the quickest one within the accuracy asked for."""
+    asked_ms = recipe.deadline_ms if recipe.deadline_ms is not None else recipe.tpot_ms
+
+    def predicted(rung: Rung) -> float:
+        if recipe.deadline_ms is None:
+            return rung.step_ms
+        name, prompt = rung.gear.name, recipe.prompt_tokens
+        return latency.prefill_ms(name, prompt, quantile=P50) + latency.decode_ms(
+            name, prompt, recipe.answer_tokens - 1, quantile=P50
+        )
+
+    def accurate(rung: Rung) -> bool:
+        return (recipe.max_kld is None or rung.kld <= recipe.max_kld) and (
+            recipe.keep_top1 is None or rung.same_top >= recipe.keep_top1
+        )
+
+    by_loss = sorted(rungs, key=lambda r: r.kld)
+    in_time = [r for r in by_loss if asked_ms is None or predicted(r) <= asked_ms]
+    good = [r for r in in_time if accurate(r)]
+    if good:
+        chosen = good[0] if asked_ms is not None else min(good, key=lambda r: r.step_ms)
+        return Target(chosen.gear.name, True, "", asked_ms, predicted(chosen))
+    if not in_time:
+        chosen = min(rungs, key=predicted)
+        why = f"the quickest gear needs {predicted(chosen):.4g} ms of {asked_ms:.4g}"
+    else:
+        chosen = in_time[0]
+        why = (
+            f"the best gear in time has a divergence of {chosen.kld:.3g} nats and keeps "
+            f"{chosen.same_top:.2%} of the likeliest tokens"
+        )
+    return Target(chosen.gear.name, False, why, asked_ms, predicted(chosen))
+
+
+def _figures(quality: Quality) -> dict[str, Any]:
+    divergence = quality.divergence
+    assert divergence is not None
+    found = {
+        "kld_mean": divergence.kld_mean,
+        "kld_p99": divergence.kld_p99,
+        "same_top": divergence.same_top,
+        "perplexity_ratio": divergence.perplexity_ratio,
+    }
+    record: dict[str, Any] = {"tokens": quality.tokens, "kld_max": divergence.kld_max}
+    for name, estimate in found.items():
+        record |= {name: estimate.value, f"{name}_se": estimate.se}
+    return record
+
+
+def _record(
+    loaded: LoadedModel,
+    recipe: Recipe,
+    text: str | None,
+    losses: Sensitivities,
+    costs: StepCosts,
+    rungs: Sequence[Rung],
+    target: Target,
+    *,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """report.json: everything that was measured, as plain values."""
+    backend = loaded.backend
+    assert isinstance(backend, CpuBackend)
+    return {
+        "onesec": __version__,
+        "machine": describe() | {"isa": backend.isa, "threads": backend.num_threads},
+        "recipe": recipe.to_dict(),
+        "text": "given" if text is not None else "the model's own",
+        "parameters": weight_count(backend.config),
+        "plane_bytes": backend.plane_bytes,
+        "gears": [
+            {
+                "name": rung.gear.name,
+                "bytes_per_token": backend.bytes_per_token(rung.gear),
+                "step_ms": rung.step_ms,
+                "predicted_ms": rung.predicted_ms,
+                "predicted_kld": rung.predicted_kld,
+                "widths": {name: rung.gear.width_of(name) for name in names},
+                **_figures(rung.quality),
+            }
+            for rung in rungs
+        ],
+        "target": {
+            "gear": target.gear,
+            "met": target.met,
+            "why": target.why,
+            "asked_ms": target.asked_ms,
+            "predicted_ms": target.predicted_ms,
+        },
+        "losses": {
+            "all_8": losses.all_8,
+            "at_4": dict(losses.at_4),
+            "skipped": dict(losses.skipped),
+        },
+        "costs": {
+            "base_ms": costs.base_ms,
+            "second_plane_ms": dict(costs.second_plane_ms),
+            "skip_saves_ms": dict(costs.skip_saves_ms),
+        },
+    }

@@ -1,0 +1,1 @@
+"""Reads traces and tells what they say; it never steers."""

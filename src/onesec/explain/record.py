@@ -1,0 +1,41 @@
+"""Record: a trace read back from JSON, as what nobody vouches for.
+
+It must not know how a trace was made or what is said about it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from onesec.core.errors import InvalidRequest
+from onesec.core.trace import Trace
+
+MAX_BYTES = 16 << 20
+
+
+def read_trace(raw: bytes, *, source: str) -> Trace:
+    """The trace in JSON bytes: a trace itself, or an answer (`--json`) that holds one.
+
+    `source` names where it came from in errors. Raises InvalidRequest.
+
+    >>> read_trace(b'{"request_id": "r1"}', source="example").request_id
+    'r1'
+    """
+    hint = "Give what `onesec generate … --json` printed, or its `trace`."
+    if len(raw) > MAX_BYTES:
+        raise InvalidRequest(
+            f"{source} has {len(raw)} bytes; a trace has at most {MAX_BYTES}.", hint=hint
+        )
+    try:
+        value: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{source} is not JSON: {str(error)[:120]}.", hint=hint) from None
+    if isinstance(value, dict) and isinstance(value.get("trace"), dict):
+        value = value["trace"]
+    try:
+        return msgspec.convert(value, Trace)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{source} holds no trace: {str(error)[:200]}.", hint=hint) from None

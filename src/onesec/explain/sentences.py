@@ -1,0 +1,179 @@
+"""Sentences: what a trace says, in a few lines for a person, English or Chinese.
+
+Every number comes from the trace; a cause is given only where its numbers bear it out. It must not
+know files or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from onesec.core.trace import Event, Trace
+
+LANGUAGES = ("en", "zh")
+STALL = 3.0  # a step that took so many times the usual one is called a stall,
+STALL_MS = 1.0  # if it took so much longer too
+_LEAST_APART = 0.1  # of what was expected: what is closer is "as planned"
+Values = Mapping[str, Any]
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "budget": ("The budget was {0} ms.", "时延预算为 {0} 毫秒。"),
+    "no budget": ("There was no budget.", "没有时延预算。"),
+    "plan": (
+        "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
+        "{0} 毫秒时计划：档位 {1}，可容纳 {2} 个词元，预计 {3} 毫秒完成。",
+    ),
+    "prefill": (
+        "Prefill of {0} tokens in gear {1} took {2} ms, {3}.",
+        "以档位 {1} 预填充 {0} 个词元，用时 {2} 毫秒，{3}。",
+    ),
+    "cached": ("{0} prompt tokens came from the cache.", "{0} 个提示词元来自缓存。"),
+    "decode": (
+        "Up to {0} ms, {1} tokens in gear {2} took {3} ms, {4}.",
+        "到 {0} 毫秒为止，档位 {2} 生成 {1} 个词元，用时 {3} 毫秒，{4}。",
+    ),
+    "stall": (
+        "At token {0} something else took the machine: {1} ms for one step.",
+        "第 {0} 个词元处机器被占用：单步用时 {1} 毫秒。",
+    ),
+    "down": (
+        "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
+        "{5} ms of {6} left.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}：还要 {4} 个词元，需 {5} 毫秒，只剩 {6} 毫秒。",
+    ),
+    "up": (
+        "At token {0} ({1} ms) shifted up from {2} to {3}: the {4} tokens still wanted need {5} ms "
+        "there of {6} left.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 升到 {3}：还要 {4} 个词元，需 {5} 毫秒，尚有 {6} 毫秒。",
+    ),
+    "shift": (
+        "At token {0} ({1} ms) shifted from {2} to {3}.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 换到 {3}。",
+    ),
+    "land": (
+        "Began landing at {0} ms, after token {1}: {2} more fitted.",
+        "{0} 毫秒、第 {1} 个词元后开始收尾：还容得下 {2} 个。",
+    ),
+    "natural": ("Ended by itself at {0} ms.", "{0} 毫秒时自然结束。"),
+    "landed": ("Landed at {0} ms, at the end of a sentence.", "{0} 毫秒时在句末收尾。"),
+    "cut": ("Cut off at {0} ms ({1}).", "{0} 毫秒时被截断（{1}）。"),
+    "met": ("That was in time, {0} ms before the deadline.", "按时完成，早于截止时间 {0} 毫秒。"),
+    "late": ("That was not in time.", "未能按时完成。"),
+    "used": (
+        "Used: {0} CPU-ms, {1} MB of weights and cache read, {2} kB of cache at most.",
+        "用量：{0} CPU 毫秒，读取权重与缓存 {1} MB，缓存最多 {2} kB。",
+    ),
+    "as planned": ("as expected", "与预期相符"),
+    "under": ("{0} less than expected", "比预期少 {0}"),
+    "over": ("{0} more than expected", "比预期多 {0}"),
+}
+
+
+def explain(trace: Trace, language: str = "en") -> list[str]:
+    """The story of one request, a sentence a line, in the order in which things happened.
+
+    >>> explain(Trace("r1", ending="natural", elapsed_ms=12.0))[1]
+    'Ended by itself at 12 ms.'
+    """
+
+    def say(key: str, *values: object) -> str:
+        return _WORDS[key][LANGUAGES.index(language)].format(*values)
+
+    lines = [say("no budget") if trace.budget_ms is None else say("budget", _ms(trace.budget_ms))]
+    if trace.cached_tokens:
+        lines.append(say("cached", trace.cached_tokens))
+    for event in trace.events:
+        lines += _lines(event, say)
+    lines.append(_ending(trace, say))
+    if trace.met is not None:
+        early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
+        in_time = trace.met and trace.budget_ms is not None
+        lines.append(say("met", _ms(early_ms)) if in_time else say("late"))
+        if trace.met and not in_time:
+            lines.pop()
+    if trace.bytes_read:
+        lines.append(
+            say(
+                "used",
+                _ms(trace.cpu_ms),
+                f"{trace.bytes_read / 1e6:.1f}",
+                f"{trace.peak_kv_bytes / 1e3:.0f}",
+            )
+        )
+    return lines
+
+
+def _lines(event: Event, say: Callable[..., str]) -> list[str]:
+    detail, at = event.detail, _ms(event.at_ms)
+    if event.kind == "plan":
+        gear, prompt_gear = detail.get("gear", "?"), detail.get("prefill_gear", "?")
+        gears = gear if gear == prompt_gear else f"{prompt_gear}→{gear}"
+        room, done = detail.get("max_tokens", "?"), _ms(detail.get("predicted_ms"))
+        return [say("plan", at, gears, room, done)]
+    if event.kind == "prefill":
+        took = say(
+            "prefill", detail.get("tokens", "?"), detail.get("gear", "?"), *_took(detail, say)
+        )
+        return [took]
+    if event.kind == "decode":
+        took = say(
+            "decode", at, detail.get("tokens", "?"), detail.get("gear", "?"), *_took(detail, say)
+        )
+        return [took, *_stall(detail, say)]
+    if event.kind == "shift":
+        return [_shift(detail, at, say)]
+    if event.kind == "land":
+        return [say("land", at, detail.get("token", "?"), detail.get("room_tokens", "?"))]
+    return []
+
+
+def _took(detail: Values, say: Callable[..., str]) -> tuple[str, str]:
+    """What it took, and how far from what was expected."""
+    ms, expected = _number(detail, "ms"), _number(detail, "expected_ms")
+    if expected is None or ms is None or abs(ms - expected) <= _LEAST_APART * expected:
+        return _ms(ms), say("as planned")
+    return _ms(ms), say("under" if ms < expected else "over", _ms(abs(ms - expected)))
+
+
+def _stall(detail: Values, say: Callable[..., str]) -> list[str]:
+    """The slowest step, where it stands out from the others of its segment."""
+    slowest, ms, tokens = (_number(detail, name) for name in ("slowest_ms", "ms", "tokens"))
+    if slowest is None or ms is None or tokens is None or tokens < 2:
+        return []
+    usual = (ms - slowest) / (tokens - 1)
+    if slowest < STALL * usual or slowest - usual < STALL_MS:
+        return []
+    return [say("stall", detail.get("slowest_token", "?"), _ms(slowest))]
+
+
+def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
+    """A shift with its cause, where the trace's numbers bear it out."""
+    where = (detail.get("token", "?"), at, detail.get("was", "?"), detail.get("gear", "?"))
+    want, left = detail.get("want_tokens", "?"), _number(detail, "left_ms")
+    need, there = _number(detail, "need_ms"), _number(detail, "need_there_ms")
+    if left is not None and need is not None and need > left:
+        return say("down", *where, want, _ms(need), _ms(left))
+    if left is not None and there is not None and there <= left:
+        return say("up", *where, want, _ms(there), _ms(left))
+    return say("shift", *where)
+
+
+def _ending(trace: Trace, say: Callable[..., str]) -> str:
+    at = _ms(trace.elapsed_ms)
+    if trace.ending in ("natural", "landed"):
+        return say(trace.ending, at)
+    last = trace.events[-1].detail if trace.events else {}
+    return say("cut", at, last.get("stop_reason") or last.get("finish_reason") or "?")
+
+
+def _number(detail: Values, name: str) -> float | None:
+    value = detail.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _ms(value: object) -> str:
+    """Milliseconds with as many digits as tell something."""
+    if not isinstance(value, int | float):
+        return "?"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

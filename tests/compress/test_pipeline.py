@@ -1,0 +1,196 @@
+"""Compression from end to end on a tiny checkpoint: the artifact, its gears, resuming, targets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from onesec.cli.main import main
+from onesec.compress import Recipe, compress
+from onesec.core.errors import InvalidRequest, ModelNotFound
+from onesec.llm import LLM
+from onesec.model.artifact import open_artifact
+
+pytest.importorskip("onesec._native")
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+QUICK = {"search_tokens": 64, "check_tokens": 128}
+VOCAB = 160
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    shutil.copytree(GOLDEN / "llama-tied", folder)
+    words = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"▁w{i}": i for i in range(3, VOCAB)}
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"bos_token": "<s>", "eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def artifact(checkpoint: Path) -> Path:
+    output = checkpoint.parent / "tiny.onesec"
+    found = compress(checkpoint, output, Recipe(**QUICK, tpot_ms=1000.0))
+    assert found.path == output
+    assert found.target.met
+    assert not list(output.parent.glob(".*"))
+    return output
+
+
+def test_gears_are_ordered_and_each_gains(artifact: Path) -> None:
+    record = json.loads((artifact / "report.json").read_text(encoding="utf-8"))
+    gears = record["gears"]
+    mixed = [gear for gear in gears if gear["name"].startswith("g")]
+    assert mixed
+    assert [gear["name"] for gear in mixed] == [f"g{i + 1}" for i in range(len(mixed))]
+    assert [gear["step_ms"] for gear in gears] == sorted(gear["step_ms"] for gear in gears)
+    for index, gear in enumerate(gears):
+        if gear in mixed:
+            assert all(gear["kld_mean"] < other["kld_mean"] for other in gears[:index])
+    assert record["target"]["gear"] in {gear["name"] for gear in gears}
+    assert record["text"] == "the model's own"
+    assert set(record["losses"]["at_4"]) == set(gears[0]["widths"])
+
+
+def test_the_artifact_s_gears_answer(artifact: Path) -> None:
+    with open_artifact(artifact) as opened:
+        names = {gear.name for gear in opened.ladder}
+        assert opened.recipe["tpot_ms"] == 1000.0
+    with LLM(str(artifact)) as llm:
+        assert names < {gear.name for gear in llm.gears}
+        for name in names:
+            output = llm.generate("w5 w6", gear=name, max_tokens=4)
+            assert output.trace.gears == {name: 4} or output.ending == "natural"
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_needs_no_network(artifact: Path) -> None:
+    text = (artifact / "report.html").read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert page.links == []
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == 2
+    assert page.tags.count("circle") == text.count("<circle")
+    assert page.tags.count("circle") >= 3
+
+
+def test_a_stopped_run_goes_on(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    recipe = Recipe(search_tokens=256, check_tokens=64)
+
+    def stop_in_the_second_window(stage: str, share: float) -> None:
+        if stage == "sensitivity" and share > 0.7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(checkpoint, output, recipe, tell=stop_in_the_second_window)
+    assert not output.exists()
+    (journal,) = tmp_path.glob(".out.journal")
+    before = journal.read_text().count("sensitivity")
+    assert before >= 1
+    seen: list[float] = []
+    compress(
+        checkpoint,
+        output,
+        recipe,
+        tell=lambda stage, share: seen.append(share) if stage == "sensitivity" else None,
+    )
+    assert min(seen) > before / 2 - 1e-9  # windows that were measured are not measured again
+    assert (output / "report.html").exists()
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"tpot_ms": 1e-6}, {"tpot_ms": 1000.0, "max_kld": 1e-12}, {"keep_top1": 1.0}],
+    ids=["too quick", "too exact in time", "too exact"],
+)
+def test_what_cannot_be_met_is_said_and_the_best_is_kept(
+    checkpoint: Path, tmp_path: Path, recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | recipe).items()]
+    assert main(["compress", str(checkpoint), "-o", str(output), "--json", *options]) == 1
+    said = capsys.readouterr()
+    assert "Not met" in said.err
+    record = json.loads(said.out)
+    assert record["target"]["met"] is False
+    assert record["target"]["why"]
+    assert main(["show", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gears"]
+
+
+def test_bounds_alone_choose_the_quickest_gear_within_them(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    found = compress(checkpoint, tmp_path / "out", Recipe(**QUICK, max_kld=1e6))
+    assert found.target.met
+    assert found.target.gear == found.rungs[0].gear.name
+
+
+def test_given_text_is_used_and_must_suffice(checkpoint: Path, tmp_path: Path) -> None:
+    text = " ".join(f"w{3 + i * 7 % (VOCAB - 3)}" for i in range(400))
+    found = compress(checkpoint, tmp_path / "out", Recipe(**QUICK), text=text)
+    assert found.record["text"] == "given"
+    with pytest.raises(InvalidRequest, match="3 tokens"):
+        compress(checkpoint, tmp_path / "other", Recipe(**QUICK), text="w3 w4 w5")
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="checkpoint"):
+        compress(artifact, tmp_path / "out")
+    with pytest.raises(ModelNotFound):
+        compress(tmp_path / "nothing", tmp_path / "out")
+
+
+def test_what_is_not_an_artifact_is_not_overwritten(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InvalidRequest, match="not overwritten"):
+        compress(checkpoint, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"rungs": 0},
+        {"rungs": True},
+        {"search_tokens": 3},
+        {"deadline_ms": 0.0},
+        {"deadline_ms": float("nan")},
+        {"tpot_ms": -1.0},
+        {"keep_top1": 1.5},
+        {"max_kld": float("inf")},
+        {"deadline_ms": 5.0, "tpot_ms": 5.0},
+    ],
+    ids=str,
+)
+def test_recipes_are_checked(values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        Recipe(**values)

@@ -1,0 +1,100 @@
+"""The search against trying everything, and the ladder's rules."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onesec.compress.evaluate import Divergence, Estimate, Quality
+from onesec.compress.ladder import Rung, parts_of, propose, worth_keeping
+from onesec.compress.search import BINS, Option, frontier
+from onesec.compress.sensitivity import Sensitivities
+from onesec.compress.timing import StepCosts
+from onesec.core.gear import UNIFORM, Gear
+
+times = st.integers(0, 40).map(lambda n: n / 8)  # on the search's grid, so that rounding is exact
+losses = st.floats(0.0, 4.0)
+options = st.lists(st.builds(Option, times, losses), min_size=1, max_size=4)
+
+
+@given(st.lists(options, min_size=1, max_size=5), st.floats(-1.0, 30.0))
+@settings(max_examples=300)
+def test_nothing_better_fits(parts: list[list[Option]], budget_ms: float) -> None:
+    (chosen,) = frontier(parts, [budget_ms])
+    assert all(option in some for option, some in zip(chosen, parts, strict=True))
+    quickest = sum(min(o.ms for o in some) for some in parts)
+    slack = (sum(max(o.ms for o in some) for some in parts) - quickest) / BINS * (len(parts) + 1)
+    spent = sum(o.ms for o in chosen)
+    assert spent <= max(budget_ms, quickest) + slack
+    for other in product(*parts):
+        if sum(o.ms for o in other) <= budget_ms - slack:
+            assert sum(o.loss for o in chosen) <= sum(o.loss for o in other) + 1e-9
+
+
+def test_more_time_never_loses_more() -> None:
+    parts = [[Option(0.0, 1.0 + i), Option(0.3 + 0.1 * i, 0.0)] for i in range(6)]
+    found = frontier(parts, [i / 10 for i in range(40)])
+    losses_found = [sum(option.loss for option in choice) for choice in found]
+    assert losses_found == sorted(losses_found, reverse=True)
+    assert losses_found[0] == sum(1.0 + i for i in range(6))
+    assert losses_found[-1] == 0.0
+
+
+PAIRS = [("layers.0.qkv", "layers.0.o"), ("layers.0.up", "layers.0.down")]
+MATRICES = [name for pair in PAIRS for name in pair] + ["head"]
+COSTS = StepCosts(10.0, dict.fromkeys(("qkv", "o", "up", "down", "head"), 1.0), {"qkv": 1.0})
+LOSSES = Sensitivities(
+    0.001,
+    dict(zip(MATRICES, (0.1, 0.01, 0.02, 0.03, 0.04), strict=True)),
+    {"layers.0.qkv": 0.5, "layers.0.up": 9.0},
+)
+
+
+def test_parts_hold_every_width_of_a_sublayer_and_both_of_the_head() -> None:
+    parts = parts_of(COSTS, LOSSES, MATRICES, PAIRS)
+    assert [len(part) for part in parts] == [5, 5, 2]
+    skip = parts[0][-1]
+    assert (skip.ms, skip.loss) == (-1.0, 0.5)
+    assert dict(skip.widths) == {"layers.0.qkv": 0, "layers.0.o": 0}
+    assert (parts[2][1].ms, parts[2][1].loss) == (1.0, 0.0)
+
+
+def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
+    found = propose(COSTS, LOSSES, MATRICES, PAIRS, rungs=4, target_ms=11.1)
+    one_plane = [p for p in found if p.ms == pytest.approx(11.0)]
+    assert one_plane[0].gear.width_of("layers.0.qkv") == 8
+    assert [one_plane[0].gear.width_of(name) for name in MATRICES[1:]] == [4] * 4
+    assert one_plane[0].kld == pytest.approx(0.001 + 0.01 + 0.02 + 0.03 + 0.04)
+    widths = [tuple(p.gear.width_of(name) for name in MATRICES) for p in found]
+    assert len(set(widths)) == len(widths)
+    assert (4,) * 5 not in widths
+    assert (8,) * 5 not in widths
+
+
+def rung(name: str, ms: float, kld: float, same_top: float = 0.9) -> Rung:
+    gear = UNIFORM[int(name)] if name.isdecimal() else Gear(name, 4, {"head": 8})
+    one = Estimate(1.0, 0.0)
+    divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(same_top, 0.0), one)
+    return Rung(gear, ms, Quality(name, 10, 1.0, one, one, divergence))
+
+
+def test_only_rungs_that_gain_are_kept_and_they_are_named_in_order() -> None:
+    found = worth_keeping(
+        [
+            rung("8", 2.0, 0.01),
+            rung("slower and worse", 1.5, 0.3),
+            rung("4", 1.0, 0.2),
+            rung("good", 1.4, 0.1),
+            rung("ruined", 0.5, 0.9, same_top=0.2),
+            rung("quick", 0.8, 0.4),
+        ]
+    )
+    assert [(r.gear.name, r.step_ms) for r in found] == [
+        ("g1", 0.8),
+        ("4", 1.0),
+        ("g2", 1.4),
+        ("8", 2.0),
+    ]

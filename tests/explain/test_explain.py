@@ -1,0 +1,169 @@
+"""What is said of a trace: every number is the trace's, causes only where numbers bear them out."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onesec.cli.main import main
+from onesec.core.errors import InvalidRequest
+from onesec.core.trace import Event, Trace
+from onesec.explain.picture import picture
+from onesec.explain.record import read_trace
+from onesec.explain.sentences import LANGUAGES, explain
+
+
+def story(**changes: Any) -> Trace:
+    decode = {"gear": "8", "tokens": 20, "calls": 5, "ms": 245.0, "expected_ms": 200.0}
+    trace = Trace(
+        "r1",
+        budget_ms=1000.0,
+        predicted_ms=900.0,
+        elapsed_ms=941.0,
+        ttft_ms=84.0,
+        met=True,
+        ending="landed",
+        gears={"8": 20, "g2": 30},
+        prompt_tokens=60,
+        cached_tokens=32,
+        answer_tokens=50,
+        cpu_ms=1700.0,
+        bytes_read=25_000_000,
+        peak_kv_bytes=64_000,
+        events=[
+            Event(0.4, "plan", {"gear": "8", "prefill_gear": "8", "max_tokens": 80,
+                                "predicted_ms": 900.0, "feasible_ms": 120.0}),
+            Event(84.0, "prefill", {"gear": "8", "tokens": 28, "cached": 32, "ms": 78.0,
+                                    "expected_ms": 84.0}),
+            Event(330.0, "decode", decode | {"slowest_ms": 55.0, "slowest_token": 17}),
+            Event(330.0, "shift", {"token": 21, "gear": "g2", "was": "8", "left_ms": 660.0,
+                                   "want_tokens": 70, "need_ms": 700.0, "need_there_ms": 500.0}),
+            Event(870.0, "land", {"token": 45, "room_tokens": 12}),
+            Event(941.0, "decode", {"gear": "g2", "tokens": 30, "calls": 9, "ms": 600.0,
+                                    "expected_ms": 150.0, "slowest_ms": 20.5,
+                                    "slowest_token": 30}),
+            Event(941.0, "stop", {"finish_reason": "stop", "ending": "landed"}),
+        ],
+    )  # fmt: skip
+    for name, value in changes.items():
+        setattr(trace, name, value)
+    return trace
+
+
+def test_the_story_in_english() -> None:
+    assert explain(story()) == [
+        "The budget was 1000 ms.",
+        "32 prompt tokens came from the cache.",
+        "Planned at 0.4 ms: gear 8, room for 80 tokens, done by 900 ms.",
+        "Prefill of 28 tokens in gear 8 took 78 ms, as expected.",
+        "Up to 330 ms, 20 tokens in gear 8 took 245 ms, 45 more than expected.",
+        "At token 17 something else took the machine: 55 ms for one step.",
+        "At token 21 (330 ms) shifted down from 8 to g2: the 70 tokens still wanted needed 700 ms "
+        "of 660 left.",
+        "Began landing at 870 ms, after token 45: 12 more fitted.",
+        "Up to 941 ms, 30 tokens in gear g2 took 600 ms, 450 more than expected.",
+        "Landed at 941 ms, at the end of a sentence.",
+        "That was in time, 59 ms before the deadline.",
+        "Used: 1700 CPU-ms, 25.0 MB of weights and cache read, 64 kB of cache at most.",
+    ]
+
+
+def test_chinese_says_as_much() -> None:
+    english, chinese = explain(story()), explain(story(), "zh")
+    assert len(english) == len(chinese)
+    for one, other in zip(english, chinese, strict=True):
+        assert sorted(_numbers(one)) == sorted(_numbers(other))
+
+
+def _numbers(line: str) -> list[str]:
+    cleaned = "".join(c if c.isdigit() or c == "." else " " for c in line.replace("g2", ""))
+    return [word.strip(".") for word in cleaned.split() if word.strip(".")]
+
+
+def test_a_cause_is_given_only_where_the_numbers_bear_it_out() -> None:
+    def shifted(**numbers: Any) -> str:
+        detail = {"token": 5, "gear": "4", "was": "8", "want_tokens": 9} | numbers
+        return explain(Trace("r", events=[Event(7.0, "shift", detail)]))[1]
+
+    assert "down" in shifted(left_ms=10.0, need_ms=11.0, need_there_ms=6.0)
+    assert "up" in shifted(left_ms=10.0, need_ms=5.0, need_there_ms=9.0)
+    assert shifted() == "At token 5 (7 ms) shifted from 8 to 4."
+    assert "down" not in shifted(left_ms=10.0, need_ms=9.0, need_there_ms=12.0)
+
+
+@pytest.mark.parametrize(
+    ("ending", "met", "budget", "words"),
+    [
+        ("natural", None, None, ["There was no budget.", "Ended by itself at 941 ms."]),
+        ("cut", False, 900.0, ["Cut off at 941 ms (stop).", "That was not in time."]),
+    ],
+)
+def test_endings(ending: str, met: bool | None, budget: float | None, words: list[str]) -> None:
+    found = explain(story(ending=ending, met=met, budget_ms=budget))
+    assert all(line in found for line in words)
+
+
+def test_a_picture_has_a_lane_a_gear_and_its_marks() -> None:
+    root = ElementTree.fromstring(picture(story(gears={"<&>": 1})))
+    space = "{http://www.w3.org/2000/svg}"
+    kinds = [rect.get("class") for rect in root.iter(f"{space}rect")]
+    assert kinds.count("wait") == 2
+    assert kinds.count("prefill") == 1
+    assert kinds.count("decode") == 2
+    words = " ".join(text.text or "" for text in root.iter(f"{space}text"))
+    for word in ("gear 8", "gear g2", "budget 1000 ms", "predicted 900 ms", "landing 870 ms"):
+        assert word in words
+    for rect in root.iter(f"{space}rect"):
+        assert 0.0 <= float(rect.get("x", "")) <= 760.0
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    )
+)
+def test_hostile_traces_are_refused_or_told(value: Any) -> None:
+    trace = {"request_id": "r", "events": [{"at_ms": 1.0, "kind": "decode", "detail": value}]}
+    raw = json.dumps(trace).encode()
+    try:
+        found = read_trace(raw, source="test")
+    except InvalidRequest:
+        return
+    for language in LANGUAGES:
+        assert explain(found, language)
+    ElementTree.fromstring(picture(found))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{}", b"nonsense", b'{"trace": {}}', b"[" * 100_000, b"\xff", b"17"]
+)
+def test_what_is_no_trace_is_one_clear_error(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the file"):
+        read_trace(raw, source="the file")
+
+
+def test_the_verb_reads_files_and_the_last_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["explain", "--last"]) == 2
+    assert "onesec generate" in capsys.readouterr().err
+    assert main(["generate", "onesec-mini", "Hello", "--deadline", "5s", "--json"]) == 0
+    answer = tmp_path / "answer.json"
+    answer.write_text(capsys.readouterr().out)
+    svg = tmp_path / "line.svg"
+    assert main(["explain", str(answer), "--picture", str(svg)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("The budget was 5000 ms.")
+    ElementTree.parse(svg)
+    assert main(["explain", "--last"]) == 0
+    assert capsys.readouterr().out == told
+    assert main(["explain"]) == 2
+    assert main(["explain", str(tmp_path / "nothing")]) == 2
