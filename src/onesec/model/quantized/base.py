@@ -1,6 +1,6 @@
 """What the quantised forms of Hugging Face folders share: packed words, groups, and their source.
 
-It must not know a single form's names or rules (gptq.py, awq.py, compressed_tensors.py) nor files.
+It must not know a single form's names or rules (gptq.py, awq.py, compressed.py), nor files.
 Whatever the form, weight[i, j] = (code[i, j] - zero[i, g(j)]) * scale[i, g(j)], in float32.
 """
 
@@ -106,33 +106,41 @@ class Module:
         """Whether the module has a tensor of that name."""
         return f"{self.name}.{part}" in self._names
 
+    def dtype(self, part: str) -> str:
+        """The dtype of a part that must be there."""
+        return self._source.dtype(self._stored(part))
+
+    def shape(self, part: str) -> tuple[int, ...]:
+        """The shape of a part that must be there."""
+        return self._source.shape(self._stored(part))
+
     def dims(self, part: str, *, dtypes: tuple[str, ...]) -> tuple[int, int]:
         """The shape of a part that must be there with two dimensions, in one of the dtypes."""
-        shape = self._shape(part, dtypes)
+        shape = self._checked(part, dtypes)
         if len(shape) != 2:
             raise self.fail(f"{part} has {len(shape)} dimensions, not 2")
         return shape[0], shape[1]
 
     def expect(self, part: str, shape: tuple[int, ...], *, dtypes: tuple[str, ...]) -> str:
         """The dtype of a part that must be there with that shape, in one of the dtypes."""
-        real = self._shape(part, dtypes)
+        real = self._checked(part, dtypes)
         if real != shape:
             raise self.fail(f"{part} has the shape {list(real)}; {list(shape)} is needed"[:200])
-        return self._source.dtype(f"{self.name}.{part}")
+        return self.dtype(part)
 
     def scales(self, part: str, shape: tuple[int, ...]) -> str:
         """expect() for scales: f32, f16 or bf16."""
         return self.expect(part, shape, dtypes=FLOAT_DTYPES)
 
-    def _shape(self, part: str, dtypes: tuple[str, ...]) -> tuple[int, ...]:
-        stored = f"{self.name}.{part}"
-        if stored not in self._names:
+    def _stored(self, part: str) -> str:
+        if not self.has(part):
             raise self.fail(f"{part} is missing")
-        if self._source.dtype(stored) not in dtypes:
-            raise self.fail(
-                f"{part} is {self._source.dtype(stored)}, not one of {', '.join(dtypes)}"
-            )
-        return self._source.shape(stored)
+        return f"{self.name}.{part}"
+
+    def _checked(self, part: str, dtypes: tuple[str, ...]) -> tuple[int, ...]:
+        if self.dtype(part) not in dtypes:
+            raise self.fail(f"{part} is {self.dtype(part)}, not one of {', '.join(dtypes)}")
+        return self.shape(part)
 
     def read(self, part: str) -> Tensor:
         """The stored tensor of a part that is there."""
@@ -148,7 +156,11 @@ class Module:
         return table
 
     def matrix(
-        self, shape: tuple[int, int], dtype: str, parts: Iterable[str], decode: Callable[[], Float32]
+        self,
+        shape: tuple[int, int],
+        dtype: str,
+        parts: Iterable[str],
+        decode: Callable[[], Float32],
     ) -> QuantizedMatrix:
         """The matrix that was found; `parts` that the module has not are left out."""
         stored = tuple(f"{self.name}.{part}" for part in parts if self.has(part))
