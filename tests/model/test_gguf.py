@@ -51,7 +51,7 @@ def test_gguf_equals_the_checkpoint_it_came_from(name: str, tmp_path: Path) -> N
             np.testing.assert_array_equal(theirs.vector(vector), ours.vector(vector))
 
 
-@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0", "BF16", "F16"])
+@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16", "F16"])
 def test_quantised_matrices_are_near_and_still_split(quant: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     convert(GOLDEN / "llama2", path, quant=gguf.GGMLQuantizationType[quant])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gguf
 import numpy as np
 import pytest
 
+from onesec.model.gguf import GGUFFile
 from onesec.model.gguf_quants import BLOCK_FORMATS, dequantize
 
 _HALVES = {  # bytes at which float16 values begin; elsewhere at 0 alone
@@ -93,6 +96,32 @@ def test_many_blocks_are_decoded_in_chunks() -> None:
     many = np.tile(data, (1 << 17) // 3 + 1)
     values = dequantize(BLOCK_FORMATS[8], many).reshape(-1, 96)
     assert (values == values[0]).all()
+
+
+@pytest.mark.parametrize("kind", sorted(BLOCK_FORMATS))
+def test_whole_files_as_the_gguf_package_reads_them(kind: int, tmp_path: Path) -> None:
+    """Two matrices and a vector of floats: places, shapes and values of each."""
+    block, named = BLOCK_FORMATS[kind], gguf.GGMLQuantizationType(kind)
+    rng = np.random.default_rng(kind)
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, rows, blocks in (("a", 3, 2), ("b", 5, 1)):
+        raw = _finite_blocks(kind, rows * blocks, rng).reshape(rows, blocks * block.nbytes)
+        writer.add_tensor(name, raw, raw_dtype=named)
+        writer.add_tensor(f"{name}.norm", rng.normal(size=rows).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    with GGUFFile(path) as file:
+        assert set(file.names()) == set(theirs)
+        for name, tensor in theirs.items():
+            assert file.shape(name) == tuple(int(n) for n in tensor.shape[::-1])
+            expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            np.testing.assert_array_equal(file.read(name).data, expected.reshape(file.shape(name)))
+        assert file.dtype("b") == block.name
+        assert file.dtype("b.norm") == "f32"
 
 
 def test_a_q4_0_block_by_hand() -> None:
