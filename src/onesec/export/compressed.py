@@ -29,7 +29,7 @@ GROUP = 32
 BITS = (4, 8)
 Float32 = npt.NDArray[np.float32]
 Part = tuple[str, npt.NDArray[Any], str | None]  # a stored name, an array, the tag of its dtype
-_PLAIN = ("embed", "head")  # not quantised: not linear layers, or ignored by custom
+_PLAIN = ("embed", "pos_embed", "head")  # no linear layers, and one that is left out by custom
 
 
 def export_compressed(
@@ -66,7 +66,7 @@ def export_compressed(
         stored.removesuffix(".weight")
         for name in outgoing.matrix_names()
         for stored, (_, cols) in matrix_parts(layout, config, name)
-        if name == "head" or (name != "embed" and cols % GROUP)
+        if name == "head" or (name not in _PLAIN and cols % GROUP)
     ]
     values["quantization_config"] = _quantization(bits, symmetric, ignored or ["lm_head"])
 
