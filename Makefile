@@ -59,7 +59,7 @@ neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: 
 
 parity: $(VENV)/.installed  ## against torch and transformers, live; and a small training
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0
+	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0 compressed-tensors==0.20.0
 	$(BIN)/python -m pytest -m parity tests/parity
 	$(BIN)/python -m pytest tests/training
 

@@ -224,14 +224,33 @@ def _u32(value: int) -> bytes:
     return struct.pack("<I", value)
 
 
-def valid_gguf() -> bytes:
-    """The tiny llama."""
+# ggml's type id -> weights and bytes of a block
+BLOCKS = {
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    20: (32, 18),
+    23: (256, 136),
+}
+
+
+def valid_gguf(kind: int = 0) -> bytes:
+    """The tiny llama; its matrices in blocks of a type, 256 columns wide, where one is given."""
+    wide = 256 if kind else 8
+    weights, size = BLOCKS.get(kind, (1, 4))
     pairs = [pair("general.architecture", STRING, text("llama"))]
     for key, value in (
         ("context_length", 16),
         ("block_count", 1),
-        ("embedding_length", 8),
-        ("feed_forward_length", 8),
+        ("embedding_length", wide),
+        ("feed_forward_length", wide),
         ("attention.head_count", 2),
         ("attention.head_count_kv", 1),
     ):
@@ -240,17 +259,20 @@ def valid_gguf() -> bytes:
         pair("tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", STRING, 2) + text("a") + text("b"))
     )
     pairs.append(pair("tokenizer.ggml.scores", ARRAY, struct.pack("<IQff", 6, 2, 0.5, 1.5)))
-    shapes = {"token_embd": (4, 8), "output_norm": (8,)}
-    shapes |= {f"blk.0.{n}": (8,) for n in ("attn_norm", "ffn_norm")}
-    shapes |= {f"blk.0.attn_{n}": (4, 8) for n in "kv"}
+    shapes: dict[str, tuple[int, ...]] = {"token_embd": (4, wide), "output_norm": (wide,)}
+    shapes |= {f"blk.0.{n}": (wide,) for n in ("attn_norm", "ffn_norm")}
+    shapes |= {f"blk.0.attn_{n}": (wide // 2, wide) for n in "kv"}
     shapes |= {
-        f"blk.0.{n}": (8, 8) for n in ("attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        f"blk.0.{n}": (wide, wide)
+        for n in ("attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
     }
-    infos, at = [], 0
+    infos, data = [], b""
     for name, shape in shapes.items():
-        infos.append(info(f"{name}.weight", shape, offset=at))
-        at += 4 * int(np.prod(shape))
-    return gguf_file(pairs, infos, np.ones(at // 4, np.float32).tobytes())
+        matrix, count = len(shape) == 2 and kind, int(np.prod(shape))
+        infos.append(info(f"{name}.weight", shape, kind=kind if matrix else 0, offset=len(data)))
+        one = bytes(count // weights * size) if matrix else np.ones(count, np.float32).tobytes()
+        data += one + bytes(-len(one) % 32)
+    return gguf_file(pairs, infos, data)
 
 
 def hostile_gguf() -> list[tuple[str, bytes]]:
@@ -316,7 +338,10 @@ def hostile_gguf() -> list[tuple[str, bytes]]:
         ("dims-wrap-to-8", gguf_file([], [info("a", (2**61 + 1, 8))], data)),
         ("dims-max-each", gguf_file([], [info("a", (2**64 - 1,) * 4)], data)),
         ("type-retired", gguf_file([], [info("a", (8,), kind=4)], data)),
-        ("type-q2-k", gguf_file([], [info("a", (256,), kind=10)], data)),
+        ("type-iq2-xxs", gguf_file([], [info("a", (256,), kind=16)], data * 9)),
+        ("q2k-data-cut", gguf_file([], [info("a", (256,), kind=10)], data)),
+        ("q3k-part-of-block", gguf_file([], [info("a", (32,), kind=11)], data * 4)),
+        ("iq4nl-data-missing", gguf_file([], [info("a", (32,), kind=20)])),
         ("type-max", gguf_file([], [info("a", (8,), kind=2**32 - 1)], data)),
         ("q8-part-of-block", gguf_file([], [info("a", (8,), kind=8)], data)),
         ("q4k-part-of-block", gguf_file([], [info("a", (128,), kind=12)], data * 4)),
@@ -332,6 +357,16 @@ def hostile_gguf() -> list[tuple[str, bytes]]:
         ("ones", b"GGUF" + b"\xff" * 4096),
     ]
     cases += [(f"cut-at-{at}", good[:at]) for at in (3, 23, 24, 60, 300, 700, len(good) - 1)]
+    for kind, (weights, size) in BLOCKS.items():
+        blocks = bytes(-(-size // 32) * 32)
+        part = info("a", (2, weights // 2), kind=kind)
+        ragged = info("a", (weights + 1,), kind=kind)
+        three = info("a", (3, weights), kind=kind)
+        cases += [
+            (f"type-{kind}-half-a-block", gguf_file([], [part], blocks)),
+            (f"type-{kind}-a-block-and-one", gguf_file([], [ragged], blocks * 2)),
+            (f"type-{kind}-data-cut", gguf_file([], [three], bytes(3 * size - 1))),
+        ]
     return [(f"gguf-{name}", raw) for name, raw in cases]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hostile_files import (
+    BLOCKS,
     LLAMA,
     hostile_configs,
     hostile_gguf,
@@ -46,7 +47,7 @@ def _check(error: OneSecError, path: Path) -> None:
 
 def test_the_corpus_is_large_and_each_file_another() -> None:
     everything = SAFETENSORS + GGUF + CONFIGS
-    assert len(everything) >= 150
+    assert len(everything) >= 200
     assert len({raw for _, raw in SAFETENSORS}) == len(SAFETENSORS)
     assert len({raw for _, raw in GGUF}) == len(GGUF)
 
@@ -139,6 +140,26 @@ def test_flipped_safetensors(flips: list[tuple[int, int]], whole: bool, tmp_path
 @given(flips=_FLIPS, whole=st.booleans())
 def test_flipped_gguf(flips: list[tuple[int, int]], whole: bool, tmp_path: Path) -> None:
     raw = valid_gguf()
+    path = tmp_path / "m.gguf"
+    path.write_bytes(_flip(raw, flips, len(raw) if whole else 1100))
+    _use(path)
+
+
+@pytest.mark.parametrize("kind", sorted(BLOCKS))
+def test_the_seeds_in_blocks_are_well_formed(kind: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(valid_gguf(kind))
+    with open_checkpoint(path) as checkpoint:
+        for matrix in checkpoint.matrix_names():
+            assert not any(part.float32().any() for part in checkpoint.matrix(matrix))
+
+
+@_FUZZ
+@given(kind=st.sampled_from(sorted(BLOCKS)), flips=_FLIPS, whole=st.booleans())
+def test_flipped_gguf_in_blocks(
+    kind: int, flips: list[tuple[int, int]], whole: bool, tmp_path: Path
+) -> None:
+    raw = valid_gguf(kind)
     path = tmp_path / "m.gguf"
     path.write_bytes(_flip(raw, flips, len(raw) if whole else 1100))
     _use(path)

@@ -441,7 +441,7 @@ def test_code_and_auto_map_are_ignored(tmp_path: Path) -> None:
     ("extra", "words"),
     [
         ({"model_type": "mamba"}, "'mamba' are not supported"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantised by another tool"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "by the method 'hqq'"),
     ],
 )
 def test_other_models_are_refused(extra: dict[str, Any], words: str, tmp_path: Path) -> None:

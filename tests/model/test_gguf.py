@@ -51,7 +51,7 @@ def test_gguf_equals_the_checkpoint_it_came_from(name: str, tmp_path: Path) -> N
             np.testing.assert_array_equal(theirs.vector(vector), ours.vector(vector))
 
 
-@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0", "BF16", "F16"])
+@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16", "F16"])
 def test_quantised_matrices_are_near_and_still_split(quant: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     convert(GOLDEN / "llama2", path, quant=gguf.GGMLQuantizationType[quant])
@@ -60,7 +60,7 @@ def test_quantised_matrices_are_near_and_still_split(quant: str, tmp_path: Path)
             assert b.dtype == {"BF16": "bf16", "F16": "f16"}.get(quant, "f32")
             assert b.data.flags.c_contiguous
             error = np.abs(a.float32() - b.float32()).max() / np.abs(a.float32()).max()
-            assert error < {"Q4_0": 0.2, "Q4_1": 0.2}.get(quant, 0.01)
+            assert error < {"Q4_0": 0.2, "Q4_1": 0.2, "Q5_0": 0.1, "Q5_1": 0.1}.get(quant, 0.01)
         theirs.release("layers.1.qkv")
         assert theirs.matrix("layers.1.qkv")[0].float32().any()
 
@@ -283,7 +283,7 @@ def test_an_embedding_is_needed(tmp_path: Path) -> None:
         open_checkpoint(path)
 
 
-@pytest.mark.parametrize(("kind", "nbytes"), [("IQ2_XXS", 66), ("Q2_K", 84), ("TQ1_0", 54)])
+@pytest.mark.parametrize(("kind", "nbytes"), [("IQ2_XXS", 66), ("IQ3_S", 110), ("TQ1_0", 54)])
 def test_types_that_are_not_read_are_named(kind: str, nbytes: int, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     writer = gguf.GGUFWriter(path, "llama")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -137,3 +138,34 @@ def test_any_metadata_gives_a_tokenizer_or_a_typed_error(metadata: dict[str, Any
     except OneSecError:
         return
     assert tok.vocab_size > 0
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        '{"version": "1.0", "model": {"type": "BPE"}}',
+        "\ufeff{}",
+        "[" * 10_000,
+        json.dumps(
+            json.loads(samples.byte_level().to_str())
+            | {
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"Regex": "(a+)+$"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                }
+            }
+        ),
+    ],
+    ids=range(9),
+)
+def test_hostile_tokenizers_in_one_string(whole: str) -> None:
+    metadata = samples.gguf_metadata(samples.byte_level(), kind="gpt2", pre="gpt-2")
+    with pytest.raises((CorruptFile, UnsupportedModel)):
+        Tokenizer.from_gguf({**metadata, "tokenizer.huggingface.json": whole})

@@ -23,6 +23,7 @@ VERBS = {
     "profile": "Fit and show the latency model of this machine. 时延模型",
     "compress": "Find the gears that lose least for their time. 压缩",
     "show": "Tell what an artifact holds: gears, losses, recipe. 查看",
+    "export": "Write a model for other engines: GGUF, compressed-tensors. 导出",
     "pack": "Save a model as an artifact that loads at once. 打包",
     "bench": "Measure speed against the memory bandwidth. 测速",
     "models": "List the models at hand. 可用模型",

@@ -5,14 +5,10 @@ It must not know how planes are computed: they come matrix by matrix.
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ from .config import ModelConfig
 from .config_json import config_to_json
 from .folder import resolve_inside
 from .names import matrix_shape
+from .partfolder import part_folder
 from .planes import FORMAT, VERSION, Float32, PackedMatrix, packed_names, packed_shape, plane_bytes
 from .safetensors import SafetensorsWriter
 
@@ -69,24 +66,14 @@ def write_artifact(
     path = Path(path)
     check_target(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(path)
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        lock = _lock(part)
-        try:
-            part.chmod(0o755)
+        with part_folder(path) as part:
             _write_tensors(part / "model.safetensors", config, packed, vectors)
             values = {"format": FORMAT, "version": VERSION, **config_to_json(config)}
-            _write_json(part / "config.json", values)
-            _write_json(part / "gears.json", dict(gears or {}))
-            _write_json(part / "recipe.json", dict(recipe or {}))
+            write_json(part / "config.json", values)
+            write_json(part / "gears.json", dict(gears or {}))
+            write_json(part / "recipe.json", dict(recipe or {}))
             if companions is not None:
                 companions(part)
-            _swap(part, path)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
     except OSError as exc:
         raise ModelError(
             f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
@@ -111,28 +98,6 @@ def check_target(path: Path) -> None:
             f"{path} exists and is not an artifact; it is not overwritten.",
             hint="Choose another folder.",
         )
-
-
-def _lock(folder: Path) -> int | None:
-    """A locked descriptor of a folder; None where another process holds the lock. The system
-    unlocks it when the process ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _clear_abandoned(path: Path) -> None:
-    """Remove what processes that were killed while writing this artifact left beside it."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with suppress(OSError):
-            lock = _lock(part)
-            if lock is not None:
-                shutil.rmtree(part, ignore_errors=True)
-                os.close(lock)
 
 
 def _write_tensors(
@@ -163,7 +128,8 @@ def _write_tensors(
             out.add(name, values)
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write and sync a JSON file. Raises OSError where the disk refuses."""
     with path.open("w", encoding="utf-8") as file:
         json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
         file.write("\n")
@@ -181,12 +147,3 @@ def copy_companions(source: Path, target: Path) -> None:
     for name in COPIED:
         if (source / name).exists():
             shutil.copyfile(resolve_inside(source, name), target / name)
-
-
-def _swap(part: Path, path: Path) -> None:
-    """Give the finished folder its name; the folder that had it goes."""
-    old = part.with_suffix(".old")
-    if path.exists():
-        path.rename(old)
-    part.rename(path)
-    shutil.rmtree(old, ignore_errors=True)

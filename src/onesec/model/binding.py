@@ -142,7 +142,7 @@ class Binding:
             raise UnsupportedModel(
                 f"{self._path}: {len(left)} tensors have no place in {self._config.architecture}: "
                 f"{', '.join(name[:60] for name in left[:3])}{' ...' if len(left) > 3 else ''}.",
-                hint="Adapters, experts and quantised checkpoints of other tools are not read.",
+                hint="Adapters, experts and odd quantised forms are not read (docs/formats.md).",
             )
 
 

@@ -26,20 +26,14 @@ MAX_ALIGNMENT = 1 << 16
 
 _PLAIN = {0: "f32", 1: "f16", 30: "bf16"}
 _OTHER = {  # ggml's types that are known by name alone
-    6: "Q5_0",
-    7: "Q5_1",
     9: "Q8_1",
-    10: "Q2_K",
-    11: "Q3_K",
     15: "Q8_K",
     16: "IQ2_XXS",
     17: "IQ2_XS",
     18: "IQ3_XXS",
     19: "IQ1_S",
-    20: "IQ4_NL",
     21: "IQ3_S",
     22: "IQ2_S",
-    23: "IQ4_XS",
     24: "I8",
     25: "I16",
     26: "I32",
@@ -49,6 +43,7 @@ _OTHER = {  # ggml's types that are known by name alone
     34: "TQ1_0",
     35: "TQ2_0",
     39: "MXFP4",
+    40: "NVFP4",
 }
 
 
@@ -61,6 +56,10 @@ class GGUFTensor:
     shape: tuple[int, ...]
     begin: int
     nbytes: int
+
+
+def _names_read() -> list[str]:
+    return [name.upper() for name in (*_PLAIN.values(), *(b.name for b in BLOCK_FORMATS.values()))]
 
 
 class GGUFFile(Closing):
@@ -150,7 +149,7 @@ class GGUFFile(Closing):
         else:
             raise UnsupportedModel(
                 f"{self.path}: {where} has the type {_OTHER.get(kind, kind)}, which is not read.",
-                hint="Read are F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K, Q5_K, Q6_K.",
+                hint=f"Read are {', '.join(_names_read())}.",
             )
         return GGUFTensor(name, kind, shape, begin, nbytes)
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from onesec.core.errors import CorruptFile, ModelNotFound, UnsupportedModel
 
 from .architectures import HF_ARCHITECTURES
+from .binding import TensorSource
 from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, parse_json, read_json
+from .quantized import open_quantized
 from .safetensors import SafetensorsFile
 from .tensor import Tensor, read_small
 from .weights import Checkpoint
@@ -129,13 +131,16 @@ def open_hf(folder: Path) -> Checkpoint:
             f"{folder}: models of the type {kind[:40]!r} are not supported.",
             hint=f"Supported: {', '.join(sorted(HF_ARCHITECTURES))}.",
         )
-    if fields.has("quantization_config"):
+    quantization = fields.inner("quantization_config") or fields.inner("compression_config")
+    if quantization is not None and architecture.hf_layout.conv1d:
         raise UnsupportedModel(
-            f"{folder}: the checkpoint was quantised by another tool.",
+            f"{folder}: quantised models of the type {kind} are not read.",
             hint="Use the original checkpoint in F32, F16 or BF16, or a GGUF file.",
         )
-    source = _open_source(folder)
+    source: TensorSource = _open_source(folder)
     try:
+        if quantization is not None:
+            source = open_quantized(quantization, source, folder)
         dtypes = [source.dtype(name) for name in source.names()]
         common = max(dict.fromkeys(dtypes), key=dtypes.count, default="f32")
         config = architecture.from_hf(fields, common)

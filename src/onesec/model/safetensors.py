@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +20,7 @@ from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, UnsupportedModel
 
 from .jsonfile import parse_json
+from .partfile import PartFile
 from .tensor import DTYPES, MappedFile, Tensor
 
 MAX_HEADER_BYTES = 16 << 20
@@ -183,9 +182,8 @@ class SafetensorsWriter:
         self._entries: dict[str, dict[str, Any]] = {}
         self._late: list[tuple[str, str, npt.NDArray[Any]]] = []
         self._at = 0
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        self._part = Path(name)
-        self._file: IO[bytes] = os.fdopen(handle, "wb")
+        self._part = PartFile(path)
+        self._file = self._part.file
         self._file.seek(8 + self._header_bytes)
 
     def add(self, name: str, array: npt.NDArray[Any], dtype: str | None = None) -> None:
@@ -226,16 +224,11 @@ class SafetensorsWriter:
         self._file.seek(0)
         self._file.write(self._header_bytes.to_bytes(8, "little"))
         self._file.write(raw.ljust(self._header_bytes))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._part.chmod(0o644)
-        self._part.replace(self.path)
+        self._part.keep()
 
     def discard(self) -> None:
         """Give up: nothing is left on disk."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._part.discard()
 
     def __enter__(self) -> SafetensorsWriter:
         return self

@@ -135,16 +135,17 @@ class Tokenizer:
 
         >>> Tokenizer.from_gguf(metadata).save(Path("model"))          # doctest: +SKIP
         """
-        write_tokenizer_files(
-            folder,
-            TokenizerFiles(
-                path=folder / "tokenizer.json",
-                tokenizer_json=self._library.to_str().encode(),
-                special_tokens=self.special_tokens,
-                eos_ids=self.eos_ids,
-                add_bos=self._add_bos,
-                chat_templates=self.chat_templates,
-            ),
+        write_tokenizer_files(folder, self.files(folder))
+
+    def files(self, folder: Path) -> TokenizerFiles:
+        """What the files of a folder would hold: all that makes this tokenizer, as values."""
+        return TokenizerFiles(
+            path=folder / "tokenizer.json",
+            tokenizer_json=self._library.to_str().encode(),
+            special_tokens=self.special_tokens,
+            eos_ids=self.eos_ids,
+            add_bos=self._add_bos,
+            chat_templates=self.chat_templates,
         )
 
     def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:

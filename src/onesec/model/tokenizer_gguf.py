@@ -19,6 +19,7 @@ from onesec.core.errors import CorruptFile, UnsupportedModel
 
 MAX_TOKENS = 1 << 20
 MAX_TOKEN_CHARS = 4096
+WHOLE = "tokenizer.huggingface.json"  # a tokenizer.json in one string; it rules where it is there
 SPACE = "▁"  # how SentencePiece writes a space
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
 
@@ -55,12 +56,16 @@ def library_from_gguf(metadata: Mapping[str, Any]) -> GgufTokenizer:
 
     Raises CorruptFile for missing or contradicting keys, UnsupportedModel for other kinds.
     """
+    whole = metadata.get(WHOLE)
     kind = metadata.get("tokenizer.ggml.model")
     tokens = _tokens(metadata)
     types = [int(t) for t in _list(metadata, "token_type", len(tokens), default=NORMAL)]
     pre = str(metadata.get("tokenizer.ggml.pre", "default"))
     warnings: tuple[str, ...] = ()
-    if kind == "gpt2":
+    if isinstance(whole, str):
+        library = Tokenizer.from_str(whole)
+        default_bos = kind == "llama" or pre in _PRE_LLAMA3
+    elif kind == "gpt2":
         library, warnings = _byte_level(tokens, metadata, pre)
         default_bos = pre in _PRE_LLAMA3
     elif kind == "llama":
@@ -71,21 +76,8 @@ def library_from_gguf(metadata: Mapping[str, Any]) -> GgufTokenizer:
             f"GGUF tokenizers of kind {kind!r} are not supported.",
             hint="Use the model's Hugging Face folder, or a file with a 'gpt2' or 'llama' one.",
         )
-    hidden = {CONTROL, UNKNOWN}
-    library.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False)
-            for token, type_ in zip(tokens, types, strict=True)
-            if type_ in hidden
-        ]
-    )
-    library.add_tokens(
-        [
-            AddedToken(token, normalized=False)
-            for token, type_ in zip(tokens, types, strict=True)
-            if type_ == USER_DEFINED
-        ]
-    )
+    if whole is None:
+        _add_tokens(library, tokens, types)
     named = _named_ids(metadata, len(tokens))
     end_ids = [named[key] for key in ("eos", "eot", "eom") if key in named]
     if end_ids:
@@ -105,6 +97,24 @@ def library_from_gguf(metadata: Mapping[str, Any]) -> GgufTokenizer:
     )
 
 
+def _add_tokens(library: Tokenizer, tokens: list[str], types: list[int]) -> None:
+    """Tokens that are found in a text before it is cut: hidden ones, and others."""
+    library.add_special_tokens(
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token, type_ in zip(tokens, types, strict=True)
+            if type_ in (CONTROL, UNKNOWN)
+        ]
+    )
+    library.add_tokens(
+        [
+            AddedToken(token, normalized=False)
+            for token, type_ in zip(tokens, types, strict=True)
+            if type_ == USER_DEFINED
+        ]
+    )
+
+
 def _byte_level(
     tokens: list[str], metadata: Mapping[str, Any], pre: str
 ) -> tuple[Tokenizer, tuple[str, ...]]:
@@ -117,6 +127,15 @@ def _byte_level(
         merges.append((left, right))
     library = Tokenizer(models.BPE(vocab=ids, merges=merges, ignore_merges=pre in _PRE_LLAMA3))
     library.decoder = decoders.ByteLevel()
+    return library, cut_as(library, pre)
+
+
+def cut_as(library: Tokenizer, pre: str) -> tuple[str, ...]:
+    """Have a byte-level tokenizer cut its texts as `tokenizer.ggml.pre` says; what was guessed.
+
+    >>> cut_as(Tokenizer(models.BPE()), "qwen2")
+    ()
+    """
     warnings: tuple[str, ...] = ()
     if pre in _PRE_GPT2:
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -138,7 +157,7 @@ def _byte_level(
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
-    return library, warnings
+    return warnings
 
 
 def _sentence_piece(tokens: list[str], types: list[int], metadata: Mapping[str, Any]) -> Tokenizer:

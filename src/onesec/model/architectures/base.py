@@ -33,6 +33,7 @@ class Layout:
     conv1d         layer matrices are stored [in, out] (GPT-2) and are transposed
     norm_offset    added to norm weights (Gemma stores them minus 1)
     interleaved_qk q and k rows are stored for rotary pairs (2j, 2j + 1) (llama-type GGUF)
+    fused          of several alternatives the one of fewest tensors is written (q, k, v in one)
     """
 
     matrices: Mapping[str, Sources]
@@ -43,6 +44,7 @@ class Layout:
     conv1d: bool = False
     norm_offset: float = 0.0
     interleaved_qk: bool = False
+    fused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,5 +114,6 @@ GPT2 = Architecture(
             "layers.{i}.up_bias": (("blk.{i}.ffn_up.bias",),),
             "layers.{i}.down_bias": (("blk.{i}.ffn_down.bias",),),
         },
+        fused=True,
     ),
 )

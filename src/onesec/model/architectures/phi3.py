@@ -160,5 +160,6 @@ PHI3 = Architecture(
         },
         vectors=gguf_common.VECTORS,
         ignored=gguf_common.IGNORED,
+        fused=True,
     ),
 )

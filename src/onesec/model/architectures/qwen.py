@@ -59,6 +59,7 @@ QWEN2 = Architecture(
     hf_layout=Layout(
         matrices=hf_common.MATRICES,
         vectors={**hf_common.VECTORS, **hf_common.QKV_BIAS},
+        optional=hf_common.BIASES,  # GPTQ writers store a bias (zeros) for every layer
         prefixes=hf_common.PREFIXES,
         ignored=hf_common.IGNORED,
     ),

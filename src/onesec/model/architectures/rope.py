@@ -167,3 +167,30 @@ def original_positions(params: Fields, outer: Fields, positions: int) -> int:
     """Positions that the model had before its context was stretched."""
     key, high = "original_max_position_embeddings", 1 << 24
     return params.integer(key, outer.integer(key, positions, low=2, high=high), low=2, high=high)
+
+
+def plain_of(rope: Rope) -> tuple[float, float] | None:
+    """theta and linear factor with which `plain` gives these frequencies; None where none does.
+
+    >>> plain_of(plain(10000.0, 8, factor=4.0))
+    (10000.0, 4.0)
+    """
+    frequencies = np.asarray(rope.inv_freq)
+    count, factor = len(frequencies), float(1.0 / frequencies[0])
+    theta = 10000.0
+    if count > 1:  # frequencies fall by theta ** (1 / count) each
+        theta = float((frequencies[0] / frequencies[-1]) ** (count / (count - 1)))
+    theta, factor = (
+        float(round(value)) if abs(round(value) - value) < 1e-4 * value else value
+        for value in (theta, factor)
+    )
+    if not 1.0 < theta < MAX_THETA or rope.attention_factor != 1.0:
+        return None
+    again = plain(theta, 2 * count, factor=factor).inv_freq
+    return (theta, factor) if np.allclose(again, frequencies, rtol=1e-6, atol=0.0) else None
+
+
+def factors_of(rope: Rope, theta: float) -> Float32:
+    """float32 [rotary_dim / 2]: the factors with which `divided` gives these frequencies."""
+    wavelengths = _wavelengths(theta, 2 * len(rope.inv_freq)).astype(np.float64)
+    return (1.0 / (np.asarray(rope.inv_freq) * wavelengths)).astype(np.float32)

@@ -1,0 +1,60 @@
+"""PartFile: a file that appears under its name only when it is complete.
+
+It must not know what is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+
+class PartFile:
+    """An unnamed neighbour of `path` to write to; it takes the name when the block ends well.
+
+    `file` is open for binary writing and seeking. Raises OSError where the disk refuses; after an
+    error nothing is left, and whatever was at `path` is still there.
+
+    >>> with PartFile(Path("x.bin")) as part:  # doctest: +SKIP
+    ...     part.file.write(b"whole")
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        self._part = Path(name)
+        self.file: IO[bytes] = os.fdopen(handle, "wb")
+
+    def keep(self) -> None:
+        """All is written: sync, and give the file its name."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self._part.chmod(0o644)
+        self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Give up: nothing is left on disk."""
+        self.file.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> PartFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.discard()
+            return
+        try:
+            self.keep()
+        except BaseException:
+            self.discard()
+            raise

@@ -1,0 +1,69 @@
+"""part_folder: a folder that appears under its name only when it is complete.
+
+It must not know what is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def part_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which takes its name when the block ends well, in the place of
+    whatever folder was there. After an error, or a kill, that one is untouched; what a killed
+    process left is cleared by the next. Raises OSError where the disk refuses.
+
+    >>> with part_folder(Path("out")) as part:  # doctest: +SKIP
+    ...     (part / "a.txt").write_text("whole")
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(path)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    lock = _lock(part)
+    try:
+        part.chmod(0o755)
+        yield part
+        _swap(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A locked descriptor of a folder; None where another process holds the lock. The system
+    unlocks it when the process ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove what processes that were killed while writing this folder left beside it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            lock = _lock(part)
+            if lock is not None:
+                shutil.rmtree(part, ignore_errors=True)
+                os.close(lock)
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Give the finished folder its name; the folder that had it goes."""
+    old = part.with_suffix(".old")
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
