@@ -26,7 +26,7 @@ TEXTS = st.text(max_size=60) | st.lists(
     st.sampled_from(["  ", "\r\n", "it's", "12345", "é", "e\u0301", "<think>", "</s>", "▁a", "你"]),
     max_size=9,
 ).map("".join)
-ROWS = 4096
+ROWS = 5120
 
 
 def _cut(pre: str) -> Library:
