@@ -28,17 +28,16 @@ def step_times(
     rounds: int,
     progress: Callable[[float], None] | None = None,
 ) -> list[float]:
-    """Milliseconds of a lone greedy step in each gear: medians over `rounds` turns. It writes into
-    the cache's first blocks."""
-    blocks = -(-(CONTEXT_TOKENS + _STEPS) // backend.block_size)
+    """Milliseconds of a lone greedy step in each gear: medians over `rounds` turns, after
+    CONTEXT_TOKENS or as many as the model allows. It writes into the cache's first blocks."""
+    context = max(0, min(CONTEXT_TOKENS, backend.context_length - _STEPS))
+    blocks = -(-(context + _STEPS) // backend.block_size)
     table = np.arange(blocks, dtype=np.int32)
     seen: list[list[float]] = [[] for _ in gears]
     for turn in range(rounds):
         for i, gear in enumerate(gears):
             sampler = backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
-            row = BatchRow(
-                np.ones(1, np.int32), CONTEXT_TOKENS, table, sampler=sampler, statistics=False
-            )
+            row = BatchRow(np.ones(1, np.int32), context, table, sampler=sampler, statistics=False)
             result = backend.forward(Batch(gear, [row], max_steps=_STEPS, exact=True))
             seen[i] += result.step_ms[1:]  # the first one meets another gear's cache lines
         if progress is not None:
