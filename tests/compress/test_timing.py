@@ -11,7 +11,7 @@ from onesec.model.checkpoints import open_checkpoint
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.mark.parametrize("context", [16, 64, 128])
+@pytest.mark.parametrize("context", [32, 64, 128])
 def test_a_short_context_is_no_obstacle(context: int) -> None:
     backend = CpuBackend.load(open_checkpoint(GOLDEN / "qwen2"), context_tokens=context)
     assert backend.context_length == context
