@@ -34,6 +34,11 @@ def test_nothing_better_fits(parts: list[list[Option]], budget_ms: float) -> Non
             assert sum(o.loss for o in chosen) <= sum(o.loss for o in other) + 1e-9
 
 
+def test_rounded_times_of_the_slowest_choice_fit() -> None:
+    parts = [[Option(0.0, 1.0), Option(ms, 0.0)] for ms in (0.125, 0.125, 0.5)]
+    assert [option.loss for option in frontier(parts, [1.0])[0]] == [0.0, 0.0, 0.0]
+
+
 def test_more_time_never_loses_more() -> None:
     parts = [[Option(0.0, 1.0 + i), Option(0.3 + 0.1 * i, 0.0)] for i in range(6)]
     found = frontier(parts, [i / 10 for i in range(40)])

@@ -39,20 +39,20 @@ def frontier(
     least = [min(option.ms for option in options) for options in parts]
     most = [max(option.ms for option in options) for options in parts]
     bin_ms = max((sum(most) - sum(least)) / BINS, 1e-12)
-    best = np.zeros(BINS + 1)  # least loss with that many bins above the quickest choice
+    bins = BINS + len(parts)  # each part's time is rounded, half a bin up at most
+    best = np.zeros(bins + 1)  # least loss with that many bins above the quickest choice
     choices: list[npt.NDArray[np.int64]] = []
     costs: list[list[int]] = []
     for options, quickest in zip(parts, least, strict=True):
         costs.append([round((option.ms - quickest) / bin_ms) for option in options])
-        table = np.full((len(options), BINS + 1), np.inf)
+        table = np.full((len(options), bins + 1), np.inf)
         for i, (option, cost) in enumerate(zip(options, costs[-1], strict=True)):
-            if cost <= BINS:
-                table[i, cost:] = best[: BINS + 1 - cost] + option.loss
+            table[i, cost:] = best[: bins + 1 - cost] + option.loss
         choices.append(table.argmin(axis=0))
         best = table.min(axis=0)
     found = []
     for budget_ms in budgets_ms:
-        left = min(max(round((budget_ms - sum(least)) / bin_ms), 0), BINS)
+        left = min(max(round((budget_ms - sum(least)) / bin_ms), 0), bins)
         chosen: list[Option] = []
         for part in reversed(range(len(parts))):
             index = int(choices[part][left])
