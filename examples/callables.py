@@ -19,7 +19,7 @@ from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Ask, Plan, plan
 from onesec.core.clock import Clock
-from onesec.core.errors import DeadlineInfeasible
+from onesec.core.errors import DeadlineInfeasible, InvalidRequest
 
 Number = TypeVar("Number", bound=np.floating)
 In = TypeVar("In")
@@ -46,7 +46,14 @@ def measure(
 ) -> LatencyModel:
     """Times of single calls of every version, in turns, so that a machine that changes its pace
     changes it for all. The first rounds are fitted; the others are observed as if they were served,
-    so that the quantiles come from times that the fit has not seen."""
+    so that the quantiles come from times that the fit has not seen.
+
+    Raises InvalidRequest where there is no version or no input."""
+    if not versions or not inputs:
+        raise InvalidRequest(
+            f"{len(versions)} versions and {len(inputs)} inputs cannot be measured.",
+            hint="Give at least one of each; some hundred inputs show the quantiles.",
+        )
     samples: list[PrefillSample | StepSample] = []
     for _ in range(ROUNDS):
         for name, times in _round(versions, inputs, clock).items():
@@ -97,7 +104,15 @@ def serve(
     clock: Clock,
 ) -> Served[Out]:
     """Answers to all inputs within `budget_ms` by one of the versions (the worst first), or
-    DeadlineInfeasible before any of them. What was measured corrects the latency model."""
+    DeadlineInfeasible before any of them. What was measured corrects the latency model.
+
+    >>> from onesec.budget.latency import GearCost
+    >>> from onesec.core.clock import FakeClock
+    >>> costs = {"small": GearCost(b_ms=1.0, q_ms=1.0), "large": GearCost(b_ms=9.0, q_ms=9.0)}
+    >>> versions = {"small": round, "large": float}
+    >>> [serve(versions, [2.5], ms, LatencyModel(costs), FakeClock()).answers for ms in (5.0, 10.0)]
+    [[2], [2.5]]
+    """
     begin_ns = clock.now_ns()
     chosen = plan_calls(tuple(versions), len(inputs), budget_ms, latency)
     answers, times = call_each(versions[chosen.gear], inputs, clock)

@@ -3,6 +3,7 @@ down, slack for the hardest inputs; on a clock that the versions move themselves
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import subprocess
@@ -10,10 +11,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
+from examples import callables
+from examples.any_callable import serving
 from examples.any_callable.classifier import (
     RIDGE,
     Classifier,
@@ -27,7 +32,7 @@ from examples.any_callable.serving import Slowed, hardest_first, serve_batch
 from examples.callables import call_each, measure, offered, plan_calls, rows_of, serve
 from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.core.clock import FakeClock
-from onesec.core.errors import DeadlineInfeasible
+from onesec.core.errors import DeadlineInfeasible, InvalidRequest
 
 ROOT = Path(__file__).parents[2]
 TIMES_MS = {"small": 1.0, "middle": 4.0, "large": 12.0}
@@ -118,6 +123,27 @@ def test_a_slow_machine_shifts_the_choice_and_deadlines_are_still_met(seed: int)
     used, hit = stream(versions, latency, clock, 20.0)
     assert used["large"] >= 250
     assert hit == 1.0
+
+
+def test_nothing_cannot_be_measured() -> None:
+    clock = FakeClock()
+    for versions, inputs in ((working(clock), []), ({}, [1])):
+        with pytest.raises(InvalidRequest, match="cannot be measured"):
+            measure(versions, inputs, clock)
+
+
+@pytest.mark.parametrize("module", [callables, serving], ids=lambda module: module.__name__)
+def test_the_examples_in_the_docstrings_are_true(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_the_documents_program_for_your_own_versions_runs() -> None:
+    text = (ROOT / "examples" / "any_callable" / "README.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.S)[0], names)
+    assert names["served"].answers == [5]
 
 
 def test_what_was_learned_of_one_version_holds_for_those_that_were_not_used() -> None:
