@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from examples.callables import measure, rows_of
+from examples.deadlines import print_deadlines
 from onesec.backend.linear import Linear
-from onesec.budget.latency import P50, LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.latency import P50
 from onesec.cli.output import table
 from onesec.compress.masks import (
     Float32,
@@ -26,12 +27,11 @@ from onesec.compress.masks import (
     wanda_scores,
 )
 from onesec.core.clock import MonotonicClock
-from onesec.core.errors import DeadlineInfeasible
 
 from .data import Problem, line, sparse_problem
 from .plot import loss_plot
 from .regression import Regression, Training, closed_form, descend, r2, rmse
-from .serving import by_width, measure, offered, serve
+from .serving import by_width
 
 PRUNED = 0.8  # the share of zeros that is served
 REPEATS = 4  # of the test rows, where time is measured
@@ -105,7 +105,7 @@ def serve_all(model: Regression, mask: Mask, problem: Problem) -> None:
     """Both weights at every width: accuracy, bytes and time; and then answers within deadlines."""
     clock = MonotonicClock()
     x, bias = problem.test_x.astype(np.float32), model.bias.astype(np.float32)
-    many = np.tile(x, (REPEATS, 1))
+    many = rows_of(np.tile(x, (REPEATS, 1)))
     weights = {"whole": model.weight, f"pruned {PRUNED:.0%}": np.where(mask, model.weight, 0.0)}
     rows = []
     for name, weight in weights.items():
@@ -123,7 +123,7 @@ def serve_all(model: Regression, mask: Mask, problem: Problem) -> None:
                     f"{rmse(problem.test_y, predicted):.3f}",
                     f"{r2(problem.test_y, predicted):.4f}",
                     f"{size:,}",
-                    f"{latency.prefill_ms(way, len(many), quantile=P50):.1f}",
+                    f"{latency.decode_ms(way, 0, len(many), quantile=P50):.1f}",
                 )
             )
     table(
@@ -131,34 +131,8 @@ def serve_all(model: Regression, mask: Mask, problem: Problem) -> None:
         ("θ", "width", "test RMSE", "test R²", "bytes", f"ms for {len(many):,}"),
         rows,
     )
-    deadlines(linear, many, latency, clock)
-
-
-def deadlines(linear: Linear, x: Float32, latency: LatencyModel, clock: MonotonicClock) -> None:
-    """All rows under a deadline that suffices for none of the widths, and under one for each."""
-    count = len(x)
-    enough = [
-        Policy().budget_for(latency.prefill_ms(gear, count)) for gear in offered(count, latency)
-    ]
-    rows = []
-    for budget_ms in (enough[0] // 2, *sorted(enough)):
-        try:
-            served = serve(linear, x, budget_ms, latency, clock)
-        except DeadlineInfeasible as refusal:
-            offer = f"refused: needs {refusal.feasible_ms:.0f} ms"
-            rows.append((f"{budget_ms:g} ms", offer, "-", "-", "-"))
-            continue
-        rows.append(
-            (
-                f"{budget_ms:g} ms",
-                f"{served.plan.gear} bits",
-                f"{served.plan.predicted_ms:.1f}",
-                f"{served.elapsed_ms:.1f}",
-                "yes" if served.elapsed_ms <= budget_ms else "no",
-            )
-        )
-    heads = ("deadline", "planned", "predicted p95 ms", "took ms", "met")
-    table(f"4. {count:,} rows, one by one, within a deadline", heads, rows)
+    title = f"4. {len(many):,} rows, one by one, within a deadline"
+    print_deadlines(title, by_width(linear), many, latency, clock)
 
 
 def _float_product(weight: Float32, bias: Float32, x: Float32) -> Float32:

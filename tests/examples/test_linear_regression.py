@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples.callables import measure, offered, plan_calls, rows_of, serve
 from examples.linear_regression.data import line, sparse_problem
 from examples.linear_regression.plot import loss_plot
 from examples.linear_regression.regression import (
@@ -25,7 +26,7 @@ from examples.linear_regression.regression import (
     rmse,
 )
 from examples.linear_regression.run import prune
-from examples.linear_regression.serving import measure, offered, plan_rows, serve
+from examples.linear_regression.serving import GEARS, by_width
 from onesec.backend.linear import Linear
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import FakeClock
@@ -106,17 +107,19 @@ def latency(ms_8: float = 0.02) -> LatencyModel:
 
 def test_the_best_width_that_fits_is_chosen_and_none_is_refused() -> None:
     # 1000 rows take 10, 20 and 50 ms; the planner keeps back 0.3 ms and 1 % of the budget.
-    chosen = [plan_rows(1000, budget_ms, latency()).gear for budget_ms in (11.0, 21.0, 52.0)]
+    chosen = [
+        plan_calls(GEARS, 1000, budget_ms, latency()).gear for budget_ms in (11.0, 21.0, 52.0)
+    ]
     assert chosen == ["4", "8", "16"]
-    assert plan_rows(1000, 20.0, latency()).gear == "4"
+    assert plan_calls(GEARS, 1000, 20.0, latency()).gear == "4"
     with pytest.raises(DeadlineInfeasible) as refusal:
-        plan_rows(1000, 10.0, latency())
-    assert plan_rows(1000, refusal.value.feasible_ms, latency()).gear == "4"
+        plan_calls(GEARS, 1000, 10.0, latency())
+    assert plan_calls(GEARS, 1000, refusal.value.feasible_ms, latency()).gear == "4"
 
 
 def test_a_width_that_a_better_one_beats_is_not_offered() -> None:
-    assert offered(1000, latency()) == ("4", "8", "16")
-    assert offered(1000, latency(ms_8=0.06)) == ("4", "16")
+    assert offered(GEARS, 1000, latency()) == ("4", "8", "16")
+    assert offered(GEARS, 1000, latency(ms_8=0.06)) == ("4", "16")
 
 
 class TickingClock(FakeClock):
@@ -132,12 +135,12 @@ def test_what_is_served_is_the_planned_widths_product() -> None:
     model = closed_form(problem.x, problem.y)
     linear = Linear(model.weight.astype(np.float32), model.bias.astype(np.float32))
     x = problem.test_x.astype(np.float32)
-    found = serve(linear, x, 6.0, latency(), FakeClock())
+    found = serve(by_width(linear), rows_of(x), 6.0, latency(), FakeClock())
     assert found.plan.gear == "8"  # 256 rows: 2.6, 5.1 and 12.8 ms
-    np.testing.assert_array_equal(found.predicted, linear(x, 8))
+    np.testing.assert_array_equal(np.concatenate(found.answers), linear(x, 8))
     clock = TickingClock()
-    late = serve(linear, x, 6.0, latency(), clock)
-    assert late.elapsed_ms == 3.0  # the clock is looked at before, after, and around the work
+    late = serve(by_width(linear), rows_of(x), 6.0, latency(), clock)
+    assert late.elapsed_ms == len(x) + 2.0  # looked at before, after, and around each call
 
 
 def test_every_row_is_predicted_alone() -> None:
@@ -147,8 +150,8 @@ def test_every_row_is_predicted_alone() -> None:
         return x
 
     clock = FakeClock()
-    measured = measure({"8": predict}, np.zeros((50, 2), np.float32), clock)
-    assert measured.prefill_ms("8", 100, quantile=0.5) == pytest.approx(300.0)
+    measured = measure({"8": predict}, rows_of(np.zeros((50, 2), np.float32)), clock)
+    assert measured.decode_ms("8", 0, 100, quantile=0.5) == pytest.approx(300.0)
 
 
 def test_the_picture_is_xml_with_a_line_a_curve() -> None:
