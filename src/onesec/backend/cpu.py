@@ -88,9 +88,8 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._has_planes = 4 in widths
-        if (
-            self._has_planes
-        ):  # the cheapest first: a step reads its gear's bytes; the reference last
+        if self._has_planes:
+            # The cheapest first, since a step reads its gear's bytes; the reference last.
             of_planes, reference = self._gears[:2], self._gears[2:]
             of_planes = (*of_planes, *mixed)
             self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import json_option, model_argument, threads_option
+from .options import json_option, model_argument, output_option, threads_option
 from .output import emit_json, megabytes, note, progress, table
 
 STAGES = {
@@ -41,13 +41,7 @@ class Share(click.ParamType[float]):
 
 @click.command("compress")
 @model_argument
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder to write; an artifact there is replaced. 输出目录",
-)
+@output_option("Folder to write; an artifact there is replaced. 输出目录")
 @click.option("--deadline", metavar="TIME", help="A whole answer within TIME. 整个回答的时限")
 @click.option("--prompt", "prompt_tokens", type=int, help="Its prompt in tokens [512].")
 @click.option("--answer", "answer_tokens", type=int, help="Its answer in tokens [128].")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import json_option, model_argument
+from .options import json_option, model_argument, output_option
 from .output import emit_json, megabytes, note, progress
 
 TYPES = ("q8_0", "q4_k", "q4_0", "f16", "compressed-tensors")
@@ -15,13 +15,7 @@ TYPES = ("q8_0", "q4_k", "q4_0", "f16", "compressed-tensors")
 
 @click.command("export")
 @model_argument
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File (GGUF) or new folder (compressed-tensors) to write. 输出",
-)
+@output_option("File (GGUF) or new folder (compressed-tensors) to write. 输出")
 @click.option("--type", "kind", type=click.Choice(TYPES), default="q8_0", show_default=True)
 @click.option("--gear", help="Gear of an artifact whose weights are exported [8]. 档位")
 @click.option("--bits", type=click.Choice(["4", "8"]), help="Of compressed-tensors [4]. 位数")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -30,6 +31,12 @@ kv_option = click.option(
 deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
 )
+
+
+def output_option(what: str) -> Callable[[Command], Command]:
+    """-o, --output: the path that a verb writes; `what` says what that is."""
+    path = click.Path(path_type=Path)
+    return click.option("-o", "--output", required=True, type=path, help=what)
 
 
 def engine_options(command: Command) -> Command:

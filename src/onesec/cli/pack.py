@@ -6,19 +6,13 @@ from pathlib import Path
 
 import click
 
-from .options import json_option, model_argument, threads_option
+from .options import json_option, model_argument, output_option, threads_option
 from .output import emit_json, megabytes, note, progress
 
 
 @click.command("pack")
 @model_argument
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder to write; an artifact there is replaced. 输出目录",
-)
+@output_option("Folder to write; an artifact there is replaced. 输出目录")
 @threads_option
 @json_option
 def command(model: str, output: Path, threads: int | None, as_json: bool) -> None:

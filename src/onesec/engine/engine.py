@@ -92,7 +92,9 @@ class Engine:
             turn_ms=turn_ms,
             on_start=self._on_start,
         )
-        self.speculation = Speculation(backend, latency) if speculate else None
+        self.speculation = (
+            Speculation(backend, latency, self._scheduler.reserve) if speculate else None
+        )
         self._steering = Steering(self._scheduler, latency, self.length, policy)
         self._admission = Admission(
             backend, self._blocks, self._scheduler, latency, self.length, policy
@@ -308,8 +310,7 @@ class Engine:
         alone = not work.prefill and len(self._scheduler.running) == 1
         if self.speculation is None or not alone or self._scheduler.waiting:
             return None
-        now_ns, reserve = self._clock.now_ns(), self._scheduler.reserve
-        return self.speculation.prepare(work.sequences[0], work.batch, now_ns, reserve)
+        return self.speculation.prepare(work.sequences[0], work.batch, self._clock.now_ns())
 
     def _took_draft(self, sequence: Sequence, draft: Draft, result: BatchResult) -> float:
         """Learn from a checked draft and tell the trace of it; returns the expected time."""

@@ -68,11 +68,17 @@ def look_up(ids: Int32Array, count: int) -> Int32Array:
 
 
 class Speculation:
-    """Makes drafts where they pay, and learns from each what drafts are worth."""
+    """Makes drafts where they pay, and learns from each what drafts are worth.
 
-    def __init__(self, backend: Backend, latency: LatencyModel) -> None:
+    `reserve` grants a sequence blocks for so many positions, or refuses.
+    """
+
+    def __init__(
+        self, backend: Backend, latency: LatencyModel, reserve: Callable[[Sequence, int], bool]
+    ) -> None:
         self._backend = backend
         self._latency = latency
+        self._reserve = reserve
         self._model = DraftModel(latency, _FIRST_GUESS)
         self._cheapest = cheapest = backend.gears[0]
         bytes_of = {gear.name: backend.bytes_per_token(gear) for gear in backend.gears}
@@ -81,27 +87,13 @@ class Speculation:
         self._greedy = backend.sampler(SamplingParams(), eos_ids=())
         self._idle = {LOOKUP: 0, CHEAP_GEAR: 0}
 
-    def prepare(
-        self,
-        sequence: Sequence,
-        batch: Batch,
-        now_ns: int,
-        reserve: Callable[[Sequence, int], bool],
-    ) -> Draft | None:
-        """Put a draft into the batch's only row, where one pays and ends in time.
-
-        `reserve` grants a sequence blocks for so many positions, or refuses.
-        """
+    def prepare(self, sequence: Sequence, batch: Batch, now_ns: int) -> Draft | None:
+        """Put a draft into the batch's only row, where one pays and ends in time."""
         row, limit = batch.rows[0], min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
         draft = None
-        if limit > 0 and self._awake(LOOKUP):
+        if limit > 0:
             draft = self._lookup(sequence, limit, now_ns)
-        assisted = sequence.gear.name in self._assisted
-        if draft is None and limit > 0 and assisted and self._awake(CHEAP_GEAR):
-            if reserve(sequence, sequence.length + limit):
-                draft = self._ask_cheapest(sequence, limit, now_ns)
-        elif draft is not None and not reserve(sequence, sequence.length + len(draft.tokens)):
-            draft = None
+            draft = draft or self._ask_cheapest(sequence, limit, now_ns)
         if draft is None:
             if sequence.speed > _FAST:
                 batch.max_steps = 1
@@ -155,6 +147,8 @@ class Speculation:
         return True
 
     def _lookup(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
+        if not self._awake(LOOKUP):
+            return None
         tokens = look_up(sequence.ids[: sequence.length], limit)
         if len(tokens) == 0:
             return None
@@ -162,6 +156,8 @@ class Speculation:
         return Draft(LOOKUP, tokens[:count]) if count else None
 
     def _ask_cheapest(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
+        if sequence.gear.name not in self._assisted or not self._awake(CHEAP_GEAR):
+            return None
         step_ms = self._latency.step_ms(self._cheapest.name, sequence.length)
         count = self._length(CHEAP_GEAR, sequence, limit, now_ns, step_ms)
         if count == 0:
@@ -176,8 +172,9 @@ class Speculation:
     def _length(
         self, source: str, sequence: Sequence, limit: int, now_ns: int, draft_step_ms: float
     ) -> int:
-        """Tokens to guess: as many as pay; none where the next steps might end too late. Where the
-        answer has no time to spare for a wrong guess, only what is known to pay counts."""
+        """Tokens to guess: as many as pay; none where the next steps might end too late, or blocks
+        are short. Where the answer has no time to spare for a wrong guess, only what is known to
+        pay counts."""
         gear, context = sequence.gear.name, sequence.length
         for sure in (False, True):
             count, _ = self._model.best(
@@ -191,6 +188,7 @@ class Speculation:
             if cycle_ms - self._latency.step_ms(gear, context) <= sequence.slack_ms:
                 break
         until_ns = sequence.until_ns
-        if until_ns is not None and now_ns + _HURRY * cycle_ms * 1e6 > until_ns:
+        late = until_ns is not None and now_ns + _HURRY * cycle_ms * 1e6 > until_ns
+        if late or not self._reserve(sequence, sequence.length + count):
             return 0
         return count

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onesec.core.errors import InvalidRequest, ModelError, UnsupportedModel
+from onesec.core.errors import InvalidRequest, UnsupportedModel
 from onesec.model.architectures import HF_ARCHITECTURES
 from onesec.model.artifact_writer import write_json
 from onesec.model.hf_config import hf_config
 from onesec.model.jsonfile import read_json
+from onesec.model.partfile import disk_errors
 from onesec.model.partfolder import part_folder
 from onesec.model.safetensors import SafetensorsWriter
-from onesec.model.tensor import Tensor
+from onesec.model.tensor import Tensor, bfloat16_bits
 from onesec.model.unbinding import matrix_parts, matrix_values, vector_parts
 
 from .source import Outgoing
@@ -93,20 +94,15 @@ def export_compressed(
             if progress is not None:
                 progress((done + 1) / len(names))
 
-    try:
-        with part_folder(path) as part:
-            room = 4 * 3 * len(outgoing.matrix_names()) + 3 * len(list(outgoing.vectors()))
-            with SafetensorsWriter(
-                part / "model.safetensors", max_tensors=room, metadata={"format": "pt"}
-            ) as out:
-                for stored, array, tag in parts():
-                    out.add(stored, array, tag)
-            companions(part)
-            write_json(part / "config.json", values)
-    except OSError as exc:
-        raise ModelError(
-            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
-        ) from exc
+    with disk_errors(path), part_folder(path) as part:
+        room = 4 * 3 * len(outgoing.matrix_names()) + 3 * len(list(outgoing.vectors()))
+        with SafetensorsWriter(
+            part / "model.safetensors", max_tensors=room, metadata={"format": "pt"}
+        ) as out:
+            for stored, array, tag in parts():
+                out.add(stored, array, tag)
+        companions(part)
+        write_json(part / "config.json", values)
 
 
 def _tag(tensor: Tensor) -> str | None:
@@ -162,7 +158,7 @@ def packed_parts(module: str, matrix: Float32, bits: int, *, symmetric: bool) ->
     span = 2 * np.maximum(-low, high) if symmetric else high - low
     exact = span / steps
     exact = np.where(exact == 0, np.finfo(np.float32).eps, exact)
-    scale_bits = _bfloat16(exact)
+    scale_bits = bfloat16_bits(exact)
     scale = (scale_bits.astype(np.uint32) << 16).view(np.float32)[..., None]
     zeros = np.zeros_like(low)
     if not symmetric:
@@ -174,12 +170,6 @@ def packed_parts(module: str, matrix: Float32, bits: int, *, symmetric: bool) ->
     if not symmetric:
         packed = _words(zeros.astype(np.int16).T + half, bits).T
         yield f"{module}.weight_zero_point", np.ascontiguousarray(packed), None
-
-
-def _bfloat16(values: Float32) -> npt.NDArray[np.uint16]:
-    """To nearest, halves to even, as bits."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
 def _words(codes: npt.NDArray[np.int16], bits: int) -> npt.NDArray[np.int32]:

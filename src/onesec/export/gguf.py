@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from onesec.core.errors import InvalidRequest, ModelError
+from onesec.core.errors import InvalidRequest
 from onesec.model.gguf_encode import block_format, encode
 from onesec.model.gguf_keys import gguf_keys
 from onesec.model.gguf_writer import GGUFWriter, OutgoingTensor
+from onesec.model.partfile import disk_errors
 from onesec.model.tokenizer_folder import TokenizerFiles
 from onesec.model.tokenizer_gguf_out import tokenizer_keys
 from onesec.model.unbinding import matrix_parts, matrix_values, vector_parts
@@ -80,23 +81,18 @@ def export_gguf(
         for matrix in kinds
         for stored, shape in matrix_parts(layout, config, matrix)
     ]
-    try:
-        with GGUFWriter(path, metadata, tensors) as out:
-            for stored, value in vectors:
-                out.add(stored, value)
-            for done, matrix in enumerate(kinds):
-                segments = [tensor.float32() for tensor in outgoing.matrix(matrix)]
-                arrays = matrix_values(layout, config, matrix, segments)
-                parts = matrix_parts(layout, config, matrix)
-                for (stored, _), array in zip(parts, arrays, strict=True):
-                    out.add(stored, _encoded(array, kinds[matrix]))
-                outgoing.release(matrix)
-                if progress is not None:
-                    progress((done + 1) / len(kinds))
-    except OSError as exc:
-        raise ModelError(
-            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
-        ) from exc
+    with disk_errors(path), GGUFWriter(path, metadata, tensors) as out:
+        for stored, value in vectors:
+            out.add(stored, value)
+        for done, matrix in enumerate(kinds):
+            segments = [tensor.float32() for tensor in outgoing.matrix(matrix)]
+            arrays = matrix_values(layout, config, matrix, segments)
+            parts = matrix_parts(layout, config, matrix)
+            for (stored, _), array in zip(parts, arrays, strict=True):
+                out.add(stored, _encoded(array, kinds[matrix]))
+            outgoing.release(matrix)
+            if progress is not None:
+                progress((done + 1) / len(kinds))
     return lost
 
 

@@ -56,7 +56,8 @@ class Outgoing:
         else:
             tensors = self._unpacked(self._source, name)
         for tensor in tensors:
-            largest = max(float(tensor.float32().max()), -float(tensor.float32().min()))
+            plain = tensor.float32()
+            largest = max(float(plain.max()), -float(plain.min()))
             if largest > _LARGEST:
                 raise UnsupportedModel(
                     f"{self.path}: {name} has a weight of {largest:g}; at most {_LARGEST:g} can be "

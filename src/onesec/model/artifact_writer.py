@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from onesec.core.errors import InvalidRequest, ModelError
+from onesec.core.errors import InvalidRequest
 
 from .artifact import is_artifact
 from .config import ModelConfig
 from .config_json import config_to_json
 from .folder import resolve_inside
 from .names import matrix_shape
+from .partfile import disk_errors
 from .partfolder import part_folder
 from .planes import FORMAT, VERSION, Float32, PackedMatrix, packed_names, packed_shape, plane_bytes
 from .safetensors import SafetensorsWriter
@@ -65,19 +66,14 @@ def write_artifact(
     """
     path = Path(path)
     check_target(path)
-    try:
-        with part_folder(path) as part:
-            _write_tensors(part / "model.safetensors", config, packed, vectors)
-            values = {"format": FORMAT, "version": VERSION, **config_to_json(config)}
-            write_json(part / "config.json", values)
-            write_json(part / "gears.json", dict(gears or {}))
-            write_json(part / "recipe.json", dict(recipe or {}))
-            if companions is not None:
-                companions(part)
-    except OSError as exc:
-        raise ModelError(
-            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
-        ) from exc
+    with disk_errors(path), part_folder(path) as part:
+        _write_tensors(part / "model.safetensors", config, packed, vectors)
+        values = {"format": FORMAT, "version": VERSION, **config_to_json(config)}
+        write_json(part / "config.json", values)
+        write_json(part / "gears.json", dict(gears or {}))
+        write_json(part / "recipe.json", dict(recipe or {}))
+        if companions is not None:
+            companions(part)
     return path
 
 
@@ -86,13 +82,9 @@ def check_target(path: Path) -> None:
 
     >>> check_target(Path("/etc"))  # doctest: +SKIP
     """
-    try:
+    with disk_errors(path):
         free = not path.exists() or is_artifact(path)
         free = free or (path.is_dir() and not any(path.iterdir()))
-    except OSError as exc:
-        raise ModelError(
-            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
-        ) from exc
     if not free:
         raise InvalidRequest(
             f"{path} exists and is not an artifact; it is not overwritten.",

@@ -9,7 +9,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ class OutgoingTensor:
         return count // block.weights * block.nbytes
 
 
-class GGUFWriter:
+class GGUFWriter(PartFile):
     """Writes keys and the list of tensors at once, then the tensors' bytes in that order.
 
     `metadata` values: bool, int (u32), float (f32), str, lists of str, and 1-d arrays of uint32,
@@ -70,30 +69,22 @@ class GGUFWriter:
             head += struct.pack("<IQ", tensor.type_id, at)
             at += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
         self._waiting = list(reversed(tensors))
-        self._part = PartFile(path)
-        self._part.file.write(head + bytes(-len(head) % ALIGNMENT))
+        super().__init__(path)
+        self.file.write(head + bytes(-len(head) % ALIGNMENT))
 
     def add(self, name: str, data: npt.NDArray[Any]) -> None:
         """The next tensor's bytes, as an array of any dtype and shape."""
         tensor = self._waiting.pop() if self._waiting else None
         if tensor is None or (tensor.name, tensor.nbytes) != (name, data.nbytes):
             raise ValueError(f"{name} of {data.nbytes} bytes was given; {tensor} comes next")
-        self._part.file.write(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
-        self._part.file.write(bytes(-data.nbytes % ALIGNMENT))
+        self.file.write(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
+        self.file.write(bytes(-data.nbytes % ALIGNMENT))
 
-    def __enter__(self) -> GGUFWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None and self._waiting:
-            self._part.discard()
+    def keep(self) -> None:
+        """Give the file its name. ValueError where tensors were not given."""
+        if self._waiting:
             raise ValueError(f"{len(self._waiting)} tensors were not given")
-        self._part.__exit__(kind, value, trace)
+        super().keep()
 
 
 def _text(value: str) -> bytes:

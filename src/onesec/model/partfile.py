@@ -1,4 +1,4 @@
-"""PartFile: a file that appears under its name only when it is complete.
+"""PartFile: a file that appears under its name only when it is complete; and what a disk refuses.
 
 It must not know what is written.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
+
+from onesec.core.errors import ModelError
 
 
 class PartFile:
     """An unnamed neighbour of `path` to write to; it takes the name when the block ends well.
 
-    `file` is open for binary writing and seeking. Raises OSError where the disk refuses; after an
+    `file` is open for binary writing and seeking. A format's writer is one that completes its file
+    in `keep`. Raises OSError where the disk refuses; after an
     error nothing is left, and whatever was at `path` is still there.
 
     >>> with PartFile(Path("x.bin")) as part:  # doctest: +SKIP
@@ -41,7 +46,7 @@ class PartFile:
         self.file.close()
         self._part.unlink(missing_ok=True)
 
-    def __enter__(self) -> PartFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -58,3 +63,14 @@ class PartFile:
         except BaseException:
             self.discard()
             raise
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Inside, what the disk refuses is told as a ModelError about `path`."""
+    try:
+        yield
+    except OSError as exc:
+        raise ModelError(
+            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
+        ) from exc

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -162,7 +161,7 @@ class SafetensorsFile(Closing):
         self._file.close()
 
 
-class SafetensorsWriter:
+class SafetensorsWriter(PartFile):
     """Writes tensors one by one; the file appears under its name only when it is complete.
 
     Each tensor begins on a 64-byte boundary as long as sizes are multiples of 64 bytes: the others
@@ -175,16 +174,14 @@ class SafetensorsWriter:
     def __init__(
         self, path: Path, *, max_tensors: int, metadata: Mapping[str, str] | None = None
     ) -> None:
-        self.path = path
         self._metadata = dict(metadata or {})
         room = ENTRY_BYTES * (max_tensors + 1) + len(json.dumps(self._metadata))
         self._header_bytes = -(-(8 + room) // ALIGNMENT) * ALIGNMENT - 8
         self._entries: dict[str, dict[str, Any]] = {}
         self._late: list[tuple[str, str, npt.NDArray[Any]]] = []
         self._at = 0
-        self._part = PartFile(path)
-        self._file = self._part.file
-        self._file.seek(8 + self._header_bytes)
+        super().__init__(path)
+        self.file.seek(8 + self._header_bytes)
 
     def add(self, name: str, array: npt.NDArray[Any], dtype: str | None = None) -> None:
         """Append a tensor. `dtype` is its tag where numpy has no such type (bf16 held as uint16).
@@ -204,7 +201,7 @@ class SafetensorsWriter:
             self._write(name, tag, array)
 
     def _write(self, name: str, tag: str, array: npt.NDArray[Any]) -> None:
-        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self.file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self._entries[name] = {
             "dtype": tag.upper(),
             "shape": list(array.shape),
@@ -212,7 +209,7 @@ class SafetensorsWriter:
         }
         self._at += array.nbytes
 
-    def close(self) -> None:
+    def keep(self) -> None:
         """Write what was held back, then the header; sync; give the file its name."""
         for name, tag, array in sorted(self._late, key=lambda late: -late[2].itemsize):
             self._write(name, tag, array)
@@ -221,29 +218,7 @@ class SafetensorsWriter:
         raw = json.dumps({**header, **self._entries}, separators=(",", ":")).encode()
         if len(raw) > self._header_bytes:
             raise ValueError(f"the header needs {len(raw)} bytes; {self._header_bytes} are there")
-        self._file.seek(0)
-        self._file.write(self._header_bytes.to_bytes(8, "little"))
-        self._file.write(raw.ljust(self._header_bytes))
-        self._part.keep()
-
-    def discard(self) -> None:
-        """Give up: nothing is left on disk."""
-        self._part.discard()
-
-    def __enter__(self) -> SafetensorsWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            self.discard()
-            return
-        try:
-            self.close()
-        except BaseException:
-            self.discard()
-            raise
+        self.file.seek(0)
+        self.file.write(self._header_bytes.to_bytes(8, "little"))
+        self.file.write(raw.ljust(self._header_bytes))
+        super().keep()

@@ -45,6 +45,16 @@ _EXPONENT: dict[str, np.unsignedinteger[Any]] = {  # bits that are all ones in N
 _CHUNK = 1 << 22  # elements examined at a time, so that a check never copies a whole matrix
 
 
+def bfloat16_bits(values: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+    """The nearest bf16 of float32 values, halves to even, as bits of the same shape.
+
+    >>> hex(int(bfloat16_bits(1.0)))
+    '0x3f80'
+    """
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """A named array. `data` has `shape`; bf16 and the 8-bit floats are held as unsigned bits.

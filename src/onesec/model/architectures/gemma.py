@@ -14,7 +14,7 @@ import numpy as np
 from onesec.core.errors import UnsupportedModel
 from onesec.model.config import ModelConfig, Rope
 from onesec.model.jsonfile import Fields
-from onesec.model.tensor import Tensor
+from onesec.model.tensor import Tensor, bfloat16_bits
 
 from . import gguf_common, hf_common, rope
 from .base import Architecture, GGUFHeader, Layout, Sources, layer_configs
@@ -47,10 +47,8 @@ def embedding_scale(hidden: int, dtype: str) -> float:
     exact = np.float32(math.sqrt(hidden))
     if dtype == "f16":
         return float(np.float16(exact))
-    if dtype == "bf16":  # to nearest even in the upper 16 bits
-        bits = int(exact.view(np.uint32))
-        upper = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-        return float(Tensor("", "bf16", (), np.array(upper, np.uint16)).float32())
+    if dtype == "bf16":
+        return float(Tensor("", "bf16", (), bfloat16_bits(exact)).float32())
     return float(exact)
 
 

@@ -19,7 +19,6 @@ from onesec.model.binding import TensorSource
 from onesec.model.jsonfile import Fields
 
 from .base import (
-    MAX_GROUP,
     Bytes,
     Float32,
     Module,
@@ -27,6 +26,7 @@ from .base import (
     QuantizedSource,
     dequantize,
     group_index,
+    group_size,
     modules_with,
     unpack,
 )
@@ -54,9 +54,7 @@ def open_awq(fields: Fields, source: TensorSource, path: Path) -> QuantizedSourc
             "read.",
             hint=_HINT,
         )
-    size = fields.integer("group_size", 128, low=-1, high=MAX_GROUP)
-    if size == 0:
-        fields.fail("group_size", "is 0; -1 (one group) or more is needed")
+    size = group_size(fields)
     matrices = {
         module.name: _matrix(module, size) for module in modules_with(source, path, "qweight")
     }

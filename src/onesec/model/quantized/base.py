@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from onesec.core.errors import CorruptFile
 from onesec.model.binding import TensorSource
+from onesec.model.jsonfile import Fields
 from onesec.model.tensor import FLOAT_DTYPES, Tensor
 
 Float32 = npt.NDArray[np.float32]
@@ -39,6 +40,14 @@ def unpack(words: npt.NDArray[Any], bits: int) -> Bytes:
     codes = np.empty((*data.shape, 2), dtype=np.uint8)
     codes[..., 0], codes[..., 1] = data & 15, data >> 4
     return codes.reshape(*data.shape[:-1], -1)
+
+
+def group_size(fields: Fields) -> int:
+    """A config's group_size, 128 where it says none; -1: one group for all inputs."""
+    size = fields.integer("group_size", 128, low=-1, high=MAX_GROUP)
+    if size == 0:
+        fields.fail("group_size", "is 0; -1 (one group) or more is needed")
+    return size
 
 
 def group_index(cols: int, size: int) -> Index:

@@ -17,7 +17,6 @@ from onesec.model.binding import TensorSource
 from onesec.model.jsonfile import Fields
 
 from .base import (
-    MAX_GROUP,
     WORD_BITS,
     Float32,
     Module,
@@ -25,6 +24,7 @@ from .base import (
     QuantizedSource,
     dequantize,
     group_index,
+    group_size,
     modules_with,
     unpack,
 )
@@ -54,9 +54,7 @@ def open_gptq(fields: Fields, source: TensorSource, path: Path) -> QuantizedSour
             "read.",
             hint=_HINT,
         )
-    size = fields.integer("group_size", 128, low=-1, high=MAX_GROUP)
-    if size == 0:
-        fields.fail("group_size", "is 0; -1 (one group) or more is needed")
+    size = group_size(fields)
     ordered = fields.flag("desc_act", False)
     matrices = {
         module.name: _matrix(module, bits, size, v1=kind == "gptq", ordered=ordered)
