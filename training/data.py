@@ -29,14 +29,28 @@ class TokenData:
     starts: NDArray[np.int64]
 
     def save(self, path: Path) -> None:
-        """Write the arrays to one file."""
-        np.savez(path, tokens=self.tokens, spoken=self.spoken, starts=self.starts)
+        """Write the arrays to one file, which appears whole."""
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, tokens=self.tokens, spoken=self.spoken, starts=self.starts)
+        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> TokenData:
         """Read the arrays."""
         with np.load(path) as arrays:
             return cls(arrays["tokens"], arrays["spoken"], arrays["starts"])
+
+    @classmethod
+    def joined(cls, parts: Sequence[TokenData]) -> TokenData:
+        """Several, one after the other."""
+        before = np.cumsum([0, *(len(part.tokens) for part in parts)])
+        starts = [part.starts[1:] + at for part, at in zip(parts, before, strict=False)]
+        return cls(
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([part.spoken for part in parts]),
+            np.concatenate([np.zeros(1, np.int64), *starts]),
+        )
 
 
 def read_pairs(path: Path, held: bool = False, longest: int = 60) -> list[Pair]:

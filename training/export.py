@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from .model import LanguageModel, ModelConfig
+from .model import LanguageModel
+from .shape import ModelConfig
 from .tokenizer import CHAT_TEMPLATE, END, END_OF_TEXT
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}

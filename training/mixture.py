@@ -13,6 +13,7 @@ from .reading import answer_conversation, summary_conversation
 from .support import conversation, desk_conversation, policy_conversation
 from .talk import small_talk
 from .translate import translation
+from .wording import Wide
 from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
@@ -45,10 +46,10 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
 
 
 def training_conversations(
-    seed: int, count: int, general: Sequence[Pair] = ()
+    seed: int | str, count: int, general: Sequence[Pair] = ()
 ) -> list[Conversation]:
     """`count` conversations, the same for the same seed."""
-    rng = random.Random(seed)
+    rng = Wide(seed)
     skills, shares = list(SHARES), list(SHARES.values())
     found: list[Conversation] = []
     while len(found) < count:

@@ -7,31 +7,12 @@ It must not know where text comes from, how it is weighed, or how long training 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of the network; the words are those of Hugging Face's config.json."""
-
-    vocab_size: int = 5120
-    hidden_size: int = 256
-    intermediate_size: int = 768
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
-    head_dim: int = 64
-    max_position_embeddings: int = 1024
-    rope_theta: float = 100000.0
-    rms_norm_eps: float = 1e-6
-
-    def to_dict(self) -> dict[str, int | float]:
-        """The fields as a plain dictionary."""
-        return asdict(self)
+from .shape import ModelConfig
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -48,7 +29,7 @@ def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the halves of each head (`rotate_half`, the layout of Llama and Qwen)."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -185,8 +166,8 @@ class LanguageModel(nn.Module):
         length = tokens.shape[1]
         x = self.model.embed_tokens(tokens)
         cos, sin = self.cos[:length], self.sin[:length]
-        if torch.is_autocast_enabled("cpu"):
-            x, cos, sin = x.bfloat16(), cos.bfloat16(), sin.bfloat16()
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.bfloat16()
         for layer in self.model.layers:
             x = layer(x, cos, sin)
         return self.model.norm(x)

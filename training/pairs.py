@@ -6,6 +6,8 @@ kept for the evaluation. Only words and sentences: no chance.
 
 from __future__ import annotations
 
+from functools import cache
+
 PATTERNS = """
 I would like to buy {a_goods}. = 我想买一个{goods}。
 I want to buy {n} {things}. = 我想买{n}个{thing}。
@@ -146,6 +148,20 @@ It is {clock}. = 现在{clock}。
 *Is the {food} at {place} good? = {place}的{food}好吃吗？
 *We will be at {place} at {clock}. = 我们{clock}会在{place}。
 """
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """The patterns that are not kept for the evaluation."""
+    return tuple(line for line in PATTERNS.strip().split("\n") if not line.startswith("*"))
+
+
+@cache
+def kept() -> tuple[str, ...]:
+    """The patterns that are kept for the evaluation, without their mark."""
+    return tuple(line[1:] for line in PATTERNS.strip().split("\n") if line.startswith("*"))
+
+
 PLACES = (
     "the station=车站, the airport=机场, the hotel=酒店, the bank=银行, the hospital=医院, "
     "the post office=邮局, "

@@ -35,8 +35,8 @@ def fill(template: str, name: str, value: str) -> str:
 
 def choose(rng: random.Random, templates: tuple[str, ...], new: bool) -> str:
     """A template from the half that is wanted: those marked `*`, or the others."""
-    marked = [t[1:] for t in templates if t.startswith("*")]
-    plain = [t for t in templates if not t.startswith("*")]
+    marked = tuple(t[1:] for t in templates if t.startswith("*"))
+    plain = tuple(t for t in templates if not t.startswith("*"))
     return rng.choice(marked if new and marked else plain)
 
 

@@ -146,7 +146,7 @@ def faq_lines(rng: random.Random, shop: Shop, lang: int, notes: bool = False) ->
         texts = phrases.TOPICS[topic]
         said = expand(rng, rng.choice(texts["fact"])).format(v=value[lang])
         reply = expand(rng, rng.choice(texts["reply"])).format(v=value[lang])
-        asks = [t for t in texts["ask"] if not t.startswith("*")]
+        asks = tuple(t for t in texts["ask"] if not t.startswith("*"))
         title = expand(rng, rng.choice(asks))
         kind = rng.random() if notes else 1.0
         if kind < 0.5:

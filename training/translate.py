@@ -102,8 +102,7 @@ def from_pattern(
 ) -> Pair:
     """A sentence of a pattern in both languages. With `terms`, a thing of the sentence may become
     one that nobody knows, and its translation is put into `terms`."""
-    lines = [line for line in pairs.PATTERNS.strip().split("\n") if line.startswith("*") == new]
-    english, chinese = rng.choice(lines).lstrip("*").split(" = ")
+    english, chinese = rng.choice(pairs.kept() if new else pairs.known()).split(" = ")
     known: dict[str, Pair] = {}
     for field in FIELD.findall(english + chinese):
         base = field.removeprefix("a_").removesuffix("_c").lower()

@@ -46,8 +46,8 @@ class Scene:
 
     def ask(self, templates: tuple[str, ...], **values: str) -> str:
         """A question; its phrasing comes from the half that is wanted."""
-        new = [t[1:] for t in templates if t.startswith("*")]
-        known = [t for t in templates if not t.startswith("*")]
+        new = tuple(t[1:] for t in templates if t.startswith("*"))
+        known = tuple(t for t in templates if not t.startswith("*"))
         text = expand(self.rng, self.rng.choice(new if self.new_phrasing and new else known))
         return text.format(**values)
 

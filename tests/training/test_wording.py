@@ -1,0 +1,85 @@
+"""What training may say besides the tables: it is found there, is whole, and holds nothing held."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from training import desk_en, desk_zh, kinds_en, kinds_zh, pairs, phrases_en, phrases_zh, wording
+from training.held_facts import HELD_FACTS
+from training.policies import RULES
+from training.shop import expansions
+
+TABLES = (phrases_en, phrases_zh, desk_en, desk_zh, kinds_en, kinds_zh)
+
+
+def kept(table: object) -> list[str]:
+    """The sentences in a table that are marked for the evaluation."""
+    if isinstance(table, str):
+        return sorted(expansions(table[1:])) if table.startswith("*") else []
+    if isinstance(table, dict):
+        return [s for value in table.values() for s in kept(value)]
+    return [s for value in table for s in kept(value)] if isinstance(table, tuple) else []
+
+
+def bare(sentence: str) -> str:
+    """Words and values alone, in lower case."""
+    return re.sub(r"[^\w{}]", "", sentence.lower())
+
+
+@pytest.fixture(scope="module")
+def held() -> set[str]:
+    tables = [v for module in TABLES for k, v in vars(module).items() if k.isupper()]
+    found = [s for table in tables for s in kept(table)]
+    found += [s for rule in RULES.values() for s in kept(rule.facts) + kept(rule.asks)]
+    found += [s for slots in HELD_FACTS.values() for both in slots.values() for s in both]
+    found += [side for line in pairs.kept() for side in line.split(" = ")]
+    return {bare(s) for s in found}
+
+
+def test_nothing_held_is_added(held: set[str]) -> None:
+    assert len(held) > 400
+    for new in wording.added().values():
+        for template in new:
+            for sentence in expansions(template):
+                assert not {bare(side) for side in sentence.split(" = ")} & held, sentence
+
+
+def test_added_sentences_have_the_values_of_those_that_they_join() -> None:
+    for known, new in wording.added().items():
+        fields = {f for t in known for f in re.findall(r"\{(\w+)", t)}
+        fields |= {"a", "v"} if fields & {"a", "v"} else set()
+        for template in new:
+            if template in pairs.known() or " = " in template:
+                continue
+            assert set(re.findall(r"\{(\w+)", template)) <= fields, (known, template)
+            assert template.count("[") == template.count("]"), template
+
+
+def test_both_sides_of_an_added_pattern_have_the_same_values() -> None:
+    for line in wording.added()[pairs.known()]:
+        english, chinese = line.split(" = ")
+        sides = [
+            {f.removeprefix("a_").removesuffix("_c").removesuffix("s").lower() for f in found}
+            for found in (re.findall(r"\{(\w+)\}", side) for side in (english, chinese))
+        ]
+        assert sides[0] == sides[1], line
+
+
+def test_no_reply_is_widened() -> None:
+    """Replies stay those of the tables: the examination knows them."""
+    for module in (*wording.PHRASES, *wording.DESKS):
+        for name in ("TOPICS", "FIELDS", "TALK"):
+            for table in getattr(module, name, {}).values():
+                for key, templates in table.items():
+                    assert "reply" not in key or templates not in wording.widened()
+
+
+def test_only_a_wide_source_of_chance_draws_them() -> None:
+    known = kinds_en.KINDS["person"]["city"][0]
+    drawn = {random.Random(seed).choice(known) for seed in range(200)}
+    wide = {wording.Wide(seed).choice(known) for seed in range(200)}
+    assert drawn == set(known)
+    assert set(known) < wide
