@@ -43,7 +43,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def pools(folder: Path, seed: int, patience_s: float) -> Iterator[TokenData]:
-    """Text without end: shards that were not seen yet first, then some of them again.
+    """Text without end: shards that were not seen yet, and where they are few some of the others.
 
     Raises FileNotFoundError where no shard appears within `patience_s`.
     """
@@ -58,8 +58,10 @@ def pools(folder: Path, seed: int, patience_s: float) -> Iterator[TokenData]:
                 raise FileNotFoundError(f"no *.npz in {folder} after {patience_s:.0f} s")
             time.sleep(0.05)
             continue
+        # Too few new ones would make batches of unlike length: old ones join them.
+        old = [seen[i] for i in rng.permutation(len(seen))[: POOL - len(fresh)]]
         seen += fresh
-        chosen = fresh or [seen[i] for i in rng.permutation(len(seen))[:POOL]]
+        chosen = fresh + old
         yield TokenData.joined([TokenData.load(path) for path in chosen])
 
 
@@ -77,6 +79,9 @@ def plan(
         if last == len(order) or (last + 1 - first) * widths[last] > tokens:
             batches.append(order[first:last])
             first = last
+    # A last document alone joins those before it: one row would be compiled anew.
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
     shuffled = [batches[i] for i in rng.permutation(len(batches))]
     if opening:
         shuffled.sort(key=lambda batch: sum(int(lengths[batch[-1]] > limit) for limit in SHORT))

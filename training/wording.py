@@ -64,6 +64,19 @@ AROUND = (
     ),
 )
 AROUND_SHARE = 0.1
+# Around a statement, now and then; it keeps its first letter only where that is a name's.
+TOLD = (
+    (
+        "[As far as we know|By the way|In fact|As everybody says|At the moment|This year|Note that|"
+        "It is said that|We hear that|According to the paper], {s}.",
+        "{s}, [by the way|as they say|it seems|we were told|so they say|to be exact|at least].",
+    ),
+    (
+        "[据了解|听说|事实上|大家都说|目前|今年|注意|报上说|据说|另外]，{s}。",
+        "{s}，[大家都这么说|据说是这样|报上写着|没有错|确实如此]。",
+    ),
+)
+TOLD_SHARE = 0.08
 
 
 def plain(templates: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +149,31 @@ def widened() -> dict[tuple[str, ...], tuple[str, ...]]:
     return {known: known + new for known, new in added().items()}
 
 
+@cache
+def statements() -> dict[tuple[str, ...], int]:
+    """The places of the tables that state facts about people and things; each with its language."""
+    kinds = {
+        plain(slot[0]): lang
+        for lang in (0, 1)
+        for slots in TEXTS[lang].KINDS.values()
+        for slot in slots.values()
+    }
+    return kinds | {plain(rule.facts[lang]): lang for lang in (0, 1) for rule in RULES.values()}
+
+
 QUESTION = re.compile(r"[^\n]*[?？]")
+
+
+def told(rng: random.Random, sentence: str, lang: int) -> str:
+    """The statement with something around it; one of several sentences stays as it is."""
+    body = sentence.rstrip(".。")
+    if body == sentence or "." in body or ":" in body or "：" in body:
+        return sentence
+    frame = expand(rng, rng.choice(TOLD[lang]))
+    if frame.startswith("{s}"):
+        return frame.replace("{s}", body)
+    frame = frame.replace("that,", "that")
+    return frame.replace("{s}", body[:1].lower() + body[1:])
 
 
 class Wide(random.Random):
@@ -148,6 +185,8 @@ class Wide(random.Random):
         if wide is None:
             return super().choice(seq)
         text = expand(self, super().choice(wide))
+        if seq in statements() and self.random() < TOLD_SHARE:
+            return told(self, text, statements()[seq])
         if QUESTION.fullmatch(text) and " = " not in text and self.random() < AROUND_SHARE:
             lang = int(text.endswith("？"))
             frame = expand(self, super().choice(AROUND[lang]))
