@@ -32,10 +32,9 @@ def main() -> None:
     args = parser.parse_args()
     out: Path = args.out
     data, trained, model = out / "data", out / "run", out / "onesec-mini"
-    if not (data / "train.npz").exists():
-        pairs = ("--pairs", args.pairs) if args.pairs else ()
-        run("prepare", "--out", data, "--count", args.count, *pairs)
-    run("train", "--data", data / "train.npz", "--out", trained, "--minutes", args.minutes)
+    pairs = ("--pairs", args.pairs) if args.pairs else ()
+    run("prepare", "--out", data, "--count", args.count, *pairs)
+    run("train", "--data", data, "--out", trained, "--minutes", args.minutes)
     tokenizer = data / "tokenizer.json"
     run("export", "--run", trained, "--tokenizer", tokenizer, "--out", model)
     report = out / "evaluation.json"

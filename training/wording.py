@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from . import desk_en, desk_zh, kinds_en, kinds_zh, pairs, phrases_en, phrases_zh
 from .policies import RULES
-from .shop import expand
+from .shop import expand, expansions
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "sentences"
@@ -96,9 +96,11 @@ def entries(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def framed(mark: str, sentence: str, lang: int) -> tuple[str, ...]:
-    """The templates that a line stands for."""
+    """The templates that a line stands for; the choices of a statement count one by one."""
     frames = {"n": NAMED, "w": INDIRECT}.get(mark)
-    return tuple(f.replace("{q}", sentence) for f in frames[lang]) if frames else (sentence,)
+    if frames:
+        return tuple(f.replace("{q}", sentence) for f in frames[lang])
+    return tuple(sorted(expansions(sentence))) if mark == "+" else (sentence,)
 
 
 def place(heading: str, mark: str, lang: int) -> tuple[str, ...]:
