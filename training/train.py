@@ -27,15 +27,14 @@ from .model import LanguageModel
 from .muon import Muon
 from .shape import ModelConfig
 
-REPORT = 20  # steps between two points of the curve: only then the device is waited for
-
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How long (whatever ends first, steps or minutes) and how hard to train.
 
     Minutes are of processor time, all threads busy (on a shared machine they last longer); on a
-    GPU, of the clock on the wall.
+    GPU, of the clock on the wall. Every `report_every` steps the loss is read and told: only then
+    the device is waited for.
     """
 
     steps: int = 5000
@@ -50,6 +49,7 @@ class TrainConfig:
     threads: int = 2
     compile: bool = True
     save_every_s: float = 60.0
+    report_every: int = 20
     device: str = "cpu"
 
 
@@ -82,7 +82,7 @@ def loss_of(model: LanguageModel, batch: Batch, half: bool) -> Tensor:
     """The mean loss of the batch's learned positions."""
     inputs, where, targets = batch
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
-        states = model.hidden(inputs).flatten(0, 1)[where]
+        states = model.hidden(inputs).flatten(0, 1).index_select(0, where)
         logits = F.linear(states, model.model.embed_tokens.weight)
     return F.cross_entropy(logits.float(), targets)
 
@@ -194,7 +194,7 @@ def train(
             seen += batch[0].numel()
             seconds = spent[1] + (now() - begun) / threads
             last = progress(step + 1, seconds, config) >= 1.0
-            if (step + 1) % REPORT == 0 or last:
+            if (step + 1) % config.report_every == 0 or last:
                 mean = losses.item() / (step + 1 - reported[0])
                 losses.zero_()
                 if not math.isfinite(mean):
@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument("--ffn", type=int, default=ModelConfig.intermediate_size)
     parser.add_argument("--start", type=Path, help="a training folder whose weights to begin with")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed, help="order of the text")
+    parser.add_argument("--report-every", type=int, default=TrainConfig.report_every, help="steps")
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     shape = ModelConfig(num_hidden_layers=args.layers, intermediate_size=args.ffn)
@@ -250,6 +251,7 @@ def main() -> None:
         batch_tokens=args.batch_tokens,
         learning_rate=args.learning_rate,
         warmup=args.warmup,
+        report_every=args.report_every,
         optimizer=args.optimizer,
         compile=not args.no_compile,
         seed=args.seed,
