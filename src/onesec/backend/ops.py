@@ -77,11 +77,14 @@ class Steps:
     positions  int32 [n]
     tables     int32 [n, blocks]: the block table of each token's sequence. Several tokens of one
                sequence (a draft, a prompt) have the same table and follow one another
+    runs       (first row, rows, position of the first) of each sequence, where the host knows
+               them: prompts, of many rows. None: n is small, and nothing waits for the host
     """
 
     tokens: Tensor
     positions: Tensor
     tables: Tensor
+    runs: tuple[tuple[int, int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
