@@ -82,7 +82,7 @@ def random_weights(
     dense: torch.dtype | None = None,
     seed: int = 0,
 ) -> Weights:
-    """Random numbers in a model's shape, for speed work: planes, and the 16-bit width in `dense`."""
+    """Random numbers in a model's shape: planes, and the 16-bit width as `dense`; for timing."""
     generator = torch.Generator(device).manual_seed(seed)
 
     def matrix(name: str, bias: str = "") -> Matrix:
@@ -188,7 +188,9 @@ def _spread(values: Tensor, segments: Sequence[int]) -> Tensor:
     parts = []
     for part, rows in zip(values.split(list(segments)), _padded(segments), strict=True):
         short = rows - len(part)
-        parts.append(part if not short else torch.cat((part, part.new_zeros(short, *part.shape[1:]))))
+        parts.append(
+            part if not short else torch.cat((part, part.new_zeros(short, *part.shape[1:])))
+        )
     return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
 
 
@@ -247,9 +249,7 @@ def _random_planes(
 ) -> Planes:
     shape = (rows // GROUP_ROWS, -(-cols // GROUP_COLS))
     hi, lo = (
-        torch.randint(
-            0, 256, (*shape, size), dtype=torch.uint8, device=device, generator=generator
-        )
+        torch.randint(0, 256, (*shape, size), dtype=torch.uint8, device=device, generator=generator)
         for size in (HI_BYTES, LO_BYTES)
     )
     scale = 170 + hi[..., _SCALES : _SCALES + 32] % 32
@@ -259,9 +259,7 @@ def _random_planes(
     return hi, lo, torch.full((rows,), _RANDOM_DEVIATION / 840.0, device=device)
 
 
-def _rotary(
-    inv_freq: Sequence[float], factor: float, context: int, device: torch.device
-) -> Tensor:
+def _rotary(inv_freq: Sequence[float], factor: float, context: int, device: torch.device) -> Tensor:
     """float32 [context, 2 * half]: cosines, then sines, of every position."""
     angles = torch.outer(
         torch.arange(context, dtype=torch.float32), torch.tensor(inv_freq, dtype=torch.float32)

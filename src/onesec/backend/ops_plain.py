@@ -36,7 +36,9 @@ def _codes(plane: Tensor) -> Tensor:
 
 def plane_values(matrix: Matrix, width: int) -> Tensor:
     """float32 [rows, cols]: what the planes stand for at width 4 or 8 (see native/planes.h)."""
-    assert matrix.hi is not None and matrix.lo is not None and matrix.row_scale is not None
+    assert matrix.hi is not None
+    assert matrix.lo is not None
+    assert matrix.row_scale is not None
     codes = _codes(matrix.hi)
     if width == 8:
         codes += (_codes(matrix.lo) - _RESIDUAL_ZERO) / 16
@@ -44,7 +46,7 @@ def plane_values(matrix: Matrix, width: int) -> Tensor:
     ends = matrix.hi[..., _SCALES:].view(tiles, blocks, 2, 2, 16).permute(2, 0, 4, 1, 3).float()
     scale, minimum = (end.reshape(tiles, 16, blocks, 2, 1) for end in ends)
     grouped = codes.view(tiles, 16, blocks, 2, 32)
-    values = (scale * grouped - _MINIMUM_UNIT * minimum).view(matrix.rows, blocks * 64)
+    values = (scale * grouped - _MINIMUM_UNIT * minimum).reshape(matrix.rows, blocks * 64)
     return (values * matrix.row_scale[:, None])[:, : matrix.cols]
 
 
@@ -82,7 +84,9 @@ class PlainOps:
         if width == 16:
             assert matrix.dense is not None
             return matrix.dense[index].float() * scale
-        assert matrix.hi is not None and matrix.lo is not None and matrix.row_scale is not None
+            assert matrix.hi is not None
+        assert matrix.lo is not None
+        assert matrix.row_scale is not None
         tiles = index // 16
         opened = plane_values(
             Matrix(
@@ -126,6 +130,8 @@ class PlainOps:
         if with_queries:
             parts.append((0, heads.num_heads, q_norm))
         for offset, count, norm in parts:
+            if norm is None and turns is None:
+                continue
             view = qkv[:, offset - begin : offset - begin + count * heads.head_dim]
             part = view.reshape(-1, count, heads.head_dim)
             if norm is not None:
