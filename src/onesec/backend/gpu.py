@@ -229,7 +229,8 @@ class GpuBackend:
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
         """Capture every gear's graphs now, so that no request waits for one."""
         for done, gear in enumerate(self.gears):
-            self._runner.warm(self._widths(gear))
+            with torch.inference_mode():
+                self._runner.warm(self._widths(gear))
             if progress is not None:
                 progress((done + 1) / len(self.gears))
 
@@ -237,7 +238,8 @@ class GpuBackend:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
         so that the GPU does not wait for the host."""
         cpu_start = time.process_time()
-        rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
+        with torch.inference_mode():
+            rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
         ends = sum(row.start + len(row.tokens) for row in batch.rows)
         read = self.bytes_per_token(batch.gear) + ends * self.kv_block_bytes // BLOCK_TOKENS
         cpu_ms = (time.process_time() - cpu_start) * 1e3
@@ -245,8 +247,9 @@ class GpuBackend:
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
-        values = self._runner.logits(batch, self._widths(batch.gear))
-        found: Float32Array = values.cpu().numpy()
+        with torch.inference_mode():
+            values = self._runner.logits(batch, self._widths(batch.gear))
+            found: Float32Array = values.cpu().numpy()
         return found
 
     def close(self) -> None:
@@ -268,7 +271,7 @@ def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
 
 def _block_bytes(config: ModelConfig, kv_dtype: str) -> int:
     values = 2 * config.num_layers * config.num_kv_heads * config.head_dim * BLOCK_TOKENS
-    return values * CACHE_DTYPES[kv_dtype].itemsize
+    return values * int(CACHE_DTYPES[kv_dtype].itemsize)
 
 
 def _plane_bytes(config: ModelConfig) -> int:
@@ -287,4 +290,4 @@ def _matrix_bytes(matrix: Matrix, width: int) -> int:
         8: (matrix.hi, matrix.lo, matrix.row_scale),
         16: (matrix.dense,),
     }[width]
-    return sum(part.numel() * part.element_size() for part in read if part is not None)
+    return sum(int(part.nbytes) for part in read if part is not None)

@@ -6,6 +6,7 @@ It must not know gears' names, files, text or requests: a gear comes as the widt
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -57,15 +58,8 @@ class GpuRunner:
         size = size_for(rows)
         found = self._replays.get((widths, size))
         if found is None:
-
-            @torch.inference_mode()
-            def compute(steps: Steps) -> tuple[Tensor, Picked]:
-                h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
-                values = logits(self._config, self._weights, self._ops, widths, h)
-                return values, self._ops.pick(values)
-
             found = StepReplay(
-                compute,
+                partial(self._step, widths),
                 size,
                 table_blocks=-(-self.context_length // BLOCK_TOKENS),
                 spare_block=self.num_blocks,
@@ -76,12 +70,16 @@ class GpuRunner:
             self._replays[widths, size] = found
         return found
 
+    def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
+        h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
+        values = logits(self._config, self._weights, self._ops, widths, h)
+        return values, self._ops.pick(values)
+
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths; the largest first, whose memory the others share."""
         for size in reversed(SIZES):
             self._replay(widths, size)
 
-    @torch.inference_mode()
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
         self._check(batch)
@@ -196,7 +194,6 @@ class GpuRunner:
         empty = torch.empty(0, self._config.vocab_size, device=self._device)
         return torch.stack(kept) if kept else empty
 
-    @torch.inference_mode()
     def logits(self, batch: Batch, widths: Widths) -> Tensor:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         self._check(batch)

@@ -82,9 +82,9 @@ class PlainOps:
         """See Ops."""
         index = tokens.long()
         if width == 16:
-            assert matrix.dense is not None
-            return matrix.dense[index].float() * scale
-            assert matrix.hi is not None
+            dense = self.weight(matrix, 16)
+            return dense[index].float() * scale
+        assert matrix.hi is not None
         assert matrix.lo is not None
         assert matrix.row_scale is not None
         tiles = index // 16
@@ -98,8 +98,7 @@ class PlainOps:
             ),
             width,
         )
-        rows = torch.arange(len(index), device=index.device) * 16 + index % 16
-        return opened[rows] * scale
+        return opened[torch.arange(len(index), device=index.device) * 16 + index % 16] * scale
 
     def _product(self, x: Tensor, matrix: Matrix, width: int, first_row: int = 0) -> Tensor:
         y = F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:]).float()
