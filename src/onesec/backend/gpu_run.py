@@ -53,7 +53,7 @@ class GpuRunner:
         self._replays: dict[tuple[Widths, int], StepReplay] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def _replay(self, widths: Widths, rows: int) -> StepReplay:
+    def replay(self, widths: Widths, rows: int) -> StepReplay:
         """The graph of this gear for so many rows; captured when first asked for."""
         size = size_for(rows)
         found = self._replays.get((widths, size))
@@ -78,7 +78,7 @@ class GpuRunner:
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths; the largest first, whose memory the others share."""
         for size in reversed(SIZES):
-            self._replay(widths, size)
+            self.replay(widths, size)
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
@@ -110,7 +110,7 @@ class GpuRunner:
             stopped = False
             for i in range(0, len(rows), _MAX_ROWS):
                 some = rows[i : i + _MAX_ROWS]
-                replay = self._replay(widths, len(some))
+                replay = self.replay(widths, len(some))
                 replay.load([p.step() for p in some])
                 replay.launch(0)
                 picked = replay.wait(0)
@@ -127,7 +127,7 @@ class GpuRunner:
         """Steps that need nothing of the host: the next is launched before the last is looked at.
         True when a row drew a stop id, or time is up; what was launched beyond that is forgotten.
         """
-        replay = self._replay(widths, len(rows))
+        replay = self.replay(widths, len(rows))
         replay.load([p.step() for p in rows])
         count = min(batch.max_steps - len(step_ms), _MAX_AHEAD)
         launched, before = 0, time.perf_counter()
@@ -186,7 +186,7 @@ class GpuRunner:
         kept, chosen = [], set(wanted)
         for i in range(0, len(steps), _MAX_ROWS):
             part = steps[i : i + _MAX_ROWS]
-            replay = self._replay(widths, len(part))
+            replay = self.replay(widths, len(part))
             replay.load(part)
             replay.launch(0)
             replay.wait(0)
