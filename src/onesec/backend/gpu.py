@@ -28,6 +28,7 @@ from .gpu_rows import BLOCK_TOKENS, Greedy
 from .gpu_run import GpuRunner
 from .kernels import decode_ops, prompt_ops
 from .ops import Matrix
+from .replay import StepReplay
 from .sampling import HostSampler, sampler
 from .transformer import LayerWidths, Weights, Widths, heads_of
 
@@ -225,6 +226,11 @@ class GpuBackend:
             for i in range(self.config.num_layers)
         )
         return Widths(of("embed"), of("embed" if self.config.tie_embeddings else "head"), layers)
+
+    def replay(self, gear: Gear, rows: int) -> StepReplay:
+        """The captured step of a gear for so many rows: for measuring it alone."""
+        with torch.inference_mode():
+            return self._runner.replay(self._widths(gear), rows)
 
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
         """Capture every gear's graphs now, so that no request waits for one."""
