@@ -1,6 +1,6 @@
 """Everything that only a GPU can show, in one run: correctness first, then speed. JSON and a table.
 
-    python -m bench.gpu.check [--only tests,floors,speed,deadlines,peers] [--models llama-3.2-1b,...]
+    python -m bench.gpu.check [--only tests,floors,speed,deadlines,peers] [--models NAME,...]
 
 Results are written into the folder $ONESEC_GPU_RESULTS (bench/results where it is not set).
 """

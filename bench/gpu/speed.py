@@ -5,6 +5,7 @@ A step is one token a row after a context of 256, greedy, by graph replay; times
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from typing import Any
@@ -50,7 +51,7 @@ def _step_events(
             replay.replay()
             events[i + 1].record()
         torch.cuda.synchronize()
-        times += [a.elapsed_time(b) for a, b in zip(events, events[1:], strict=False)]
+        times += [a.elapsed_time(b) for a, b in itertools.pairwise(events)]
     return times
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+import torch
 from engine_run import answer, block_tables, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 
@@ -118,9 +119,7 @@ def test_planes_give_what_plain_ops_give(width: int, monkeypatch: pytest.MonkeyP
 def test_rows_do_not_touch_each_other() -> None:
     """Greedy tokens alone and among seven others, in every gear, shifting between any two."""
     backend = _mini()
-    prompts = [
-        np.random.default_rng(i).integers(0, 3000, 20).astype(np.int32) for i in range(8)
-    ]
+    prompts = [np.random.default_rng(i).integers(0, 3000, 20).astype(np.int32) for i in range(8)]
     for gear in backend.gears:
         together = answer(backend, gear, prompts, 24, max_steps=5)
         for prompt, tokens in zip(prompts[:3], together, strict=False):

@@ -26,8 +26,8 @@ from .device_weights import load_weights, random_weights
 from .gears import GearSet
 from .gpu_rows import BLOCK_TOKENS, Greedy
 from .gpu_run import GpuRunner
-from .kernels import decode_ops, prompt_ops
-from .ops import Matrix
+from .kernels import decode_ops, make_prompt_ops
+from .ops import Matrix, Ops
 from .replay import StepReplay
 from .sampling import HostSampler, sampler
 from .transformer import LayerWidths, Weights, Widths, heads_of
@@ -41,6 +41,7 @@ class GpuBackend:
 
     kv_dtype       of the cache: "f16" or "f32"
     compute_dtype  of products with activations: "bf16", "f16", or "f32" for the reference's answers
+    ops            what runs steps, and prompts (None: the fastest that the device has)
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class GpuBackend:
         compute_dtype: str,
         mixed: tuple[Gear, ...] = (),
         device: torch.device,
+        ops: Ops | None = None,
+        prompt_ops: Ops | None = None,
     ) -> None:
         self.config, self.kv_dtype, self.compute_dtype = config, kv_dtype, compute_dtype
         self._weights, self._device = weights, device
@@ -64,12 +67,12 @@ class GpuBackend:
         )
         self._gears.order(mixed, self.bytes_per_token)
         dtype = COMPUTE_DTYPES[compute_dtype]
-        self._ops = decode_ops(device, dtype)
+        self._ops = ops or decode_ops(device, dtype)
         self._runner = GpuRunner(
             config,
             weights,
             self._ops,
-            prompt_ops(device, dtype),
+            prompt_ops or make_prompt_ops(device, dtype),
             num_blocks=-(-context_tokens // BLOCK_TOKENS),
             cache_dtype=CACHE_DTYPES[kv_dtype],
             device=device,

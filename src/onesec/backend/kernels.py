@@ -33,6 +33,6 @@ def decode_ops(device: torch.device, dtype: torch.dtype) -> Ops:
     return next((ops for ops in made if ops is not None), PlainOps(dtype))
 
 
-def prompt_ops(device: torch.device, dtype: torch.dtype) -> Ops:
+def make_prompt_ops(device: torch.device, dtype: torch.dtype) -> Ops:
     """What runs prompts: many rows at once, through the library's matrix products."""
     return PlainOps(dtype)
