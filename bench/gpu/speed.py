@@ -102,6 +102,20 @@ def prompt_ms(backend: GpuBackend, gear: Gear, tokens: int = 1024) -> float:
     return statistics.median(times[1:])
 
 
+def cold_ms(backend: GpuBackend, gear: Gear, idle_s: float = 2.0) -> float:
+    """Wall milliseconds of the first step after so long a rest: clocks have gone down by then."""
+    (table,) = _tables(backend, 1)
+    sampler = backend.sampler(_GREEDY, eos_ids=())
+    row = BatchRow(np.ones(1, np.int32), CONTEXT, table, sampler=sampler)
+    times = []
+    for _ in range(2):
+        time.sleep(idle_s)
+        begin = time.perf_counter()
+        backend.forward(Batch(gear, [row], exact=True))
+        times.append((time.perf_counter() - begin) * 1e3)
+    return max(times)
+
+
 def quantile(values: list[float], q: float) -> float:
     """The q-quantile of the values."""
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
@@ -133,4 +147,5 @@ def measure(
             "p99_over_p50": quantile(times, 0.99) / p50,
             "p999_over_p50": quantile(times, 0.999) / p50,
         }
+        found["after_idle_ms"] = cold_ms(backend, gear)
     return found
