@@ -6,6 +6,7 @@ is.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 import torch
 from engine_run import answer, block_tables, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
+from make_divergence import FILE, SOURCE, divergence
 
 from onesec.backend import gpu as gpu_module
 from onesec.backend.base import Batch, BatchRow
@@ -114,6 +116,22 @@ def test_planes_give_what_plain_ops_give(width: int, monkeypatch: pytest.MonkeyP
     assert np.abs(logits - reference).mean() <= 0.02 * reference.std()
     logs = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (reference, logits)]
     assert (np.exp(logs[0]) * (logs[0] - logs[1])).sum(1).mean() <= 2e-3
+
+
+def test_widths_lose_what_they_lose_on_the_cpu() -> None:
+    """KL divergence from the 16-bit source, against the CPU engine's on the same tokens."""
+    stored = json.loads(FILE.read_text())
+    tokens = np.array(stored["tokens"], dtype=np.int32)
+    options = {"context_tokens": 1024, "kv_dtype": "f32", "compute_dtype": "f32"}
+    with open_checkpoint(SOURCE) as source:
+        exact = GpuBackend.load(source, planes=False, reference=True, **options)
+        (reference,) = tell(exact, EXACT, [tokens], chunk=16)
+        exact.close()
+    backend = GpuBackend.load(open_artifact(MINI), **options)
+    for width in (4, 8):
+        found = divergence(backend, width, tokens, reference)
+        assert found == pytest.approx(stored["kld"][str(width)], rel=0.25, abs=2e-4)
+    backend.close()
 
 
 def test_rows_do_not_touch_each_other() -> None:
