@@ -12,10 +12,12 @@ import torch
 import triton
 from torch import Tensor
 
-from . import triton_products as products
+from . import triton_parts as parts
 from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps
 from .triton_attention import attend_split, join_splits
+from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
+from .triton_planes import NARROW_EXPONENT, WIDE_EXPONENT, plane_product
 from .triton_rows import (
     dequantize_planes,
     embed_dense,
@@ -26,14 +28,17 @@ from .triton_rows import (
 from .triton_tiles import tiles_for
 
 MAX_ROWS = 8  # tokens that one program multiplies; more tokens are more programs
-SPLIT = 128  # positions of an attention split
+SPLIT = 64  # positions of an attention split
+_ATTENTION_WARPS = 4
+_ATTENTION_STEP = 32  # positions that a program takes at a time, or more
+_MOST_QUERIES = 8  # heads of one kv head that a program takes
 _EMBED_COLS = 1024  # columns a program
 _PICK_COLS = 4096  # logits a program
 _ACTIVATIONS = {
-    "silu": products.SILU.value,
-    "gelu_tanh": products.GELU_TANH.value,
-    "gelu": products.GELU.value,
-    "relu": products.RELU.value,
+    "silu": parts.SILU.value,
+    "gelu_tanh": parts.GELU_TANH.value,
+    "gelu": parts.GELU.value,
+    "relu": parts.RELU.value,
 }
 
 
@@ -78,8 +83,8 @@ class TritonOps:
         matrix: Matrix,
         width: int,
         out: Tensor,
-        epilogue: int = products.STORE.value,
-        activation: int = products.SILU.value,
+        epilogue: int = parts.STORE.value,
+        activation: int = parts.SILU.value,
         first_row: int = 0,
     ) -> None:
         """out [n, columns] = or += the epilogue of matrix[first_row:] · norm(x) + bias."""
@@ -99,11 +104,11 @@ class TritonOps:
         }
         bias = x if matrix.bias is None else matrix.bias[first_row:]
         gain, eps = (x, 0.0) if norm is None else (norm.weight, norm.eps)
-        gated = epilogue == products.GATE.value
+        gated = epilogue == parts.GATE.value
         count, warps = tiles_for(width, rows, matrix.cols, gated=gated)
         if width == 16:
             assert matrix.dense is not None
-            products.dense_product[triton.cdiv(rows, count), triton.cdiv(n, block)](
+            dense_product[triton.cdiv(rows, count), triton.cdiv(n, block)](
                 matrix.dense[first_row:], x, gain, bias, out, n, matrix.cols, rows, rows // 2,
                 out.shape[1], eps, R=count, W=warps, num_warps=warps, **shared,
             )  # fmt: skip
@@ -114,10 +119,10 @@ class TritonOps:
         hi = matrix.hi[tile:]
         words = hi.view(torch.int32)
         lo = words if width == 4 or matrix.lo is None else matrix.lo[tile:].view(torch.int32)
-        products.plane_product[triton.cdiv(rows // 16, count), triton.cdiv(n, block)](
+        plane_product[triton.cdiv(rows // 16, count), triton.cdiv(n, block)](
             words, lo, hi, matrix.row_scale[first_row:], x, gain, bias, out, n, matrix.cols,
             hi.shape[1], rows // 16, rows // 32, out.shape[1], eps,
-            products.WIDE_EXPONENT, products.NARROW_EXPONENT,
+            WIDE_EXPONENT, NARROW_EXPONENT,
             WIDTH=width, T=count, W=warps, num_warps=warps, **shared,
         )  # fmt: skip
 
@@ -175,21 +180,25 @@ class TritonOps:
         n, tokens = len(qkv), cache.keys.shape[2]
         splits = triton.cdiv(steps.tables.shape[1] * tokens, SPLIT)
         group = heads.num_heads // heads.num_kv_heads
+        queries = min(_power(group), _MOST_QUERIES)
         block = _power(heads.head_dim)
-        parts = (n, heads.num_heads, splits)
-        sums = torch.empty(*parts, heads.head_dim, device=qkv.device)
-        tops, weights = (torch.empty(parts, device=qkv.device) for _ in range(2))
-        attend_split[splits, heads.num_kv_heads, n](
+        lanes = block // 8
+        streams = 32 * _ATTENTION_WARPS // lanes
+        shape = (n, heads.num_heads, splits)
+        sums = torch.empty(*shape, heads.head_dim, device=qkv.device)
+        tops, weights = (torch.empty(shape, device=qkv.device) for _ in range(2))
+        attend_split[splits, heads.num_kv_heads * triton.cdiv(group, queries), n](
             qkv, cache.keys, cache.values, steps.positions, steps.tables, sums, tops, weights,
             qkv.stride(0), steps.tables.stride(0), splits, heads.scale, heads.softcap, window,
-            KV=heads.num_kv_heads, GROUP=group, G=_power(group), D=heads.head_dim, BLOCK=block,
-            TOKENS=tokens, SPLIT=SPLIT, SOFTCAP=heads.softcap > 0.0, WINDOW=window > 0,
-            USE_PDL=self._pdl, num_warps=4, **self._launch,
+            KV=heads.num_kv_heads, GROUP=group, G=queries, D=heads.head_dim, L=lanes, P=streams,
+            U=max(_ATTENTION_STEP // streams, 1), TOKENS=tokens, SPLIT=SPLIT,
+            SOFTCAP=heads.softcap > 0.0, WINDOW=window > 0,
+            USE_PDL=self._pdl, num_warps=_ATTENTION_WARPS, **self._launch,
         )  # fmt: skip
         out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
         join_splits[heads.num_heads, n](
             sums, tops, weights, steps.positions, out, splits, window,
-            HEADS=heads.num_heads, D=heads.head_dim, BLOCK=block, SPLIT=SPLIT, CHUNK=16,
+            HEADS=heads.num_heads, D=heads.head_dim, BLOCK=block, SPLIT=SPLIT, CHUNK=32,
             WINDOW=window > 0, USE_PDL=self._pdl, num_warps=4, **self._launch,
         )  # fmt: skip
         return out
@@ -199,7 +208,7 @@ class TritonOps:
     ) -> None:
         """See Ops."""
         if post_norm is None:
-            self._product(x, None, matrix, width, h, products.ADD.value)
+            self._product(x, None, matrix, width, h, parts.ADD.value)
             return
         y = torch.empty_like(h)
         self._product(x, None, matrix, width, y)
@@ -211,32 +220,32 @@ class TritonOps:
         """See Ops."""
         out = torch.empty(len(h), size, device=h.device)
         gated = matrix.rows >= 2 * size
-        epilogue = (products.GATE if gated else products.ACTIVATE).value
+        epilogue = (parts.GATE if gated else parts.ACTIVATE).value
         self._product(h, norm, matrix, width, out, epilogue, _ACTIVATIONS[activation])
         return out
 
     def pick(self, logits: Tensor) -> Picked:
         """See Ops."""
         n, vocab = logits.shape
-        parts = triton.cdiv(vocab, _PICK_COLS)
+        count = triton.cdiv(vocab, _PICK_COLS)
         device = logits.device
-        floats = torch.empty(n, parts, 4, device=device)
-        at = torch.empty(n, parts, dtype=torch.int32, device=device)
-        pick_parts[parts, n](
-            logits, floats, at, vocab, logits.stride(0), parts,
+        floats = torch.empty(n, count, 4, device=device)
+        at = torch.empty(n, count, dtype=torch.int32, device=device)
+        pick_parts[count, n](
+            logits, floats, at, vocab, logits.stride(0), count,
             BLOCK=_PICK_COLS, USE_PDL=self._pdl, num_warps=8, **self._launch,
         )  # fmt: skip
         tokens = torch.empty(n, dtype=torch.int32, device=device)
         logprobs, entropies, margins = (torch.empty(n, device=device) for _ in range(3))
         pick_whole[(n,)](
-            floats, at, tokens, logprobs, entropies, margins, parts,
-            BLOCK=_power(parts), USE_PDL=self._pdl, num_warps=1, **self._launch,
+            floats, at, tokens, logprobs, entropies, margins, count,
+            BLOCK=_power(count), USE_PDL=self._pdl, num_warps=1, **self._launch,
         )  # fmt: skip
         return Picked(tokens, logprobs, entropies, margins)
 
 
 def dequantize(matrix: Matrix, width: int, dtype: torch.dtype) -> Tensor:
-    """[rows, cols]: what the planes stand for at width 4 or 8, for the library's products."""
+    """[rows, cols]: what the planes stand for at width 4 or 8, for the library's parts."""
     assert matrix.hi is not None
     assert matrix.row_scale is not None
     out = torch.empty(matrix.rows, matrix.cols, dtype=dtype, device=matrix.hi.device)

@@ -8,26 +8,42 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from .triton_parts import eighths
+
 NEVER = tl.constexpr(-1.0e30)  # a score below all others, and finite
+
+
+@triton.jit
+def weighted(total, shrink, p, v):
+    """[G, P, L] of the sums so far times shrink [G, P], plus p [G, U, P] times v [U, P, L]."""
+    return total * shrink[:, :, None] + tl.sum(p[:, :, :, None] * v[None, :, :, :], axis=1)
+
+
+@triton.jit
+def stored(at, total, factor, inside):
+    """Each head's sums, from its streams'."""
+    tl.store(at, tl.sum(total * factor[:, :, None], axis=1), mask=inside)
 
 
 @triton.jit
 def attend_split(
     qkv_ptr, keys_ptr, values_ptr, positions_ptr, tables_ptr, sums_ptr, tops_ptr, weights_ptr,
     qkv_stride, table_stride, splits, scale, softcap, window,
-    KV: tl.constexpr, GROUP: tl.constexpr, G: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
-    TOKENS: tl.constexpr, SPLIT: tl.constexpr, SOFTCAP: tl.constexpr, WINDOW: tl.constexpr,
-    USE_PDL: tl.constexpr,
+    KV: tl.constexpr, GROUP: tl.constexpr, G: tl.constexpr, D: tl.constexpr, L: tl.constexpr,
+    P: tl.constexpr, U: tl.constexpr, TOKENS: tl.constexpr, SPLIT: tl.constexpr,
+    SOFTCAP: tl.constexpr, WINDOW: tl.constexpr, USE_PDL: tl.constexpr,
 ):  # fmt: skip
-    """One split of one token and kv head: sums [G, D] of exp(score - top) * value, tops, weights.
+    """One split of one token, for G query heads of one kv head.
 
-    G is GROUP and BLOCK is D, each up to a power of two; a block of TOKENS positions at a time.
+    Out: sums [head, D] of exp(score - top) * value, tops and weights (the sums of exp) [head].
+    A position's head is in L lanes, eight values each; P positions side by side are P streams of
+    their own, U positions a round each, and meet only at the end: [G, U, P, L].
     """
     if USE_PDL:
         gdc_wait()
         gdc_launch_dependents()
     split = tl.program_id(0)
-    kv_head = tl.program_id(1)
+    kv_head = tl.program_id(1) % KV
     token = tl.program_id(2)
     position = tl.load(positions_ptr + token)
     first = 0
@@ -35,46 +51,76 @@ def attend_split(
         first = tl.maximum(position + 1 - window, 0)
     start = split * SPLIT
     if (start <= position) & (start + SPLIT > first):
-        g = tl.arange(0, G)
-        d = tl.arange(0, BLOCK)
-        t = tl.arange(0, TOKENS)
-        heads = kv_head * GROUP + g
+        lane = tl.arange(0, L)[:, None, None, None] * 8 + tl.arange(0, 8)[None, None, None, :]
+        step = tl.arange(0, U)[None, None, :, None] * P + tl.arange(0, P)[None, :, None, None]
+        in_group = (tl.program_id(1) // KV) * G + tl.arange(0, G)
+        head = kv_head * GROUP + in_group
         q = tl.load(
-            qkv_ptr + token * qkv_stride + heads[:, None] * D + d[None, :],
-            mask=(g < GROUP)[:, None] & (d < D)[None, :],
+            qkv_ptr + token * qkv_stride + head[None, None, :, None] * D + lane,
+            mask=(in_group < GROUP)[None, None, :, None] & (lane < D),
             other=0.0,
         )
-        q *= scale
-        top = tl.full((G,), NEVER, tl.float32)
-        weight = tl.zeros((G,), tl.float32)
-        total = tl.zeros((G, BLOCK), tl.float32)
-        table = tables_ptr + token * table_stride
-        begin = tl.maximum(start, first // TOKENS * TOKENS)
-        for base in range(begin, tl.minimum(start + SPLIT, position + 1), TOKENS):
-            block = tl.load(table + base // TOKENS).to(tl.int64)
-            at = (block * KV + kv_head) * (TOKENS * D) + t[:, None] * D + d[None, :]
-            seen = (base + t <= position) & (base + t >= first)
-            there = seen[:, None] & (d < D)[None, :]
-            k = tl.load(keys_ptr + at, mask=there, other=0.0).to(tl.float32)
-            v = tl.load(values_ptr + at, mask=there, other=0.0).to(tl.float32)
-            score = tl.sum(q[:, None, :] * k[None, :, :], axis=2)
+        q0, q1, q2, q3, q4, q5, q6, q7 = eighths(q * scale, G, 1, L)
+        step2 = tl.arange(0, U)[:, None] * P + tl.arange(0, P)[None, :]
+        top = tl.full((G, P), NEVER, tl.float32)
+        weight = tl.zeros((G, P), tl.float32)
+        zero = tl.zeros((G, P, L), tl.float32)
+        t0, t1, t2, t3, t4, t5, t6, t7 = zero, zero, zero, zero, zero, zero, zero, zero
+        begin = tl.maximum(start, first // (U * P) * (U * P))
+        for base in range(begin, tl.minimum(start + SPLIT, position + 1), U * P):
+            at = base + step
+            seen = (at <= position) & (at >= first)
+            block = tl.load(tables_ptr + token * table_stride + at // TOKENS, mask=seen, other=0)
+            place = ((block.to(tl.int64) * KV + kv_head) * TOKENS + at % TOKENS) * D + lane
+            there = seen & (lane < D)
+            k = tl.load(keys_ptr + place, mask=there, other=0.0)
+            v = tl.load(values_ptr + place, mask=there, other=0.0)
+            k0, k1, k2, k3, k4, k5, k6, k7 = eighths(k.to(tl.float32), U, P, L)
+            score = q0[:, :, None, :] * k0[None, :, :, :]
+            score = tl.fma(q1[:, :, None, :], k1[None, :, :, :], score)
+            score = tl.fma(q2[:, :, None, :], k2[None, :, :, :], score)
+            score = tl.fma(q3[:, :, None, :], k3[None, :, :, :], score)
+            score = tl.fma(q4[:, :, None, :], k4[None, :, :, :], score)
+            score = tl.fma(q5[:, :, None, :], k5[None, :, :, :], score)
+            score = tl.fma(q6[:, :, None, :], k6[None, :, :, :], score)
+            score = tl.fma(q7[:, :, None, :], k7[None, :, :, :], score)
+            score = tl.sum(score, axis=3)
             if SOFTCAP:
                 score = softcap * (2.0 * tl.sigmoid(2.0 * score / softcap) - 1.0)
-            score = tl.where(seen[None, :], score, NEVER)
+            at2 = base + step2
+            seen2 = ((at2 <= position) & (at2 >= first))[None, :, :]
+            score = tl.where(seen2, score, NEVER)
             higher = tl.maximum(top, tl.max(score, axis=1))
-            p = tl.where(seen[None, :], tl.exp(score - higher[:, None]), 0.0)
+            p = tl.where(seen2, tl.exp(score - higher[:, None, :]), 0.0)
             shrink = tl.exp(top - higher)
             weight = weight * shrink + tl.sum(p, axis=1)
-            total = total * shrink[:, None] + tl.sum(p[:, :, None] * v[None, :, :], axis=1)
             top = higher
-        place = (token * KV * GROUP + heads) * splits + split
-        tl.store(
-            sums_ptr + place[:, None] * D + d[None, :],
-            total,
-            mask=(g < GROUP)[:, None] & (d < D)[None, :],
-        )
-        tl.store(tops_ptr + place, top, mask=g < GROUP)
-        tl.store(weights_ptr + place, weight, mask=g < GROUP)
+            v0, v1, v2, v3, v4, v5, v6, v7 = eighths(v.to(tl.float32), U, P, L)
+            t0 = weighted(t0, shrink, p, v0)
+            t1 = weighted(t1, shrink, p, v1)
+            t2 = weighted(t2, shrink, p, v2)
+            t3 = weighted(t3, shrink, p, v3)
+            t4 = weighted(t4, shrink, p, v4)
+            t5 = weighted(t5, shrink, p, v5)
+            t6 = weighted(t6, shrink, p, v6)
+            t7 = weighted(t7, shrink, p, v7)
+        highest = tl.max(top, axis=1)
+        factor = tl.exp(top - highest[:, None])
+        row = (token * KV * GROUP + head) * splits + split
+        whose = in_group < GROUP
+        tl.store(tops_ptr + row, highest, mask=whose)
+        tl.store(weights_ptr + row, tl.sum(weight * factor, axis=1), mask=whose)
+        d = tl.arange(0, L)[None, :] * 8
+        inside = whose[:, None] & (d < D)  # D is a multiple of 8
+        out = sums_ptr + row[:, None] * D + d
+        stored(out, t0, factor, inside)
+        stored(out + 1, t1, factor, inside)
+        stored(out + 2, t2, factor, inside)
+        stored(out + 3, t3, factor, inside)
+        stored(out + 4, t4, factor, inside)
+        stored(out + 5, t5, factor, inside)
+        stored(out + 6, t6, factor, inside)
+        stored(out + 7, t7, factor, inside)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from onesec.backend.triton_products import moved
+from .triton_planes import moved
 
 
 @triton.jit
@@ -69,7 +69,7 @@ def dequantize_planes(
     hi_ptr, lo_ptr, scale_ptr, row_scale_ptr, out_ptr, cols, superblocks,
     WIDTH: tl.constexpr, S: tl.constexpr,
 ):  # fmt: skip
-    """S superblocks of a tile: lane 4j + q turns line j of rows 4q..4q+3 into eight columns each."""
+    """S superblocks of a tile: lane 4j + q turns line j of rows 4q..4q+3 to eight columns each."""
     tile = tl.program_id(0)
     s = tl.program_id(1) * S + tl.arange(0, S)[None, :, None]
     lane = tl.arange(0, 32)[:, None, None]
