@@ -100,12 +100,15 @@ class TritonOps:
             "HAS_BIAS": matrix.bias is not None,
             "N": block,
             "USE_PDL": self._pdl,
+            "enable_fp_fusion": False,  # a compiler's choice, which may differ with the tokens
             **self._launch,
         }
         bias = x if matrix.bias is None else matrix.bias[first_row:]
         gain, eps = (x, 0.0) if norm is None else (norm.weight, norm.eps)
         gated = epilogue == parts.GATE.value
-        count, warps = tiles_for(width, rows, matrix.cols, gated=gated)
+        tiling = tiles_for(width, rows, matrix.cols, gated=gated)
+        count, warps = tiling.pieces, tiling.warps
+        shared["EVEN"] = tiling.even and n % block == 0
         if width == 16:
             assert matrix.dense is not None
             dense_product[triton.cdiv(rows, count), triton.cdiv(n, block)](

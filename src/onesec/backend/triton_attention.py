@@ -8,21 +8,15 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .triton_parts import eighths
+from .triton_parts import eighths, together
 
 NEVER = tl.constexpr(-1.0e30)  # a score below all others, and finite
 
 
 @triton.jit
 def weighted(total, shrink, p, v):
-    """[G, P, L] of the sums so far times shrink [G, P], plus p [G, U, P] times v [U, P, L]."""
-    return total * shrink[:, :, None] + tl.sum(p[:, :, :, None] * v[None, :, :, :], axis=1)
-
-
-@triton.jit
-def stored(at, total, factor, inside):
-    """Each head's sums, from its streams'."""
-    tl.store(at, tl.sum(total * factor[:, :, None], axis=1), mask=inside)
+    """[G, 1, P, L]: the sums so far times shrink [G, 1, P, 1], plus p [G, U, P, 1] of v."""
+    return total * shrink + tl.sum(p * v[None, :, :, :], axis=1, keep_dims=True)
 
 
 @triton.jit
@@ -61,10 +55,10 @@ def attend_split(
             other=0.0,
         )
         q0, q1, q2, q3, q4, q5, q6, q7 = eighths(q * scale, G, 1, L)
-        step2 = tl.arange(0, U)[:, None] * P + tl.arange(0, P)[None, :]
-        top = tl.full((G, P), NEVER, tl.float32)
-        weight = tl.zeros((G, P), tl.float32)
-        zero = tl.zeros((G, P, L), tl.float32)
+        score_step = tl.permute(step, (3, 2, 1, 0))
+        top = tl.full((G, 1, P, 1), NEVER, tl.float32)
+        weight = tl.zeros((G, 1, P, 1), tl.float32)
+        zero = tl.zeros((G, 1, P, L), tl.float32)
         t0, t1, t2, t3, t4, t5, t6, t7 = zero, zero, zero, zero, zero, zero, zero, zero
         begin = tl.maximum(start, first // (U * P) * (U * P))
         for base in range(begin, tl.minimum(start + SPLIT, position + 1), U * P):
@@ -84,16 +78,16 @@ def attend_split(
             score = tl.fma(q5[:, :, None, :], k5[None, :, :, :], score)
             score = tl.fma(q6[:, :, None, :], k6[None, :, :, :], score)
             score = tl.fma(q7[:, :, None, :], k7[None, :, :, :], score)
-            score = tl.sum(score, axis=3)
+            score = tl.sum(score, axis=3, keep_dims=True)
             if SOFTCAP:
                 score = softcap * (2.0 * tl.sigmoid(2.0 * score / softcap) - 1.0)
-            at2 = base + step2
-            seen2 = ((at2 <= position) & (at2 >= first))[None, :, :]
-            score = tl.where(seen2, score, NEVER)
-            higher = tl.maximum(top, tl.max(score, axis=1))
-            p = tl.where(seen2, tl.exp(score - higher[:, None, :]), 0.0)
+            at = base + score_step
+            seen = (at <= position) & (at >= first)
+            score = tl.where(seen, score, NEVER)
+            higher = tl.maximum(top, tl.max(score, axis=1, keep_dims=True))
+            p = tl.where(seen, tl.exp(score - higher), 0.0)
             shrink = tl.exp(top - higher)
-            weight = weight * shrink + tl.sum(p, axis=1)
+            weight = weight * shrink + tl.sum(p, axis=1, keep_dims=True)
             top = higher
             v0, v1, v2, v3, v4, v5, v6, v7 = eighths(v.to(tl.float32), U, P, L)
             t0 = weighted(t0, shrink, p, v0)
@@ -104,23 +98,26 @@ def attend_split(
             t5 = weighted(t5, shrink, p, v5)
             t6 = weighted(t6, shrink, p, v6)
             t7 = weighted(t7, shrink, p, v7)
-        highest = tl.max(top, axis=1)
-        factor = tl.exp(top - highest[:, None])
+        highest = tl.max(top, axis=2, keep_dims=True)
+        factor = tl.exp(top - highest)
         row = (token * KV * GROUP + head) * splits + split
         whose = in_group < GROUP
-        tl.store(tops_ptr + row, highest, mask=whose)
-        tl.store(weights_ptr + row, tl.sum(weight * factor, axis=1), mask=whose)
-        d = tl.arange(0, L)[None, :] * 8
-        inside = whose[:, None] & (d < D)  # D is a multiple of 8
-        out = sums_ptr + row[:, None] * D + d
-        stored(out, t0, factor, inside)
-        stored(out + 1, t1, factor, inside)
-        stored(out + 2, t2, factor, inside)
-        stored(out + 3, t3, factor, inside)
-        stored(out + 4, t4, factor, inside)
-        stored(out + 5, t5, factor, inside)
-        stored(out + 6, t6, factor, inside)
-        stored(out + 7, t7, factor, inside)
+        tl.store(tops_ptr + row, tl.reshape(highest, (G,)), mask=whose)
+        weight = tl.sum(weight * factor, axis=2)
+        tl.store(weights_ptr + row, tl.reshape(weight, (G,)), mask=whose)
+        total = tl.reshape(
+            together(
+                t0 * factor, t1 * factor, t2 * factor, t3 * factor,
+                t4 * factor, t5 * factor, t6 * factor, t7 * factor,
+            ),
+            (G, P, L, 8),
+        )  # fmt: skip
+        d = tl.arange(0, L)[:, None] * 8 + tl.arange(0, 8)[None, :]
+        tl.store(
+            sums_ptr + row[:, None, None] * D + d[None, :, :],
+            tl.sum(total, axis=1),
+            mask=whose[:, None, None] & (d < D)[None, :, :],
+        )
 
 
 @triton.jit

@@ -9,14 +9,14 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .triton_parts import GATE, activations, eighths, finish
+from .triton_parts import GATE, activations, eighths, finish, weights
 
 
 @triton.jit
 def dense_product(
     w_ptr, x_ptr, gain_ptr, bias_ptr, out_ptr, n, cols, rows, half_rows, out_cols, eps,
     RMS: tl.constexpr, EPILOGUE: tl.constexpr, ACTIVATION: tl.constexpr, HAS_BIAS: tl.constexpr,
-    N: tl.constexpr, R: tl.constexpr, W: tl.constexpr, USE_PDL: tl.constexpr,
+    EVEN: tl.constexpr, N: tl.constexpr, R: tl.constexpr, W: tl.constexpr, USE_PDL: tl.constexpr,
 ):  # fmt: skip
     """Of R rows (in GATE: R / 2 of the gate and their like of the up) and N tokens: a lane takes
     eight columns at a time. Axes: [token, row, warp, lane]."""
@@ -31,9 +31,9 @@ def dense_product(
     )
     x_col = lane_col + tl.arange(0, 4)[None, None, None, :]
     w_col = lane_col + tl.arange(0, 8)[None, None, None, :]
-    weights = w_ptr + row4.to(tl.int64) * cols + w_col
-    inside = row4 < rows
-    w = tl.load(weights, mask=inside & (w_col < cols), other=0.0, eviction_policy="evict_first")
+    at = w_ptr + row4.to(tl.int64) * cols + w_col
+    whole = row4 < rows
+    w = weights(at, whole & (w_col < cols), EVEN)
     token = tl.program_id(1) * N + tl.arange(0, N)
     acc = tl.zeros((N, R, W, 32), tl.float32)
     squares = tl.zeros((N, W, 32), tl.float32)
@@ -42,18 +42,16 @@ def dense_product(
     for first in range(0, cols, W * 256):
         x0, x1, x2, x3, squares = activations(
             x_ptr, gain_ptr, token[None, None, :, None], n, first + x_col, cols, squares,
-            RMS, N, W,
+            RMS, EVEN, N, W,
         )  # fmt: skip
         x4, x5, x6, x7, squares = activations(
             x_ptr, gain_ptr, token[None, None, :, None], n, first + x_col + 4, cols, squares,
-            RMS, N, W,
+            RMS, EVEN, N, W,
         )  # fmt: skip
-        next_w = tl.load(
-            weights + first + W * 256,
-            mask=inside & (w_col + first + W * 256 < cols),
-            other=0.0,
-            eviction_policy="evict_first",
-        )
+        following = first + W * 256
+        if EVEN:
+            following = tl.minimum(following, cols - W * 256)
+        next_w = weights(at + following, whole & (w_col + following < cols), EVEN)
         w0, w1, w2, w3, w4, w5, w6, w7 = eighths(w.to(tl.float32), R, W, 32)
         acc = tl.fma(w0[None, :, :, :], x0[:, None, :, :], acc)
         acc = tl.fma(w1[None, :, :, :], x1[:, None, :, :], acc)

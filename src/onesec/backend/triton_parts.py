@@ -42,29 +42,54 @@ def eighths(x, A: tl.constexpr, W: tl.constexpr, L: tl.constexpr):
 
 
 @triton.jit
+def together(x0, x1, x2, x3, x4, x5, x6, x7):
+    """The eight as the last three axes (of two each) of one tensor: what eighths takes apart."""
+    even = tl.join(tl.join(x0, x4), tl.join(x2, x6))
+    odd = tl.join(tl.join(x1, x5), tl.join(x3, x7))
+    return tl.join(even, odd)
+
+
+@triton.jit
 def activations(
     x_ptr, gain_ptr, token, n, col, cols, squares,
-    RMS: tl.constexpr, N: tl.constexpr, W: tl.constexpr,
+    RMS: tl.constexpr, EVEN: tl.constexpr, N: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """Columns col..col+3 of N tokens, each [N, W, 32], and the squares summed so far.
 
     token is [1, 1, N, 1], col [32, W, 1, 4]: a load's last axis is a lane's own, its first the
     lanes, which is how Triton lays out a load, so that nothing passes through shared memory.
+    EVEN, here and below: nothing is outside, so nothing is masked.
     """
-    x = tl.load(x_ptr + token * cols + col, mask=(token < n) & (col < cols), other=0.0)
+    if EVEN:
+        x = tl.load(x_ptr + token * cols + col)
+    else:
+        x = tl.load(x_ptr + token * cols + col, mask=(token < n) & (col < cols), other=0.0)
     x0, x1, x2, x3 = quarters(x, N, W)
     if RMS:
         squares = tl.fma(x0, x0, squares)
         squares = tl.fma(x1, x1, squares)
         squares = tl.fma(x2, x2, squares)
         squares = tl.fma(x3, x3, squares)
-        gain = tl.load(gain_ptr + col, mask=col < cols, other=0.0)
+        if EVEN:
+            gain = tl.load(gain_ptr + col)
+        else:
+            gain = tl.load(gain_ptr + col, mask=col < cols, other=0.0)
         g0, g1, g2, g3 = quarters(gain, 1, W)
         x0 *= g0
         x1 *= g1
         x2 *= g2
         x3 *= g3
     return x0, x1, x2, x3, squares
+
+
+@triton.jit
+def weights(at, inside, EVEN: tl.constexpr):
+    """Weights, which are read once."""
+    if EVEN:
+        found = tl.load(at, eviction_policy="evict_first")
+    else:
+        found = tl.load(at, mask=inside, other=0, eviction_policy="evict_first")
+    return found
 
 
 @triton.jit

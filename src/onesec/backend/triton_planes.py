@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .triton_parts import GATE, activations, finish
+from .triton_parts import GATE, activations, finish, weights
 
 # A nibble or a byte is set into the mantissa of a float with a known exponent: the float is then
 # an offset plus the code, and the offset times sum(x) is taken off once for eight codes.
@@ -31,18 +31,18 @@ def wide(v, exponent, SHIFT: tl.constexpr, MASK: tl.constexpr):
 
 
 @triton.jit
-def plane_words(hi_ptr, lo_ptr, scale_ptr, at, inside, WIDTH: tl.constexpr):
+def plane_words(hi_ptr, lo_ptr, scale_ptr, at, inside, WIDTH: tl.constexpr, EVEN: tl.constexpr):
     """Of superblocks `at` [1, W, T, 1]: hi (and lo), scales and minima, each [4 rows, T, W, 32]."""
     lane = tl.arange(0, 32)[:, None, None, None]
     row = tl.arange(0, 4)[None, None, None, :]
     place = lane * 4 + row
-    hi = tl.load(hi_ptr + at * 144 + place, mask=inside, other=0, eviction_policy="evict_first")
+    hi = weights(hi_ptr + at * 144 + place, inside, EVEN)
     lo = hi
     if WIDTH == 8:
-        lo = tl.load(lo_ptr + at * 128 + place, mask=inside, other=0, eviction_policy="evict_first")
+        lo = weights(lo_ptr + at * 128 + place, inside, EVEN)
     scale = scale_ptr + at * 576 + 512 + (lane // 16) * 16 + (lane % 4) * 4 + row
-    scales = tl.load(scale, mask=inside, other=0)
-    minima = tl.load(scale + 32, mask=inside, other=0)
+    scales = weights(scale, inside, EVEN)
+    minima = weights(scale + 32, inside, EVEN)
     return (
         tl.permute(hi, (3, 2, 1, 0)),
         tl.permute(lo, (3, 2, 1, 0)),
@@ -56,7 +56,7 @@ def plane_product(
     hi_ptr, lo_ptr, scale_ptr, row_scale_ptr, x_ptr, gain_ptr, bias_ptr, out_ptr,
     n, cols, superblocks, tiles, half_tiles, out_cols, eps, wide_exponent, narrow_exponent,
     WIDTH: tl.constexpr, RMS: tl.constexpr, EPILOGUE: tl.constexpr, ACTIVATION: tl.constexpr,
-    HAS_BIAS: tl.constexpr, N: tl.constexpr, T: tl.constexpr, W: tl.constexpr,
+    HAS_BIAS: tl.constexpr, EVEN: tl.constexpr, N: tl.constexpr, T: tl.constexpr, W: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):  # fmt: skip
     """Of T tiles (in GATE: T / 2 of the gate and their like of the up) and N tokens.
@@ -74,7 +74,7 @@ def plane_product(
     at = tile4 * superblocks + superblock
     whole = tile4 < tiles
     hi, lo, scales, minima = plane_words(
-        hi_ptr, lo_ptr, scale_ptr, at, whole & (superblock < superblocks), WIDTH
+        hi_ptr, lo_ptr, scale_ptr, at, whole & (superblock < superblocks), WIDTH, EVEN
     )
     token = tl.program_id(1) * N + tl.arange(0, N)
     lane_col = (
@@ -89,15 +89,20 @@ def plane_product(
     for first in range(0, superblocks, W):
         col = first * 64 + lane_col
         x0, x1, x2, x3, squares = activations(
-            x_ptr, gain_ptr, token[None, None, :, None], n, col, cols, squares, RMS, N, W
-        )
+            x_ptr, gain_ptr, token[None, None, :, None], n, col, cols, squares,
+            RMS, EVEN, N, W,
+        )  # fmt: skip
         x4, x5, x6, x7, squares = activations(
-            x_ptr, gain_ptr, token[None, None, :, None], n, col + 4, cols, squares, RMS, N, W
-        )
-        following = first + W + superblock
+            x_ptr, gain_ptr, token[None, None, :, None], n, col + 4, cols, squares,
+            RMS, EVEN, N, W,
+        )  # fmt: skip
+        following = first + W
+        if EVEN:
+            following = tl.minimum(following, superblocks - W)
         next_hi, next_lo, next_scales, next_minima = plane_words(
-            hi_ptr, lo_ptr, scale_ptr, at + first + W, whole & (following < superblocks), WIDTH
-        )
+            hi_ptr, lo_ptr, scale_ptr, at + following,
+            whole & (following + superblock < superblocks), WIDTH, EVEN,
+        )  # fmt: skip
         low = (x0 + x1) + (x2 + x3)
         high = (x4 + x5) + (x6 + x7)
         x0 = x0[:, None, None, :, :]

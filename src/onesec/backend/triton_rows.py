@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from .triton_parts import together
 from .triton_planes import moved
 
 
@@ -97,10 +98,7 @@ def dequantize_planes(
     x5 = tl.fma(scale, codes(hi, lo, -12, WIDTH), minimum)
     x6 = tl.fma(scale, codes(hi, lo, -20, WIDTH), minimum)
     x7 = tl.fma(scale, codes(hi, lo, -28, WIDTH), minimum)
-    even = tl.join(tl.join(x0, x4), tl.join(x2, x6))  # [.., second bit, first bit] of the column
-    odd = tl.join(tl.join(x1, x5), tl.join(x3, x7))
-    eight = tl.join(even, odd)  # column = 4 * axis 3 + 2 * axis 4 + axis 5
-    value = tl.reshape(eight, (32, S, 4, 8))
+    value = tl.reshape(together(x0, x1, x2, x3, x4, x5, x6, x7), (32, S, 4, 8))
     col = s * 64 + (lane // 4) * 8
     col = col[:, :, :, None] + tl.arange(0, 8)[None, None, None, :]
     out = out_ptr + row.to(tl.int64)[:, :, :, None] * cols + col
