@@ -26,8 +26,9 @@ from .device_weights import load_weights, random_weights
 from .gears import GearSet
 from .gpu_rows import BLOCK_TOKENS, Greedy
 from .gpu_run import GpuRunner
-from .kernels import decode_ops, prompt_ops
-from .ops import Matrix
+from .kernels import decode_ops, make_prompt_ops
+from .ops import Matrix, Ops
+from .replay import StepReplay
 from .sampling import HostSampler, sampler
 from .transformer import LayerWidths, Weights, Widths, heads_of
 
@@ -40,6 +41,7 @@ class GpuBackend:
 
     kv_dtype       of the cache: "f16" or "f32"
     compute_dtype  of products with activations: "bf16", "f16", or "f32" for the reference's answers
+    ops            what runs steps, and prompts (None: the fastest that the device has)
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class GpuBackend:
         compute_dtype: str,
         mixed: tuple[Gear, ...] = (),
         device: torch.device,
+        ops: Ops | None = None,
+        prompt_ops: Ops | None = None,
     ) -> None:
         self.config, self.kv_dtype, self.compute_dtype = config, kv_dtype, compute_dtype
         self._weights, self._device = weights, device
@@ -63,12 +67,12 @@ class GpuBackend:
         )
         self._gears.order(mixed, self.bytes_per_token)
         dtype = COMPUTE_DTYPES[compute_dtype]
-        self._ops = decode_ops(device, dtype)
+        self._ops = ops or decode_ops(device, dtype)
         self._runner = GpuRunner(
             config,
             weights,
             self._ops,
-            prompt_ops(device, dtype),
+            prompt_ops or make_prompt_ops(device, dtype),
             num_blocks=-(-context_tokens // BLOCK_TOKENS),
             cache_dtype=CACHE_DTYPES[kv_dtype],
             device=device,
@@ -226,10 +230,16 @@ class GpuBackend:
         )
         return Widths(of("embed"), of("embed" if self.config.tie_embeddings else "head"), layers)
 
+    def replay(self, gear: Gear, rows: int) -> StepReplay:
+        """The captured step of a gear for so many rows: for measuring it alone."""
+        with torch.inference_mode():
+            return self._runner.replay(self._widths(gear), rows)
+
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
         """Capture every gear's graphs now, so that no request waits for one."""
         for done, gear in enumerate(self.gears):
-            self._runner.warm(self._widths(gear))
+            with torch.inference_mode():
+                self._runner.warm(self._widths(gear))
             if progress is not None:
                 progress((done + 1) / len(self.gears))
 
@@ -237,7 +247,8 @@ class GpuBackend:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
         so that the GPU does not wait for the host."""
         cpu_start = time.process_time()
-        rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
+        with torch.inference_mode():
+            rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
         ends = sum(row.start + len(row.tokens) for row in batch.rows)
         read = self.bytes_per_token(batch.gear) + ends * self.kv_block_bytes // BLOCK_TOKENS
         cpu_ms = (time.process_time() - cpu_start) * 1e3
@@ -245,8 +256,9 @@ class GpuBackend:
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
-        values = self._runner.logits(batch, self._widths(batch.gear))
-        found: Float32Array = values.cpu().numpy()
+        with torch.inference_mode():
+            values = self._runner.logits(batch, self._widths(batch.gear))
+            found: Float32Array = values.cpu().numpy()
         return found
 
     def close(self) -> None:
@@ -268,7 +280,7 @@ def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
 
 def _block_bytes(config: ModelConfig, kv_dtype: str) -> int:
     values = 2 * config.num_layers * config.num_kv_heads * config.head_dim * BLOCK_TOKENS
-    return values * CACHE_DTYPES[kv_dtype].itemsize
+    return values * int(CACHE_DTYPES[kv_dtype].itemsize)
 
 
 def _plane_bytes(config: ModelConfig) -> int:
@@ -287,4 +299,4 @@ def _matrix_bytes(matrix: Matrix, width: int) -> int:
         8: (matrix.hi, matrix.lo, matrix.row_scale),
         16: (matrix.dense,),
     }[width]
-    return sum(part.numel() * part.element_size() for part in read if part is not None)
+    return sum(int(part.nbytes) for part in read if part is not None)

@@ -6,6 +6,7 @@ It must not know gears' names, files, text or requests: a gear comes as the widt
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,20 +53,13 @@ class GpuRunner:
         self._replays: dict[tuple[Widths, int], StepReplay] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def _replay(self, widths: Widths, rows: int) -> StepReplay:
+    def replay(self, widths: Widths, rows: int) -> StepReplay:
         """The graph of this gear for so many rows; captured when first asked for."""
         size = size_for(rows)
         found = self._replays.get((widths, size))
         if found is None:
-
-            @torch.inference_mode()
-            def compute(steps: Steps) -> tuple[Tensor, Picked]:
-                h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
-                values = logits(self._config, self._weights, self._ops, widths, h)
-                return values, self._ops.pick(values)
-
             found = StepReplay(
-                compute,
+                partial(self._step, widths),
                 size,
                 table_blocks=-(-self.context_length // BLOCK_TOKENS),
                 spare_block=self.num_blocks,
@@ -76,12 +70,16 @@ class GpuRunner:
             self._replays[widths, size] = found
         return found
 
+    def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
+        h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
+        values = logits(self._config, self._weights, self._ops, widths, h)
+        return values, self._ops.pick(values)
+
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths; the largest first, whose memory the others share."""
         for size in reversed(SIZES):
-            self._replay(widths, size)
+            self.replay(widths, size)
 
-    @torch.inference_mode()
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
         self._check(batch)
@@ -112,7 +110,7 @@ class GpuRunner:
             stopped = False
             for i in range(0, len(rows), _MAX_ROWS):
                 some = rows[i : i + _MAX_ROWS]
-                replay = self._replay(widths, len(some))
+                replay = self.replay(widths, len(some))
                 replay.load([p.step() for p in some])
                 replay.launch(0)
                 picked = replay.wait(0)
@@ -129,7 +127,7 @@ class GpuRunner:
         """Steps that need nothing of the host: the next is launched before the last is looked at.
         True when a row drew a stop id, or time is up; what was launched beyond that is forgotten.
         """
-        replay = self._replay(widths, len(rows))
+        replay = self.replay(widths, len(rows))
         replay.load([p.step() for p in rows])
         count = min(batch.max_steps - len(step_ms), _MAX_AHEAD)
         launched, before = 0, time.perf_counter()
@@ -188,7 +186,7 @@ class GpuRunner:
         kept, chosen = [], set(wanted)
         for i in range(0, len(steps), _MAX_ROWS):
             part = steps[i : i + _MAX_ROWS]
-            replay = self._replay(widths, len(part))
+            replay = self.replay(widths, len(part))
             replay.load(part)
             replay.launch(0)
             replay.wait(0)
@@ -196,7 +194,6 @@ class GpuRunner:
         empty = torch.empty(0, self._config.vocab_size, device=self._device)
         return torch.stack(kept) if kept else empty
 
-    @torch.inference_mode()
     def logits(self, batch: Batch, widths: Widths) -> Tensor:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         self._check(batch)

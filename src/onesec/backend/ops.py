@@ -114,7 +114,7 @@ class Ops(Protocol):
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """[n, rows - first_row]: matrix · norm(h) + bias, of the rows from `first_row` (a multiple
-        of 16) on."""
+        of 16) on; in float32, or in the dtype that the products have."""
         ...
 
     def rope_and_store(

@@ -54,7 +54,7 @@ def normed(x: Tensor, norm: Norm) -> Tensor:
     """The norm of float32 values over their last axis."""
     if norm.layer:
         return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
-    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + norm.eps) * norm.weight
+    return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
 
 
 def rotated(x: Tensor, rotary: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def rotated(x: Tensor, rotary: Tensor) -> Tensor:
 
 
 class PlainOps:
-    """Ops in torch; products and attention in `dtype`, everything else in float32."""
+    """Ops in torch; products and attention in `dtype`, norms and rotations in float32."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self._dtype = dtype
@@ -82,9 +82,9 @@ class PlainOps:
         """See Ops."""
         index = tokens.long()
         if width == 16:
-            assert matrix.dense is not None
-            return matrix.dense[index].float() * scale
-            assert matrix.hi is not None
+            dense = self.weight(matrix, 16)
+            return dense[index].float() * scale
+        assert matrix.hi is not None
         assert matrix.lo is not None
         assert matrix.row_scale is not None
         tiles = index // 16
@@ -98,12 +98,11 @@ class PlainOps:
             ),
             width,
         )
-        rows = torch.arange(len(index), device=index.device) * 16 + index % 16
-        return opened[rows] * scale
+        return opened[torch.arange(len(index), device=index.device) * 16 + index % 16] * scale
 
     def _product(self, x: Tensor, matrix: Matrix, width: int, first_row: int = 0) -> Tensor:
-        y = F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:]).float()
-        return y if matrix.bias is None else y + matrix.bias[first_row:]
+        bias = None if matrix.bias is None else matrix.bias[first_row:].to(self._dtype)
+        return F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:], bias)
 
     def norm_matmul(
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
@@ -133,7 +132,7 @@ class PlainOps:
             if norm is None and turns is None:
                 continue
             view = qkv[:, offset - begin : offset - begin + count * heads.head_dim]
-            part = view.reshape(-1, count, heads.head_dim)
+            part = view.reshape(-1, count, heads.head_dim).float()
             if norm is not None:
                 part = normed(part, norm)
             if turns is not None:
@@ -153,7 +152,7 @@ class PlainOps:
         """See Ops. Without `runs` every row is a sequence of its own, and the host waits."""
         n, size = len(qkv), cache.keys.shape[2]
         runs = steps.runs or [(i, 1, p) for i, p in enumerate(steps.positions.tolist())]
-        out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
+        out = qkv.new_empty(n, heads.num_heads * heads.head_dim)
         for first, count, start in runs:
             rows = slice(first, first + count)
             end = start + count
@@ -196,14 +195,14 @@ class PlainOps:
             if visible is not None:
                 scores = scores.masked_fill(~visible, float("-inf"))
             out = scores.softmax(-1).to(self._dtype) @ v
-        return out[0].transpose(0, 1).float()
+        return out[0].transpose(0, 1)
 
     def matmul_add(
         self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops."""
         y = self._product(x, matrix, width)[:, : h.shape[1]]
-        h += y if post_norm is None else normed(y, post_norm)
+        h += y if post_norm is None else normed(y.float(), post_norm)
 
     def norm_feed(
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int

@@ -127,12 +127,16 @@ class StepReplay:
             tables[i, :count] = row.table[:count]
         self._inputs.copy_(self._staged, non_blocking=True)
 
-    def launch(self, slot: int) -> None:
-        """Begin the step that `load`, or the step before, has prepared; its picks go to `slot`."""
+    def replay(self) -> None:
+        """Begin the step that `load`, or the step before, has prepared."""
         if self._graph is not None:
             self._graph.replay()
         else:
             self._step()
+
+    def launch(self, slot: int) -> None:
+        """As replay; what it picks goes to `slot`."""
+        self.replay()
         self._found[slot].copy_(self._out, non_blocking=True)
         if self._cuda:
             self._ready[slot].record()

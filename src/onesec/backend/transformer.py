@@ -126,7 +126,7 @@ def hidden(
 def logits(config: ModelConfig, weights: Weights, ops: Ops, widths: Widths, h: Tensor) -> Tensor:
     """float32 [n, vocab]: what follows each row of the residual stream."""
     raw = ops.norm_matmul(h, weights.final_norm, weights.head, widths.head)
-    raw = raw[:, : config.vocab_size]
+    raw = raw[:, : config.vocab_size].float()
     if config.final_softcap > 0.0:
         raw = config.final_softcap * torch.tanh(raw / config.final_softcap)
     return raw
