@@ -56,11 +56,11 @@ inline std::vector<uint8_t> prepare(Product p, Format format, const std::vector<
   return out;
 }
 
-inline Product product_of(const PlaneMatrix& w, int rows, int cols) {
+inline Product product_of(const PlaneMatrix& w, int rows_of_result, int rows, int cols) {
   Product p{};
   p.hi = w.hi, p.lo = w.lo, p.row_scale = w.row_scale, p.cols = cols, p.rows = rows, p.superblocks = w.superblocks();
   p.units = p.part_tiles = w.rows / kTileRows;
-  p.ld_y = w.rows + 3;
+  p.ld_y = w.rows + 3, p.outputs = rows_of_result;
   return p;
 }
 

@@ -59,7 +59,7 @@ void test_feeds() {
       for (const int n : {1, 3, 8, 16}) {
         const auto x = random_floats(size_t(n) * cols, 3);
         for (const Format format : {Format::planes4, Format::planes8, Format::bf16}) {
-          Product p = product_of(w.view, n, cols);
+          Product p = product_of(w.view, rows, n, cols);
           if (format == Format::bf16) p.hi = p.lo = nullptr, p.row_scale = nullptr, p.dense = dense, p.superblocks = cols / kGroup;
           p.bias = bias.data(), p.norm = NormKind::rms, p.norm_weight = norm.data(), p.eps = 1e-5f;
           check_feed(p, format, x, size, gated);

@@ -40,6 +40,7 @@ struct Product {
   int32_t units;        // what a block does between two results: a tile, or the tiles of 32 inner values
   int32_t part_tiles;   // tiles of y; with a gate, of each half
   int32_t ld_y;
+  int32_t outputs;      // columns of y; the rows of the weights are padded
   int32_t size;         // inner values, with `feed`
   int32_t gated;
   int32_t add;          // y += result, instead of y =

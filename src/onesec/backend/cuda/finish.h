@@ -62,7 +62,7 @@ ONESEC_DEVICE void finish_tile(const Product& p, Results<Columns>& results, int 
   value = p.bias ? fmaf(value, scale, p.bias[at]) : value * scale;
   if (p.feed) {
     results.values[k][column][row] = value;
-  } else if (column < p.rows) {
+  } else if (column < p.rows && at < p.outputs) {
     float& y = p.y[size_t(column) * p.ld_y + at];
     y = p.add ? y + value : value;
   }

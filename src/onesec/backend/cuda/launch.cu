@@ -58,4 +58,6 @@ extern "C" int onesec_add_normed(const Product* p, int dependent, void* stream) 
   return int(launch(add_normed, *p, p->rows, 0, dependent != 0, stream));
 }
 
+extern "C" int onesec_product_bytes() { return int(sizeof(Product)); }
+
 extern "C" const char* onesec_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
