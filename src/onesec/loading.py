@@ -7,7 +7,6 @@ from an artifact does not wait for it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, holds, profile
-from onesec.machine import free_memory_bytes
+from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
@@ -294,12 +293,6 @@ def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
         yield
     finally:
         thread.join()
-
-
-def cache_folder() -> Path:
-    """Where measured profiles are kept: $XDG_CACHE_HOME/onesec, else ~/.cache/onesec."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path.home() / ".cache") / "onesec"
 
 
 def latency_model(
