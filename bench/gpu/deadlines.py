@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onesec.backend.gpu import GpuBackend
+from onesec.backend.gpu.backend import GpuBackend
 from onesec.core.clock import MonotonicClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible

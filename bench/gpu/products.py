@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from onesec.backend.cuda_library import CudaLibrary, compile_library
-from onesec.backend.ops import Matrix, Norm
-from onesec.backend.ops_cuda import CudaOps
+from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library
+from onesec.backend.gpu.ops import Matrix, Norm
+from onesec.backend.gpu.ops_cuda import CudaOps
 from onesec.machine import cache_folder
 
 L2_BYTES = 150 << 20  # of different weights, at least: more than twice the L2 of an H200

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from onesec.backend.base import Batch, BatchRow
-from onesec.backend.gpu import GpuBackend
-from onesec.backend.replay import StepReplay, StepRow
+from onesec.backend.gpu.backend import GpuBackend
+from onesec.backend.gpu.replay import StepReplay, StepRow
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.shapes import shape

@@ -1,4 +1,4 @@
-// What the kernels of src/onesec/backend/cuda use of a GPU, on a CPU: a block's threads are fibers that meet at barriers
+// What the kernels of src/onesec/backend/gpu/cuda use of a GPU, on a CPU: a block's threads are fibers that meet at barriers
 // and exchange fragments, its copies arrive no sooner than they are waited for, shared memory starts out poisoned.
 // Blocks run one after another. Strict where the hardware is: alignment, all lanes at a collective, no read before a wait.
 #pragma once

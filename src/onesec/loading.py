@@ -30,7 +30,7 @@ from onesec.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
-    from onesec.backend.gpu import GpuBackend
+    from onesec.backend.gpu.backend import GpuBackend
     from onesec.model.weights import Checkpoint
     from onesec.prompt.template import ChatTemplate
 
@@ -255,7 +255,7 @@ def _loader(device: str, threads: int | None) -> Callable[..., CpuBackend | GpuB
 
         return partial(CpuBackend.load, threads=threads)
     try:
-        from onesec.backend.gpu import GpuBackend
+        from onesec.backend.gpu.backend import GpuBackend
     except ModuleNotFoundError as error:
         raise InvalidRequest(
             f"device {device!r} needs {error.name}, which is not installed.",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from onesec.backend import cuda_library
-from onesec.backend.cuda_library import SOURCES, Product, compile_command, compile_library
+from onesec.backend.gpu.cuda_library import SOURCES, Product, compile_command, compile_library
 from onesec.core.errors import KernelBuildFailed
 
 HOPPER = "90a"

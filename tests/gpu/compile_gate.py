@@ -19,8 +19,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from onesec.backend.ops import Heads, LayerCache, Matrix, Norm, Steps
-from onesec.backend.ops_triton import TritonOps, dequantize
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
+from onesec.backend.gpu.ops_triton import TritonOps, dequantize
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TARGET = GPUTarget("cuda", 90, 32)

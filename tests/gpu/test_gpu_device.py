@@ -20,11 +20,11 @@ from engine_run import answer, block_tables, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 from make_divergence import FILE, SOURCE, divergence
 
-from onesec.backend import gpu as gpu_module
 from onesec.backend.base import Batch, BatchRow
-from onesec.backend.gpu import GpuBackend
-from onesec.backend.kernels import DECODE_KERNELS
-from onesec.backend.ops_plain import PlainOps
+from onesec.backend.gpu import backend as gpu_module
+from onesec.backend.gpu.backend import GpuBackend
+from onesec.backend.gpu.kernels import DECODE_KERNELS
+from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.core.gear import UNIFORM
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import open_artifact
@@ -45,10 +45,17 @@ GREEDY = SamplingParams(ignore_eos=True)
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Steps run on this set of kernels."""
     make = DECODE_KERNELS[request.param]
-    if not torch.cuda.is_available() or make(torch.device("cuda"), torch.float32) is None:
+    if make(torch.device("cuda"), torch.bfloat16) is None:
         pytest.skip(f"{request.param} kernels cannot be had here")
     monkeypatch.setattr(gpu_module, "decode_ops", make)
     return str(request.param)
+
+
+@pytest.fixture
+def exact_kernels(kernels: str) -> None:
+    """For tests of float32, which not every set has."""
+    if DECODE_KERNELS[kernels](torch.device("cuda"), torch.float32) is None:
+        pytest.skip(f"{kernels} kernels have no float32")
 
 
 def _golden(name: str, *, compute: str = "f32", planes: bool = False) -> GpuBackend:
@@ -68,6 +75,7 @@ def _mini(**options: str) -> GpuBackend:
     return GpuBackend.load(open_artifact(MINI), context_tokens=2048, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("exact_kernels")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_in_float32(name: str) -> None:
     """Logits within the tolerance, stepwise and as a prompt; 64 greedy tokens are the same."""
@@ -85,15 +93,18 @@ def test_every_architecture_in_float32(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama3", "qwen2-bf16", "gemma2"])
-def test_bfloat16_picks_the_same_where_the_choice_is_clear(name: str) -> None:
+def test_bfloat16_picks_the_same_where_the_choice_is_clear(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend, want = _golden(name, compute="bf16"), expected(name)
     (logits,) = tell(backend, EXACT, [want.told], chunk=8)
     backend.close()
+    monkeypatch.setattr(gpu_module, "decode_ops", lambda *_: PlainOps())
     exact = _golden(name)
     (reference,) = tell(exact, EXACT, [want.told], chunk=8)
     exact.close()
     off = np.abs(logits - reference).max()
-    assert off <= 0.1 * reference.std()
+    assert np.abs(logits - reference).mean() <= 0.03 * reference.std()
     best = np.sort(reference, axis=1)
     clear = best[:, -1] - best[:, -2] > 3 * off
     assert clear.any()
@@ -103,7 +114,7 @@ def test_bfloat16_picks_the_same_where_the_choice_is_clear(name: str) -> None:
 @pytest.mark.parametrize("width", [4, 8])
 def test_planes_give_what_plain_ops_give(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.random.default_rng(width).integers(0, 3000, 150).astype(np.int32)
-    backend = _mini(compute_dtype="f32", kv_dtype="f32")
+    backend = _mini(kv_dtype="f32")
     (logits,) = tell(backend, UNIFORM[width], [tokens])
     backend.close()
     monkeypatch.setattr(gpu_module, "decode_ops", lambda *_: PlainOps())
@@ -118,16 +129,24 @@ def test_planes_give_what_plain_ops_give(width: int, monkeypatch: pytest.MonkeyP
     assert (np.exp(logs[0]) * (logs[0] - logs[1])).sum(1).mean() <= 2e-3
 
 
-def test_widths_lose_what_they_lose_on_the_cpu() -> None:
+def test_widths_lose_what_they_lose_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """KL divergence from the 16-bit source, against the CPU engine's on the same tokens."""
     stored = json.loads(FILE.read_text())
     tokens = np.array(stored["tokens"], dtype=np.int32)
-    options = {"context_tokens": 1024, "kv_dtype": "f32", "compute_dtype": "f32"}
-    with open_checkpoint(SOURCE) as source:
-        exact = GpuBackend.load(source, planes=False, reference=True, **options)
+    with open_checkpoint(SOURCE) as source, monkeypatch.context() as patch:
+        patch.setattr(gpu_module, "decode_ops", lambda *_: PlainOps())
+        exact = GpuBackend.load(
+            source,
+            context_tokens=1024,
+            planes=False,
+            reference=True,
+            compute_dtype="f32",
+            kv_dtype="f32",
+            device="cpu",
+        )
         (reference,) = tell(exact, EXACT, [tokens], chunk=16)
         exact.close()
-    backend = GpuBackend.load(open_artifact(MINI), **options)
+    backend = _mini(kv_dtype="f32")
     for width in (4, 8):
         found = divergence(backend, width, tokens, reference)
         assert found == pytest.approx(stored["kld"][str(width)], rel=0.25, abs=2e-4)

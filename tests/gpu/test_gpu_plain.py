@@ -17,9 +17,9 @@ from engine_run import answer, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 
 from onesec.backend.cpu import CpuBackend
-from onesec.backend.device_weights import random_weights
-from onesec.backend.gpu import GpuBackend
-from onesec.backend.ops_plain import plane_values
+from onesec.backend.gpu.backend import GpuBackend
+from onesec.backend.gpu.ops_plain import plane_values
+from onesec.backend.gpu.weights import random_weights
 from onesec.core.gear import UNIFORM
 from onesec.model import plane_values as in_numpy
 from onesec.model.checkpoints import open_checkpoint

@@ -12,9 +12,9 @@ pytest.importorskip("torch", reason="torch is not installed")
 import torch
 from torch import Tensor
 
-from onesec.backend.cuda_library import CudaLibrary, compile_library, find_nvcc
-from onesec.backend.ops import Matrix, Norm
-from onesec.backend.ops_cuda import CudaOps
+from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library, find_nvcc
+from onesec.backend.gpu.ops import Matrix, Norm
+from onesec.backend.gpu.ops_cuda import CudaOps
 from onesec.machine import cache_folder
 
 pytestmark = [

@@ -16,10 +16,10 @@ import torch
 from engine_run import answer, block_tables
 
 from onesec.backend.base import Batch, BatchRow
-from onesec.backend.device_weights import random_weights
-from onesec.backend.gpu import GpuBackend
-from onesec.backend.ops_plain import PlainOps
-from onesec.backend.parallel import ParallelOps, shard
+from onesec.backend.gpu.backend import GpuBackend
+from onesec.backend.gpu.ops_plain import PlainOps
+from onesec.backend.gpu.parallel import ParallelOps, shard
+from onesec.backend.gpu.weights import random_weights
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import UNIFORM
 from onesec.model.shapes import shape

@@ -10,9 +10,9 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 import torch
 
-from onesec.backend.ops import Heads, LayerCache, Matrix, Norm, Steps
-from onesec.backend.ops_plain import PlainOps, plane_values
-from onesec.backend.ops_triton import TritonOps, dequantize
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
+from onesec.backend.gpu.ops_plain import PlainOps, plane_values
+from onesec.backend.gpu.ops_triton import TritonOps, dequantize
 
 pytestmark = [pytest.mark.triton, pytest.mark.filterwarnings("default")]
 

@@ -203,7 +203,7 @@ def _packed(
             if progress is not None:
                 progress((done + 1) / len(source.matrix_names()))
         return
-    from .cpu import CpuBackend
+    from onesec.backend.cpu import CpuBackend
 
     with_planes = CpuBackend.load(source, context_tokens=1, progress=progress)
     try:

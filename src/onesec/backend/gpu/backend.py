@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import torch
 
+from onesec.backend.base import Batch, BatchResult, Float32Array
+from onesec.backend.gears import GearSet
+from onesec.backend.sampling import HostSampler, sampler
 from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
@@ -20,17 +23,14 @@ from onesec.model.config import ModelConfig
 from onesec.model.names import matrix_names, matrix_shape
 from onesec.model.weights import Checkpoint
 
-from .base import Batch, BatchResult, Float32Array
 from .device import check_memory, device_name, open_device
-from .device_weights import load_weights, random_weights
-from .gears import GearSet
-from .gpu_rows import BLOCK_TOKENS, Greedy
-from .gpu_run import GpuRunner
 from .kernels import decode_ops, make_prompt_ops
 from .ops import Matrix, Ops
 from .replay import StepReplay
-from .sampling import HostSampler, sampler
+from .rows import BLOCK_TOKENS, Greedy
+from .run import GpuRunner
 from .transformer import LayerWidths, Weights, Widths, heads_of
+from .weights import load_weights, random_weights
 
 CACHE_DTYPES = {"f16": torch.float16, "f32": torch.float32}
 COMPUTE_DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onesec.backend.base import Batch, BatchRow, RowResult
+from onesec.backend.sampling import Drawn, sampler
 from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 
-from .base import Batch, BatchRow, RowResult
 from .ops import Steps
 from .replay import StepRow
-from .sampling import Drawn, sampler
 
 BLOCK_TOKENS = 32  # of the cache
 

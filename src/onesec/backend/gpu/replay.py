@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from onesec.backend.sampling import Drawn
+
 from .ops import Picked, Steps
-from .sampling import Drawn
 
 SIZES = (1, 2, 4, 8, 16)  # rows a graph is captured for
 Int32Array = npt.NDArray[np.int32]

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onesec.backend.base import Batch, RowResult
+from onesec.backend.sampling import Drawn
 from onesec.model.config import ModelConfig
 
-from .base import Batch, RowResult
-from .gpu_rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
 from .ops import LayerCache, Ops, Picked, Steps
 from .replay import SIZES, StepReplay, StepRow, size_for
-from .sampling import Drawn
+from .rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
 from .transformer import Weights, Widths, hidden, logits
 
 _MAX_ROWS = SIZES[-1]

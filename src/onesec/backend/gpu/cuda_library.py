@@ -1,4 +1,4 @@
-"""CudaLibrary: the kernels of backend/cuda, compiled once by nvcc, and their doors.
+"""CudaLibrary: the kernels of backend/gpu/cuda, compiled once by nvcc, and their doors.
 
 The compiled library is kept in a folder under a name made of the sources, the compiler's version
 and the GPU's architecture, so that a change of any of them compiles anew. The doors take addresses
