@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 import torch
 from engine_run import answer, block_tables, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
-from make_divergence import FILE, SOURCE, divergence
+from make_divergence import FILE, ROOT, SOURCE, divergence
 
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.gpu import backend as gpu_module
@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 EXACT = UNIFORM[16]
-MINI = Path(gpu_module.__file__).parents[1] / "assets" / "onesec-mini"
+MINI = ROOT / "src" / "onesec" / "assets" / "onesec-mini"
 GREEDY = SamplingParams(ignore_eos=True)
 
 
