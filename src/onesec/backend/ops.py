@@ -1,7 +1,7 @@
 """Ops: the fused steps that the torch transformer is made of, and the device tensors they work on.
 
-`ops_plain` says with torch alone what each of them computes; `ops_triton` and `ops_cuda` do it fast.
-It must not know models, gears, batches or files.
+`ops_plain` says with torch alone what each of them computes; `ops_triton` and `ops_cuda` do it
+fast. It must not know models, gears, batches or files.
 """
 
 from __future__ import annotations
