@@ -25,6 +25,8 @@ _FLAGS = (
 )
 _OLDEST = (8, 0)  # the first with the kernels' asynchronous copies and warp-wide sums
 
+SHARED_BYTES = 160 << 10  # of shared memory that a GPU must let a block have
+
 
 class Product(ctypes.Structure):
     """arguments.h's struct of the same name, field by field; 0 and None are its nulls."""

@@ -124,14 +124,15 @@ struct PlaneSums {
 #pragma unroll
         for (int tile = 0; tile < Tiles; ++tile) multiply(c[tile], a, g / N == s ? b[tile] : uint2{0, 0});
       }
-      if (!Full && c_block >= count) continue;
-      // Columns 2t and 2t + 1 are two rows of one group, but with N = 1 the two groups of one superblock.
+      // Columns 2t and 2t + 1 are two rows of one group, but with N = 1 the two groups of one superblock. Groups that a
+      // short stage lacks add zeros: so all lanes stay together, as the next mma needs them.
       const int line = c_block * (kHiBytes / 64) + kScaleLine / 64;
       const uint8_t* scales = stage + line * 64;
       Meta meta[Tiles][2];
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile) {
-        const float4 two = *reinterpret_cast<const float4*>(x[tile].meta + step * 8 + 2 * t);
+        float4 two{0.0f, 0.0f, 0.0f, 0.0f};
+        if (Full || c_block < count) two = *reinterpret_cast<const float4*>(x[tile].meta + step * 8 + 2 * t);
         meta[tile][0] = {two.x, two.y}, meta[tile][1] = {two.z, two.w};
       }
 #pragma unroll
