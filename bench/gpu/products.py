@@ -1,4 +1,4 @@
-"""Times each fused product of an 8B model by itself: python bench/gpu/products.py [--pdl] [--rows N]
+"""Times each fused product of an 8B model: python bench/gpu/products.py [--pdl] [--rows N]
 
 A graph runs one product on many matrices in turn, together larger than the cache on the chip, so
 that weights come from memory; the time is the graph's over the matrices.
