@@ -32,11 +32,13 @@ def _cuda(device: torch.device, dtype: torch.dtype) -> Ops | None:
     """Where nvcc is. In float32, which asks for the reference's answers, its int8 would not do."""
     if device.type != "cuda" or dtype == torch.float32:
         return None
-    from .cuda_library import CudaLibrary, compile_library, find_nvcc
+    from .cuda_library import SHARED_BYTES, CudaLibrary, compile_library, find_nvcc
     from .ops_cuda import CudaOps
 
     rest = _triton(device, dtype)
-    if rest is None or find_nvcc() is None:
+    about = torch.cuda.get_device_properties(device)
+    room = about.shared_memory_per_block_optin >= SHARED_BYTES
+    if rest is None or find_nvcc() is None or not room:
         return None
     try:
         library = compile_library(torch.cuda.get_device_capability(device), cache_folder())
