@@ -38,6 +38,7 @@ def _tests() -> dict[str, Any]:
 
 
 def _floors() -> dict[str, Any]:
+    floors.warm_up(2.0)
     return {
         "bandwidth_gb_s": floors.bandwidth_gb_s(),
         "graph_node_us": floors.node_us(),
@@ -48,6 +49,7 @@ def _floors() -> dict[str, Any]:
 def _speed(models: list[str], copy: float, save: Callable[[str, Any], None]) -> None:
     for name in models:
         backend = speed.open_shape(name, reference=True)
+        floors.warm_up()
         for gear in reversed(backend.gears):
             jitter = 10_000 if (name, gear.name) == ("llama-3.2-1b", "8") else 0
             begin = time.perf_counter()

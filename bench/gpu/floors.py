@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,16 @@ def event_ms(run: Callable[[], Any], repeats: int, warm: int = 3) -> float:
         end.synchronize()
         times.append(begin.elapsed_time(end))
     return statistics.median(times)
+
+
+def warm_up(seconds: float = 1.0) -> None:
+    """Work until the clocks are up: after a rest they are a sixth of what they can be."""
+    a = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(20):
+            a = (a @ a).clamp_(-1, 1)
+        torch.cuda.synchronize()
 
 
 def bandwidth_gb_s(gigabytes: float = 4.0) -> dict[str, float]:

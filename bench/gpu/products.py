@@ -1,6 +1,6 @@
 """Every product of a decode step by itself: time and share of the copy bandwidth on this GPU.
 
-    python bench/gpu/products.py [--out FILE] [--brief]
+    PYTHONPATH=src python -m bench.gpu.products [--out FILE] [--brief]
 
 Each is launched again and again in a CUDA graph, over copies of its weights that together are
 larger than the L2 cache, its launches dependent where the GPU can; times are device events.
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bench.gpu.floors import warm_up
 from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library
 from onesec.backend.gpu.ops import Matrix, Norm
 from onesec.backend.gpu.ops_cuda import CudaOps
@@ -91,6 +92,8 @@ def graph_ms(launch: Callable[[int], object], launches: int) -> float:
         for i in range(launches):
             launch(i)
     times = []
+    for _ in range(40):
+        graph.replay()
     for i in range(8):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -161,6 +164,7 @@ def main() -> None:
     capability = torch.cuda.get_device_capability()
     library = CudaLibrary(compile_library(capability, cache_folder() / "kernels"))
     dependent = capability >= (9, 0)
+    warm_up(2.0)
     bandwidth = copy_bandwidth()
     name = torch.cuda.get_device_name()
     print(f"{name}: copy {bandwidth / 1e12:.2f} TB/s; dependent launches: {dependent}")

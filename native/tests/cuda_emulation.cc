@@ -29,7 +29,7 @@ struct Warp {
 struct Copy {
   void* to;
   const void* from;
-  int bytes, group;
+  int group;
 };
 struct Fiber {
   ucontext_t context;
@@ -149,10 +149,10 @@ const uint8_t (*exchange(const void* mine, size_t size))[32] {
   return all;
 }
 
-void copy_async(void* to, const void* from, int bytes) {
+void copy_async(void* to, const void* from) {
   if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16) fail("a copy of 16 bytes is not aligned");
   Fiber& fiber = block.fibers[block.current];
-  fiber.copies.push_back({to, from, bytes, fiber.groups});
+  fiber.copies.push_back({to, from, fiber.groups});
 }
 void commit_copies() { ++block.fibers[block.current].groups; }
 void wait_copies(int pending) {
@@ -160,8 +160,7 @@ void wait_copies(int pending) {
   while (!fiber.copies.empty() && fiber.copies.front().group < fiber.groups - pending) {
     const Copy copy = fiber.copies.front();
     fiber.copies.pop_front();
-    std::memset(copy.to, 0, 16);
-    std::memcpy(copy.to, copy.from, size_t(copy.bytes));
+    std::memcpy(copy.to, copy.from, 16);
   }
 }
 void wait_for_previous() {

@@ -33,7 +33,7 @@ void warp_barrier();
 // Every lane of the warp gives `size` bytes (at most 32) and then sees all lanes' [32][32 bytes].
 const uint8_t (*exchange(const void* mine, size_t size))[32];
 
-void copy_async(void* to, const void* from, int bytes);
+void copy_async(void* to, const void* from);
 void commit_copies();
 void wait_copies(int pending);
 void wait_for_previous();
@@ -89,7 +89,10 @@ namespace onesec::cuda {
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 inline uint64_t evict_first() { return 0; }
-inline void copy_async(void* shared, const void* global, int bytes, uint64_t) { emulation::copy_async(shared, global, bytes); }
+using SharedAddress = uint8_t*;
+inline SharedAddress shared_address(uint8_t* shared) { return shared; }
+inline SharedAddress of_lane(SharedAddress to, int) { return to; }
+inline void copy_async(SharedAddress to, const void* global, uint64_t) { emulation::copy_async(to, global); }
 inline void commit_copies() { emulation::commit_copies(); }
 template <int Pending>
 inline void wait_copies() { emulation::wait_copies(Pending); }

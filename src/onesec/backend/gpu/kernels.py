@@ -41,7 +41,9 @@ def _cuda(device: torch.device, dtype: torch.dtype) -> Ops | None:
     if rest is None or find_nvcc() is None or not room:
         return None
     try:
-        library = compile_library(torch.cuda.get_device_capability(device), cache_folder())
+        library = compile_library(
+            torch.cuda.get_device_capability(device), cache_folder() / "kernels"
+        )
     except KernelBuildFailed as error:
         warnings.warn(f"{error} Triton's kernels are used instead.", stacklevel=2)
         return None

@@ -26,15 +26,16 @@ struct DenseSource {
   __device__ int stages() const { return (count + kPanelSteps - 1) / kPanelSteps; }
   __device__ int steps(int stage) const { return count - stage * kPanelSteps < kPanelSteps ? count - stage * kPanelSteps : kPanelSteps; }
 
-  __device__ void copy(uint8_t* to, int tile, int stage, int lane) const {
+  __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
+    to = of_lane(to, lane);
     const int at = lane % 16 * 16, column = (begin + stage * kPanelSteps) * kGroup + at / 2;
     if (at >= steps(stage) * kGroup * 2) return;
-    const bool there = column < cols;  // cols is a multiple of 8
+    // Behind a row's end (cols is a multiple of 8) its beginning is read instead: the activations there are zeros.
+    const int inside = column < cols ? column : 0;
 #pragma unroll
     for (int i = 0; i < kTileRows / 2; ++i) {
       const int row = 2 * i + lane / 16;
-      const uint16_t* from = dense + (size_t(tile) * kTileRows + row) * cols + (there ? column : 0);
-      copy_async(to + row * kPanelBytes + (at ^ panel_swapped(row)), from, there ? 16 : 0, policy);
+      copy_async(to + row * kPanelBytes + (at ^ panel_swapped(row)), dense + (size_t(tile) * kTileRows + row) * cols + inside, policy);
     }
   }
 };

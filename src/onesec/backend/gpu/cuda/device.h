@@ -23,11 +23,16 @@ ONESEC_DEVICE uint64_t evict_first() {
   return policy;
 }
 
-// 16 bytes from global into shared memory; `bytes` of them (0 or 16) are read, the others become zero.
-ONESEC_DEVICE void copy_async(void* shared, const void* global, int bytes, uint64_t policy) {
-  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(to), "l"(global), "r"(bytes), "l"(policy)
-               : "memory");
+// Where asynchronous copies go.
+using SharedAddress = uint32_t;
+ONESEC_DEVICE SharedAddress shared_address(const void* shared) { return static_cast<SharedAddress>(__cvta_generic_to_shared(shared)); }
+// The same address as a lane's own. From one that is the same for the whole warp, ptxas 13.0 may make copies whose cache
+// policy is garbage: an illegal instruction. After a shuffle it takes the address for the lane's.
+ONESEC_DEVICE SharedAddress of_lane(SharedAddress to, int lane) { return __shfl_sync(kAllLanes, to, lane); }
+
+// 16 bytes from global into shared memory.
+ONESEC_DEVICE void copy_async(SharedAddress to, const void* global, uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "l"(policy) : "memory");
 }
 ONESEC_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int Pending>  // waits until at most that many of this thread's youngest groups are under way

@@ -38,7 +38,7 @@ struct PlaneSource {
   __device__ int stages() const { return (count + kStageBlocks - 1) / kStageBlocks; }
   __device__ int blocks(int stage) const { return count - stage * kStageBlocks < kStageBlocks ? count - stage * kStageBlocks : kStageBlocks; }
 
-  __device__ void copy(uint8_t* to, int tile, int stage, int lane) const {
+  __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
     const size_t block = size_t(tile) * superblocks + begin + stage * kStageBlocks;
     copy_plane<kHiBytes>(to, hi + block * kHiBytes, blocks(stage), lane);
     if (Width == 8) copy_plane<kLoBytes>(to + kHiStage, lo + block * kLoBytes, blocks(stage), lane);
@@ -46,12 +46,12 @@ struct PlaneSource {
 
  private:
   template <int Bytes>
-  __device__ void copy_plane(uint8_t* to, const uint8_t* from, int blocks, int lane) const {
+  __device__ void copy_plane(SharedAddress to, const uint8_t* from, int blocks, int lane) const {
     constexpr int rounds = (kStageBlocks * Bytes / 16 + 31) / 32;
 #pragma unroll
     for (int i = 0; i < rounds; ++i) {
       const int at = (i * 32 + lane) * 16;
-      if (at < blocks * Bytes) copy_async(to + (at ^ swapped(at / 64)), from + at, 16, policy);
+      if (at < blocks * Bytes) copy_async(to + (at ^ swapped(at / 64)), from + at, policy);
     }
   }
 };

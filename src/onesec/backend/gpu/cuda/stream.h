@@ -45,7 +45,7 @@ class Ring {
  private:
   __device__ void fill(int slot) {
     if (next_.unit < units_ && source_.stages() > 0) {
-      source_.copy(memory_ + slot * Source::kStageBytes, unit_.tile(next_.unit, next_.k), next_.stage, lane_);
+      source_.copy(shared_address(memory_ + slot * Source::kStageBytes), unit_.tile(next_.unit, next_.k), next_.stage, lane_);
       next_.advance(unit_, source_.stages());
     }
     commit_copies();  // also where there is nothing left, so that the count of groups stays the count of stages
