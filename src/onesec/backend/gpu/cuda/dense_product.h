@@ -81,7 +81,7 @@ struct DenseKernel {
 };
 
 template <class Type, int Tiles>
-__global__ void __launch_bounds__(kThreads, 2) dense_product(const Product p) {
+__global__ void __launch_bounds__(kThreads, Tiles == 1 ? 4 : 3) dense_product(const Product p) {
   ONESEC_SHARED(memory);
   run_product<DenseKernel<Type, Tiles>>(p, memory);
 }
