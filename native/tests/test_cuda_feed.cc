@@ -15,8 +15,10 @@ double activated(cuda::Activation kind, double x) {
 
 // Against the plain product of the same weights, activated in double precision; and its prepared form is that of its values.
 void check_feed(Product p, Format format, const std::vector<float>& x, int size, bool gated) {
-  Late before = late(x);
-  p.x = before.data<float>();
+  const bool own = p.rows <= cuda::kOwnRows;
+  auto before = own ? late(x) : late(prepare(p, format, x));
+  if (own) p.x = before.data<float>();
+  else p.prepared = before.data<uint8_t>();
   const int half = round_up(size, kTileRows), n = p.rows;
   std::vector<float> plain(size_t(n) * size_t(p.ld_y));
   p.y = plain.data();

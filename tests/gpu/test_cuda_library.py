@@ -57,7 +57,7 @@ def test_no_kernel_spills_registers(compiled: tuple[Path, str]) -> None:
     for name, stack, stores, loads, registers in told:
         assert stack == stores == loads == "0", name
         if re.search(r"planes_productILi4ELi1E|dense_product\w*Li1E", name):
-            assert int(registers) <= 64, name  # the next kernel's blocks settle beside this one's
+            assert int(registers) <= 80, name  # three blocks on a multiprocessor
 
 
 def disassembler() -> str | None:

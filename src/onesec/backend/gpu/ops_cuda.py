@@ -45,8 +45,8 @@ class CudaOps:
         float32 [n, size].
     dependent: each kernel may begin while the one before it ends (compute capability 9.0).
     per_multiprocessor: blocks of a product on one multiprocessor, at most.
-    own_values: up to so many activations (padded rows x columns) are normed and quantized by each
-        block for itself; more of them once, by a kernel of their own.
+    own_rows: up to so many rows (2 at most) are normed and quantized by each block for itself;
+        more of them once, by a kernel of their own.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class CudaOps:
         library: CudaLibrary,
         *,
         dependent: bool = False,
-        per_multiprocessor: int = 2,
-        own_values: int = 16384,
+        per_multiprocessor: int = 3,
+        own_rows: int = 2,
     ) -> None:
         self._rest = rest
         self._library = library
         self._dependent = dependent
         self._per_multiprocessor = per_multiprocessor
-        self._own_values = own_values
+        self._own_rows = min(own_rows, 2)
 
     def norm_matmul(
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
@@ -124,7 +124,7 @@ class CudaOps:
         prepared: Tensor | None = None
         if isinstance(x, Inner):
             prepared = x.prepared
-        elif _padded_rows(p.rows) * p.cols > self._own_values:
+        elif p.rows > self._own_rows:
             prepared = _room(form, p.rows, p.cols, x.device)
             before = Product(rows=p.rows, cols=p.cols, superblocks=p.superblocks)
             before.feed = prepared.data_ptr()
@@ -166,6 +166,19 @@ class CudaOps:
     def pick(self, logits: Tensor) -> Picked:
         """See Ops."""
         return self._rest.pick(logits)
+
+
+def open_planes(library: CudaLibrary, matrix: Matrix, width: int, dtype: torch.dtype) -> Tensor:
+    """[rows, cols] in bfloat16 or float16: what the planes stand for at width 4 or 8."""
+    assert matrix.hi is not None
+    assert matrix.lo is not None
+    assert matrix.row_scale is not None
+    out = torch.empty(matrix.rows, matrix.cols, dtype=dtype, device=matrix.hi.device)
+    p = Product(cols=matrix.cols, units=matrix.rows // 16, superblocks=matrix.hi.shape[1])
+    p.hi, p.lo = matrix.hi.data_ptr(), matrix.lo.data_ptr()
+    p.row_scale = matrix.row_scale.data_ptr()
+    library.open_planes(p, width, _FORMS[dtype], out.data_ptr(), _stream(out))
+    return out
 
 
 def _form(matrix: Matrix, width: int, rows: int) -> int | None:

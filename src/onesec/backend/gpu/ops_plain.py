@@ -170,11 +170,8 @@ class PlainOps:
         self, queries: Tensor, keys: Tensor, values: Tensor, heads: Heads, start: int, window: int
     ) -> Tensor:
         """[count, heads, head_dim] of queries at positions start, ... over all keys up to there."""
-        group = heads.num_heads // heads.num_kv_heads
-        q = queries.to(self._dtype).transpose(0, 1)[None]  # [1, heads, count, head_dim]
-        k, v = (
-            x.to(self._dtype).transpose(0, 1).repeat_interleave(group, 0)[None]
-            for x in (keys, values)
+        q, k, v = (  # [1, heads, count or total, head_dim]
+            x.to(self._dtype).transpose(0, 1)[None] for x in (queries, keys, values)
         )
         count, total = len(queries), len(keys)
         visible = None
@@ -185,9 +182,17 @@ class PlainOps:
             visible = (seen <= at) if window == 0 else (seen <= at) & (seen > at - window)
         if heads.softcap == 0.0:
             out = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=visible, is_causal=whole, scale=heads.scale
+                q,
+                k,
+                v,
+                attn_mask=visible,
+                is_causal=whole,
+                scale=heads.scale,
+                enable_gqa=heads.num_heads != heads.num_kv_heads,
             )
         else:
+            group = heads.num_heads // heads.num_kv_heads
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
             scores = (q @ k.transpose(-1, -2)).float() * heads.scale
             scores = heads.softcap * torch.tanh(scores / heads.softcap)
             if whole:

@@ -166,10 +166,10 @@ def turn_and_store(
     kv_head = (head - QUERIES) % KV
     offset = tl.where(is_query, head * D, tl.where(is_key, k_offset, v_offset) + kv_head * D)
     start = qkv_ptr + token * qkv_stride + offset
-    x = tl.load(start + index, mask=inside, other=0.0)
+    x = tl.load(start + index, mask=inside, other=0.0).to(tl.float32)
     position = tl.load(positions_ptr + token)
     if not (head >= QUERIES + KV):
-        y = tl.load(start + partner, mask=inside, other=0.0)
+        y = tl.load(start + partner, mask=inside, other=0.0).to(tl.float32)
         if is_query:
             if Q_NORM:
                 x = normed(x, inside, index, D, q_weight_ptr, q_weight_ptr, q_eps, False, False)

@@ -10,6 +10,7 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps;
 constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
+constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
 constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
 
 enum class NormKind : int32_t { none, rms, layer };
@@ -26,7 +27,8 @@ struct Product {
   const uint16_t* dense;   // [16 * tiles][cols] bf16 or half
   const float* row_scale;  // null: 1
   const float* bias;       // null: 0
-  // Activations: floats [rows][cols] that each block norms and prepares for itself, or (x null) prepared ones.
+  // Activations: floats [rows][cols] that each block norms and prepares for itself, of at most kOwnRows rows, or (x null)
+  // prepared ones.
   const float* x;
   const float* norm_weight;
   const float* norm_bias;  // null: 0

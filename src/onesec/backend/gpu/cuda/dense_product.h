@@ -77,11 +77,12 @@ struct DenseKernel {
   using Form = RoundedForm<Type>;
   using Sums = DenseSums<Type, Tiles>;
   static constexpr int kColumns = 8, kRowTiles = Tiles;
+  static constexpr bool kOwn = Tiles == 1;
   static constexpr int kDepth = 3;
 };
 
 template <class Type, int Tiles>
-__global__ void __launch_bounds__(kThreads, Tiles == 1 ? 4 : 3) dense_product(const Product p) {
+__global__ void __launch_bounds__(kThreads, Tiles == 1 ? 3 : 2) dense_product(const Product p) {
   ONESEC_SHARED(memory);
   run_product<DenseKernel<Type, Tiles>>(p, memory);
 }

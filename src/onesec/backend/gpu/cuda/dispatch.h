@@ -1,6 +1,7 @@
 // Which kernel does a product, and how many blocks of it: shared by the launches and by the tests on a CPU.
 #pragma once
 #include "dense_product.h"
+#include "open_planes.h"
 #include "planes_product.h"
 
 namespace onesec::cuda {
@@ -42,6 +43,11 @@ auto launch_prepare(Format format, Launch launch) {
     case Format::half: return launch(prepare_rows<RoundedForm<Half>>, size_t(0));
     default: return launch(prepare_rows<QuantizedForm>, size_t(0));
   }
+}
+
+template <class Type, class Launch>
+auto launch_open(Format width, Launch launch) {
+  return width == Format::planes4 ? launch(open_planes<Type, 4>) : launch(open_planes<Type, 8>);
 }
 
 }  // namespace onesec::cuda

@@ -50,21 +50,36 @@ ONESEC_DEVICE void leave_sums(const float (&sums)[Tiles][4], float (*partial)[kT
     }
 }
 
+// What the end of a tile needs beside the sums, read while its products are under way: each row's scale, and what is
+// added to it.
+struct Ends {
+  float scale = 1.0f, more = 0.0f;
+};
+
+template <int Columns>
+ONESEC_DEVICE Ends begin_tile(const Product& p, int tile) {
+  Ends ends;
+  if (threadIdx.x >= kTileRows * Columns) return ends;
+  const int column = threadIdx.x / kTileRows, at = tile * kTileRows + threadIdx.x % kTileRows;
+  if (p.row_scale) ends.scale = p.row_scale[at];
+  if (p.add && column < p.rows && at < p.outputs) ends.more = p.y[size_t(column) * p.ld_y + at];
+  if (p.bias) ends.more += p.bias[at];
+  return ends;
+}
+
 // After the barrier: thread (column, row) of the tile adds the warps' sums up and writes the output, or keeps the value.
 template <int Columns>
-ONESEC_DEVICE void finish_tile(const Product& p, Results<Columns>& results, int place, int tile, int k) {
+ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Columns>& results, int place, int tile, int k) {
   if (threadIdx.x >= kTileRows * Columns) return;
   const int row = threadIdx.x % kTileRows, column = threadIdx.x / kTileRows, at = tile * kTileRows + row;
   float value = 0.0f;
 #pragma unroll
   for (int warp = 0; warp < kWarps; ++warp) value += results.partial[place][warp][column][row];
-  const float scale = p.row_scale ? p.row_scale[at] : 1.0f;
-  value = p.bias ? fmaf(value, scale, p.bias[at]) : value * scale;
+  value = fmaf(value, ends.scale, ends.more);
   if (p.feed) {
     results.values[k][column][row] = value;
   } else if (column < p.rows && at < p.outputs) {
-    float& y = p.y[size_t(column) * p.ld_y + at];
-    y = p.add ? y + value : value;
+    p.y[size_t(column) * p.ld_y + at] = value;
   }
 }
 

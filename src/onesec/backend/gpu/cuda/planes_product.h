@@ -104,7 +104,7 @@ struct PlaneSums {
 #pragma unroll
     for (int step = 0; step < N; ++step) {
       const int b_block = (step * P + g / N) / 2, c_group = step * P + 2 * t / N, c_block = c_group / 2;
-      int c[Tiles][4];
+      int c[Tiles][4], other[Tiles][4] = {};  // two chains of products, where there are several
       uint2 b[Tiles];
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile) {
@@ -122,8 +122,13 @@ struct PlaneSums {
         unpack<Width>(load_words(stage + hi_line * 64 + (g * 8 ^ swapped(hi_line))),
                       Width == 8 ? load_words(stage + kHiStage + lo_line * 64 + (g * 8 ^ swapped(lo_line))) : uint2{0, 0}, a);
 #pragma unroll
-        for (int tile = 0; tile < Tiles; ++tile) multiply(c[tile], a, g / N == s ? b[tile] : uint2{0, 0});
+        for (int tile = 0; tile < Tiles; ++tile) multiply(s % 2 ? other[tile] : c[tile], a, g / N == s ? b[tile] : uint2{0, 0});
       }
+      if (P > 1)
+#pragma unroll
+        for (int tile = 0; tile < Tiles; ++tile)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) c[tile][i] += other[tile][i];
       // Columns 2t and 2t + 1 are two rows of one group, but with N = 1 the two groups of one superblock. Groups that a
       // short stage lacks add zeros: so all lanes stay together, as the next mma needs them.
       const int line = c_block * (kHiBytes / 64) + kScaleLine / 64;
@@ -182,9 +187,10 @@ struct PlaneKernel {
   using Form = QuantizedForm;
   using Sums = PlaneSums<Width, N, Tiles>;
   static constexpr int kColumns = N, kRowTiles = Tiles;
+  static constexpr bool kOwn = N <= kOwnRows;
   static constexpr int kDepth = Width == 8 && N == 8 ? 2 : 3;
-  // For the registers: few enough that, with one row, the next kernel's blocks can settle beside this one's.
-  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : Width == 8 ? 3 : 4;
+  // For the registers: with one row, three blocks on a multiprocessor.
+  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;
 };
 
 template <int Width, int N, int Tiles>

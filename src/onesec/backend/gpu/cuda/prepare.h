@@ -35,37 +35,75 @@ ONESEC_DEVICE float block_sum(float x, float* scratch) {
   return total;
 }
 
-// A row under its norm: value(column) = (x - mean) * factor * weight + bias.
-struct NormedRow {
-  const float* x;
-  const float* weight;
-  const float* bias;
-  float mean, factor;
+// Eight neighbouring columns of a row are a thread's; a block goes through a row in stretches. What of it fits in registers
+// is read once: a row's latency is that of one load, and its norm's factors are under way at the same time.
+constexpr int kOwn = 8, kStretch = kThreads * kOwn, kKept = 2;  // columns of a thread, of a block; stretches kept
 
-  __device__ float operator()(int column) const {
-    float value = x[column];
-    if (!weight) return value;
-    value = (value - mean) * factor * weight[column];
-    return bias ? value + bias[column] : value;
+ONESEC_DEVICE void load_own(const float* row, int column, int cols, float (&out)[kOwn]) {
+  if (cols % 4 == 0) {  // then rows begin at multiples of 16 bytes
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float4 four{0.0f, 0.0f, 0.0f, 0.0f};
+      if (column + 4 * half < cols) four = *reinterpret_cast<const float4*>(row + column + 4 * half);
+      out[4 * half] = four.x, out[4 * half + 1] = four.y, out[4 * half + 2] = four.z, out[4 * half + 3] = four.w;
+    }
+    return;
   }
-};
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) out[i] = column + i < cols ? row[column + i] : 0.0f;
+}
 
-ONESEC_DEVICE NormedRow normed_row(NormKind norm, const float* x, const float* weight, const float* bias, float eps, int cols,
-                                   float* scratch) {
-  if (norm == NormKind::none) return {x, nullptr, nullptr, 0.0f, 1.0f};
-  float mean = 0.0f, squares = 0.0f;
-  if (norm == NormKind::layer) {
-#pragma unroll 8
-    for (int i = threadIdx.x; i < cols; i += kThreads) mean += x[i];
-    mean = block_sum(mean, scratch) / float(cols);
+// use(column, values) for each thread's columns of a row under its norm, zeros behind its end, up to `end` columns:
+// (x - mean) * factor * weight + bias.
+template <class Use>
+ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratch, Use use) {
+  const float* x = p.x + size_t(row) * p.cols;
+  const int first = threadIdx.x * kOwn;
+  const bool normed = p.norm != NormKind::none;
+  float kept[kKept][kOwn], weights[kKept][kOwn];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    load_own(x, first + i * kStretch, p.cols, kept[i]);
+    if (normed) load_own(p.norm_weight, first + i * kStretch, p.cols, weights[i]);
   }
-#pragma unroll 8
-  for (int i = threadIdx.x; i < cols; i += kThreads) {
-    const float distance = x[i] - mean;
-    squares = fmaf(distance, distance, squares);
+  float mean = 0.0f, factor = 1.0f;
+  const auto total = [&](auto&& term) {  // the sum of term(x) over the row
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kKept; ++i)
+#pragma unroll
+      for (int j = 0; j < kOwn; ++j)
+        if (first + i * kStretch + j < p.cols) sum = term(kept[i][j], sum);
+#pragma unroll 1
+    for (int column = first + kKept * kStretch; column < p.cols; column += kStretch)
+#pragma unroll 1
+      for (int j = 0; j < kOwn && column + j < p.cols; ++j) sum = term(x[column + j], sum);
+    return block_sum(sum, scratch);
+  };
+  if (p.norm == NormKind::layer) mean = total([](float value, float sum) { return sum + value; }) / float(p.cols);
+  if (normed) {
+    const float squares = total([mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
+    factor = 1.0f / sqrtf(squares / float(p.cols) + p.eps);
   }
-  squares = block_sum(squares, scratch);
-  return {x, weight, norm == NormKind::layer ? bias : nullptr, mean, 1.0f / sqrtf(squares / float(cols) + eps)};
+  const auto finish = [&](int column, float (&values)[kOwn], const float (&weight)[kOwn]) {
+    if (column >= end) return;
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      if (!normed) continue;
+      values[j] = (values[j] - mean) * factor * weight[j];
+      if (p.norm == NormKind::layer && p.norm_bias && column + j < p.cols) values[j] += p.norm_bias[column + j];
+      if (column + j >= p.cols) values[j] = 0.0f;
+    }
+    use(column, values);
+  };
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) finish(first + i * kStretch, kept[i], weights[i]);
+#pragma unroll 1
+  for (int column = first + kKept * kStretch; column < end; column += kStretch) {
+    load_own(x, column, p.cols, kept[0]);
+    if (normed) load_own(p.norm_weight, column, p.cols, weights[0]);
+    finish(column, kept[0], weights[0]);
+  }
 }
 
 // A warp quantizes a group, a value a lane, to entry (group, column) of a tile: native/kernels_impl.h's arithmetic.
@@ -82,21 +120,47 @@ ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quanti
   }
 }
 
+// The same for a thread's eight values: four threads in a row have a group. All lanes of a warp are here.
+ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int entry, const Quantized& out) {
+  float largest = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) largest = fmaxf(largest, fabsf(values[i]));
+  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  int sum = 0;
+  uint32_t words[2] = {0, 0};
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const int q = __float2int_rn(values[i] * inverse);
+    sum += q;
+    words[i / 4] |= (static_cast<uint32_t>(q) & 255u) << (i % 4 * 8);
+  }
+  sum += __shfl_xor_sync(kAllLanes, sum, 1);
+  sum += __shfl_xor_sync(kAllLanes, sum, 2);
+  if (!there) return;
+  const int part = threadIdx.x % 4;
+  *reinterpret_cast<uint2*>(out.q + entry * kGroup + part * kOwn) = uint2{words[0], words[1]};
+  if (part == 0) {
+    const float scale = largest / 127.0f;
+    out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
+    out.start[entry] = kFloatOrigin - kResidualZero * sum;
+  }
+}
+
 // A form of activations: `prepare` writes the rows that a block has taken on (all of a step for itself, or one in a
 // kernel of its own) to `base`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
 // as many groups (or steps) as the product has units.
 struct QuantizedForm {
   static size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
   static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, groups = 2 * p.superblocks, columns = tile_columns(p.rows);
+    const int groups = 2 * p.superblocks, columns = tile_columns(p.rows);
     for (int row = begin; row < end; ++row) {
-      const NormedRow value = normed_row(p.norm, p.x + size_t(row) * p.cols, p.norm_weight, p.norm_bias, p.eps, p.cols, scratch);
       const Quantized out = quantized(base, groups, columns, row / 8);
-#pragma unroll 4
-      for (int group = warp; group < groups; group += kWarps) {
-        const int column = group * kGroup + lane;
-        quantize_group(column < p.cols ? value(column) : 0.0f, group * columns + row % 8, lane, out);
-      }
+      // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
+      each_normed(p, row, (groups * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
+        quantize_own(values, column / kGroup < groups, column / kGroup * columns + row % 8, out);
+      });
     }
   }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
@@ -111,11 +175,15 @@ struct RoundedForm {
   static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
     const int columns = tile_columns(p.rows);
     for (int row = begin; row < end; ++row) {
-      const NormedRow value = normed_row(p.norm, p.x + size_t(row) * p.cols, p.norm_weight, p.norm_bias, p.eps, p.cols, scratch);
       auto* out = static_cast<uint16_t*>(base) + size_t(row / 8) * (rounded_bytes(p.superblocks, columns) / 2);
-#pragma unroll 4
-      for (int column = threadIdx.x; column < p.superblocks * kGroup; column += kThreads)
-        out[(column / kGroup * columns + row % 8) * kGroup + column % kGroup] = Type::round(column < p.cols ? value(column) : 0.0f);
+      each_normed(p, row, p.superblocks * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
+        uint32_t words[kOwn / 2];
+#pragma unroll
+        for (int i = 0; i < kOwn / 2; ++i)
+          words[i] = Type::round(values[2 * i]) | static_cast<uint32_t>(Type::round(values[2 * i + 1])) << 16;
+        *reinterpret_cast<uint4*>(out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup) =
+            uint4{words[0], words[1], words[2], words[3]};
+      });
     }
   }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
@@ -127,7 +195,7 @@ struct RoundedForm {
 
 // A block a row, into `feed`.
 template <class Form>
-__global__ void __launch_bounds__(kThreads) prepare_rows(const Product p) {
+__global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
   __shared__ float scratch[kWarps];
   launch_dependents();
   wait_for_previous();
@@ -139,9 +207,12 @@ __global__ void __launch_bounds__(kThreads) prepare_rows(const Product p) {
   __shared__ float scratch[kWarps];
   launch_dependents();
   wait_for_previous();
-  const NormedRow value =
-      normed_row(p.norm, p.x + size_t(blockIdx.x) * p.cols, p.norm_weight, p.norm_bias, p.eps, p.cols, scratch);
-  for (int i = threadIdx.x; i < p.cols; i += kThreads) p.y[size_t(blockIdx.x) * p.ld_y + i] += value(i);
+  const int row = blockIdx.x;
+  each_normed(p, row, p.cols, scratch, [&](int column, const float (&values)[kOwn]) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i)
+      if (column + i < p.cols) p.y[size_t(row) * p.ld_y + column + i] += values[i];
+  });
 }
 
 }  // namespace onesec::cuda

@@ -73,15 +73,18 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
   launch_dependents();
   wait_for_previous();
   const void* activations = p.prepared;
-  if (p.x) {
-    activations = &results + 1;
-    Kernel::Form::prepare(p, 0, p.rows, &results + 1, results.scratch);
-    __syncthreads();
+  if constexpr (Kernel::kOwn) {
+    if (p.x) {
+      activations = &results + 1;
+      Kernel::Form::prepare(p, 0, p.rows, &results + 1, results.scratch);
+      __syncthreads();
+    }
   }
   const Unit unit(p);
   int place = 0;
   for (int u = blockIdx.x; u < p.units; u += gridDim.x) {
     for (int k = 0; k < unit.tiles; ++k, place ^= 1) {
+      const Ends ends = begin_tile<columns>(p, unit.tile(u, k));
       typename Kernel::Sums sums;
       for (int stage = 0; stage < source.stages(); ++stage) {
         sums.add(ring.acquire(), source, stage, p, activations, lane);
@@ -91,7 +94,7 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
       sums.total(totals);
       leave_sums<Kernel::kColumns>(totals, results.partial[place][warp], lane);
       __syncthreads();
-      finish_tile(p, results, place, unit.tile(u, k), k);
+      finish_tile(p, ends, results, place, unit.tile(u, k), k);
     }
     if (p.feed) {
       __syncthreads();
