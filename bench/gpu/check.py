@@ -129,7 +129,7 @@ def _deadlines() -> dict[str, Any]:
     backend = speed.open_shape("llama-3.2-1b", reference=False)
     try:
         backend.warm()
-        return deadlines.hit_rate(backend, requests=3000, seconds=60.0)
+        return deadlines.hit_rate(backend, requests=3000, seconds=30.0)
     finally:
         backend.close()
 

@@ -58,7 +58,7 @@ def exact_kernels(kernels: str) -> None:
         pytest.skip(f"{kernels} kernels have no float32")
 
 
-def _golden(name: str, *, compute: str = "f32", planes: bool = False) -> GpuBackend:
+def _golden(name: str, *, compute: str = "f32", device: str = "cuda") -> GpuBackend:
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
         return GpuBackend.load(
             checkpoint,
@@ -66,8 +66,9 @@ def _golden(name: str, *, compute: str = "f32", planes: bool = False) -> GpuBack
             sequence_tokens=SEQUENCE_TOKENS,
             kv_dtype="f32",
             compute_dtype=compute,
-            planes=planes,
+            planes=False,
             reference=True,
+            device=device,
         )
 
 
@@ -100,7 +101,7 @@ def test_bfloat16_picks_the_same_where_the_choice_is_clear(
     (logits,) = tell(backend, EXACT, [want.told], chunk=8)
     backend.close()
     monkeypatch.setattr(gpu_module, "decode_ops", lambda *_: PlainOps())
-    exact = _golden(name)
+    exact = _golden(name, device="cpu")
     (reference,) = tell(exact, EXACT, [want.told], chunk=8)
     exact.close()
     off = np.abs(logits - reference).max()
