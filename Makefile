@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
-.PHONY: help demo test check unit wheel wheel-test sanitize neon parity train bench clean
+.PHONY: help demo test check unit wheel wheel-test sanitize neon parity gpu-check train bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,8 +60,12 @@ neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: 
 parity: $(VENV)/.installed  ## against torch and transformers, live; and a small training
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0 compressed-tensors==0.20.0
-	$(BIN)/python -m pytest -m parity tests/parity
+	$(BIN)/python -m pip install --quiet triton==3.6.0
+	$(BIN)/python -m pytest -m parity tests/parity tests/gpu
 	$(BIN)/python -m pytest tests/training
+
+gpu-check:  ## on a machine with a GPU: correctness, then speed, into $ONESEC_GPU_RESULTS
+	PYTHONPATH=src $(PYTHON) -m bench.gpu.check
 
 train: $(VENV)/.installed  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt

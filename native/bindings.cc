@@ -244,6 +244,20 @@ auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes
   return nb::ndarray<nb::numpy, float, nb::ndim<2>>(copy, {count, vocab}, owner);
 }
 
+// A token from logits that something else computed, and what step() tells of one.
+auto draw(Sampler& sampler, const Floats& given, int top) {
+  require(given.shape(0) > 0, "there are no logits to draw from");
+  std::vector<float> logits(given.data(), given.data() + given.shape(0));
+  const int n = int(logits.size());
+  nb::gil_scoped_release release;
+  LogitStats stats;
+  choose_kernels("").logit_stats(logits.data(), n, 0, &stats);
+  const Distribution d = merge_stats(&stats, 1);
+  auto best = top > 0 ? top_logprobs(logits.data(), n, top, d.log_sum_exp) : std::vector<std::pair<int32_t, float>>{};
+  const int32_t token = sampler.sample(logits.data(), n, d);
+  return std::tuple(token, sampler.last_logit() - d.log_sum_exp, d.entropy, d.margin, best);
+}
+
 // `fill` writes [rows][cols] floats with the lock let go.
 template <class F>
 nb::ndarray<nb::numpy, float, nb::ndim<2>> float_matrix(size_t rows, size_t cols, F&& fill) {
@@ -277,7 +291,9 @@ NB_MODULE(_native, m) {
                                                frequency_penalty, logit_bias, seed, min_tokens, end_ids});
            }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
            "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
-      .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a);
+      .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a)
+      .def_prop_ro("wants_argmax", &Sampler::wants_argmax)
+      .def("draw", &draw, "logits"_a, "top"_a);
 
   nb::class_<Linear>(m, "Linear")
       .def("__init__", [](Linear* self, const FloatMatrix& weight, const AnyMatrix& half, const Floats& bias, const std::string& isa) {

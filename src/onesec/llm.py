@@ -36,6 +36,7 @@ class LLM(Closing):
     """A loaded model and its engine.
 
     model      a folder, a .gguf file, a Hugging Face name, or "onesec-mini"
+    device     "cpu", or "cuda" ("cuda:1", ...) where onesec[gpu] is installed
     threads    CPU threads (None: all that affinity and cgroup allow)
     context    tokens that the cache holds (None: the model's own context, at most 8192)
     kv_dtype   of the cache: "f16", "i8" (half the memory, about the cost in accuracy that 8-bit
@@ -51,6 +52,7 @@ class LLM(Closing):
         self,
         model: str | Path,
         *,
+        device: str = "cpu",
         threads: int | None = None,
         context: int | None = None,
         kv_dtype: KvDtype = "f16",
@@ -63,6 +65,7 @@ class LLM(Closing):
             load_model(
                 model,
                 context=context,
+                device=device,
                 threads=threads,
                 kv_dtype=kv_dtype,
                 reference=reference,

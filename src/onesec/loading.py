@@ -7,7 +7,6 @@ from an artifact does not wait for it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +23,14 @@ from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, holds, profile
-from onesec.machine import cpu_name, free_memory_bytes
+from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
 from onesec.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
+    from onesec.backend.gpu.backend import GpuBackend
     from onesec.model.weights import Checkpoint
     from onesec.prompt.template import ChatTemplate
 
@@ -180,6 +180,7 @@ def _check_vocabulary(path: Path, tokenizer: Tokenizer, rows: int) -> None:
 def load_model(
     model: str | Path,
     *,
+    device: str = "cpu",
     context: int | None = None,
     sequences: int = 1,
     threads: int | None = None,
@@ -190,6 +191,7 @@ def load_model(
 ) -> LoadedModel:
     """Find, open and load a model.
 
+    device     "cpu", or "cuda" ("cuda:1", ...), for which `threads` means nothing
     context    tokens of one sequence (None: the model's own, at most 8192); `sequences` of them fit
                the cache at once. Where a model has other rotary frequencies for long contexts
                (Phi-3), a context beyond the original one chooses those
@@ -200,8 +202,7 @@ def load_model(
     >>> with load_model("models/SmolLM2-135M") as loaded:  # doctest: +SKIP
     ...     loaded.backend.gears
     """
-    from onesec.backend.cpu import CpuBackend  # needs the compiled engine: not for fakes
-
+    load = _loader(device, threads)
     path = find_model(model)
     source = open_source(path)
     try:
@@ -216,12 +217,11 @@ def load_model(
             tokenizer = open_tokenizer(path, context_length=limit)
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = _chat_template_of(tokenizer)
-        backend = CpuBackend.load(
+        backend = load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
             context_tokens=sequences * -(-length // _BLOCKS) * _BLOCKS,
             sequence_tokens=length,
-            threads=threads,
             kv_dtype=kv_dtype,
             planes=planes,
             reference=reference,
@@ -243,6 +243,31 @@ def load_model(
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
         default_params=SamplingParams(**defaults),
     )
+
+
+def _loader(device: str, threads: int | None) -> Callable[..., CpuBackend | GpuBackend]:
+    """What loads weights for a device: the compiled engine, or torch, each only where it is used.
+
+    Raises InvalidRequest where torch is not there.
+    """
+    if device == "cpu":
+        from onesec.backend.cpu import CpuBackend
+
+        return partial(CpuBackend.load, threads=threads)
+    try:
+        from onesec.backend.gpu.backend import GpuBackend
+    except ModuleNotFoundError as error:
+        raise InvalidRequest(
+            f"device {device!r} needs {error.name}, which is not installed.",
+            hint='Install it with: pip install "onesec[gpu]"',
+        ) from None
+
+    def load(*args: Any, **options: Any) -> GpuBackend:
+        backend = GpuBackend.load(*args, device=device, **options)
+        backend.warm()
+        return backend
+
+    return load
 
 
 def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -270,17 +295,13 @@ def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
         thread.join()
 
 
-def cache_folder() -> Path:
-    """Where measured profiles are kept: $XDG_CACHE_HOME/onesec, else ~/.cache/onesec."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path.home() / ".cache") / "onesec"
-
-
-def latency_model(backend: CpuBackend, clock: Clock, *, fresh: bool = False) -> LatencyModel:
+def latency_model(
+    backend: CpuBackend | GpuBackend, clock: Clock, *, fresh: bool = False
+) -> LatencyModel:
     """The latency model of this backend on this machine: kept from before where it still holds, or
     measured now (`fresh`: in any case) and kept. Call it before an engine runs.
     """
-    machine = f"{__version__} {cpu_name()} {backend.isa} {backend.num_threads} threads"
+    machine = f"{__version__} {backend.machine}"
     gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
     model = f"{backend.config} {gears} {backend.kv_dtype} {backend.num_blocks}"
     return cached_profile(

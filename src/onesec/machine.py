@@ -89,6 +89,13 @@ def transparent_huge_pages() -> str | None:
     return text.partition("[")[2].partition("]")[0] if text else None
 
 
+def cache_folder() -> Path:
+    """Where what was measured or compiled here is kept: $XDG_CACHE_HOME/onesec, else
+    ~/.cache/onesec."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root else Path.home() / ".cache") / "onesec"
+
+
 def describe() -> dict[str, Any]:
     """The machine in one JSON object, for reports."""
     total, free = memory_bytes()

@@ -7,7 +7,6 @@ module that imports `onesec._native`.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ import numpy as np
 
 import onesec._native as _native
 from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
-from onesec.core.gear import UNIFORM, Gear
+from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
-from onesec.machine import free_memory_bytes
+from onesec.machine import cpu_name, free_memory_bytes
 from onesec.model.artifact import Artifact
 from onesec.model.artifact_writer import write_artifact
 from onesec.model.config import ModelConfig
@@ -26,6 +25,8 @@ from onesec.model.planes import PackedMatrix
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
+from .gears import GearSet
+from .sampling import HostSampler, sampler
 
 CACHE_DTYPES = ("f16", "i8", "f32")
 _FOREVER_NS = 2**63 - 1
@@ -83,16 +84,13 @@ class CpuBackend:
         self.num_threads: int = self._engine.threads
         self.kv_dtype = kv_dtype
         self._context_tokens = context_tokens
-        self._gears = tuple(UNIFORM[width] for width in widths)  # needed to weigh the gears below
         self._names: list[str] = self._engine.matrix_names
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
-        self._has_planes = 4 in widths
-        if self._has_planes:
-            # The cheapest first, since a step reads its gear's bytes; the reference last.
-            of_planes, reference = self._gears[:2], self._gears[2:]
-            of_planes = (*of_planes, *mixed)
-            self._gears = (*sorted(of_planes, key=self.bytes_per_token), *reference)
+        self._gears = GearSet(
+            planes=4 in widths, reference=16 in widths, tied=config.tie_embeddings
+        )
+        self._gears.order(mixed, self.bytes_per_token)
 
     @classmethod
     def load(
@@ -302,42 +300,24 @@ class CpuBackend:
 
     @property
     def gears(self) -> tuple[Gear, ...]:
-        return self._gears
+        return self._gears.gears
 
-    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> _native.Sampler:
+    @property
+    def machine(self) -> str:
+        """What of this machine decides how fast the backend is: profiles are kept by it."""
+        return f"{cpu_name()} {self.isa} {self.num_threads} threads"
+
+    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> HostSampler:
         """A fresh sampling state; without a seed, one from the system's entropy."""
-        seed = params.seed if params.seed is not None else secrets.randbits(63)
-        ends = tuple(params.stop_token_ids) + (() if params.ignore_eos else tuple(eos_ids))
-        return _native.Sampler(
-            temperature=params.temperature,
-            top_k=params.top_k,
-            top_p=params.top_p,
-            min_p=params.min_p,
-            repetition_penalty=params.repetition_penalty,
-            presence_penalty=params.presence_penalty,
-            frequency_penalty=params.frequency_penalty,
-            logit_bias=list(params.logit_bias.items()),
-            seed=seed,
-            min_tokens=params.min_tokens,
-            end_ids=list(ends),
-        )
+        return sampler(params, eos_ids=eos_ids)
 
     def _width_bytes(self, gear: Gear) -> np.ndarray:
         found = self._widths.get(gear)
         if found is None:
-            found = np.array([self._width(gear, name) for name in self._names], dtype=np.uint8)
+            widths = [self._gears.width(gear, name) for name in self._names]
+            found = np.array(widths, dtype=np.uint8)
             self._widths[gear] = found
         return found
-
-    def _width(self, gear: Gear, name: str) -> int:
-        tied = name == "embed" and self.config.tie_embeddings
-        width = gear.width_of("head" if tied else name)
-        known = (0, 4, 8) if self._has_planes else ()
-        if width not in known and not (width == 16 and UNIFORM[16] in self._gears):
-            raise UnknownGear(gear.name, tuple(g.name for g in self._gears))
-        if width == 0 and name in ("embed", "head"):
-            raise InvalidRequest(f"gear {gear.name!r}: {name} cannot have width 0.")
-        return width
 
     def forward(self, batch: Batch) -> BatchResult:
         """Run the batch; see Batch. The interpreter lock is free meanwhile."""

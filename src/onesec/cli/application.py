@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .generate import load_llm
+from .options import engine_values
 from .output import emit_json, is_terminal, note, shown
 
 if TYPE_CHECKING:
@@ -121,13 +122,8 @@ def session(options: dict[str, Any]) -> Iterator[Session]:
 
     if options["deadline"] is not None:
         parse_duration_ms(options["deadline"])  # refuse nonsense before a model is loaded
-    with load_llm(
-        options["model"],
-        options["threads"],
-        options["context"],
-        options["kv_dtype"],
-        needs_16=options["gear"] == "16",
-    ) as llm:
+    engine = engine_values(options)
+    with load_llm(options["model"], engine, needs_16=options["gear"] == "16") as llm:
         need_chat_template(llm, options["model"])
         yield Session(llm, options)
 

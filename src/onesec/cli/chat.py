@@ -15,6 +15,7 @@ from .generate import bounded, load_llm, summary
 from .options import (
     deadline_option,
     engine_options,
+    engine_values,
     model_argument,
     sampling_options,
     sampling_values,
@@ -108,10 +109,7 @@ def command(
     gear: str | None,
     min_gear: str | None,
     system: str | None,
-    threads: int | None,
-    context: int | None,
-    kv_dtype: Any,
-    **sampling: Any,
+    **given: Any,
 ) -> None:
     """Talk with MODEL; every answer within --deadline. 对话"""
     from onesec.core.deadline import parse_duration_ms
@@ -119,8 +117,8 @@ def command(
 
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
-    values = sampling_values(sampling)
-    with load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm:
+    values, engine = sampling_values(given), engine_values(given)
+    with load_llm(model, engine, needs_16=gear == "16") as llm:
         if not llm.has_chat_template:
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."

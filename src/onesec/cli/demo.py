@@ -118,7 +118,7 @@ def command(model: str, deadline: str | None, threads: int | None, as_json: bool
     from onesec.core.deadline import parse_duration_ms
 
     same_ms = None if deadline is None else parse_duration_ms(deadline)
-    with load_llm(model, threads, None, "f16", needs_16=False) as llm:
+    with load_llm(model, {"threads": threads}, needs_16=False) as llm:
         need_chat_template(llm, model)
         told = (play(llm, scene, same_ms or scene.deadline_ms) for scene in SCENES)
         if as_json:

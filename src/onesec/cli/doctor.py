@@ -125,7 +125,7 @@ def _huge_pages() -> Finding:
 
 
 def _cache() -> Finding:
-    from onesec.loading import cache_folder
+    from onesec.machine import cache_folder
 
     folder = cache_folder()
     place = folder

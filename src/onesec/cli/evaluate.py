@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import deadline_option, engine_options, json_option, model_argument
+from .options import (
+    deadline_option,
+    engine_options,
+    engine_values,
+    json_option,
+    model_argument,
+)
 from .output import emit_json, note, plus_minus, progress, table
 
 if TYPE_CHECKING:
@@ -114,9 +120,6 @@ def command(
     suite: str | None,
     gears: tuple[str, ...],
     as_json: bool,
-    threads: int | None,
-    context: int | None,
-    kv_dtype: Any,
     **options: Any,
 ) -> None:
     """Measure what the gears of MODEL cost in accuracy. 测量精度
@@ -136,7 +139,7 @@ def command(
     neither_or_both = "Give either --text FILE or --suite mini. 请用 --text 或 --suite。"
     if suite is not None and text_file is not None:
         raise click.UsageError(neither_or_both)
-    engine = {"threads": threads, "context": context, "kv_dtype": kv_dtype}
+    engine = engine_values(options)
     of_text = {name: options.pop(name) for name in ("reference", "no_reference", "limit_tokens")}
     if suite is not None:
         from .suite import draw, evaluate_suite

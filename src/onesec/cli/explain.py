@@ -59,7 +59,7 @@ def command(trace: str | None, last: bool, picture: Path | None, chinese: bool) 
 
 def last_trace() -> Path:
     """Where the trace of the last answer is kept."""
-    from onesec.loading import cache_folder
+    from onesec.machine import cache_folder
 
     return cache_folder() / "last-trace.json"
 

@@ -11,6 +11,7 @@ from .explain import keep_last
 from .options import (
     deadline_option,
     engine_options,
+    engine_values,
     json_option,
     model_argument,
     sampling_options,
@@ -85,11 +86,8 @@ def command(
     stream: bool | None,
     show: bool,
     prompt_logprobs: bool,
-    threads: int | None,
-    context: int | None,
-    kv_dtype: Any,
     as_json: bool,
-    **sampling: Any,
+    **options: Any,
 ) -> None:
     """Answer PROMPT ("-" reads stdin) with MODEL. 回答一个提示
 
@@ -101,7 +99,7 @@ def command(
 
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
-    values = sampling_values(sampling)
+    values, engine = sampling_values(options), engine_values(options)
     SamplingParams(**values)
     if prompt_logprobs and not as_json:
         raise click.UsageError("--prompt-logprobs needs --json.")
@@ -109,7 +107,7 @@ def command(
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
     with (
-        load_llm(model, threads, context, kv_dtype, needs_16=gear == "16") as llm,
+        load_llm(model, engine, needs_16=gear == "16") as llm,
         _start(llm, text, system, raw, **bounded(llm, values)) as run,
     ):
         if stream is None:
@@ -128,21 +126,12 @@ def command(
         note(summary(output))
 
 
-def load_llm(
-    model: str, threads: int | None, context: int | None, kv: Any, *, needs_16: bool
-) -> LLM:
-    """The model, with a bar on the terminal while it loads."""
+def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool) -> LLM:
+    """The model, with a bar on the terminal while it loads; `engine`: see engine_values."""
     from onesec.llm import LLM
 
     with progress(f"loading {model}") as advance:
-        return LLM(
-            model,
-            threads=threads,
-            context=context,
-            kv_dtype=kv,
-            reference=needs_16,
-            progress=advance,
-        )
+        return LLM(model, reference=needs_16, progress=advance, **engine)
 
 
 def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:

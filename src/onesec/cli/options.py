@@ -28,6 +28,9 @@ kv_option = click.option(
     show_default=True,
     help="Cache element type; i8 halves its memory. 缓存类型",
 )
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N (onesec[gpu]). 设备"
+)
 deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
 )
@@ -40,10 +43,15 @@ def output_option(what: str) -> Callable[[Command], Command]:
 
 
 def engine_options(command: Command) -> Command:
-    """--threads, --context and --kv-dtype."""
-    for option in (kv_option, context_option, threads_option):
+    """--device, --threads, --context and --kv-dtype: see engine_values."""
+    for option in (kv_option, context_option, threads_option, device_option):
         command = option(command)
     return command
+
+
+def engine_values(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the engine options out of `options`, as load_model's names."""
+    return {name: options.pop(name) for name in ("device", "threads", "context", "kv_dtype")}
 
 
 def app_options(command: Command) -> Command:
@@ -57,9 +65,7 @@ def app_options(command: Command) -> Command:
         ),
         click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位"),
         click.option("--min-gear", help="Never below this gear. 最低档位"),
-        threads_option,
-        context_option,
-        kv_option,
+        engine_options,
         click.option("--show", is_flag=True, help="Add a line with time and ending. 显示用时"),
         json_option,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import engine_options, json_option, model_argument
+from .options import engine_options, engine_values, json_option, model_argument
 from .output import emit_json, progress, table
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ def draw_latency(title: str, records: list[dict[str, Any]]) -> None:
 def command(
     model: str,
     gears: tuple[str, ...],
-    threads: int | None,
-    context: int | None,
-    kv_dtype: Any,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure MODEL here, keep the latency model, show it in milliseconds. 时延模型
 
@@ -75,9 +73,7 @@ def command(
     from .measure import named_gears
 
     with progress(f"loading {model}") as advance:
-        loaded = load_model(
-            model, context=context, threads=threads, kv_dtype=kv_dtype, progress=advance
-        )
+        loaded = load_model(model, progress=advance, **engine_values(options))
     with loaded:
         known = loaded.backend.gears
         chosen = named_gears(known, gears) if gears else known

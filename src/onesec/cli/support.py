@@ -144,7 +144,7 @@ def _report(
 def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Knowledge:
     """The store, brought up to date with its sources."""
     from onesec.knowledge import Knowledge
-    from onesec.loading import cache_folder
+    from onesec.machine import cache_folder
 
     if store is None:
         name = "\n".join([*(str(Path(source).resolve()) for source in sources), table or ""])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .evaluate import REFERENCE_GEAR, draw_quality, measure_gears
-from .options import engine_options, json_option, model_argument
+from .options import engine_options, engine_values, json_option, model_argument
 from .output import emit_json, note, progress, table
 from .profile import draw_latency, latency_record
 
@@ -99,9 +99,7 @@ def _sound(records: list[dict[str, Any]], reference: dict[str, Any] | None) -> C
 @model_argument
 @engine_options
 @json_option
-def command(
-    model: str, threads: int | None, context: int | None, kv_dtype: Any, as_json: bool
-) -> None:
+def command(model: str, as_json: bool, **options: Any) -> None:
     """Check that MODEL works here: load, tokens, template, gears, an answer. 自检
 
     Ends with exit code 1 when a check fails.
@@ -116,10 +114,8 @@ def command(
     with progress(f"loading {model}") as advance:
         loaded = load_model(
             model,
-            context=context,
             sequences=count_gears(find_model(model)) + 1,  # the reference
-            threads=threads,
-            kv_dtype=kv_dtype,
+            **engine_values(options),
             reference=not is_artifact(find_model(model)),
             progress=advance,
         )

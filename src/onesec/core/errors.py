@@ -15,6 +15,7 @@ It must not know who raises it: standard library only.
     │   └── UnsupportedModel      well-formed, but not something that this version runs
     ├── KnowledgeError            path, line, detail: a file of entries, or their store
     ├── OutOfMemory               need_bytes, have_bytes
+    ├── KernelBuildFailed         the GPU's kernels could not be compiled: detail, output
     └── EngineClosed              the engine was closed while work was asked of it
 """
 
@@ -22,6 +23,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+
+_COMPILER_LINES = 20  # the last ones, that a message repeats
 
 
 class OneSecError(Exception):
@@ -177,6 +180,22 @@ class OutOfMemory(OneSecError, MemoryError):
         )
         self.need_bytes = need_bytes
         self.have_bytes = have_bytes
+
+
+class KernelBuildFailed(OneSecError):
+    """The GPU's kernels could not be compiled on this machine; `output` is what nvcc said."""
+
+    code = "kernel_build_failed"
+
+    def __init__(self, detail: str, *, output: str = "") -> None:
+        last = "\n".join(output.strip().splitlines()[-_COMPILER_LINES:])
+        super().__init__(
+            f"The GPU kernels could not be built: {detail}.",
+            hint="Install the CUDA toolkit whose nvcc fits the driver, or set CUDA_HOME to it."
+            + (f"\n{last}" if last else ""),
+        )
+        self.detail = detail
+        self.output = output
 
 
 class EngineClosed(OneSecError):

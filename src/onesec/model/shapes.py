@@ -18,7 +18,7 @@ CONTEXT_TOKENS = 4096  # of every shape; the models' own limits are longer
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """`stretch`: how many times Llama 3.2 stretches waves longer than its first 8192 positions."""
+    """`stretch`: how many times Llama 3 stretches waves longer than its first 8192 positions."""
 
     architecture: str
     layers: int
@@ -30,16 +30,25 @@ class _Shape:
     vocab: int
     theta: float
     stretch: float = 1.0
+    tied: bool = True
 
 
 _SHAPES = {
     "qwen2.5-0.5b": _Shape("qwen2", 24, 896, 14, 2, 64, 4864, 151_936, 1e6),
     "llama-3.2-1b": _Shape("llama", 16, 2048, 32, 8, 64, 8192, 128_256, 5e5, stretch=32.0),
+    "llama-3.1-8b": _Shape(
+        "llama", 32, 4096, 32, 8, 128, 14336, 128_256, 5e5, stretch=8.0, tied=False
+    ),
     "smollm2-135m": _Shape("llama", 30, 576, 9, 3, 64, 1536, 49_152, 1e5),
     "qwen3-0.6b": _Shape("qwen3", 28, 1024, 16, 8, 128, 3072, 151_936, 1e6),
     "tiny": _Shape("llama", 2, 128, 4, 2, 32, 384, 2048, 1e4),
 }
-_SHORT = {"qwen0.5b": "qwen2.5-0.5b", "llama1b": "llama-3.2-1b", "smol135m": "smollm2-135m"}
+_SHORT = {
+    "qwen0.5b": "qwen2.5-0.5b",
+    "llama1b": "llama-3.2-1b",
+    "llama8b": "llama-3.1-8b",
+    "smol135m": "smollm2-135m",
+}
 SHAPES = tuple(_SHAPES)
 
 
@@ -75,7 +84,7 @@ def shape(name: str) -> ModelConfig:
         layers=(LayerConfig(),) * sizes.layers,
         attention_scale=sizes.head_dim**-0.5,
         qk_norm=sizes.architecture == "qwen3",
-        tie_embeddings=True,
+        tie_embeddings=sizes.tied,
     )
 
 

@@ -1,0 +1,211 @@
+// The GPU's products, run on a CPU, against the scalar twin's activations and double-precision sums.
+#include "cuda_support.h"
+
+namespace onesec::test {
+namespace {
+
+// One row's activations out of the tensor cores' order.
+struct Row {
+  std::vector<int8_t> q;
+  std::vector<float> scale, offset;
+  std::vector<int32_t> residual;
+  Row(std::vector<uint8_t>& prepared, int groups, int rows, int row) {
+    const int columns = cuda::tile_columns(rows);
+    const cuda::Quantized x = cuda::quantized(prepared.data(), groups, columns, row / 8);
+    for (int g = 0; g < groups; ++g) {
+      const int entry = g * columns + row % 8;
+      q.insert(q.end(), x.q + entry * kGroup, x.q + (entry + 1) * kGroup);
+      scale.push_back(x.meta[entry].scale), offset.push_back(x.meta[entry].offset);
+      residual.push_back(x.start[entry] - cuda::kFloatOrigin);
+    }
+  }
+};
+
+// Without a norm: the bits of the CPU's activations. With one: theirs but for the rounding of the norm.
+void test_prepared_activations() {
+  const Kernels& twin = **available_kernels();
+  for (const int cols : {32, 100, 257, 896})
+    for (const int rows : {1, 2, 3, 8, 9, 16}) {
+      const auto x = random_floats(size_t(rows) * size_t(cols), uint32_t(rows), 3.0f);
+      const auto weight = random_floats(size_t(cols), 8), bias = random_floats(size_t(cols), 9);
+      Product p{};
+      p.cols = cols, p.rows = rows, p.superblocks = round_up(cols, kSuperblock) / kSuperblock;
+      p.eps = 1e-5f, p.norm_weight = weight.data(), p.norm_bias = bias.data();
+      for (const NormKind norm : {NormKind::none, NormKind::rms, NormKind::layer}) {
+        p.norm = norm;
+        auto prepared = prepare(p, Format::planes4, x);
+        std::vector<float> normed = x;
+        for (int r = 0; r < rows && norm != NormKind::none; ++r) {
+          const float* from = x.data() + size_t(r) * size_t(cols);
+          float* to = normed.data() + size_t(r) * size_t(cols);
+          if (norm == NormKind::rms) twin.rms_norm(from, weight.data(), p.eps, cols, to);
+          else twin.layer_norm(from, weight.data(), bias.data(), p.eps, cols, to);
+        }
+        const Quantized want(twin, normed, rows, cols);
+        for (int r = 0; r < rows; ++r) {
+          const Row got(prepared, 2 * p.superblocks, rows, r);
+          const QuantRows row = want.view.from(r);
+          int apart = 0;
+          for (int k = 0; k < row.cols; ++k) {
+            expect(std::abs(got.q[size_t(k)] - row.q[k]) <= (norm == NormKind::none ? 0 : 1), "prepared code", "cuda", cols, r, k);
+            apart += got.q[size_t(k)] != row.q[k];
+          }
+          expect(apart <= 1, "prepared codes", "cuda", cols, r, apart);
+          for (int g = 0; g < row.groups(); ++g) {
+            const float near = norm == NormKind::none ? 0.0f : 1e-6f * row.scale[g];
+            expect(std::fabs(got.scale[size_t(g)] - row.scale[g]) <= near, "prepared scale", "cuda", cols, r, g);
+            if (apart) continue;
+            expect(got.residual[size_t(g)] == row.residual[g], "prepared residual", "cuda", cols, r, g);
+            expect(std::fabs(got.offset[size_t(g)] - row.offset[g]) <= near * 8 * 127 * kGroup, "prepared offset", "cuda", cols, r, g);
+          }
+        }
+      }
+    }
+}
+
+struct Exact {
+  double value, size;  // of a product; the sum of its terms' absolute values
+};
+
+Exact exact_product(const PlaneMatrix& w, int width, int r, const Row& x) {
+  double sum = 0.0, size = 0.0;
+  for (size_t g = 0; g < x.scale.size(); ++g) {
+    const uint8_t* hb = w.hi_tile(r / 16) + g / 2 * kHiBytes;
+    const uint8_t* lb = w.lo_tile(r / 16) + g / 2 * kLoBytes;
+    long total = 0;
+    for (size_t k = 0; k < kGroup; ++k) {
+      const size_t column = g % 2 * kGroup + k, byte = column / 8 * 64 + size_t(r % 16) * 4 + column % 4;
+      const int shift = column % 8 < 4 ? 0 : 4, hi = hb[byte] >> shift & 15, lo = lb[byte] >> shift & 15;
+      total += long(width == 4 ? hi : 16 * hi + lo - 8) * x.q[g * kGroup + k];
+    }
+    const double scale = hb[kScaleLine + g % 2 * 16 + size_t(r % 16)], minimum = hb[kScaleLine + 32 + g % 2 * 16 + size_t(r % 16)];
+    const double a = double(total) * scale * x.scale[g] / (width == 4 ? 1 : 16), b = minimum * x.offset[g];
+    sum += a + b, size += std::fabs(a) + std::fabs(b);
+  }
+  return {sum * w.row_scale[r], size * std::fabs(w.row_scale[r])};
+}
+
+void test_plane_products() {
+  for (const int cols : {64, 100, 520, 1100})
+    for (const int rows : {16, 41}) {
+      const auto weights = random_floats(size_t(rows) * size_t(cols), uint32_t(rows + cols), 0.1f);
+      const Planes packed(weights, rows, cols);
+      const ExactPlanes w(packed.view);
+      const auto bias = random_floats(size_t(w.view.rows), 7), norm = random_floats(size_t(cols), 5);
+      for (const int width : {4, 8}) {
+        std::vector<float> sixteen;
+        for (const int n : {16, 9, 8, 5, 4, 3, 2, 1}) {
+          const auto all = random_floats(size_t(16) * size_t(cols), 3);
+          const std::vector<float> x(all.begin(), all.begin() + n * cols);
+          Product p = product_of(w.view, rows, n, cols);
+          p.bias = bias.data(), p.add = n % 2;
+          const Format format = Format(width);
+          auto prepared = prepare(p, format, x);
+          Late before = late(prepared);
+          p.prepared = before.data<uint8_t>();
+          std::vector<float> y(size_t(n) * size_t(p.ld_y), 1.0f);
+          p.y = y.data();
+          run_product(p, format, 2, &before);
+          for (int m = 0; m < n; ++m) {
+            const Row row(prepared, 2 * p.superblocks, n, m);
+            for (int r = 0; r < p.ld_y; ++r) {
+              const float got = y[size_t(m) * size_t(p.ld_y) + size_t(r)];
+              if (r >= rows) { expect(got == 1.0f, "nothing behind the rows", "cuda", cols, n, r); continue; }
+              const Exact want = exact_product(w.view, width, r, row);
+              const double base = double(bias[size_t(r)]) + p.add;
+              expect(std::fabs(got - base - want.value) <= 1e-6 * (want.size + std::fabs(base) + 1.0), "plane product", "cuda", cols, n, width);
+            }
+          }
+          // The same bits whoever prepares, however many blocks, whatever the neighbours.
+          if (n <= cuda::kOwnRows) for (const NormKind kind : {NormKind::none, NormKind::rms}) {
+            Product q = p;
+            q.norm = kind, q.norm_weight = norm.data(), q.eps = 1e-5f;
+            auto prepared_too = prepare(q, format, x);
+            Late first = late(prepared_too), second = late(x);
+            std::vector<float> a(y.size(), 1.0f), b = a;
+            q.prepared = first.data<uint8_t>(), q.y = a.data();
+            run_product(q, format, 1, &first);
+            q.x = second.data<float>(), q.prepared = nullptr, q.y = b.data();
+            run_product(q, format, 3, &second);
+            expect(same_bits(a, b), "a block's own activations", "cuda", cols, n, width);
+            if (kind == NormKind::none) expect(same_bits(a, y), "blocks", "cuda", cols, n, width);
+          }
+          if (n == 16) sixteen = y;
+          for (int m = 0; m < n; ++m)
+            for (int r = 0; r < rows && !p.add; ++r)
+              if (n % 2 == 0) {
+                const size_t at = size_t(m) * size_t(p.ld_y) + size_t(r);
+                expect(std::memcmp(&y[at], &sixteen[at], 4) == 0, "batch invariance", "cuda", cols, n, width);
+              }
+          if (n == 1) {  // the odd batches add: against the same sums, added
+            Product alone = p;
+            std::vector<float> z(y.size());
+            alone.add = 0, alone.y = z.data();
+            run_product(alone, format, 2, &before);
+            expect(std::memcmp(z.data(), sixteen.data(), size_t(rows) * 4) == 0, "batch invariance", "cuda", cols, n, width);
+          }
+        }
+      }
+    }
+}
+
+template <class Type>
+void test_dense_products(Format format, float (*widen)(uint16_t)) {
+  for (const int cols : {8, 40, 136, 904, 1152})
+    for (const int rows : {16, 48}) {
+      const size_t count = size_t(rows) * size_t(cols);
+      const auto weights = random_floats(count, uint32_t(rows + cols), 0.1f), bias = random_floats(size_t(rows), 7);
+      std::unique_ptr<CacheLine[]> storage(new CacheLine[(count * 2 + 63) / 64]);
+      auto* dense = reinterpret_cast<uint16_t*>(storage.get());
+      for (size_t i = 0; i < count; ++i) dense[i] = Type::round(weights[i]);
+      std::vector<float> sixteen;
+      for (const int n : {16, 9, 8, 3, 2, 1}) {
+        const auto all = random_floats(size_t(16) * size_t(cols), 3);
+        const std::vector<float> x(all.begin(), all.begin() + n * cols);
+        Product p{};
+        p.dense = dense, p.bias = bias.data(), p.cols = cols, p.rows = n, p.superblocks = (cols + kGroup - 1) / kGroup;
+        p.units = p.part_tiles = rows / kTileRows, p.ld_y = rows + 3, p.outputs = rows;
+        const auto prepared = prepare(p, format, x);
+        Late before = late(prepared), floats = late(x);
+        std::vector<float> y(size_t(n) * size_t(p.ld_y), 1.0f), own = y;
+        p.prepared = before.data<uint8_t>(), p.y = y.data();
+        run_product(p, format, 2, &before);
+        const bool alone = n <= cuda::kOwnRows;
+        if (alone) p.x = floats.data<float>();
+        p.y = own.data();
+        run_product(p, format, 1, alone ? &floats : &before);
+        expect(same_bits(y, own), "a block's own activations", "cuda", cols, n, 16);
+        if (n == 16) sixteen = y;
+        for (int m = 0; m < n; ++m)
+          for (int r = 0; r < rows; ++r) {
+            double sum = bias[size_t(r)], size = std::fabs(sum);
+            for (int k = 0; k < cols; ++k) {
+              const double term = double(widen(dense[size_t(r) * size_t(cols) + size_t(k)])) * widen(Type::round(x[size_t(m) * size_t(cols) + size_t(k)]));
+              sum += term, size += std::fabs(term);
+            }
+            const size_t at = size_t(m) * size_t(p.ld_y) + size_t(r);
+            expect(std::fabs(y[at] - sum) <= 1e-6 * size, "dense product", "cuda", cols, n, r);
+            expect(std::memcmp(&y[at], &sixteen[at], 4) == 0, "batch invariance", "cuda", cols, n, 16);
+          }
+      }
+    }
+}
+
+}  // namespace
+}  // namespace onesec::test
+
+int main() {
+#if defined(__SANITIZE_THREAD__)
+  std::printf("one thread only, and fibers that this sanitizer does not know: not run\n");
+#else
+  using namespace onesec;
+  using namespace onesec::test;
+  test_prepared_activations();
+  test_plane_products();
+  test_dense_products<cuda::Bf16>(Format::bf16, emulation::widen_bf16);
+  test_dense_products<cuda::Half>(Format::half, emulation::widen_half);
+  test_cuda_feed();
+  std::printf("%d checks, %d failures\n", checks, failures);
+  return failures ? 1 : 0;
+#endif
+}

@@ -1,0 +1,100 @@
+// What follows a product on the GPU: the inner values of a feed-forward network, and the residual add behind a norm.
+#include "cuda_support.h"
+
+namespace onesec::test {
+namespace {
+
+double activated(cuda::Activation kind, double x) {
+  switch (kind) {
+    case cuda::Activation::silu: return x / (1.0 + std::exp(-x));
+    case cuda::Activation::gelu_tanh: return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+    case cuda::Activation::gelu: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    default: return std::max(x, 0.0);
+  }
+}
+
+// Against the plain product of the same weights, activated in double precision; and its prepared form is that of its values.
+void check_feed(Product p, Format format, const std::vector<float>& x, int size, bool gated) {
+  const bool own = p.rows <= cuda::kOwnRows;
+  auto before = own ? late(x) : late(prepare(p, format, x));
+  if (own) p.x = before.data<float>();
+  else p.prepared = before.data<uint8_t>();
+  const int half = round_up(size, kTileRows), n = p.rows;
+  std::vector<float> plain(size_t(n) * size_t(p.ld_y));
+  p.y = plain.data();
+  run_product(p, format, 2, &before);
+
+  const bool planes = p.hi != nullptr;
+  Product feed = p, next{};
+  next.cols = size, next.rows = n, next.superblocks = planes ? round_up(size, kSuperblock) / kSuperblock : (size + kGroup - 1) / kGroup;
+  std::vector<float> inner(size_t(n) * size_t(size), NAN);
+  std::vector<uint8_t> prepared(planes ? cuda::QuantizedForm::bytes(next) : cuda::RoundedForm<cuda::Bf16>::bytes(next), 0xff);
+  feed.feed = prepared.data(), feed.y = inner.data(), feed.ld_y = feed.size = size, feed.gated = gated;
+  feed.part_tiles = half / kTileRows, feed.units = planes ? 2 * next.superblocks : next.superblocks;
+  for (const auto kind : {cuda::Activation::silu, cuda::Activation::gelu_tanh, cuda::Activation::gelu, cuda::Activation::relu}) {
+    feed.activation = kind;
+    run_product(feed, format, 2, &before);
+    for (int m = 0; m < n; ++m)
+      for (int i = 0; i < size; ++i) {
+        const float* y = plain.data() + size_t(m) * size_t(p.ld_y);
+        const double up = gated ? y[half + i] : 1.0, want = activated(kind, y[i]) * up;
+        expect(std::fabs(inner[size_t(m) * size_t(size) + size_t(i)] - want) <= 1e-6 * (std::fabs(want) + std::fabs(up)), "inner value", "cuda", size, n, i);
+      }
+    const auto again = prepare(next, format, inner);
+    if (n == 1 || n == 8 || n == 16)  // no columns that nobody writes
+      expect(again == prepared, "prepared inner values", "cuda", size, n, int(format));
+  }
+}
+
+void test_feeds() {
+  const int cols = 96;
+  for (const int size : {32, 80, 96, 200})
+    for (const bool gated : {true, false}) {
+      const int half = round_up(size, kTileRows), rows = gated ? 2 * half : half;
+      auto weights = random_floats(size_t(rows) * cols, uint32_t(size), 0.3f);
+      const Planes packed(weights, rows, cols);
+      const ExactPlanes w(packed.view);
+      const auto bias = random_floats(size_t(rows), 7), norm = random_floats(cols, 5);
+      std::unique_ptr<CacheLine[]> storage(new CacheLine[weights.size() * 2 / 64]);
+      auto* dense = reinterpret_cast<uint16_t*>(storage.get());
+      for (size_t i = 0; i < weights.size(); ++i) dense[i] = cuda::Bf16::round(weights[i]);
+      for (const int n : {1, 3, 8, 16}) {
+        const auto x = random_floats(size_t(n) * cols, 3);
+        for (const Format format : {Format::planes4, Format::planes8, Format::bf16}) {
+          Product p = product_of(w.view, rows, n, cols);
+          if (format == Format::bf16) p.hi = p.lo = nullptr, p.row_scale = nullptr, p.dense = dense, p.superblocks = cols / kGroup;
+          p.bias = bias.data(), p.norm = NormKind::rms, p.norm_weight = norm.data(), p.eps = 1e-5f;
+          check_feed(p, format, x, size, gated);
+        }
+      }
+    }
+}
+
+void test_add_normed() {
+  const Kernels& twin = **available_kernels();
+  for (const int cols : {32, 100, 896})
+    for (const int n : {1, 9}) {
+      const auto x = random_floats(size_t(n) * size_t(cols), 3), weight = random_floats(size_t(cols), 4);
+      auto h = random_floats(size_t(n) * size_t(cols), 5), want = h;
+      Late before = late(x);
+      Product p{};
+      p.x = before.data<float>(), p.y = h.data(), p.cols = p.ld_y = cols, p.rows = n;
+      p.norm = NormKind::rms, p.norm_weight = weight.data(), p.eps = 1e-6f;
+      run_kernel(cuda::add_normed, p, n, 0, &before);
+      std::vector<float> normed(static_cast<size_t>(cols));
+      for (int m = 0; m < n; ++m) {
+        twin.rms_norm(x.data() + size_t(m) * size_t(cols), weight.data(), p.eps, cols, normed.data());
+        twin.add(want.data() + size_t(m) * size_t(cols), normed.data(), cols);
+      }
+      expect(largest_difference(h, want) < 1e-5f, "normed and added", "cuda", cols, n);
+    }
+}
+
+}  // namespace
+
+void test_cuda_feed() {
+  test_feeds();
+  test_add_normed();
+}
+
+}  // namespace onesec::test

@@ -1,0 +1,302 @@
+"""GpuBackend: batches on one GPU, from the same artifacts and with the same gears as on a CPU.
+
+Prompts run through the library's matrix products, steps through fused kernels in CUDA graphs, one a
+gear and number of rows: shifting gears is choosing another graph. It must not decide anything about
+time, and must not know text or requests. On device "cpu" the same code runs eagerly, for tests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from onesec.backend.base import Batch, BatchResult, Float32Array
+from onesec.backend.gears import GearSet
+from onesec.backend.sampling import HostSampler, sampler
+from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.gear import Gear
+from onesec.core.request import SamplingParams
+from onesec.model.artifact import Artifact
+from onesec.model.config import ModelConfig
+from onesec.model.names import matrix_names, matrix_shape
+from onesec.model.weights import Checkpoint
+
+from .device import check_memory, device_name, open_device
+from .kernels import decode_ops, make_prompt_ops
+from .ops import Matrix, Ops
+from .replay import StepReplay
+from .rows import BLOCK_TOKENS, Greedy
+from .run import GpuRunner
+from .transformer import LayerWidths, Weights, Widths, heads_of
+from .weights import load_weights, random_weights
+
+CACHE_DTYPES = {"f16": torch.float16, "f32": torch.float32}
+COMPUTE_DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+
+
+class GpuBackend:
+    """The torch transformer behind the Backend protocol. One owner calls it; close() frees it.
+
+    kv_dtype       of the cache: "f16" or "f32"
+    compute_dtype  of products with activations: "bf16", "f16", or "f32" for the reference's answers
+    ops            what runs steps, and prompts (None: the fastest that the device has)
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        *,
+        context_tokens: int,
+        kv_dtype: str,
+        compute_dtype: str,
+        mixed: tuple[Gear, ...] = (),
+        device: torch.device,
+        ops: Ops | None = None,
+        prompt_ops: Ops | None = None,
+    ) -> None:
+        self.config, self.kv_dtype, self.compute_dtype = config, kv_dtype, compute_dtype
+        self._weights, self._device = weights, device
+        self._names = [name for name in matrix_names(config) if name != "pos_embed"]
+        self._gears = GearSet(
+            planes=weights.embed.hi is not None,
+            reference=weights.embed.dense is not None,
+            tied=config.tie_embeddings,
+        )
+        self._gears.order(mixed, self.bytes_per_token)
+        dtype = COMPUTE_DTYPES[compute_dtype]
+        self._ops = ops or decode_ops(device, dtype)
+        self._runner = GpuRunner(
+            config,
+            weights,
+            self._ops,
+            prompt_ops or make_prompt_ops(device, dtype),
+            num_blocks=-(-context_tokens // BLOCK_TOKENS),
+            cache_dtype=CACHE_DTYPES[kv_dtype],
+            device=device,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        source: Checkpoint | Artifact,
+        *,
+        context_tokens: int,
+        sequence_tokens: int | None = None,
+        kv_dtype: str = "f16",
+        compute_dtype: str = "bf16",
+        planes: bool = True,
+        reference: bool = False,
+        device: str = "cuda",
+        progress: Callable[[float], None] | None = None,
+    ) -> GpuBackend:
+        """Weights of `source` on a device; the other arguments are CpuBackend.load's.
+
+        Raises InvalidRequest (no such device or dtype), UnknownGear (a reference asked of an
+        artifact), OutOfMemory before anything is allocated, CorruptFile.
+
+        >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
+        """
+        _check_dtypes(kv_dtype, compute_dtype)
+        if not (planes or reference):
+            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
+        if reference and isinstance(source, Artifact):
+            raise UnknownGear(
+                "16",
+                ("4", "8"),
+                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
+            )
+        place = open_device(device)
+        config = source.config.for_context(sequence_tokens or 0)
+        need = -(-context_tokens // BLOCK_TOKENS) * _block_bytes(config, kv_dtype)
+        need += source.nbytes if reference else 0
+        need += _plane_bytes(config) if planes else 0
+        what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
+        check_memory(place, need, what)
+        weights = load_weights(
+            source, config, place, planes=planes, reference=reference, progress=progress
+        )
+        return cls(
+            config,
+            weights,
+            context_tokens=context_tokens,
+            kv_dtype=kv_dtype,
+            compute_dtype=compute_dtype,
+            mixed=source.ladder if planes and isinstance(source, Artifact) else (),
+            device=place,
+        )
+
+    @classmethod
+    def random(
+        cls,
+        config: ModelConfig,
+        *,
+        context_tokens: int = 4096,
+        kv_dtype: str = "f16",
+        compute_dtype: str = "bf16",
+        planes: bool = True,
+        reference: bool = False,
+        device: str = "cuda",
+        seed: int = 0,
+    ) -> GpuBackend:
+        """Random weights of a shape: for speed work, where values do not matter."""
+        _check_dtypes(kv_dtype, compute_dtype)
+        place = open_device(device)
+        dense = COMPUTE_DTYPES[compute_dtype] if reference else None
+        weights = random_weights(config, place, planes=planes, dense=dense, seed=seed)
+        return cls(
+            config,
+            weights,
+            context_tokens=context_tokens,
+            kv_dtype=kv_dtype,
+            compute_dtype=compute_dtype,
+            device=place,
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        return self._runner.context_length
+
+    @property
+    def block_size(self) -> int:
+        return BLOCK_TOKENS
+
+    @property
+    def num_blocks(self) -> int:
+        return self._runner.num_blocks
+
+    @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of one block's keys and values over all layers."""
+        return _block_bytes(self.config, self.kv_dtype)
+
+    @property
+    def gears(self) -> tuple[Gear, ...]:
+        return self._gears.gears
+
+    @property
+    def machine(self) -> str:
+        """What decides how fast the backend is: profiles are kept by it."""
+        return f"{device_name(self._device)}, {type(self._ops).__name__}, {self.compute_dtype}"
+
+    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Greedy | HostSampler:
+        """A fresh sampling state. A plainly greedy one never needs the host."""
+        shaped = (
+            params.temperature > 0.0
+            or params.logit_bias
+            or params.min_tokens > 0
+            or params.repetition_penalty != 1.0
+            or params.presence_penalty != 0.0
+            or params.frequency_penalty != 0.0
+        )
+        return sampler(params, eos_ids=eos_ids) if shaped else Greedy()
+
+    def bytes_per_token(self, gear: Gear) -> int:
+        """Weight bytes that one decode step reads in this gear."""
+        total = 0
+        for name in self._names:
+            if name == "embed" and not self.config.tie_embeddings:
+                continue  # one row of it
+            matrix, width = self._matrix(name), self._gears.width(gear, name)
+            if width == 0 and name.endswith(".qkv"):  # keys and values are still written
+                written = matrix.rows - heads_of(self.config).k_offset
+                total += _matrix_bytes(matrix, 4) * written // matrix.rows
+            else:
+                total += _matrix_bytes(matrix, width)
+        return total
+
+    def _matrix(self, name: str) -> Matrix:
+        if name in ("embed", "head"):
+            return self._weights.embed if name == "embed" else self._weights.head
+        _, index, kind = name.split(".")
+        layer = self._weights.layers[int(index)]
+        found: Matrix = getattr(layer, "up" if kind == "gate_up" else kind)
+        return found
+
+    def _widths(self, gear: Gear) -> Widths:
+        def of(name: str) -> int:
+            return self._gears.width(gear, name)
+
+        kinds = ("qkv", "o", "gate_up" if self.config.gated else "up", "down")
+        layers = tuple(
+            LayerWidths(*(of(f"layers.{i}.{kind}") for kind in kinds))
+            for i in range(self.config.num_layers)
+        )
+        return Widths(of("embed"), of("embed" if self.config.tie_embeddings else "head"), layers)
+
+    def replay(self, gear: Gear, rows: int) -> StepReplay:
+        """The captured step of a gear for so many rows: for measuring it alone."""
+        with torch.inference_mode():
+            return self._runner.replay(self._widths(gear), rows)
+
+    def warm(self, progress: Callable[[float], None] | None = None) -> None:
+        """Capture every gear's graphs now, so that no request waits for one."""
+        for done, gear in enumerate(self.gears):
+            with torch.inference_mode():
+                self._runner.warm(self._widths(gear))
+            if progress is not None:
+                progress((done + 1) / len(self.gears))
+
+    def forward(self, batch: Batch) -> BatchResult:
+        """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
+        so that the GPU does not wait for the host."""
+        cpu_start = time.process_time()
+        with torch.inference_mode():
+            rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
+        ends = sum(row.start + len(row.tokens) for row in batch.rows)
+        read = self.bytes_per_token(batch.gear) + ends * self.kv_block_bytes // BLOCK_TOKENS
+        cpu_ms = (time.process_time() - cpu_start) * 1e3
+        return BatchResult(rows, step_ms, cpu_ms, len(step_ms) * read)
+
+    def logits(self, batch: Batch) -> Float32Array:
+        """float32 [total tokens, vocab]: logits after every token of every row."""
+        with torch.inference_mode():
+            values = self._runner.logits(batch, self._widths(batch.gear))
+            found: Float32Array = values.cpu().numpy()
+        return found
+
+    def close(self) -> None:
+        """Free the graphs, the weights and the cache."""
+        self.__dict__.pop("_runner", None)
+        self.__dict__.pop("_weights", None)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
+    for name, value, known in (
+        ("kv_dtype", kv_dtype, CACHE_DTYPES),
+        ("compute_dtype", compute_dtype, COMPUTE_DTYPES),
+    ):
+        if value not in known:
+            raise InvalidRequest(f"{name} is {value!r}; on a GPU it is one of {tuple(known)}.")
+
+
+def _block_bytes(config: ModelConfig, kv_dtype: str) -> int:
+    values = 2 * config.num_layers * config.num_kv_heads * config.head_dim * BLOCK_TOKENS
+    return values * int(CACHE_DTYPES[kv_dtype].itemsize)
+
+
+def _plane_bytes(config: ModelConfig) -> int:
+    total = 0
+    for name in matrix_names(config):
+        rows, cols = matrix_shape(config, name)
+        total += rows * cols * 17 // 16
+    return total
+
+
+def _matrix_bytes(matrix: Matrix, width: int) -> int:
+    """Bytes that a product reads at a width."""
+    read = {
+        0: (),
+        4: (matrix.hi, matrix.row_scale),
+        8: (matrix.hi, matrix.lo, matrix.row_scale),
+        16: (matrix.dense,),
+    }[width]
+    return sum(int(part.nbytes) for part in read if part is not None)

@@ -1,0 +1,74 @@
+// What a product is asked to do: the one struct that Python fills in (ops_cuda.Product has the same fields in the same
+// order) and every kernel gets. And how prepared activations lie in memory. Knows no instruction.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace onesec::cuda {
+
+constexpr int kWarps = 8, kThreads = 32 * kWarps;
+constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
+constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
+constexpr int kMinimumUnit = 8, kResidualZero = 8;
+constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
+constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
+
+enum class NormKind : int32_t { none, rms, layer };
+enum class Activation : int32_t { silu, gelu_tanh, gelu, relu };
+
+// The rows of a step come in tiles of 8; a single tile is narrower (1, 2 or 4 columns) when the step has fewer rows.
+constexpr int tile_columns(int rows) { return rows <= 1 ? 1 : rows <= 2 ? 2 : rows <= 4 ? 4 : 8; }
+constexpr int row_tiles(int rows) { return rows <= 8 ? 1 : 2; }
+
+struct Product {
+  // Weights: the planes, or a dense matrix. Tiles of 16 rows; the first tile, scale and bias are those of output 0.
+  const uint8_t* hi;
+  const uint8_t* lo;
+  const uint16_t* dense;   // [16 * tiles][cols] bf16 or half
+  const float* row_scale;  // null: 1
+  const float* bias;       // null: 0
+  // Activations: floats [rows][cols] that each block norms and prepares for itself, of at most kOwnRows rows, or (x null)
+  // prepared ones.
+  const float* x;
+  const float* norm_weight;
+  const float* norm_bias;  // null: 0
+  const void* prepared;
+  // Results: y[rows][ld_y]. With `feed`, y holds [rows][size] inner values, which are also left prepared in `feed`.
+  float* y;
+  void* feed;
+  int32_t cols;         // of the activations; the planes are padded to superblocks
+  int32_t rows;         // of the step, 1..16
+  int32_t superblocks;  // of a row of the planes; for a dense matrix: steps of 32 columns
+  int32_t units;        // what a block does between two results: a tile, or the tiles of 32 inner values
+  int32_t part_tiles;   // tiles of y; with a gate, of each half
+  int32_t ld_y;
+  int32_t outputs;      // columns of y; the rows of the weights are padded
+  int32_t size;         // inner values, with `feed`
+  int32_t gated;
+  int32_t add;          // y += result, instead of y =
+  NormKind norm;
+  Activation activation;
+  float eps;
+};
+
+// Activations for the planes: int8 with a scale for each group of 32, as native/planes.h's QuantRows.
+//   q      [tiles][groups][columns][32]  x = scale * q
+//   meta   [tiles][groups][columns]      scale, offset = -8 * scale * sum(q)
+//   start  [tiles][groups][columns]      where the integer sums begin, see planes_product.h
+// Columns behind the step's last row may hold anything.
+struct alignas(8) Meta { float scale, offset; };
+
+struct Quantized {
+  int8_t* q;
+  Meta* meta;
+  int32_t* start;
+
+  static constexpr size_t bytes(int groups, int columns) {  // of a tile
+    return size_t(groups) * size_t(columns) * (kGroup + sizeof(Meta) + sizeof(int32_t));
+  }
+};
+
+// Activations for dense weights: rounded to the weights' type, [tiles][steps of 32][columns][32], zeros behind `cols`.
+constexpr size_t rounded_bytes(int steps, int columns) { return size_t(steps) * size_t(columns) * kGroup * 2; }  // of a tile
+
+}  // namespace onesec::cuda

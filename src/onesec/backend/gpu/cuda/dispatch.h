@@ -1,0 +1,53 @@
+// Which kernel does a product, and how many blocks of it: shared by the launches and by the tests on a CPU.
+#pragma once
+#include "dense_product.h"
+#include "open_planes.h"
+#include "planes_product.h"
+
+namespace onesec::cuda {
+
+enum class Format : int32_t { planes4 = 4, planes8 = 8, bf16 = 16, half = 17 };
+
+// launch(kernel, shared bytes) of the product's kernel.
+template <int Width, class Launch>
+auto launch_planes(const Product& p, Launch launch) {
+  const auto run = [&]<int N, int Tiles>() { return launch(planes_product<Width, N, Tiles>, shared_bytes<PlaneKernel<Width, N, Tiles>>(p)); };
+  if (row_tiles(p.rows) == 2) return run.template operator()<8, 2>();
+  switch (tile_columns(p.rows)) {
+    case 1: return run.template operator()<1, 1>();
+    case 2: return run.template operator()<2, 1>();
+    case 4: return run.template operator()<4, 1>();
+    default: return run.template operator()<8, 1>();
+  }
+}
+template <class Type, class Launch>
+auto launch_dense(const Product& p, Launch launch) {
+  return row_tiles(p.rows) == 2 ? launch(dense_product<Type, 2>, shared_bytes<DenseKernel<Type, 2>>(p))
+                                : launch(dense_product<Type, 1>, shared_bytes<DenseKernel<Type, 1>>(p));
+}
+
+template <class Launch>
+auto launch_product(const Product& p, Format format, Launch launch) {
+  switch (format) {
+    case Format::planes4: return launch_planes<4>(p, launch);
+    case Format::planes8: return launch_planes<8>(p, launch);
+    case Format::bf16: return launch_dense<Bf16>(p, launch);
+    default: return launch_dense<Half>(p, launch);
+  }
+}
+
+template <class Launch>
+auto launch_prepare(Format format, Launch launch) {
+  switch (format) {
+    case Format::bf16: return launch(prepare_rows<RoundedForm<Bf16>>, size_t(0));
+    case Format::half: return launch(prepare_rows<RoundedForm<Half>>, size_t(0));
+    default: return launch(prepare_rows<QuantizedForm>, size_t(0));
+  }
+}
+
+template <class Type, class Launch>
+auto launch_open(Format width, Launch launch) {
+  return width == Format::planes4 ? launch(open_planes<Type, 4>) : launch(open_planes<Type, 8>);
+}
+
+}  // namespace onesec::cuda

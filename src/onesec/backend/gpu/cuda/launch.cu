@@ -1,0 +1,73 @@
+// The doors that Python opens with ctypes: each launches one kernel on a stream and returns CUDA's error code. They
+// allocate nothing and wait for nothing, so they can be captured in a graph.
+#include <algorithm>
+
+#include "dispatch.h"
+
+namespace onesec::cuda {
+namespace {
+
+// `dependent`: the kernel may start while the one before it still runs; it waits where it reads that one's results.
+template <class Kernel>
+cudaError_t launch(Kernel kernel, const Product& p, int blocks, size_t shared, bool dependent, void* stream) {
+  if (shared > 48 * 1024) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    if (error != cudaSuccess) return error;
+  }
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = shared;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &attribute;
+  config.numAttrs = dependent ? 1 : 0;
+  return cudaLaunchKernelEx(&config, kernel, p);
+}
+
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&value, which, device) != cudaSuccess) return 0;
+  return value;
+}
+
+}  // namespace
+}  // namespace onesec::cuda
+
+using namespace onesec::cuda;
+
+// Blocks walk over the units: as many as are resident at once, at most `per_multiprocessor` on each.
+extern "C" int onesec_product(const Product* p, int format, int per_multiprocessor, int dependent, void* stream) {
+  return launch_product(*p, Format(format), [&](auto kernel, size_t shared) {
+    const int fit = static_cast<int>(size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)) / (shared + 1024));
+    const int resident = attribute(cudaDevAttrMultiProcessorCount) * std::max(1, std::min(fit, per_multiprocessor));
+    return int(launch(kernel, *p, std::max(1, std::min(p->units, resident)), shared, dependent != 0, stream));
+  });
+}
+
+// The rows of x, normed, in the form that products of `format` read: into `feed`.
+extern "C" int onesec_prepare(const Product* p, int format, int dependent, void* stream) {
+  return launch_prepare(Format(format), [&](auto kernel, size_t shared) {
+    return int(launch(kernel, *p, p->rows, shared, dependent != 0, stream));
+  });
+}
+
+extern "C" int onesec_add_normed(const Product* p, int dependent, void* stream) {
+  return int(launch(add_normed, *p, p->rows, 0, dependent != 0, stream));
+}
+
+// The planes at `width` as values of `form`, bf16 or half: out[rows][cols].
+extern "C" int onesec_open(const Product* p, int width, int form, void* out, void* stream) {
+  const auto run = [&](auto kernel) {
+    const int warps = p->units * p->superblocks;
+    kernel<<<(warps + kWarps - 1) / kWarps, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(*p, static_cast<uint16_t*>(out));
+    return int(cudaGetLastError());
+  };
+  return Format(form) == Format::bf16 ? launch_open<Bf16>(Format(width), run) : launch_open<Half>(Format(width), run);
+}
+
+extern "C" int onesec_product_bytes() { return int(sizeof(Product)); }
+
+extern "C" const char* onesec_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }

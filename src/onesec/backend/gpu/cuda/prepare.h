@@ -1,0 +1,218 @@
+// Activations as the products read them: normed, then int8 by groups or rounded. Done by a block for itself, or once by
+// a kernel of its own: the same code, so the same bits.
+#pragma once
+#include "arguments.h"
+#include "device.h"
+
+namespace onesec::cuda {
+
+// The integer sums begin at the float 1.5 * 2^23 read as an integer: read back as a float, each is that plus the sum,
+// exactly, for sums below 2^22. So no conversion is needed.
+constexpr int32_t kFloatOrigin = 0x4b400000;
+constexpr float kOrigin = 12582912.0f;
+
+ONESEC_DEVICE Quantized quantized(void* base, int groups, int columns, int tile) {
+  auto* q = static_cast<int8_t*>(base) + size_t(tile) * Quantized::bytes(groups, columns);
+  auto* meta = reinterpret_cast<Meta*>(q + size_t(groups) * size_t(columns) * kGroup);
+  return {q, meta, reinterpret_cast<int32_t*>(meta + size_t(groups) * size_t(columns))};
+}
+
+ONESEC_DEVICE float warp_sum(float x) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
+  return x;
+}
+
+// Sum over the block; `scratch` holds kWarps floats. Every thread gets the same bits.
+ONESEC_DEVICE float block_sum(float x, float* scratch) {
+  x = warp_sum(x);
+  __syncthreads();  // the last sum has been read
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+  __syncthreads();
+  float total = 0.0f;
+#pragma unroll
+  for (int warp = 0; warp < kWarps; ++warp) total += scratch[warp];
+  return total;
+}
+
+// Eight neighbouring columns of a row are a thread's; a block goes through a row in stretches. What of it fits in registers
+// is read once: a row's latency is that of one load, and its norm's factors are under way at the same time.
+constexpr int kOwn = 8, kStretch = kThreads * kOwn, kKept = 2;  // columns of a thread, of a block; stretches kept
+
+ONESEC_DEVICE void load_own(const float* row, int column, int cols, float (&out)[kOwn]) {
+  if (cols % 4 == 0) {  // then rows begin at multiples of 16 bytes
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float4 four{0.0f, 0.0f, 0.0f, 0.0f};
+      if (column + 4 * half < cols) four = *reinterpret_cast<const float4*>(row + column + 4 * half);
+      out[4 * half] = four.x, out[4 * half + 1] = four.y, out[4 * half + 2] = four.z, out[4 * half + 3] = four.w;
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) out[i] = column + i < cols ? row[column + i] : 0.0f;
+}
+
+// use(column, values) for each thread's columns of a row under its norm, zeros behind its end, up to `end` columns:
+// (x - mean) * factor * weight + bias.
+template <class Use>
+ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratch, Use use) {
+  const float* x = p.x + size_t(row) * p.cols;
+  const int first = threadIdx.x * kOwn;
+  const bool normed = p.norm != NormKind::none;
+  float kept[kKept][kOwn], weights[kKept][kOwn];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    load_own(x, first + i * kStretch, p.cols, kept[i]);
+    if (normed) load_own(p.norm_weight, first + i * kStretch, p.cols, weights[i]);
+  }
+  float mean = 0.0f, factor = 1.0f;
+  const auto total = [&](auto&& term) {  // the sum of term(x) over the row
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kKept; ++i)
+#pragma unroll
+      for (int j = 0; j < kOwn; ++j)
+        if (first + i * kStretch + j < p.cols) sum = term(kept[i][j], sum);
+#pragma unroll 1
+    for (int column = first + kKept * kStretch; column < p.cols; column += kStretch)
+#pragma unroll 1
+      for (int j = 0; j < kOwn && column + j < p.cols; ++j) sum = term(x[column + j], sum);
+    return block_sum(sum, scratch);
+  };
+  if (p.norm == NormKind::layer) mean = total([](float value, float sum) { return sum + value; }) / float(p.cols);
+  if (normed) {
+    const float squares = total([mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
+    factor = 1.0f / sqrtf(squares / float(p.cols) + p.eps);
+  }
+  const auto finish = [&](int column, float (&values)[kOwn], const float (&weight)[kOwn]) {
+    if (column >= end) return;
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) {
+      if (!normed) continue;
+      values[j] = (values[j] - mean) * factor * weight[j];
+      if (p.norm == NormKind::layer && p.norm_bias && column + j < p.cols) values[j] += p.norm_bias[column + j];
+      if (column + j >= p.cols) values[j] = 0.0f;
+    }
+    use(column, values);
+  };
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) finish(first + i * kStretch, kept[i], weights[i]);
+#pragma unroll 1
+  for (int column = first + kKept * kStretch; column < end; column += kStretch) {
+    load_own(x, column, p.cols, kept[0]);
+    if (normed) load_own(p.norm_weight, column, p.cols, weights[0]);
+    finish(column, kept[0], weights[0]);
+  }
+}
+
+// A warp quantizes a group, a value a lane, to entry (group, column) of a tile: native/kernels_impl.h's arithmetic.
+ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quantized& out) {
+  const float largest = __uint_as_float(__reduce_max_sync(kAllLanes, __float_as_uint(fabsf(value))));
+  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  const int q = __float2int_rn(value * inverse);
+  const int sum = __reduce_add_sync(kAllLanes, q);
+  out.q[entry * kGroup + lane] = static_cast<int8_t>(q);
+  if (lane == 0) {
+    const float scale = largest / 127.0f;
+    out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
+    out.start[entry] = kFloatOrigin - kResidualZero * sum;
+  }
+}
+
+// The same for a thread's eight values: four threads in a row have a group. All lanes of a warp are here.
+ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int entry, const Quantized& out) {
+  float largest = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) largest = fmaxf(largest, fabsf(values[i]));
+  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  int sum = 0;
+  uint32_t words[2] = {0, 0};
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const int q = __float2int_rn(values[i] * inverse);
+    sum += q;
+    words[i / 4] |= (static_cast<uint32_t>(q) & 255u) << (i % 4 * 8);
+  }
+  sum += __shfl_xor_sync(kAllLanes, sum, 1);
+  sum += __shfl_xor_sync(kAllLanes, sum, 2);
+  if (!there) return;
+  const int part = threadIdx.x % 4;
+  *reinterpret_cast<uint2*>(out.q + entry * kGroup + part * kOwn) = uint2{words[0], words[1]};
+  if (part == 0) {
+    const float scale = largest / 127.0f;
+    out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
+    out.start[entry] = kFloatOrigin - kResidualZero * sum;
+  }
+}
+
+// A form of activations: `prepare` writes the rows that a block has taken on (all of a step for itself, or one in a
+// kernel of its own) to `base`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
+// as many groups (or steps) as the product has units.
+struct QuantizedForm {
+  static size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
+  static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
+    const int groups = 2 * p.superblocks, columns = tile_columns(p.rows);
+    for (int row = begin; row < end; ++row) {
+      const Quantized out = quantized(base, groups, columns, row / 8);
+      // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
+      each_normed(p, row, (groups * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
+        quantize_own(values, column / kGroup < groups, column / kGroup * columns + row % 8, out);
+      });
+    }
+  }
+  static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
+    const int columns = tile_columns(p.rows);
+    quantize_group(value, unit * columns + row % 8, lane, quantized(p.feed, p.units, columns, row / 8));
+  }
+};
+
+template <class Type>
+struct RoundedForm {
+  static size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(p.superblocks, tile_columns(p.rows)); }
+  static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
+    const int columns = tile_columns(p.rows);
+    for (int row = begin; row < end; ++row) {
+      auto* out = static_cast<uint16_t*>(base) + size_t(row / 8) * (rounded_bytes(p.superblocks, columns) / 2);
+      each_normed(p, row, p.superblocks * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
+        uint32_t words[kOwn / 2];
+#pragma unroll
+        for (int i = 0; i < kOwn / 2; ++i)
+          words[i] = Type::round(values[2 * i]) | static_cast<uint32_t>(Type::round(values[2 * i + 1])) << 16;
+        *reinterpret_cast<uint4*>(out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup) =
+            uint4{words[0], words[1], words[2], words[3]};
+      });
+    }
+  }
+  static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
+    const int columns = tile_columns(p.rows);
+    auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.units, columns) / 2);
+    out[(unit * columns + row % 8) * kGroup + lane] = Type::round(value);
+  }
+};
+
+// A block a row, into `feed`.
+template <class Form>
+__global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
+  __shared__ float scratch[kWarps];
+  launch_dependents();
+  wait_for_previous();
+  Form::prepare(p, blockIdx.x, blockIdx.x + 1, p.feed, scratch);
+}
+
+// y[row] += norm(x[row]), a block a row: the residual add behind a post-norm.
+[[maybe_unused]] static __global__ void __launch_bounds__(kThreads) add_normed(const Product p) {
+  __shared__ float scratch[kWarps];
+  launch_dependents();
+  wait_for_previous();
+  const int row = blockIdx.x;
+  each_normed(p, row, p.cols, scratch, [&](int column, const float (&values)[kOwn]) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i)
+      if (column + i < p.cols) p.y[size_t(row) * p.ld_y + column + i] += values[i];
+  });
+}
+
+}  // namespace onesec::cuda

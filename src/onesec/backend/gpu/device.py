@@ -1,0 +1,51 @@
+"""Device: from a word to a torch device that is there, and whether something fits on it.
+
+It must not know models.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from onesec.core.errors import InvalidRequest, OutOfMemory
+from onesec.machine import free_memory_bytes
+
+_SPARE_BYTES = 512 << 20  # for what kernels need beside weights and cache
+
+
+def open_device(word: str) -> torch.device:
+    """The device of a word: "cuda", "cuda:1", or "cpu" (slow: for tests). Raises InvalidRequest."""
+    try:
+        device = torch.device(word)
+    except RuntimeError:
+        raise InvalidRequest(
+            f"device is {word!r}; it must be cpu, cuda or cuda:N.", hint="Use cuda for one GPU."
+        ) from None
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidRequest(f"device is {word!r}; NVIDIA GPUs are run, as cuda or cuda:N.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise InvalidRequest(
+                f"device is {word!r}; torch {torch.__version__} sees {count} GPUs.",
+                hint="Without a GPU use the CPU engine (--device cpu); with one, check the driver "
+                "and that torch is a CUDA build.",
+            )
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """What a device calls itself, with torch's version: both decide how fast it is."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return f"{name}, torch {torch.__version__}"
+
+
+def check_memory(device: torch.device, need_bytes: int, what: str) -> None:
+    """Raise OutOfMemory where `need_bytes` and what kernels need beside them do not fit."""
+    if device.type == "cuda":
+        have = torch.cuda.mem_get_info(device)[0] - _SPARE_BYTES
+    else:
+        have = free_memory_bytes()
+    if need_bytes > have:
+        raise OutOfMemory(what, need_bytes=need_bytes, have_bytes=max(0, have))

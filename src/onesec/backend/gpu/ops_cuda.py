@@ -1,0 +1,255 @@
+"""CudaOps: the products of a decode step as hand-written kernels, everything else as another Ops.
+
+Four launches a layer: norm and qkv, o and the residual, norm and the feed-forward's first matrix
+with its activation, the second one and the residual. Nothing here waits for the device, so a step
+can be captured in a graph. It must not know models, gears or batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cuda_library import CudaLibrary, Product
+from .ops import Heads, LayerCache, Matrix, Norm, Ops, Picked, Steps
+
+MAX_ROWS = 16  # of a step
+_GROUP = 32
+_BF16, _HALF = 16, 17  # forms of a dense matrix; the planes' are their widths
+_FORMS = {torch.bfloat16: _BF16, torch.float16: _HALF}
+_ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}
+_RMS, _LAYER = 1, 2
+_ALIGNMENT = 16  # bytes, of the weights
+_QUANTIZED_BYTES = _GROUP + 8 + 4  # of a group: the values, scale and offset, the sum's start
+_ROUNDED_BYTES = 2 * _GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """The inner values of a feed-forward network: float32 [n, size], and as the products of
+    `form`'s kind (the planes', or that of one dense type) read them."""
+
+    values: Tensor
+    prepared: Tensor
+    form: int
+
+
+class CudaOps:
+    """Ops for steps of up to 16 rows on one CUDA device.
+
+    rest: what computes the other steps, and the products that no kernel takes: more rows, float32
+        weights, rows that do not begin at multiples of 16 bytes. Its attention must return
+        float32 [n, size].
+    dependent: each kernel may begin while the one before it ends (compute capability 9.0).
+    per_multiprocessor: blocks of a product on one multiprocessor, at most.
+    own_rows: up to so many rows (2 at most) are normed and quantized by each block for itself;
+        more of them once, by a kernel of their own.
+    """
+
+    def __init__(
+        self,
+        rest: Ops,
+        library: CudaLibrary,
+        *,
+        dependent: bool = False,
+        per_multiprocessor: int = 3,
+        own_rows: int = 2,
+    ) -> None:
+        self._rest = rest
+        self._library = library
+        self._dependent = dependent
+        self._per_multiprocessor = per_multiprocessor
+        self._own_rows = min(own_rows, 2)
+
+    def norm_matmul(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+    ) -> Tensor:
+        """See Ops."""
+        form = _form(matrix, width, len(h))
+        if form is None:
+            return self._rest.norm_matmul(h, norm, matrix, width, first_row=first_row)
+        y = torch.empty(len(h), matrix.rows - first_row, device=h.device)
+        p = _weights(matrix, form, len(h), first_row)
+        _result(p, y)
+        self._multiply(p, form, h.contiguous(), norm)
+        return y
+
+    def matmul_add(
+        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+    ) -> None:
+        """See Ops."""
+        form = _form(matrix, width, len(h))
+        if form is None or h.stride(1) != 1:
+            values = x.values if isinstance(x, Inner) else x
+            self._rest.matmul_add(values, matrix, width, h, post_norm)
+            return
+        p = _weights(matrix, form, len(h))
+        y = h if post_norm is None else torch.empty(h.shape, device=h.device)
+        _result(p, y)
+        p.add = post_norm is None
+        if isinstance(x, Inner) and _kind(x.form) != _kind(form):
+            x = x.values
+        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None)
+        if post_norm is not None:
+            done = Product(rows=len(h), cols=h.shape[1], ld_y=h.stride(0), y=h.data_ptr())
+            _activations(done, y, post_norm)
+            self._library.add_normed(done, self._dependent, _stream(h))
+
+    def norm_feed(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+    ) -> Any:
+        """See Ops."""
+        form = _form(matrix, width, len(h))
+        if form is None:
+            return self._rest.norm_feed(h, norm, matrix, width, activation, size)
+        values = torch.empty(len(h), size, device=h.device)
+        p = _weights(matrix, form, len(h))
+        _result(p, values)
+        p.gated = matrix.rows >= 2 * size
+        p.part_tiles = matrix.rows // 16 // (2 if p.gated else 1)
+        p.units = _groups(form, size)
+        p.size = size
+        p.activation = _ACTIVATIONS[activation]
+        prepared = _room(form, len(h), size, h.device)
+        p.feed = prepared.data_ptr()
+        self._multiply(p, form, h.contiguous(), norm)
+        return Inner(values, prepared, form)
+
+    def _multiply(self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None) -> None:
+        """Launch the product, and before it what prepares its activations where that pays."""
+        stream = _stream(x.values if isinstance(x, Inner) else x)
+        prepared: Tensor | None = None
+        if isinstance(x, Inner):
+            prepared = x.prepared
+        elif p.rows > self._own_rows:
+            prepared = _room(form, p.rows, p.cols, x.device)
+            before = Product(rows=p.rows, cols=p.cols, superblocks=p.superblocks)
+            before.feed = prepared.data_ptr()
+            _activations(before, x, norm)
+            self._library.prepare(before, form, self._dependent, stream)
+        else:
+            _activations(p, x, norm)
+        if prepared is not None:
+            p.prepared = prepared.data_ptr()
+        self._library.product(p, form, self._per_multiprocessor, self._dependent, stream)
+
+    def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
+        """See Ops."""
+        return self._rest.embed(tokens, matrix, width, scale)
+
+    def rope_and_store(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        rotary: Tensor | None,
+        q_norm: Norm | None,
+        k_norm: Norm | None,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        with_queries: bool = True,
+    ) -> None:
+        """See Ops."""
+        self._rest.rope_and_store(
+            qkv, heads, rotary, q_norm, k_norm, cache, steps, with_queries=with_queries
+        )
+
+    def attention(
+        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    ) -> Any:
+        """See Ops."""
+        return self._rest.attention(qkv, heads, cache, steps, window=window)
+
+    def pick(self, logits: Tensor) -> Picked:
+        """See Ops."""
+        return self._rest.pick(logits)
+
+
+def open_planes(library: CudaLibrary, matrix: Matrix, width: int, dtype: torch.dtype) -> Tensor:
+    """[rows, cols] in bfloat16 or float16: what the planes stand for at width 4 or 8."""
+    assert matrix.hi is not None
+    assert matrix.lo is not None
+    assert matrix.row_scale is not None
+    out = torch.empty(matrix.rows, matrix.cols, dtype=dtype, device=matrix.hi.device)
+    p = Product(cols=matrix.cols, units=matrix.rows // 16, superblocks=matrix.hi.shape[1])
+    p.hi, p.lo = matrix.hi.data_ptr(), matrix.lo.data_ptr()
+    p.row_scale = matrix.row_scale.data_ptr()
+    library.open_planes(p, width, _FORMS[dtype], out.data_ptr(), _stream(out))
+    return out
+
+
+def _form(matrix: Matrix, width: int, rows: int) -> int | None:
+    """Which kernel multiplies by this matrix at this width; None: none does."""
+    if width == 16:
+        form = _FORMS.get(matrix.dense.dtype) if matrix.dense is not None else None
+        weights = [matrix.dense]
+        if matrix.cols % 8:  # 16 bytes
+            form = None
+    else:
+        form = width
+        weights = [matrix.hi] if width == 4 else [matrix.hi, matrix.lo]
+    there = all(w is not None and w.data_ptr() % _ALIGNMENT == 0 for w in weights)
+    return form if there and 1 <= rows <= MAX_ROWS else None
+
+
+def _kind(form: int) -> int:
+    """What activations of a form look like: alike for both widths of the planes."""
+    return form if form in (_BF16, _HALF) else 0
+
+
+def _groups(form: int, cols: int) -> int:
+    """Groups of 32 columns; the planes have them in pairs."""
+    return -(-cols // _GROUP) if _kind(form) else -(-cols // (2 * _GROUP)) * 2
+
+
+def _padded_rows(rows: int) -> int:
+    return 1 << (rows - 1).bit_length()
+
+
+def _room(form: int, rows: int, cols: int, device: torch.device) -> Tensor:
+    """Memory for prepared activations, see arguments.h."""
+    group = _ROUNDED_BYTES if _kind(form) else _QUANTIZED_BYTES
+    size = _groups(form, cols) * _padded_rows(rows) * group
+    return torch.empty(size, dtype=torch.uint8, device=device)
+
+
+def _stream(tensor: Tensor) -> int:
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+
+
+def _weights(matrix: Matrix, form: int, rows: int, first_row: int = 0) -> Product:
+    p = Product(rows=rows, cols=matrix.cols)
+    tile = first_row // 16
+    if _kind(form):
+        assert matrix.dense is not None
+        p.dense = matrix.dense[first_row:].data_ptr()
+        p.superblocks = _groups(form, matrix.cols)
+    else:
+        assert matrix.hi is not None
+        assert matrix.row_scale is not None
+        p.hi = matrix.hi[tile:].data_ptr()
+        if form == 8:
+            assert matrix.lo is not None
+            p.lo = matrix.lo[tile:].data_ptr()
+        p.row_scale = matrix.row_scale[first_row:].data_ptr()
+        p.superblocks = matrix.hi.shape[1]
+    if matrix.bias is not None:
+        p.bias = matrix.bias[first_row:].data_ptr()
+    p.units = p.part_tiles = matrix.rows // 16 - tile
+    return p
+
+
+def _result(p: Product, y: Tensor) -> None:
+    p.y, p.ld_y, p.outputs = y.data_ptr(), y.stride(0), y.shape[1]
+
+
+def _activations(p: Product, x: Tensor, norm: Norm | None) -> None:
+    p.x = x.data_ptr()
+    if norm is not None:
+        p.norm, p.eps = (_LAYER if norm.layer else _RMS), norm.eps
+        p.norm_weight = norm.weight.data_ptr()
+        if norm.bias is not None:
+            p.norm_bias = norm.bias.data_ptr()

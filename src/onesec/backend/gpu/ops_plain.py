@@ -1,0 +1,231 @@
+"""PlainOps: what every fused step computes, in torch alone and on any device.
+
+In float32 it is the reference of the fast kernels. In bfloat16 or float16 it runs prompts: many
+rows at once, so weights are opened once and multiplied by the library's matrix products. It must
+not know models, gears or batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps
+
+_SCALES = 512  # where the scales of a superblock of hi begin, behind its codes
+_MINIMUM_UNIT = 8.0
+_RESIDUAL_ZERO = 8
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+}
+
+
+def _codes(plane: Tensor) -> Tensor:
+    """[tiles, superblocks, bytes] -> float32 [tiles, 16 rows, superblocks, 64]: the nibbles."""
+    tiles, blocks = plane.shape[:2]
+    lines = plane[..., :_SCALES].view(tiles, blocks, 8, 16, 1, 4)
+    nibbles = torch.cat((lines & 15, lines >> 4), 4)  # [tile, block, line, row, half, 4]
+    return nibbles.permute(0, 3, 1, 2, 4, 5).reshape(tiles, 16, blocks, 64).float()
+
+
+def plane_values(matrix: Matrix, width: int) -> Tensor:
+    """float32 [rows, cols]: what the planes stand for at width 4 or 8 (see native/planes.h)."""
+    assert matrix.hi is not None
+    assert matrix.lo is not None
+    assert matrix.row_scale is not None
+    codes = _codes(matrix.hi)
+    if width == 8:
+        codes += (_codes(matrix.lo) - _RESIDUAL_ZERO) / 16
+    tiles, _, blocks, _ = codes.shape
+    ends = matrix.hi[..., _SCALES:].view(tiles, blocks, 2, 2, 16).permute(2, 0, 4, 1, 3).float()
+    scale, minimum = (end.reshape(tiles, 16, blocks, 2, 1) for end in ends)
+    grouped = codes.view(tiles, 16, blocks, 2, 32)
+    values = (scale * grouped - _MINIMUM_UNIT * minimum).reshape(matrix.rows, blocks * 64)
+    return (values * matrix.row_scale[:, None])[:, : matrix.cols]
+
+
+def normed(x: Tensor, norm: Norm) -> Tensor:
+    """The norm of float32 values over their last axis."""
+    if norm.layer:
+        return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
+
+
+def rotated(x: Tensor, rotary: Tensor) -> Tensor:
+    """Heads [n, heads, head_dim] turned by rotary [n, 2 * half]."""
+    half = rotary.shape[-1] // 2
+    cos, sin = rotary[:, None, :half], rotary[:, None, half:]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), -1)
+
+
+class PlainOps:
+    """Ops in torch; products and attention in `dtype`, norms and rotations in float32."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self._dtype = dtype
+
+    def weight(self, matrix: Matrix, width: int) -> Tensor:
+        """[rows, cols] in this dtype: the matrix at a width."""
+        if width == 16:
+            assert matrix.dense is not None
+            return matrix.dense.to(self._dtype)
+        return plane_values(matrix, width).to(self._dtype)
+
+    def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
+        """See Ops."""
+        index = tokens.long()
+        if width == 16:
+            dense = self.weight(matrix, 16)
+            return dense[index].float() * scale
+        assert matrix.hi is not None
+        assert matrix.lo is not None
+        assert matrix.row_scale is not None
+        tiles = index // 16
+        opened = plane_values(
+            Matrix(
+                16 * len(index),
+                matrix.cols,
+                matrix.hi[tiles],
+                matrix.lo[tiles],
+                matrix.row_scale.view(-1, 16)[tiles].reshape(-1),
+            ),
+            width,
+        )
+        return opened[torch.arange(len(index), device=index.device) * 16 + index % 16] * scale
+
+    def _product(self, x: Tensor, matrix: Matrix, width: int, first_row: int = 0) -> Tensor:
+        bias = None if matrix.bias is None else matrix.bias[first_row:].to(self._dtype)
+        return F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:], bias)
+
+    def norm_matmul(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+    ) -> Tensor:
+        """See Ops."""
+        return self._product(normed(h, norm), matrix, width, first_row)
+
+    def rope_and_store(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        rotary: Tensor | None,
+        q_norm: Norm | None,
+        k_norm: Norm | None,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        with_queries: bool = True,
+    ) -> None:
+        """See Ops."""
+        begin = 0 if with_queries else heads.k_offset
+        turns = None if rotary is None else rotary[steps.positions.long()]
+        parts = [(heads.k_offset, heads.num_kv_heads, k_norm)]
+        if with_queries:
+            parts.append((0, heads.num_heads, q_norm))
+        for offset, count, norm in parts:
+            if norm is None and turns is None:
+                continue
+            view = qkv[:, offset - begin : offset - begin + count * heads.head_dim]
+            part = view.reshape(-1, count, heads.head_dim).float()
+            if norm is not None:
+                part = normed(part, norm)
+            if turns is not None:
+                part = rotated(part, turns)
+            view.copy_(part.reshape(view.shape))
+        size = cache.keys.shape[2]
+        positions = steps.positions.long()
+        blocks = steps.tables.gather(1, (positions // size)[:, None])[:, 0].long()
+        for pool, offset in ((cache.keys, heads.k_offset), (cache.values, heads.v_offset)):
+            view = qkv[:, offset - begin : offset - begin + heads.num_kv_heads * heads.head_dim]
+            rows = view.reshape(-1, heads.num_kv_heads, heads.head_dim)
+            pool[blocks, :, positions % size] = rows.to(pool.dtype)
+
+    def attention(
+        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    ) -> Tensor:
+        """See Ops. Without `runs` every row is a sequence of its own, and the host waits."""
+        n, size = len(qkv), cache.keys.shape[2]
+        runs = steps.runs or [(i, 1, p) for i, p in enumerate(steps.positions.tolist())]
+        out = qkv.new_empty(n, heads.num_heads * heads.head_dim)
+        for first, count, start in runs:
+            rows = slice(first, first + count)
+            end = start + count
+            table = steps.tables[first, : -(-end // size)].long()
+            keys, values = (
+                pool[table].transpose(1, 2).reshape(-1, heads.num_kv_heads, heads.head_dim)[:end]
+                for pool in (cache.keys, cache.values)
+            )
+            queries = qkv[rows, : heads.num_heads * heads.head_dim]
+            queries = queries.view(count, heads.num_heads, heads.head_dim)
+            out[rows] = self._attend(queries, keys, values, heads, start, window).flatten(1)
+        return out
+
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, heads: Heads, start: int, window: int
+    ) -> Tensor:
+        """[count, heads, head_dim] of queries at positions start, ... over all keys up to there."""
+        q, k, v = (  # [1, heads, count or total, head_dim]
+            x.to(self._dtype).transpose(0, 1)[None] for x in (queries, keys, values)
+        )
+        count, total = len(queries), len(keys)
+        visible = None
+        whole = start == 0 and count > 1 and window == 0
+        if not whole and (count > 1 or window):
+            at = torch.arange(start, start + count, device=keys.device)[:, None]
+            seen = torch.arange(total, device=keys.device)[None]
+            visible = (seen <= at) if window == 0 else (seen <= at) & (seen > at - window)
+        if heads.softcap == 0.0:
+            out = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=visible,
+                is_causal=whole,
+                scale=heads.scale,
+                enable_gqa=heads.num_heads != heads.num_kv_heads,
+            )
+        else:
+            group = heads.num_heads // heads.num_kv_heads
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+            scores = (q @ k.transpose(-1, -2)).float() * heads.scale
+            scores = heads.softcap * torch.tanh(scores / heads.softcap)
+            if whole:
+                visible = torch.ones(count, total, dtype=torch.bool, device=keys.device).tril()
+            if visible is not None:
+                scores = scores.masked_fill(~visible, float("-inf"))
+            out = scores.softmax(-1).to(self._dtype) @ v
+        return out[0].transpose(0, 1)
+
+    def matmul_add(
+        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+    ) -> None:
+        """See Ops."""
+        y = self._product(x, matrix, width)[:, : h.shape[1]]
+        h += y if post_norm is None else normed(y.float(), post_norm)
+
+    def norm_feed(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+    ) -> Tensor:
+        """See Ops."""
+        y = self._product(normed(h, norm), matrix, width)
+        act = ACTIVATIONS[activation]
+        if matrix.rows < 2 * size:
+            return act(y[:, :size])
+        half = matrix.rows // 2
+        return act(y[:, :size]) * y[:, half : half + size]
+
+    def pick(self, logits: Tensor) -> Picked:
+        """See Ops."""
+        best, token = logits.max(-1)
+        second = logits.scatter(-1, token[:, None], float("-inf")).max(-1).values
+        logs = logits - torch.logsumexp(logits, -1, keepdim=True)
+        logprob = logs.gather(-1, token[:, None])[:, 0]
+        entropy = -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
+        margin = logprob.exp() * (1 - (second - best).exp())
+        return Picked(token.int(), logprob, entropy, margin)

@@ -1,0 +1,151 @@
+"""Replay: a decode step of up to 16 rows with tensors that never move, captured as a CUDA graph.
+
+A step reads its tokens, positions and tables from fixed memory and leaves there what the next step
+reads, so that steps follow one another without the host. On other devices the same step is run
+eagerly. It must not know models, gears or samplers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from onesec.backend.sampling import Drawn
+
+from .ops import Picked, Steps
+
+SIZES = (1, 2, 4, 8, 16)  # rows a graph is captured for
+Int32Array = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One token to run: at `position` of the sequence with this block table (int32)."""
+
+    token: int
+    position: int
+    table: Int32Array
+
+
+@dataclass(frozen=True, slots=True)
+class PickedRows:
+    """Picked, in the host's memory; [n] each."""
+
+    tokens: Int32Array
+    logprobs: npt.NDArray[np.float32]
+    entropies: npt.NDArray[np.float32]
+    margins: npt.NDArray[np.float32]
+
+    def row(self, i: int) -> Drawn:
+        """One row's, as a sampler tells a token."""
+        told = (self.logprobs, self.entropies, self.margins)
+        logprob, entropy, margin = (float(values[i]) for values in told)
+        return int(self.tokens[i]), logprob, entropy, margin, []
+
+
+def size_for(rows: int) -> int:
+    """The smallest of SIZES that holds `rows`."""
+    return next(size for size in SIZES if size >= rows)
+
+
+class StepReplay:
+    """Runs steps of at most `size` rows.
+
+    compute      Steps -> (float32 [size, vocab], Picked)
+    table_blocks entries of a block table
+    spare_block  a cache block that no sequence has: rows that are not used write there
+    max_ahead    steps whose picks may wait in the host's memory
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Steps], tuple[Tensor, Picked]],
+        size: int,
+        *,
+        table_blocks: int,
+        spare_block: int,
+        max_ahead: int,
+        device: torch.device,
+        pool: Any = None,
+    ) -> None:
+        self._compute, self._size, self._spare = compute, size, spare_block
+        self._cuda = device.type == "cuda"
+        length = size * (2 + table_blocks)
+        self._staged = torch.zeros(length, dtype=torch.int32, pin_memory=self._cuda)
+        self._host = self._staged.numpy()
+        self._inputs = torch.zeros(length, dtype=torch.int32, device=device)
+        self._steps = Steps(
+            self._inputs[:size],
+            self._inputs[size : 2 * size],
+            self._inputs[2 * size :].view(size, table_blocks),
+        )
+        self._found = torch.zeros(max_ahead, 4, size, dtype=torch.int32, pin_memory=self._cuda)
+        self._ready = [torch.cuda.Event() for _ in range(max_ahead)] if self._cuda else []
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.load([])
+        if self._cuda:
+            self._capture(device, pool)
+
+    def _capture(self, device: torch.device, pool: Any) -> None:
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):  # compiles kernels, which cannot be done while capturing
+            for _ in range(2):
+                self.load([])
+                self._step()
+        torch.cuda.current_stream(device).wait_stream(side)
+        torch.cuda.synchronize(device)
+        self.load([])
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            self._step()
+        self._graph = graph
+
+    def _step(self) -> None:
+        logits, picked = self._compute(self._steps)
+        self.logits = logits
+        floats = torch.stack((picked.logprobs, picked.entropies, picked.margins))
+        self._out = torch.cat((picked.tokens[None], floats.view(torch.int32)))
+        self._steps.tokens.copy_(picked.tokens)
+        self._steps.positions.add_(1)
+
+    def load(self, rows: Sequence[StepRow]) -> None:
+        """Set what the next step runs; at most `size` rows."""
+        size, host = self._size, self._host
+        tokens, positions = host[:size], host[size : 2 * size]
+        tables = host[2 * size :].reshape(size, -1)
+        tokens[:], positions[:] = 0, 0
+        tables[:] = self._spare
+        for i, row in enumerate(rows):
+            tokens[i], positions[i] = row.token, row.position
+            count = min(len(row.table), tables.shape[1])
+            tables[i, :count] = row.table[:count]
+        self._inputs.copy_(self._staged, non_blocking=True)
+
+    def replay(self) -> None:
+        """Begin the step that `load`, or the step before, has prepared."""
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._step()
+
+    def launch(self, slot: int) -> None:
+        """As replay; what it picks goes to `slot`."""
+        self.replay()
+        self._found[slot].copy_(self._out, non_blocking=True)
+        if self._cuda:
+            self._ready[slot].record()
+
+    def wait(self, slot: int) -> PickedRows:
+        """What the step of this slot picked."""
+        if self._cuda:
+            self._ready[slot].synchronize()
+        found = self._found[slot].numpy()
+        floats = found[1:].view(np.float32)
+        return PickedRows(found[0].copy(), *(part.copy() for part in floats))

@@ -1,0 +1,161 @@
+"""Rows of a batch on their way: what each has drawn, where its next token goes, what is refused.
+
+It must not know models, graphs or devices' kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onesec.backend.base import Batch, BatchRow, RowResult
+from onesec.backend.sampling import Drawn, sampler
+from onesec.core.errors import InvalidRequest
+from onesec.core.request import SamplingParams
+
+from .ops import Steps
+from .replay import StepRow
+
+BLOCK_TOKENS = 32  # of the cache
+
+
+class Greedy:
+    """The state of a sequence whose next token is the likeliest one, whatever came before."""
+
+    wants_argmax = True
+
+    def observe(self, tokens: Sequence[int]) -> None:
+        """Nothing to remember."""
+
+
+class Progress:
+    """A row on its way through a batch: its last token, that one's position, and its result."""
+
+    def __init__(self, row: BatchRow) -> None:
+        self.row = row
+        self.token = int(row.tokens[-1])
+        self.position = row.start + len(row.tokens) - 1
+        self.result = RowResult()
+
+    @property
+    def on_device(self) -> bool:
+        """Whether its next token is the argmax, with nothing told of other tokens."""
+        state: Any = self.row.sampler
+        return state is not None and state.wants_argmax and not self.row.top_logprobs
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether the logits after each of its tokens are needed, not those of the last alone."""
+        return self.row.prompt_logprobs or (self.row.drafted and self.row.sampler is not None)
+
+    @property
+    def logit_rows(self) -> int:
+        """Of how many of its tokens the logits are needed."""
+        if self.wants_all:
+            return len(self.row.tokens)
+        return 0 if self.row.sampler is None else 1
+
+    def step(self) -> StepRow:
+        """Its last token, to be run."""
+        return StepRow(self.token, self.position, self.row.block_table)
+
+    def steps(self) -> list[StepRow]:
+        """All its tokens, to be run."""
+        row = self.row
+        tokens = enumerate(row.tokens.tolist())
+        return [StepRow(token, row.start + i, row.block_table) for i, token in tokens]
+
+    def take(self, drawn: Drawn) -> bool:
+        """Append a drawn token; True if it is one of the row's stop ids."""
+        self.token, logprob, entropy, margin, top = drawn
+        self.position += 1
+        result = self.result
+        result.tokens.append(self.token)
+        if self.row.statistics:
+            result.logprobs.append(logprob)
+            result.entropies.append(entropy)
+            result.margins.append(margin)
+        if self.row.top_logprobs:
+            result.top.append(top)
+        return self.token in self.row.stop_ids
+
+    def draw(self, logits: Tensor) -> Drawn:
+        """A token from logits [vocab], by its sampler, in the host's memory."""
+        state: Any = self.row.sampler
+        if isinstance(state, Greedy):  # which asks for alternatives
+            state = sampler(SamplingParams(), eos_ids=())
+        drawn: Drawn = state.draw(logits.float().cpu().numpy(), self.row.top_logprobs)
+        return drawn
+
+    def take_first(self, logits: Tensor, pick: Any) -> bool:
+        """Take in the logits [logit_rows, vocab] of a prompt or a draft: log-probabilities told,
+        tokens drawn, of a draft as far as it was right and one more. True at a stop id."""
+        row, count = self.row, len(logits)
+        if row.prompt_logprobs:
+            self.result.prompt_logprobs += prompt_logprobs(row, logits)
+        if row.sampler is None:
+            return False
+        begin = 0 if row.drafted else count - 1
+        self.position -= count - 1 - begin
+        for j in range(begin, count):
+            if self.take(pick(logits[j]) if self.on_device else self.draw(logits[j])):
+                return True
+            if j + 1 < count and self.token != int(row.tokens[j + 1]):
+                break
+        return False
+
+
+def prompt_logprobs(row: BatchRow, logits: Tensor) -> list[float]:
+    """log p of each token after the first, and of `next_token`, from logits [tokens, vocab]."""
+    following = row.tokens[1:].tolist()
+    following += [] if row.next_token is None else [row.next_token]
+    logs = logits[: len(following)].log_softmax(-1)
+    index = torch.tensor(following, dtype=torch.int64, device=logits.device)
+    told: list[float] = logs.gather(1, index[:, None])[:, 0].tolist()
+    return told
+
+
+def prompt_steps(rows: Sequence[Progress], device: torch.device) -> Steps:
+    """All tokens of all rows, sequence after sequence."""
+    counts = [len(p.row.tokens) for p in rows]
+    starts = [p.row.start for p in rows]
+    widest = max(len(p.row.block_table) for p in rows)
+    tables = np.zeros((len(rows), widest), np.int32)
+    for table, p in zip(tables, rows, strict=True):
+        table[: len(p.row.block_table)] = p.row.block_table
+    positions = [np.arange(s, s + n, dtype=np.int32) for s, n in zip(starts, counts, strict=True)]
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    tokens, at, repeated = (
+        torch.from_numpy(np.ascontiguousarray(values, np.int32)).to(device)
+        for values in (
+            np.concatenate([p.row.tokens for p in rows]),
+            np.concatenate(positions),
+            np.repeat(tables, counts, axis=0),
+        )
+    )
+    return Steps(tokens, at, repeated, runs=tuple(zip(firsts, counts, starts, strict=True)))
+
+
+def check_batch(batch: Batch, *, context_length: int, num_blocks: int, vocab_size: int) -> None:
+    """Refuse what would read or write outside the model's tensors: kernels do not check."""
+    if not batch.rows or batch.max_steps < 1:
+        raise InvalidRequest("a batch needs rows and steps.")
+    for row in batch.rows:
+        end = row.start + len(row.tokens) + batch.max_steps - 1
+        used = row.block_table[: -(-end // BLOCK_TOKENS)]
+        if not len(row.tokens) or row.start < 0:
+            raise InvalidRequest("a row needs tokens and a start of at least 0.")
+        if end > context_length:
+            raise InvalidRequest(f"position {end - 1} passes the context of {context_length}.")
+        if len(used) * BLOCK_TOKENS < end:
+            raise InvalidRequest(f"{len(used)} blocks do not hold {end} positions.")
+        if used.min() < 0 or used.max() >= num_blocks:
+            raise InvalidRequest(f"a block id is outside [0, {num_blocks}).")
+        if row.tokens.min() < 0 or row.tokens.max() >= vocab_size:
+            raise InvalidRequest(f"a token id is outside [0, {vocab_size}).")
+        if row.sampler is None and (batch.max_steps > 1 or row.drafted):
+            raise InvalidRequest("several steps, and drafts, need a sampler in every row.")

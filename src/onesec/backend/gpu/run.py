@@ -1,0 +1,210 @@
+"""GpuRunner: a batch's rows through graphs and prompt products, and what is drawn after them.
+
+It must not know gears' names, files, text or requests: a gear comes as the widths of its matrices.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onesec.backend.base import Batch, RowResult
+from onesec.backend.sampling import Drawn
+from onesec.model.config import ModelConfig
+
+from .ops import LayerCache, Ops, Picked, Steps
+from .replay import SIZES, StepReplay, StepRow, size_for
+from .rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
+from .transformer import Weights, Widths, hidden, logits
+
+_MAX_ROWS = SIZES[-1]
+_MAX_AHEAD = 32  # steps of one call that need no host between them
+_IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
+
+
+class GpuRunner:
+    """Owns the cache and the graphs of one model on one device."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        ops: Ops,
+        prompt_ops: Ops,
+        *,
+        num_blocks: int,
+        cache_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._config, self._weights, self._device = config, weights, device
+        self._ops, self._prompt_ops = ops, prompt_ops
+        self.num_blocks = num_blocks
+        self.context_length = min(config.context_length, num_blocks * BLOCK_TOKENS)
+        # One block more than sequences have: rows of a graph that are not used write there.
+        shape = (num_blocks + 1, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
+        self._cache = tuple(
+            LayerCache(*(torch.zeros(shape, dtype=cache_dtype, device=device) for _ in range(2)))
+            for _ in range(config.num_layers)
+        )
+        self._replays: dict[tuple[Widths, int], StepReplay] = {}
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+    def replay(self, widths: Widths, rows: int) -> StepReplay:
+        """The graph of this gear for so many rows; captured when first asked for."""
+        size = size_for(rows)
+        found = self._replays.get((widths, size))
+        if found is None:
+            found = StepReplay(
+                partial(self._step, widths),
+                size,
+                table_blocks=-(-self.context_length // BLOCK_TOKENS),
+                spare_block=self.num_blocks,
+                max_ahead=_MAX_AHEAD,
+                device=self._device,
+                pool=self._pool,
+            )
+            self._replays[widths, size] = found
+        return found
+
+    def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
+        h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
+        values = logits(self._config, self._weights, self._ops, widths, h)
+        return values, self._ops.pick(values)
+
+    def warm(self, widths: Widths) -> None:
+        """Capture the graphs of these widths; the largest first, whose memory the others share."""
+        for size in reversed(SIZES):
+            self.replay(widths, size)
+
+    def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
+        """Run a batch; what each row drew, and the milliseconds of each step."""
+        self._check(batch)
+        start = time.perf_counter()
+        rows = [Progress(row) for row in batch.rows]
+        step_ms: list[float] = []
+        stopped = False
+        if any(len(r.tokens) > 1 or r.prompt_logprobs or r.sampler is None for r in batch.rows):
+            stopped = self._first(batch, widths, rows)
+            step_ms.append((time.perf_counter() - start) * 1e3)
+        if not stopped:
+            self._decode(batch, widths, rows, step_ms)
+        return [p.result for p in rows], step_ms
+
+    def _decode(
+        self, batch: Batch, widths: Widths, rows: list[Progress], step_ms: list[float]
+    ) -> None:
+        """Steps of one token a row, until max_steps are told of in step_ms, or there is a stop."""
+        ahead = len(rows) <= _MAX_ROWS and all(p.on_device for p in rows)
+        while len(step_ms) < batch.max_steps:
+            if step_ms and batch.until_ns is not None and time.monotonic_ns() >= batch.until_ns:
+                return
+            if ahead:
+                if self._decode_ahead(batch, widths, rows, step_ms):
+                    return
+                continue
+            start = time.perf_counter()
+            stopped = False
+            for i in range(0, len(rows), _MAX_ROWS):
+                some = rows[i : i + _MAX_ROWS]
+                replay = self.replay(widths, len(some))
+                replay.load([p.step() for p in some])
+                replay.launch(0)
+                picked = replay.wait(0)
+                for j, p in enumerate(some):
+                    drawn = picked.row(j) if p.on_device else p.draw(replay.logits[j])
+                    stopped |= p.take(drawn)
+            step_ms.append((time.perf_counter() - start) * 1e3)
+            if stopped:
+                return
+
+    def _decode_ahead(
+        self, batch: Batch, widths: Widths, rows: list[Progress], step_ms: list[float]
+    ) -> bool:
+        """Steps that need nothing of the host: the next is launched before the last is looked at.
+        True when a row drew a stop id, or time is up; what was launched beyond that is forgotten.
+        """
+        replay = self.replay(widths, len(rows))
+        replay.load([p.step() for p in rows])
+        count = min(batch.max_steps - len(step_ms), _MAX_AHEAD)
+        launched, before = 0, time.perf_counter()
+        for slot in range(count):
+            while launched < min(count, slot + _IN_FLIGHT):
+                replay.launch(launched)
+                launched += 1
+            picked = replay.wait(slot)
+            now = time.perf_counter()
+            step_ms.append((now - before) * 1e3)
+            before = now
+            stopped = False
+            for j, p in enumerate(rows):
+                stopped |= p.take(picked.row(j))
+            late = batch.until_ns is not None and time.monotonic_ns() >= batch.until_ns
+            if stopped or late:
+                replay.wait(launched - 1)  # the next load must not overtake it
+                return True
+        return False
+
+    def _first(self, batch: Batch, widths: Widths, rows: list[Progress]) -> bool:
+        """Prompt chunks and drafts, and the tokens drawn after them; True at a stop id."""
+        counts = [p.logit_rows for p in rows]
+        wanted = [
+            i
+            for p, end in zip(rows, np.cumsum([len(p.row.tokens) for p in rows]), strict=True)
+            for i in range(end - p.logit_rows, end)
+        ]
+        values = self._logits(batch, widths, rows, wanted)
+        stops = [
+            p.take_first(v, self._pick) for p, v in zip(rows, values.split(counts), strict=True)
+        ]
+        return any(stops)
+
+    def _pick(self, row: Tensor) -> Drawn:
+        picked = self._ops.pick(row[None])
+        told = (picked.logprobs, picked.entropies, picked.margins)
+        logprob, entropy, margin = (float(part.item()) for part in told)
+        return int(picked.tokens.item()), logprob, entropy, margin, []
+
+    def _logits(
+        self, batch: Batch, widths: Widths, rows: list[Progress], wanted: list[int]
+    ) -> Tensor:
+        """[wanted, vocab]: run all tokens of all rows, and tell the logits of some of them."""
+        if batch.exact or all(p.row.drafted or len(p.row.tokens) == 1 for p in rows):
+            return self._stepwise(widths, [step for p in rows for step in p.steps()], wanted)
+        ops, steps = self._prompt_ops, prompt_steps(rows, self._device)
+        h = hidden(self._config, self._weights, self._cache, ops, widths, steps)
+        h = h[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
+        if len(wanted) <= _MAX_ROWS:  # what is drawn from has the arithmetic of the steps
+            ops = self._ops
+        return logits(self._config, self._weights, ops, widths, h)
+
+    def _stepwise(self, widths: Widths, steps: list[StepRow], wanted: list[int]) -> Tensor:
+        """As _logits, in the arithmetic of the decode steps, a few tokens at a time."""
+        kept, chosen = [], set(wanted)
+        for i in range(0, len(steps), _MAX_ROWS):
+            part = steps[i : i + _MAX_ROWS]
+            replay = self.replay(widths, len(part))
+            replay.load(part)
+            replay.launch(0)
+            replay.wait(0)
+            kept += [replay.logits[j].clone() for j in range(len(part)) if i + j in chosen]
+        empty = torch.empty(0, self._config.vocab_size, device=self._device)
+        return torch.stack(kept) if kept else empty
+
+    def logits(self, batch: Batch, widths: Widths) -> Tensor:
+        """float32 [total tokens, vocab]: logits after every token of every row."""
+        self._check(batch)
+        rows = [Progress(row) for row in batch.rows]
+        total = sum(len(row.tokens) for row in batch.rows)
+        return self._logits(batch, widths, rows, list(range(total)))
+
+    def _check(self, batch: Batch) -> None:
+        check_batch(
+            batch,
+            context_length=self.context_length,
+            num_blocks=self.num_blocks,
+            vocab_size=self._config.vocab_size,
+        )

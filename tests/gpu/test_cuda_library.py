@@ -1,0 +1,146 @@
+"""The GPU's kernels compile for Hopper into what they were written for, without a GPU; and their
+library is kept, or its failure told."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from onesec.backend.gpu import cuda_library
+from onesec.backend.gpu.cuda_library import SOURCES, Product, compile_command, compile_library
+from onesec.core.errors import KernelBuildFailed
+
+HOPPER = "90a"
+nvcc = cuda_library.find_nvcc()
+needs_nvcc = pytest.mark.skipif(nvcc is None, reason="no nvcc")
+
+
+def test_python_fills_in_the_struct_that_the_kernels_read() -> None:
+    text = (SOURCES / "arguments.h").read_text()
+    body = text.split("struct Product {")[1].split("};")[0]
+    body = re.sub(r"//.*", "", body)
+    fields = re.findall(r"(?:const )?(\w+)(\*?) (\w+);", body)
+    sizes = {"int32_t": 4, "float": 4, "NormKind": 4, "Activation": 4}
+    declared = [(name, 8 if star else sizes[kind]) for kind, star, name in fields]
+    assert declared == [(name, ctypes.sizeof(kind)) for name, kind in Product._fields_]
+    for name in ("NormKind", "Activation"):
+        assert re.search(rf"enum class {name} : int32_t", text)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The library for Hopper, and what the assembler says of every kernel."""
+    assert nvcc is not None
+    made = tmp_path_factory.mktemp("cuda") / "library.so"
+    command = [*compile_command(nvcc, HOPPER, made), "-Xptxas", "-v"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return made, run.stdout + run.stderr
+
+
+@needs_nvcc
+def test_no_kernel_spills_registers(compiled: tuple[Path, str]) -> None:
+    told = re.findall(
+        r"entry function '(\S+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+        r"(\d+) bytes spill loads.*?Used (\d+) registers",
+        compiled[1],
+        re.DOTALL,
+    )
+    assert len(told) >= 18
+    for name, stack, stores, loads, registers in told:
+        assert stack == stores == loads == "0", name
+        if re.search(r"planes_productILi4ELi1E|dense_product\w*Li1E", name):
+            assert int(registers) <= 80, name  # three blocks on a multiprocessor
+
+
+def disassembler() -> str | None:
+    """cuobjdump, of PATH or of triton's wheel."""
+    spec = importlib.util.find_spec("triton")
+    places = spec.submodule_search_locations if spec is not None else None
+    found = [Path(place) / "backends/nvidia/bin/cuobjdump" for place in places or ()]
+    return shutil.which("cuobjdump") or next((str(p) for p in found if p.is_file()), None)
+
+
+@needs_nvcc
+@pytest.mark.skipif(disassembler() is None, reason="no cuobjdump")
+def test_the_instructions_are_the_intended_ones(compiled: tuple[Path, str]) -> None:
+    told = subprocess.run(
+        [str(disassembler()), "-sass", str(compiled[0])], capture_output=True, text=True, check=True
+    ).stdout
+    kernels = dict(re.findall(r"Function : (\S+)(.*?)(?=Function : |\Z)", told, re.DOTALL))
+    products = {name: body for name, body in kernels.items() if "_product" in name}
+    assert len(products) == 14
+    for name, body in products.items():
+        copies = re.findall(r"LDGSTS\.\S+", body)
+        assert copies, name
+        assert all(".128" in copy for copy in copies), name
+        # A shared address that is the warp's, not the lane's, beside a cache policy: ptxas's fault.
+        assert not re.search(r"LDGSTS[^;]*\+UR", body), name
+        assert "ACQBULK" in body, name  # waits for the kernel before
+        assert "PREEXIT" in body, name  # lets the next one begin
+        assert not re.search(r"\b(LDL|STL)\b", body), name  # nothing in local memory
+        if "planes" in name:
+            assert "IMMA.16832.U8.S8" in body, name
+            assert "LDS.64" in body, name
+        else:
+            assert "HMMA.16816.F32" in body, name
+            assert "LDS.128" in body, name
+
+
+def fake_nvcc(folder: Path, body: str) -> Path:
+    path = folder / "bin" / "nvcc"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def forget_keys() -> None:
+    cuda_library._key.cache_clear()
+
+
+def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    fake_nvcc(
+        tmp_path,
+        f'echo "$@" >> {log}\n[ "$1" = --version ] && exit 0\n'
+        'while [ "$1" != -o ]; do shift; done\necho library > "$2"',
+    )
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    folder = tmp_path / "kept"
+    first = compile_library((9, 0), folder)
+    assert first.read_text() == "library\n"
+    assert compile_library((9, 0), folder) == first
+    assert compile_library((8, 0), folder) != first
+    runs = [line for line in log.read_text().splitlines() if "--version" not in line]
+    assert len(runs) == 2
+    assert "code=sm_90a" in runs[0]
+    assert "code=sm_80 " in runs[1]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".so", ".so"]  # nothing half-made
+
+
+def test_what_nvcc_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvcc(tmp_path, 'echo "launch.cu(1): error: no such thing"; exit 2')
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    with pytest.raises(KernelBuildFailed, match="ended with 2") as caught:
+        compile_library((9, 0), tmp_path / "kept")
+    assert "no such thing" in str(caught.value)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_an_old_gpu_and_a_missing_compiler_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KernelBuildFailed, match=r"8\.0; this GPU has 7\.5"):
+        compile_library((7, 5), tmp_path)
+    monkeypatch.setattr(cuda_library, "find_nvcc", lambda: None)
+    with pytest.raises(KernelBuildFailed, match="no nvcc"):
+        compile_library((9, 0), tmp_path)

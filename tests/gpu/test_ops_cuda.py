@@ -1,0 +1,231 @@
+"""The hand-written kernels on a GPU: float64 references, the same bits beside any neighbours, and
+the same bits from a graph of dependent launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+import torch
+from torch import Tensor
+
+from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library, find_nvcc
+from onesec.backend.gpu.ops import Matrix, Norm
+from onesec.backend.gpu.ops_cuda import CudaOps
+from onesec.machine import cache_folder
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.skipif(find_nvcc() is None, reason="no nvcc"),
+]
+
+# One code of an activation may fall on the other side of a half where the norm is rounded
+# otherwise; each is worth 1/127 of its group's largest value, of sums over many hundreds.
+CODES = 1e-4
+
+
+class Nothing:
+    """A rest that must not be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was left to the rest")
+
+
+@pytest.fixture(scope="module")
+def library() -> CudaLibrary:
+    folder = cache_folder() / "kernels"
+    return CudaLibrary(compile_library(torch.cuda.get_device_capability(), folder))
+
+
+def random_matrix(rows: int, cols: int, dense: Any = None, bias: bool = True) -> Matrix:
+    blocks = -(-cols // 64)
+    generator = torch.Generator("cuda").manual_seed(rows + cols)
+
+    def random_bytes(size: int) -> Tensor:
+        return torch.randint(
+            0, 256, (rows // 16, blocks, size), dtype=torch.uint8, device="cuda",
+            generator=generator,
+        )  # fmt: skip
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device="cuda", generator=generator)
+
+    return Matrix(
+        rows=rows,
+        cols=cols,
+        hi=random_bytes(576),
+        lo=random_bytes(512),
+        row_scale=normal(rows).abs() * 1e-4,
+        dense=None if dense is None else (normal(rows, cols) * 0.05).to(dense),
+        bias=normal(rows) if bias else None,
+    )
+
+
+def values(matrix: Matrix, width: int) -> Tensor:
+    """float64 [rows, cols], as native/planes.h says."""
+    if width == 16:
+        assert matrix.dense is not None
+        return matrix.dense.double()
+    assert matrix.hi is not None
+    assert matrix.lo is not None
+    assert matrix.row_scale is not None
+    tiles, blocks, _ = matrix.hi.shape
+
+    def nibbles(plane: Tensor) -> Tensor:
+        lines = plane[:, :, :512].reshape(tiles, blocks, 8, 16, 4)
+        both = torch.stack((lines & 15, lines >> 4), -2)  # tile, block, line, row, half, column
+        return both.permute(0, 3, 1, 2, 4, 5).reshape(matrix.rows, blocks * 64).double()
+
+    meta = matrix.hi[:, :, 512:].reshape(tiles, blocks, 2, 2, 16)  # kind, group, row
+    scale, minimum = meta.permute(2, 0, 4, 1, 3).reshape(2, matrix.rows, -1).double()
+    scale, minimum = (m.repeat_interleave(32, 1) for m in (scale, minimum))
+    code = nibbles(matrix.hi)
+    if width == 8:
+        code = code + (nibbles(matrix.lo) - 8) / 16
+    return (matrix.row_scale.double()[:, None] * (scale * code - 8 * minimum))[:, : matrix.cols]
+
+
+def normed(h: Tensor, norm: Norm | None) -> Tensor:
+    if norm is None:
+        return h
+    x = h - h.mean(-1, keepdim=True) if norm.layer else h
+    y = x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
+    return y if norm.bias is None else y + norm.bias
+
+
+def rounded(x: Tensor, matrix: Matrix, width: int) -> Tensor:
+    """float64: the activations as a product of that width reads them."""
+    if width == 16:
+        assert matrix.dense is not None
+        return x.to(matrix.dense.dtype).double()
+    padded = torch.nn.functional.pad(x, (0, -x.shape[1] % 32)).reshape(len(x), -1, 32)
+    largest = padded.abs().amax(-1, keepdim=True)
+    q = (padded * (127 / largest)).round()
+    return (q.double() * (largest / 127).double()).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def product(x: Tensor, matrix: Matrix, width: int) -> tuple[Tensor, Tensor]:
+    """matrix · x + bias in float64, and the sum of the terms' absolute values."""
+    w, x = values(matrix, width), rounded(x, matrix, width)
+    bias = 0.0 if matrix.bias is None else matrix.bias.double()
+    return x @ w.T + bias, x.abs() @ w.abs().T + abs(bias)
+
+
+def close(got: Tensor, want: Tensor, size: Tensor) -> None:
+    worst = ((got.double() - want).abs() / size).max().item()
+    assert worst <= CODES, worst
+
+
+def norm_of(cols: int, kind: str) -> Norm:
+    generator = torch.Generator("cuda").manual_seed(cols)
+    weight, bias = torch.randn(2, cols, device="cuda", generator=generator)
+    return Norm(weight, 1e-5, kind == "layer", bias if kind == "layer" else None)
+
+
+def hidden(rows: int, cols: int) -> Tensor:
+    return torch.randn(rows, cols, device="cuda", generator=torch.Generator("cuda").manual_seed(1))
+
+
+SHAPES = [(1152, 896), (48, 2048), (512, 4120)]
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+@pytest.mark.parametrize("own", [0, 2], ids=["prepared", "own"])
+def test_a_normed_product(library: CudaLibrary, width: int, rows: int, cols: int, own: int) -> None:
+    ops = CudaOps(Nothing(), library, own_rows=own)
+    for dtype, kind in ((torch.bfloat16, "rms"), (torch.float16, "layer")):
+        matrix, norm = random_matrix(rows, cols, dtype), norm_of(cols, kind)
+        h = hidden(16, cols)
+        first = ops.norm_matmul(h, norm, matrix, width)
+        close(first, *product(normed(h, norm), matrix, width))
+        for n in (1, 2, 3, 4, 8, 9):
+            assert torch.equal(ops.norm_matmul(h[:n], norm, matrix, width), first[:n]), n
+        part = ops.norm_matmul(h[:3], norm, matrix, width, first_row=32)
+        assert torch.equal(part, first[:3, 32:])
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize(("rows", "cols"), SHAPES)
+def test_a_product_added_to_the_residual(
+    library: CudaLibrary, width: int, rows: int, cols: int
+) -> None:
+    ops = CudaOps(Nothing(), library)
+    matrix = random_matrix(rows, cols, torch.bfloat16)
+    for n in (1, 8):
+        x, h = hidden(n, cols), hidden(n, rows - 5)  # the last rows are padding
+        want, size = (y[:, : rows - 5] for y in product(x, matrix, width))
+        got = h.clone()
+        ops.matmul_add(x, matrix, width, got)
+        close(got, h.double() + want, size + h.abs())
+        norm, got = norm_of(rows - 5, "rms"), h.clone()
+        ops.matmul_add(x, matrix, width, got, norm)
+        torch.testing.assert_close(
+            got, (h.double() + normed(want, norm)).float(), rtol=1e-3, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("next_width", [4, 8, 16])
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_feed_forward_network(
+    library: CudaLibrary, width: int, next_width: int, gated: bool
+) -> None:
+    ops, size, cols = CudaOps(Nothing(), library), 1200, 896
+    up = random_matrix(size * (2 if gated else 1), cols, torch.bfloat16)
+    down, norm = random_matrix(896, size, torch.bfloat16), norm_of(cols, "rms")
+    activations: dict[str, Callable[[Tensor], Tensor]] = {
+        "silu": torch.nn.functional.silu,
+        "gelu": torch.nn.functional.gelu,
+        "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "relu": torch.relu,
+    }
+    for n in (1, 8, 16):
+        h = hidden(n, cols)
+        plain = ops.norm_matmul(h, norm, up, width).double()
+        for name, function in activations.items():
+            inner = ops.norm_feed(h, norm, up, width, name, size)
+            want = function(plain[:, :size]) * (plain[:, size:] if gated else 1.0)
+            torch.testing.assert_close(inner.values.double(), want, rtol=1e-5, atol=1e-5)
+            got, alone = torch.zeros(2, n, cols, device="cuda")
+            ops.matmul_add(inner, down, next_width, got)
+            ops.matmul_add(inner.values, down, next_width, alone)
+            assert torch.equal(got, alone)
+            close(got, *product(inner.values, down, next_width))
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_a_graph_of_dependent_launches(library: CudaLibrary, width: int) -> None:
+    """A few layers in a row, again and again: what each kernel reads was complete."""
+    cols, size = 896, 4864
+    matrices = [random_matrix(2 * size, cols, torch.bfloat16, bias=False) for _ in range(3)]
+    downs = [random_matrix(896, size, torch.bfloat16, bias=False) for _ in range(3)]
+    norm = norm_of(cols, "rms")
+
+    def layers(ops: CudaOps, h: Tensor) -> Tensor:
+        for up, down in zip(matrices, downs, strict=True):
+            inner = ops.norm_feed(h, norm, up, width, "silu", size)
+            ops.matmul_add(inner, down, width, h)
+            ops.matmul_add(ops.norm_matmul(h, norm, down_square, width), down_square, width, h)
+        return h
+
+    down_square = random_matrix(896, 896, torch.bfloat16, bias=False)
+    for n in (1, 4, 8):
+        want = layers(CudaOps(Nothing(), library), hidden(n, cols))
+        dependent = torch.cuda.get_device_capability() >= (9, 0)
+        ops, given = CudaOps(Nothing(), library, dependent=dependent), hidden(n, cols)
+        h = given.clone()
+        layers(ops, h)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            layers(ops, h)
+        for _ in range(20):
+            h.copy_(given)
+            graph.replay()
+            assert torch.equal(h, want)
