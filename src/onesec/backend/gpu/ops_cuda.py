@@ -176,8 +176,8 @@ def open_planes(library: CudaLibrary, matrix: Matrix, width: int, dtype: torch.d
     out = torch.empty(matrix.rows, matrix.cols, dtype=dtype, device=matrix.hi.device)
     p = Product(cols=matrix.cols, units=matrix.rows // 16, superblocks=matrix.hi.shape[1])
     p.hi, p.lo = matrix.hi.data_ptr(), matrix.lo.data_ptr()
-    p.row_scale = matrix.row_scale.data_ptr()
-    library.open_planes(p, width, _FORMS[dtype], out.data_ptr(), _stream(out))
+    p.row_scale, p.feed = matrix.row_scale.data_ptr(), out.data_ptr()
+    library.open_planes(p, width, _FORMS[dtype], _stream(out))
     return out
 
 
