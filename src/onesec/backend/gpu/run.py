@@ -23,7 +23,7 @@ from .transformer import Weights, Widths, hidden, logits
 
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
-_WARM_TOKENS = 64
+_WARM_TOKENS = (16, 64, 128, 256, 512)
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
 
 
@@ -78,17 +78,17 @@ class GpuRunner:
 
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths, the largest first, whose memory the others share; and
-        have the kernels of prompts compiled, so that no request waits for that."""
+        run prompts of some lengths: kernels are compiled or loaded when they are first called, and
+        no request shall wait for that."""
         for size in reversed(SIZES):
             self.replay(widths, size)
-        count = min(_WARM_TOKENS, self.context_length)
-        table = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)  # the spare block
-        prompt = Progress(BatchRow(np.zeros(count, np.int32), 0, table))
-        for first in (0, 1):  # a whole prompt, and one that goes on: attention differs
-            prompt.row.start = first
-            prompt.row.tokens = prompt.row.tokens[: count - first]
-            h = self._prompt([prompt], widths)
-            logits(self._config, self._weights, self._ops, widths, h[-1:])
+        for tokens in _WARM_TOKENS:
+            count = min(tokens, self.context_length)
+            spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
+            for first in (0, 1):  # a whole prompt, and one that goes on: attention differs
+                row = BatchRow(np.zeros(count - first, np.int32), first, spare)
+                h = self._prompt([Progress(row)], widths)
+                logits(self._config, self._weights, self._ops, widths, h[-1:])
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
