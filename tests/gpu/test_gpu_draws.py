@@ -149,6 +149,15 @@ def test_bad_options_are_refused_with_the_way_out(both: tuple[Backend, GpuBacken
         both[1].forward(Batch(Gear("g9", 4, {"head": 0}), [row]))
 
 
+def test_the_backend_tells_what_a_measurement_needs(both: tuple[Backend, GpuBackend]) -> None:
+    _, gpu = both
+    assert {"device", "kernels", "kv_dtype"} <= gpu.settings.keys()
+    assert gpu.read_bandwidth(1 << 20) > 0.0
+    sizes = [gpu.bytes_per_token(gear) for gear in gpu.gears]
+    assert sizes == sorted(sizes)
+    assert gpu.kv_block_bytes == 2 * 2 * 32 * 64 * 4  # sides, layers, tokens, kv width, float32
+
+
 def test_a_device_is_asked_for_by_its_word() -> None:
     with pytest.raises(InvalidRequest, match="cuda:99"):
         load_model("onesec-mini", device="cuda:99")

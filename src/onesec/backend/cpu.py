@@ -29,6 +29,7 @@ from .gears import GearSet
 from .sampling import HostSampler, sampler
 
 CACHE_DTYPES = ("f16", "i8", "f32")
+_BANDWIDTH_SECONDS = 0.3
 _FOREVER_NS = 2**63 - 1
 RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
 
@@ -301,6 +302,15 @@ class CpuBackend:
     @property
     def gears(self) -> tuple[Gear, ...]:
         return self._gears.gears
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a measurement should name beside the machine."""
+        return {"isa": self.isa, "threads": self.num_threads, "kv_dtype": self.kv_dtype}
+
+    def read_bandwidth(self, num_bytes: int) -> float:
+        """GB/s (1e9) of reading so many bytes with this backend's threads, measured now."""
+        return read_bandwidth(num_bytes, self.num_threads, _BANDWIDTH_SECONDS)
 
     @property
     def machine(self) -> str:

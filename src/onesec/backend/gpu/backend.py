@@ -20,15 +20,16 @@ from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import Artifact
 from onesec.model.config import ModelConfig
-from onesec.model.names import matrix_names, matrix_shape
+from onesec.model.names import matrix_names
 from onesec.model.weights import Checkpoint
 
-from .device import check_memory, device_name, open_device
+from .device import check_memory, copy_bandwidth, device_name, open_device
 from .kernels import decode_ops, make_prompt_ops
 from .ops import Matrix, Ops
 from .replay import StepReplay
 from .rows import BLOCK_TOKENS, Greedy
 from .run import GpuRunner
+from .sizes import block_bytes, matrix_bytes, plane_bytes
 from .transformer import LayerWidths, Weights, Widths, heads_of
 from .weights import load_weights, random_weights
 
@@ -110,9 +111,9 @@ class GpuBackend:
             )
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
-        need = -(-context_tokens // BLOCK_TOKENS) * _block_bytes(config, kv_dtype)
+        need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
         need += source.nbytes if reference else 0
-        need += _plane_bytes(config) if planes else 0
+        need += plane_bytes(config) if planes else 0
         what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
         check_memory(place, need, what)
         weights = load_weights(
@@ -174,11 +175,25 @@ class GpuBackend:
     @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
-        return _block_bytes(self.config, self.kv_dtype)
+        return block_bytes(self.config, CACHE_DTYPES[self.kv_dtype])
 
     @property
     def gears(self) -> tuple[Gear, ...]:
         return self._gears.gears
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a measurement should name beside the machine."""
+        return {
+            "device": device_name(self._device),
+            "kernels": type(self._ops).__name__,
+            "compute_dtype": self.compute_dtype,
+            "kv_dtype": self.kv_dtype,
+        }
+
+    def read_bandwidth(self, num_bytes: int) -> float:
+        """GB/s (1e9) of a copy on the device, read and written, measured now."""
+        return copy_bandwidth(self._device, num_bytes)
 
     @property
     def machine(self) -> str:
@@ -206,9 +221,9 @@ class GpuBackend:
             matrix, width = self._matrix(name), self._gears.width(gear, name)
             if width == 0 and name.endswith(".qkv"):  # keys and values are still written
                 written = matrix.rows - heads_of(self.config).k_offset
-                total += _matrix_bytes(matrix, 4) * written // matrix.rows
+                total += matrix_bytes(matrix, 4) * written // matrix.rows
             else:
-                total += _matrix_bytes(matrix, width)
+                total += matrix_bytes(matrix, width)
         return total
 
     def _matrix(self, name: str) -> Matrix:
@@ -276,27 +291,3 @@ def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
     ):
         if value not in known:
             raise InvalidRequest(f"{name} is {value!r}; on a GPU it is one of {tuple(known)}.")
-
-
-def _block_bytes(config: ModelConfig, kv_dtype: str) -> int:
-    values = 2 * config.num_layers * config.num_kv_heads * config.head_dim * BLOCK_TOKENS
-    return values * int(CACHE_DTYPES[kv_dtype].itemsize)
-
-
-def _plane_bytes(config: ModelConfig) -> int:
-    total = 0
-    for name in matrix_names(config):
-        rows, cols = matrix_shape(config, name)
-        total += rows * cols * 17 // 16
-    return total
-
-
-def _matrix_bytes(matrix: Matrix, width: int) -> int:
-    """Bytes that a product reads at a width."""
-    read = {
-        0: (),
-        4: (matrix.hi, matrix.row_scale),
-        8: (matrix.hi, matrix.lo, matrix.row_scale),
-        16: (matrix.dense,),
-    }[width]
-    return sum(int(part.nbytes) for part in read if part is not None)
