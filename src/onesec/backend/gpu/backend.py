@@ -66,6 +66,7 @@ class GpuBackend:
             reference=weights.embed.dense is not None,
             tied=config.tie_embeddings,
         )
+        self._of_gear: dict[Gear, tuple[Widths, int]] = {}
         self._gears.order(mixed, self.bytes_per_token)
         dtype = COMPUTE_DTYPES[compute_dtype]
         self._ops = ops or decode_ops(device, dtype)
@@ -214,6 +215,16 @@ class GpuBackend:
 
     def bytes_per_token(self, gear: Gear) -> int:
         """Weight bytes that one decode step reads in this gear."""
+        return self._known(gear)[1]
+
+    def _known(self, gear: Gear) -> tuple[Widths, int]:
+        """A gear's widths and its bytes a step, worked out once."""
+        found = self._of_gear.get(gear)
+        if found is None:
+            found = self._of_gear[gear] = (self._make_widths(gear), self._step_bytes(gear))
+        return found
+
+    def _step_bytes(self, gear: Gear) -> int:
         total = 0
         for name in self._names:
             if name == "embed" and not self.config.tie_embeddings:
@@ -234,7 +245,7 @@ class GpuBackend:
         found: Matrix = getattr(layer, "up" if kind == "gate_up" else kind)
         return found
 
-    def _widths(self, gear: Gear) -> Widths:
+    def _make_widths(self, gear: Gear) -> Widths:
         def of(name: str) -> int:
             return self._gears.width(gear, name)
 
@@ -248,13 +259,13 @@ class GpuBackend:
     def replay(self, gear: Gear, rows: int) -> StepReplay:
         """The captured step of a gear for so many rows: for measuring it alone."""
         with torch.inference_mode():
-            return self._runner.replay(self._widths(gear), rows)
+            return self._runner.replay(self._known(gear)[0], rows)
 
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
         """Capture every gear's graphs now, so that no request waits for one."""
         for done, gear in enumerate(self.gears):
             with torch.inference_mode():
-                self._runner.warm(self._widths(gear))
+                self._runner.warm(self._known(gear)[0])
             if progress is not None:
                 progress((done + 1) / len(self.gears))
 
@@ -262,17 +273,18 @@ class GpuBackend:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
         so that the GPU does not wait for the host."""
         cpu_start = time.process_time()
+        widths, step_bytes = self._known(batch.gear)
         with torch.inference_mode():
-            rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
+            rows, step_ms = self._runner.run(batch, widths)
         ends = sum(row.start + len(row.tokens) for row in batch.rows)
-        read = self.bytes_per_token(batch.gear) + ends * self.kv_block_bytes // BLOCK_TOKENS
+        read = step_bytes + ends * self.kv_block_bytes // BLOCK_TOKENS
         cpu_ms = (time.process_time() - cpu_start) * 1e3
         return BatchResult(rows, step_ms, cpu_ms, len(step_ms) * read)
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         with torch.inference_mode():
-            values = self._runner.logits(batch, self._widths(batch.gear))
+            values = self._runner.logits(batch, self._known(batch.gear)[0])
             found: Float32Array = values.cpu().numpy()
         return found
 

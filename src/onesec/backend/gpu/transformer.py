@@ -57,9 +57,9 @@ class LayerWidths:
     down: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Widths:
-    """Bits that a gear spends on every matrix."""
+    """Bits that a gear spends on every matrix; one object a gear, which graphs are kept by."""
 
     embed: int
     head: int
