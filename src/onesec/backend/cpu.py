@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import onesec._native as _native
-from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
+from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.machine import cpu_name, free_memory_bytes
@@ -25,7 +25,7 @@ from onesec.model.planes import PackedMatrix
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
-from .gears import GearSet
+from .gears import GearSet, check_asked
 from .sampling import HostSampler, sampler
 
 CACHE_DTYPES = ("f16", "i8", "f32")
@@ -118,14 +118,7 @@ class CpuBackend:
         """
         mapped = mapped and isinstance(source, Artifact)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
-        if not widths:
-            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
-        if reference and isinstance(source, Artifact):
-            raise UnknownGear(
-                "16",
-                ("4", "8"),
-                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
-            )
+        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         backend = cls(
             source.config.for_context(sequence_tokens or 0),
             context_tokens=context_tokens,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 
 from onesec.backend.base import Batch, BatchResult, Float32Array
-from onesec.backend.gears import GearSet
+from onesec.backend.gears import GearSet, check_asked
 from onesec.backend.sampling import HostSampler, sampler
-from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import Artifact
@@ -102,14 +102,7 @@ class GpuBackend:
         >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
         """
         _check_dtypes(kv_dtype, compute_dtype)
-        if not (planes or reference):
-            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
-        if reference and isinstance(source, Artifact):
-            raise UnknownGear(
-                "16",
-                ("4", "8"),
-                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
-            )
+        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
         need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
