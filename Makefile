@@ -48,7 +48,7 @@ sanitize: $(VENV)/.installed  ## the native tests under ASan + UBSan, then TSan
 	$(BIN)/python -m pip install --quiet cmake ninja
 	for s in address,undefined thread; do \
 	  PATH="$(abspath $(BIN)):$$PATH" cmake -G Ninja -S . -B build/$$s -DONESEC_PYTHON=OFF -DONESEC_TESTS=ON -DONESEC_SANITIZE=$$s && \
-	  PATH="$(abspath $(BIN)):$$PATH" ninja -C build/$$s && build/$$s/native_test || exit 1; \
+	  PATH="$(abspath $(BIN)):$$PATH" ninja -C build/$$s && build/$$s/native_test && build/$$s/cuda_test || exit 1; \
 	done
 
 neon: $(VENV)/.installed  ## the native tests for 64-bit ARM, emulated (Debian: g++-aarch64-linux-gnu qemu-user-static)
@@ -61,7 +61,8 @@ parity: $(VENV)/.installed  ## against torch and transformers, live; and a small
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet "transformers>=5" torch==2.13.0 compressed-tensors==0.20.0
 	$(BIN)/python -m pip install --quiet triton==3.6.0
-	$(BIN)/python -m pytest -m parity tests/parity tests/gpu
+	$(BIN)/python -m pytest -m parity tests/parity
+	$(BIN)/python -m pytest tests/gpu
 	$(BIN)/python -m pytest tests/training
 
 gpu-check:  ## on a machine with a GPU: correctness, then speed, into $ONESEC_GPU_RESULTS

@@ -3,6 +3,8 @@ the Chinese ones have the code and the figures of the English ones."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -94,3 +96,15 @@ def test_the_limits_of_the_applications_are_the_programs() -> None:
     assert f"the best, {answer._MOST_PASSAGES} at most" in text
     assert f"up to {translate._MOST_TERMS} terms" in text
     assert f"longer than {translate._LONGEST} characters" in text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_a_gpu_gave_is_what_the_results_say(language: str) -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "bench" / "gpu" / "table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    report = json.loads(sorted((ROOT / "bench" / "results").glob("*-gpu.json"))[-1].read_text())
+    text = table.DOCUMENTS[language].read_text(encoding="utf-8")
+    assert table.BEGIN + table.measured(report, language) + table.END in text

@@ -167,7 +167,7 @@ def main() -> None:
     bandwidth = copy_bandwidth()
     name = torch.cuda.get_device_name()
     print(f"{name}: copy {bandwidth / 1e12:.2f} TB/s; dependent launches: {dependent}")
-    pool, nothing = Pool(), Nothing()
+    pool = Pool()
     rows: list[dict[str, Any]] = []
 
     def row(setting: str, ops: CudaOps, shape: Shape, width: int, n: int) -> None:
@@ -187,14 +187,14 @@ def main() -> None:
             flush=True,
         )
 
-    usual = CudaOps(nothing, library, dependent=dependent)
+    usual = CudaOps(library, dependent=dependent)
     for shape in SHAPES:
         for width in (4, 8, 16):
             for n in (1, 8):
                 row("", usual, shape, width, n)
     if not options.brief:
         for setting, arguments, n in switches(dependent):
-            ops = CudaOps(nothing, library, **arguments)
+            ops = CudaOps(library, **arguments)
             for shape in SHAPES:
                 if shape.model != "qwen2.5-0.5b" and shape.product in ("o", "up"):
                     for width in (4, 8, 16):
@@ -202,13 +202,6 @@ def main() -> None:
     if options.out:
         found = {"gpu": name, "torch": torch.__version__, "copy_bytes_s": bandwidth, "rows": rows}
         options.out.write_text(json.dumps(found, indent=1))
-
-
-class Nothing:
-    """What CudaOps leaves to others: here, nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} was left to others")
 
 
 if __name__ == "__main__":

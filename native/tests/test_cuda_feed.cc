@@ -90,9 +90,32 @@ void test_add_normed() {
     }
 }
 
+void test_open_planes() {
+  for (const int cols : {64, 100, 136})
+    for (const int width : {4, 8}) {
+      const int rows = 41;
+      const Planes packed(random_floats(size_t(rows) * size_t(cols), 9, 0.1f), rows, cols);
+      const ExactPlanes w(packed.view);
+      Product p = product_of(w.view, rows, 1, cols);
+      std::vector<uint16_t> out(size_t(w.view.rows) * size_t(cols), 0xffff);
+      p.feed = out.data();
+      cuda::launch_open<cuda::Bf16>(Format(width), [&](void (*kernel)(Product)) { run_kernel(kernel, p, cuda::open_blocks(p), 0, nullptr); });
+      std::vector<float> row(size_t(w.view.cols));
+      for (int r = 0; r < rows; ++r) {
+        unpack_row(w.view, r, width, cols, row.data());
+        for (int c = 0; c < cols; ++c) {
+          const float got = emulation::widen_bf16(out[size_t(r) * size_t(cols) + size_t(c)]), want = row[size_t(c)];
+          // bf16 keeps eight bits; where scale and minimum nearly cancel, the rounding of their difference.
+          expect(std::fabs(got - want) <= std::fabs(want) / 256 + 1e-6f, "an opened value", "cuda", cols, r, width);
+        }
+      }
+    }
+}
+
 }  // namespace
 
 void test_cuda_feed() {
+  test_open_planes();
   test_feeds();
   test_add_normed();
 }

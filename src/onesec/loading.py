@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onesec import __version__
 from onesec.backend.base import Backend
+from onesec.backend.devices import loader
 from onesec.budget.latency import LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.closing import Closing
@@ -202,7 +203,7 @@ def load_model(
     >>> with load_model("models/SmolLM2-135M") as loaded:  # doctest: +SKIP
     ...     loaded.backend.gears
     """
-    load = _loader(device, threads)
+    load = loader(device, threads)
     path = find_model(model)
     source = open_source(path)
     try:
@@ -243,31 +244,6 @@ def load_model(
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
         default_params=SamplingParams(**defaults),
     )
-
-
-def _loader(device: str, threads: int | None) -> Callable[..., CpuBackend | GpuBackend]:
-    """What loads weights for a device: the compiled engine, or torch, each only where it is used.
-
-    Raises InvalidRequest where torch is not there.
-    """
-    if device == "cpu":
-        from onesec.backend.cpu import CpuBackend
-
-        return partial(CpuBackend.load, threads=threads)
-    try:
-        from onesec.backend.gpu.backend import GpuBackend
-    except ModuleNotFoundError as error:
-        raise InvalidRequest(
-            f"device {device!r} needs {error.name}, which is not installed.",
-            hint='Install it with: pip install "onesec[gpu]"',
-        ) from None
-
-    def load(*args: Any, **options: Any) -> GpuBackend:
-        backend = GpuBackend.load(*args, device=device, **options)
-        backend.warm()
-        return backend
-
-    return load
 
 
 def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:

@@ -21,7 +21,7 @@ from onesec.core.errors import UnknownGear
 def test_doctor_reports_every_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert {"cpu", "native engine", "threads", "memory", "huge pages", "cache"} <= {
+    assert {"cpu", "native engine", "threads", "memory", "huge pages", "gpu", "cache"} <= {
         finding["name"] for finding in findings
     }
     assert all(finding["advice"] for finding in findings if finding["status"] != "ok")

@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from onesec.backend.gpu.ops_triton import TritonOps, dequantize
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -78,7 +78,7 @@ def launch_all(shape: Shape, n: int, width: int, ops: TritonOps) -> None:
     head = _matrix(shape.vocab, shape.hidden)
     h = ops.embed(steps.tokens, head, width, 1.0)
     qkv = ops.norm_matmul(h, norm, _matrix(q + 2 * kv, shape.hidden), width)
-    ops.rope_and_store(qkv, heads, rotary, None, None, cache, steps)
+    ops.rope_and_store(qkv, heads, Turn(rotary), cache, steps)
     seen = ops.attention(qkv, heads, cache, steps, window=0)
     ops.matmul_add(seen, _matrix(shape.hidden, q), width, h)
     up = _matrix(2 * shape.inner, shape.hidden)

@@ -29,13 +29,6 @@ pytestmark = [
 CODES = 1e-4
 
 
-class Nothing:
-    """A rest that must not be asked."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} was left to the rest")
-
-
 @pytest.fixture(scope="module")
 def library() -> CudaLibrary:
     folder = cache_folder() / "kernels"
@@ -138,7 +131,7 @@ SHAPES = [(1152, 896), (48, 2048), (512, 4120)]
 @pytest.mark.parametrize(("rows", "cols"), SHAPES)
 @pytest.mark.parametrize("own", [0, 2], ids=["prepared", "own"])
 def test_a_normed_product(library: CudaLibrary, width: int, rows: int, cols: int, own: int) -> None:
-    ops = CudaOps(Nothing(), library, own_rows=own)
+    ops = CudaOps(library, own_rows=own)
     for dtype, kind in ((torch.bfloat16, "rms"), (torch.float16, "layer")):
         matrix, norm = random_matrix(rows, cols, dtype), norm_of(cols, kind)
         h = hidden(16, cols)
@@ -155,7 +148,7 @@ def test_a_normed_product(library: CudaLibrary, width: int, rows: int, cols: int
 def test_a_product_added_to_the_residual(
     library: CudaLibrary, width: int, rows: int, cols: int
 ) -> None:
-    ops = CudaOps(Nothing(), library)
+    ops = CudaOps(library)
     matrix = random_matrix(rows, cols, torch.bfloat16)
     for n in (1, 8):
         x, h = hidden(n, cols), hidden(n, rows - 5)  # the last rows are padding
@@ -176,7 +169,7 @@ def test_a_product_added_to_the_residual(
 def test_a_feed_forward_network(
     library: CudaLibrary, width: int, next_width: int, gated: bool
 ) -> None:
-    ops, size, cols = CudaOps(Nothing(), library), 1200, 896
+    ops, size, cols = CudaOps(library), 1200, 896
     up = random_matrix(size * (2 if gated else 1), cols, torch.bfloat16)
     down, norm = random_matrix(896, size, torch.bfloat16), norm_of(cols, "rms")
     activations: dict[str, Callable[[Tensor], Tensor]] = {
@@ -216,9 +209,9 @@ def test_a_graph_of_dependent_launches(library: CudaLibrary, width: int) -> None
 
     down_square = random_matrix(896, 896, torch.bfloat16, bias=False)
     for n in (1, 4, 8):
-        want = layers(CudaOps(Nothing(), library), hidden(n, cols))
+        want = layers(CudaOps(library), hidden(n, cols))
         dependent = torch.cuda.get_device_capability() >= (9, 0)
-        ops, given = CudaOps(Nothing(), library, dependent=dependent), hidden(n, cols)
+        ops, given = CudaOps(library, dependent=dependent), hidden(n, cols)
         h = given.clone()
         layers(ops, h)
         torch.cuda.synchronize()

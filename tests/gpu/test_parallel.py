@@ -18,13 +18,18 @@ from engine_run import answer, block_tables
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.gpu.backend import GpuBackend
 from onesec.backend.gpu.ops_plain import PlainOps
-from onesec.backend.gpu.parallel import ParallelOps, shard
+from onesec.backend.gpu.parallel import Joined, shard
 from onesec.backend.gpu.weights import random_weights
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import UNIFORM
 from onesec.model.shapes import shape
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
+
+
+class ParallelOps(Joined, PlainOps):
+    """The reference's arithmetic on two ranks."""
+
 
 CPU = torch.device("cpu")
 PROMPT = np.arange(3, 15, dtype=np.int32)
@@ -59,7 +64,7 @@ def _rank(rank: int, rendezvous: str, results: Any) -> None:
     config = shape("tiny")
     weights = random_weights(config, CPU, dense=torch.float32)
     local, part = shard(config, weights, rank, 2)
-    results.put((rank, *_run(_backend(local, part, ParallelOps(PlainOps())))))
+    results.put((rank, *_run(_backend(local, part, ParallelOps()))))
     torch.distributed.destroy_process_group()
 
 

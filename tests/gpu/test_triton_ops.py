@@ -10,7 +10,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 import torch
 
-from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from onesec.backend.gpu.ops_plain import PlainOps, plane_values
 from onesec.backend.gpu.ops_triton import TritonOps, dequantize
 
@@ -187,9 +187,10 @@ def test_rope_and_store(
     qkv = qkv if with_queries else qkv[:, heads.k_offset :].contiguous()
     rotary = _rotary(64, half) if half else None
     norms = (_norm(dim, seed=20), _norm(dim, seed=30)) if qk_norm else (None, None)
+    turn = Turn(rotary, *norms)
     want, wanted = qkv.clone(), LayerCache(cache.keys.clone(), cache.values.clone())
-    PLAIN.rope_and_store(want, heads, rotary, *norms, wanted, steps, with_queries=with_queries)
-    TRITON.rope_and_store(qkv, heads, rotary, *norms, cache, steps, with_queries=with_queries)
+    PLAIN.rope_and_store(want, heads, turn, wanted, steps, with_queries=with_queries)
+    TRITON.rope_and_store(qkv, heads, turn, cache, steps, with_queries=with_queries)
     if with_queries:
         width = num * dim
         torch.testing.assert_close(qkv[:, :width], want[:, :width], **CLOSE)

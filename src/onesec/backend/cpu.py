@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import onesec._native as _native
-from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory, UnknownGear
+from onesec.core.errors import CorruptFile, InvalidRequest, OutOfMemory
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.machine import cpu_name, free_memory_bytes
@@ -25,10 +25,11 @@ from onesec.model.planes import PackedMatrix
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
-from .gears import GearSet
+from .gears import GearSet, check_asked
 from .sampling import HostSampler, sampler
 
 CACHE_DTYPES = ("f16", "i8", "f32")
+_BANDWIDTH_SECONDS = 0.3
 _FOREVER_NS = 2**63 - 1
 RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
 
@@ -117,14 +118,7 @@ class CpuBackend:
         """
         mapped = mapped and isinstance(source, Artifact)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
-        if not widths:
-            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
-        if reference and isinstance(source, Artifact):
-            raise UnknownGear(
-                "16",
-                ("4", "8"),
-                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
-            )
+        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         backend = cls(
             source.config.for_context(sequence_tokens or 0),
             context_tokens=context_tokens,
@@ -301,6 +295,15 @@ class CpuBackend:
     @property
     def gears(self) -> tuple[Gear, ...]:
         return self._gears.gears
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a measurement should name beside the machine."""
+        return {"isa": self.isa, "threads": self.num_threads, "kv_dtype": self.kv_dtype}
+
+    def read_bandwidth(self, num_bytes: int) -> float:
+        """GB/s (1e9) of reading so many bytes with this backend's threads, measured now."""
+        return read_bandwidth(num_bytes, self.num_threads, _BANDWIDTH_SECONDS)
 
     @property
     def machine(self) -> str:

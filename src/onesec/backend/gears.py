@@ -11,6 +11,19 @@ from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 
 
+def check_asked(*, planes: bool, reference: bool, artifact: bool) -> None:
+    """Refuse to load no width at all (InvalidRequest), or of an artifact the 16-bit one, which it
+    does not hold (UnknownGear)."""
+    if not (planes or reference):
+        raise InvalidRequest("a backend needs planes or the 16-bit reference.")
+    if reference and artifact:
+        raise UnknownGear(
+            "16",
+            ("4", "8"),
+            hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
+        )
+
+
 class GearSet:
     """The gears of one loaded model: "4" and "8" where there are planes, an artifact's mixed ones,
     "16" where the checkpoint's own weights are kept."""

@@ -14,36 +14,33 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .options import json_option, kv_option, threads_option
+from .options import device_option, json_option, kv_option, threads_option
 from .output import emit_json, megabytes, note, progress, table
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
+    from onesec.backend.gpu.backend import GpuBackend
     from onesec.core.gear import Gear
 
     from .measure import Samples
 
+    Measured = CpuBackend | GpuBackend
+
 KINDS = ("decode", "prefill", "batch8", "cold")
-_BANDWIDTH_SECONDS = 0.3
 _COLD_TOKENS = 128  # of the prompt of a cold start
 _COLD_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
-def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) -> CpuBackend:
-    from onesec.backend.cpu import CpuBackend
+def _open(model: str | None, shape: str | None, engine: dict[str, Any]) -> Measured:
+    from onesec.backend.devices import random_backend
+    from onesec.loading import find_model, load_model, open_source
     from onesec.model.shapes import shape as shape_of
 
     from .measure import LONG, capacity_tokens
 
     with progress("loading") as advance:
         if shape is not None:
-            return CpuBackend.random(
-                shape_of(shape),
-                context_tokens=capacity_tokens(),
-                threads=threads,
-                kv_dtype=kv,
-            )
-        from onesec.loading import find_model, load_model, open_source
+            return random_backend(shape_of(shape), context_tokens=capacity_tokens(), **engine)
 
         with open_source(find_model(model or "")) as source:
             context = min(LONG + 1, source.config.context_length)
@@ -51,11 +48,10 @@ def _open(model: str | None, shape: str | None, threads: int | None, kv: Any) ->
             model or "",
             context=context,
             sequences=-(-capacity_tokens() // context),
-            threads=threads,
-            kv_dtype=kv,
             progress=advance,
+            **engine,
         )
-    return cast("CpuBackend", loaded.backend)
+    return cast("Measured", loaded.backend)
 
 
 def _cold_prompt(model: str) -> str:
@@ -70,11 +66,12 @@ def _cold_prompt(model: str) -> str:
     return text
 
 
-def _cold_start_s(model: str, prompt: str, gear: str, threads: int | None) -> float:
+def _cold_start_s(model: str, prompt: str, gear: str, engine: dict[str, Any]) -> float:
     """Seconds from starting a process to its first new token."""
     command = [sys.executable, "-m", "onesec", "generate", model, prompt, "--raw", "--stream"]
     command += ["--max-tokens", "1", "--gear", gear]
-    command += ["--threads", str(threads)] if threads else []
+    command += ["--device", engine["device"]]
+    command += ["--threads", str(engine["threads"])] if engine["threads"] else []
     begin = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as process:
         assert process.stdout is not None
@@ -87,10 +84,9 @@ def _cold_start_s(model: str, prompt: str, gear: str, threads: int | None) -> fl
 
 
 def _measure(
-    backend: CpuBackend, gears: list[Gear], kinds: set[str], repeats: int
+    backend: Measured, gears: list[Gear], kinds: set[str], repeats: int
 ) -> dict[str, dict[str, Samples]]:
     """Gear name -> quantity -> samples."""
-    from onesec.backend.cpu import read_bandwidth
     from onesec.core.clock import MonotonicClock
 
     from .measure import SEQUENCES, Meter, Samples
@@ -110,8 +106,7 @@ def _measure(
                     sink(gear, "decode_tok_s", meter.decode_tokens_per_s())
                     sink(gear, "bytes_per_token", meter.bytes_per_step)
                     size = backend.bytes_per_token(gear)
-                    rate = read_bandwidth(size, backend.num_threads, _BANDWIDTH_SECONDS)
-                    sink(gear, "bandwidth_gb_s", rate)
+                    sink(gear, "bandwidth_gb_s", backend.read_bandwidth(size))
                 if "prefill" in kinds:
                     sink(gear, "ttft_s", meter.ttft_s())
                 if "batch8" in kinds:
@@ -121,7 +116,7 @@ def _measure(
     return found
 
 
-def _record(gear: Gear, backend: CpuBackend, samples: dict[str, Samples]) -> dict[str, Any]:
+def _record(gear: Gear, backend: Measured, samples: dict[str, Samples]) -> dict[str, Any]:
     """One width's numbers: medians under their own names, all values under `samples`."""
     from .measure import long_prompt
 
@@ -161,6 +156,7 @@ def _workload_keys(record: dict[str, Any], peak_bytes: int) -> dict[str, float]:
 @click.option("--widths", default="4,8", show_default=True, help="Gears to measure. 档位")
 @click.option("--only", default=",".join(KINDS), show_default=True, help="What to measure.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+@device_option
 @threads_option
 @kv_option
 @json_option
@@ -172,6 +168,7 @@ def command(
     repeats: int,
     threads: int | None,
     kv_dtype: str,
+    device: str,
     as_json: bool,
 ) -> None:
     """Measure the speed of MODEL, or of a public shape. 测速
@@ -188,16 +185,17 @@ def command(
     kinds = {kind.strip() for kind in only.split(",")}
     if not kinds <= set(KINDS):
         raise click.UsageError(f"--only takes {', '.join(KINDS)}.")
-    backend = _open(model, shape, threads, kv_dtype)
+    engine = {"device": device, "threads": threads, "kv_dtype": kv_dtype}
+    backend = _open(model, shape, engine)
     try:
         gears = named_gears(backend.gears, [name.strip() for name in widths.split(",")])
         samples = _measure(backend, gears, kinds, repeats)
         peak_bytes = peak_resident_bytes()
-        settings = {"isa": backend.isa, "threads": backend.num_threads, "kv_dtype": kv_dtype}
+        settings = backend.settings
         if model is not None and "cold" in kinds:
             prompt = _cold_prompt(model)
             for gear in gears:
-                values = [_cold_start_s(model, prompt, gear.name, threads) for _ in range(repeats)]
+                values = [_cold_start_s(model, prompt, gear.name, engine) for _ in range(repeats)]
                 samples[gear.name]["cold_start_s"] = Samples(values)
         records = [_record(gear, backend, samples[gear.name]) for gear in gears]
     finally:

@@ -5,6 +5,7 @@ Each check is a function that looks at one thing and returns a Finding; it must 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from collections.abc import Callable
@@ -146,6 +147,30 @@ def _offline() -> Finding:
     return Finding("models", f"{state}, cache {folder}" + ("" if folder.exists() else " (empty)"))
 
 
+def _gpu() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("gpu", "not looked for: torch is not installed (onesec[gpu])")
+    from onesec.backend.gpu.device import device_name, open_device
+    from onesec.core.errors import InvalidRequest
+
+    try:
+        name = device_name(open_device("cuda"))
+    except InvalidRequest as error:
+        return Finding("gpu", f"none: {error.message}")
+    from onesec.backend.gpu.cuda_library import find_nvcc
+
+    nvcc = find_nvcc()
+    if nvcc is None:
+        return Finding(
+            "gpu",
+            f"{name}; no nvcc",
+            WARN,
+            "Triton's kernels are used. With the CUDA toolkit's nvcc steps are faster: put it in "
+            "PATH, or set CUDA_HOME.",
+        )
+    return Finding("gpu", f"{name}; nvcc at {nvcc}")
+
+
 _CHECKS: tuple[Callable[[], Finding], ...] = (
     _python,
     _cpu,
@@ -154,6 +179,7 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _load,
     _memory,
     _huge_pages,
+    _gpu,
     _cache,
     _offline,
 )

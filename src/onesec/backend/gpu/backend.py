@@ -13,22 +13,23 @@ from collections.abc import Callable
 import torch
 
 from onesec.backend.base import Batch, BatchResult, Float32Array
-from onesec.backend.gears import GearSet
+from onesec.backend.gears import GearSet, check_asked
 from onesec.backend.sampling import HostSampler, sampler
-from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import Artifact
 from onesec.model.config import ModelConfig
-from onesec.model.names import matrix_names, matrix_shape
+from onesec.model.names import matrix_names
 from onesec.model.weights import Checkpoint
 
-from .device import check_memory, device_name, open_device
+from .device import check_memory, copy_bandwidth, device_name, open_device
 from .kernels import decode_ops, make_prompt_ops
 from .ops import Matrix, Ops
 from .replay import StepReplay
 from .rows import BLOCK_TOKENS, Greedy
 from .run import GpuRunner
+from .sizes import block_bytes, matrix_bytes, plane_bytes
 from .transformer import LayerWidths, Weights, Widths, heads_of
 from .weights import load_weights, random_weights
 
@@ -65,6 +66,7 @@ class GpuBackend:
             reference=weights.embed.dense is not None,
             tied=config.tie_embeddings,
         )
+        self._of_gear: dict[Gear, tuple[Widths, int]] = {}
         self._gears.order(mixed, self.bytes_per_token)
         dtype = COMPUTE_DTYPES[compute_dtype]
         self._ops = ops or decode_ops(device, dtype)
@@ -100,19 +102,12 @@ class GpuBackend:
         >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
         """
         _check_dtypes(kv_dtype, compute_dtype)
-        if not (planes or reference):
-            raise InvalidRequest("a backend needs planes or the 16-bit reference.")
-        if reference and isinstance(source, Artifact):
-            raise UnknownGear(
-                "16",
-                ("4", "8"),
-                hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
-            )
+        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
-        need = -(-context_tokens // BLOCK_TOKENS) * _block_bytes(config, kv_dtype)
+        need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
         need += source.nbytes if reference else 0
-        need += _plane_bytes(config) if planes else 0
+        need += plane_bytes(config) if planes else 0
         what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
         check_memory(place, need, what)
         weights = load_weights(
@@ -174,11 +169,25 @@ class GpuBackend:
     @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
-        return _block_bytes(self.config, self.kv_dtype)
+        return block_bytes(self.config, CACHE_DTYPES[self.kv_dtype])
 
     @property
     def gears(self) -> tuple[Gear, ...]:
         return self._gears.gears
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a measurement should name beside the machine."""
+        return {
+            "device": device_name(self._device),
+            "kernels": type(self._ops).__name__,
+            "compute_dtype": self.compute_dtype,
+            "kv_dtype": self.kv_dtype,
+        }
+
+    def read_bandwidth(self, num_bytes: int) -> float:
+        """GB/s (1e9) of a copy on the device, read and written, measured now."""
+        return copy_bandwidth(self._device, num_bytes)
 
     @property
     def machine(self) -> str:
@@ -199,6 +208,16 @@ class GpuBackend:
 
     def bytes_per_token(self, gear: Gear) -> int:
         """Weight bytes that one decode step reads in this gear."""
+        return self._known(gear)[1]
+
+    def _known(self, gear: Gear) -> tuple[Widths, int]:
+        """A gear's widths and its bytes a step, worked out once."""
+        found = self._of_gear.get(gear)
+        if found is None:
+            found = self._of_gear[gear] = (self._make_widths(gear), self._step_bytes(gear))
+        return found
+
+    def _step_bytes(self, gear: Gear) -> int:
         total = 0
         for name in self._names:
             if name == "embed" and not self.config.tie_embeddings:
@@ -206,9 +225,9 @@ class GpuBackend:
             matrix, width = self._matrix(name), self._gears.width(gear, name)
             if width == 0 and name.endswith(".qkv"):  # keys and values are still written
                 written = matrix.rows - heads_of(self.config).k_offset
-                total += _matrix_bytes(matrix, 4) * written // matrix.rows
+                total += matrix_bytes(matrix, 4) * written // matrix.rows
             else:
-                total += _matrix_bytes(matrix, width)
+                total += matrix_bytes(matrix, width)
         return total
 
     def _matrix(self, name: str) -> Matrix:
@@ -219,7 +238,7 @@ class GpuBackend:
         found: Matrix = getattr(layer, "up" if kind == "gate_up" else kind)
         return found
 
-    def _widths(self, gear: Gear) -> Widths:
+    def _make_widths(self, gear: Gear) -> Widths:
         def of(name: str) -> int:
             return self._gears.width(gear, name)
 
@@ -233,13 +252,13 @@ class GpuBackend:
     def replay(self, gear: Gear, rows: int) -> StepReplay:
         """The captured step of a gear for so many rows: for measuring it alone."""
         with torch.inference_mode():
-            return self._runner.replay(self._widths(gear), rows)
+            return self._runner.replay(self._known(gear)[0], rows)
 
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
         """Capture every gear's graphs now, so that no request waits for one."""
         for done, gear in enumerate(self.gears):
             with torch.inference_mode():
-                self._runner.warm(self._widths(gear))
+                self._runner.warm(self._known(gear)[0])
             if progress is not None:
                 progress((done + 1) / len(self.gears))
 
@@ -247,17 +266,18 @@ class GpuBackend:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
         so that the GPU does not wait for the host."""
         cpu_start = time.process_time()
+        widths, step_bytes = self._known(batch.gear)
         with torch.inference_mode():
-            rows, step_ms = self._runner.run(batch, self._widths(batch.gear))
+            rows, step_ms = self._runner.run(batch, widths)
         ends = sum(row.start + len(row.tokens) for row in batch.rows)
-        read = self.bytes_per_token(batch.gear) + ends * self.kv_block_bytes // BLOCK_TOKENS
+        read = step_bytes + ends * self.kv_block_bytes // BLOCK_TOKENS
         cpu_ms = (time.process_time() - cpu_start) * 1e3
         return BatchResult(rows, step_ms, cpu_ms, len(step_ms) * read)
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         with torch.inference_mode():
-            values = self._runner.logits(batch, self._widths(batch.gear))
+            values = self._runner.logits(batch, self._known(batch.gear)[0])
             found: Float32Array = values.cpu().numpy()
         return found
 
@@ -276,27 +296,3 @@ def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
     ):
         if value not in known:
             raise InvalidRequest(f"{name} is {value!r}; on a GPU it is one of {tuple(known)}.")
-
-
-def _block_bytes(config: ModelConfig, kv_dtype: str) -> int:
-    values = 2 * config.num_layers * config.num_kv_heads * config.head_dim * BLOCK_TOKENS
-    return values * int(CACHE_DTYPES[kv_dtype].itemsize)
-
-
-def _plane_bytes(config: ModelConfig) -> int:
-    total = 0
-    for name in matrix_names(config):
-        rows, cols = matrix_shape(config, name)
-        total += rows * cols * 17 // 16
-    return total
-
-
-def _matrix_bytes(matrix: Matrix, width: int) -> int:
-    """Bytes that a product reads at a width."""
-    read = {
-        0: (),
-        4: (matrix.hi, matrix.row_scale),
-        8: (matrix.hi, matrix.lo, matrix.row_scale),
-        16: (matrix.dense,),
-    }[width]
-    return sum(int(part.nbytes) for part in read if part is not None)

@@ -78,12 +78,10 @@ class CudaLibrary:
             self._library.onesec_add_normed(ctypes.byref(p), dependent, ctypes.c_void_p(stream))
         )
 
-    def open_planes(self, p: Product, width: int, form: int, out: int, stream: int) -> None:
-        """The planes at a width as dense values of a form, 16 or 17, at the address `out`."""
+    def open_planes(self, p: Product, width: int, form: int, stream: int) -> None:
+        """The planes at a width as dense values of a form, 16 or 17, into `feed`."""
         self._check(
-            self._library.onesec_open(
-                ctypes.byref(p), width, form, ctypes.c_void_p(out), ctypes.c_void_p(stream)
-            )
+            self._library.onesec_open(ctypes.byref(p), width, form, ctypes.c_void_p(stream))
         )
 
     def _check(self, code: int) -> None:

@@ -5,6 +5,9 @@ It must not know models.
 
 from __future__ import annotations
 
+import statistics
+import time
+
 import torch
 
 from onesec.core.errors import InvalidRequest, OutOfMemory
@@ -39,6 +42,26 @@ def device_name(device: torch.device) -> str:
     """What a device calls itself, with torch's version: both decide how fast it is."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return f"{name}, torch {torch.__version__}"
+
+
+def copy_bandwidth(device: torch.device, num_bytes: int) -> float:
+    """GB/s (1e9) of copying half of `num_bytes` (64 MB or more), counting bytes read and written:
+    the median of ten copies."""
+    source = torch.empty(max(num_bytes, 64 << 20) // 2, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(10):
+        _finish(device)
+        begin = time.perf_counter()
+        target.copy_(source)
+        _finish(device)
+        seconds.append(time.perf_counter() - begin)
+    return 2e-9 * int(source.numel()) / statistics.median(seconds)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def check_memory(device: torch.device, need_bytes: int, what: str) -> None:

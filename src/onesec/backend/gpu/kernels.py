@@ -16,7 +16,7 @@ from torch import Tensor
 from onesec.core.errors import KernelBuildFailed
 from onesec.machine import cache_folder
 
-from .ops import Heads, LayerCache, Matrix, Norm, Ops, Steps
+from .ops import Heads, LayerCache, Matrix, Ops, Steps, Turn
 from .ops_plain import PlainOps
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ def _triton(device: torch.device, dtype: torch.dtype) -> Ops | None:
 
 def _cuda(device: torch.device, dtype: torch.dtype) -> Ops | None:
     """Where nvcc is. In float32, which asks for the reference's answers, its int8 would not do."""
-    rest, library = _triton(device, dtype), _library(device)
-    if rest is None or library is None or dtype == torch.float32:
+    library = _library(device)
+    if library is None or dtype == torch.float32:
         return None
     from .ops_cuda import CudaOps
 
-    return CudaOps(rest, library, dependent=_dependent(device))
+    return CudaOps(library, dependent=_dependent(device))
 
 
 @functools.cache
@@ -102,18 +102,14 @@ class PromptOps(PlainOps):
         self,
         qkv: Tensor,
         heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
+        turn: Turn,
         cache: LayerCache,
         steps: Steps,
         *,
         with_queries: bool = True,
     ) -> None:
         """See Ops."""
-        self._kernels.rope_and_store(
-            qkv, heads, rotary, q_norm, k_norm, cache, steps, with_queries=with_queries
-        )
+        self._kernels.rope_and_store(qkv, heads, turn, cache, steps, with_queries=with_queries)
 
 
 def make_prompt_ops(device: torch.device, dtype: torch.dtype) -> Ops:

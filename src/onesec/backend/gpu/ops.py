@@ -61,6 +61,19 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What is done to each head of q and k: an RMS norm over its values, then a rotation.
+
+    rotary: float32 [context, 2 * half]: a position's cosines, then its sines; the pairs are
+    (i, i + half) of a head's first 2 * half values, the others stay. None: no rotation.
+    """
+
+    rotary: Tensor | None = None
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LayerCache:
     """One layer's keys and values, each [blocks, num_kv_heads, block tokens, head_dim] in the
     cache's dtype (float16, bfloat16 or float32)."""
@@ -121,20 +134,14 @@ class Ops(Protocol):
         self,
         qkv: Tensor,
         heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
+        turn: Turn,
         cache: LayerCache,
         steps: Steps,
         *,
         with_queries: bool = True,
     ) -> None:
-        """Norm and turn the heads of q and k in place, then write k and v into the cache.
-
-        rotary: float32 [context, 2 * half]: a position's cosines, then its sines; the pairs are
-        (i, i + half) of a head's first 2 * half values, the others stay. None: nothing is turned.
-        Without queries, qkv holds the rows from heads.k_offset on.
-        """
+        """Norm and turn the heads of q and k in place, then write k and v into the cache. Without
+        queries, qkv holds the rows from heads.k_offset on."""
         ...
 
     def attention(

@@ -1,4 +1,4 @@
-"""CudaOps: the products of a decode step as hand-written kernels, everything else as another Ops.
+"""CudaOps: the products of a decode step as hand-written kernels, everything else in Triton.
 
 Four launches a layer: norm and qkv, o and the residual, norm and the feed-forward's first matrix
 with its activation, the second one and the residual. Nothing here waits for the device, so a step
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .cuda_library import CudaLibrary, Product
-from .ops import Heads, LayerCache, Matrix, Norm, Ops, Picked, Steps
+from .ops import Matrix, Norm
+from .ops_triton import TritonOps
 
 MAX_ROWS = 16  # of a step
 _GROUP = 32
@@ -37,12 +38,11 @@ class Inner:
     form: int
 
 
-class CudaOps:
-    """Ops for steps of up to 16 rows on one CUDA device.
+class CudaOps(TritonOps):
+    """Ops for steps of up to 16 rows on one CUDA device. TritonOps does the other steps, and the
+    products that no kernel takes: more rows, float32 weights, rows that do not begin at multiples
+    of 16 bytes.
 
-    rest: what computes the other steps, and the products that no kernel takes: more rows, float32
-        weights, rows that do not begin at multiples of 16 bytes. Its attention must return
-        float32 [n, size].
     dependent: each kernel may begin while the one before it ends (compute capability 9.0).
     per_multiprocessor: blocks of a product on one multiprocessor, at most.
     own_rows: up to so many rows (2 at most) are normed and quantized by each block for itself;
@@ -51,14 +51,13 @@ class CudaOps:
 
     def __init__(
         self,
-        rest: Ops,
         library: CudaLibrary,
         *,
         dependent: bool = False,
         per_multiprocessor: int = 3,
         own_rows: int = 2,
     ) -> None:
-        self._rest = rest
+        super().__init__(pdl=dependent)
         self._library = library
         self._dependent = dependent
         self._per_multiprocessor = per_multiprocessor
@@ -70,7 +69,7 @@ class CudaOps:
         """See Ops."""
         form = _form(matrix, width, len(h))
         if form is None:
-            return self._rest.norm_matmul(h, norm, matrix, width, first_row=first_row)
+            return super().norm_matmul(h, norm, matrix, width, first_row=first_row)
         y = torch.empty(len(h), matrix.rows - first_row, device=h.device)
         p = _weights(matrix, form, len(h), first_row)
         _result(p, y)
@@ -84,7 +83,7 @@ class CudaOps:
         form = _form(matrix, width, len(h))
         if form is None or h.stride(1) != 1:
             values = x.values if isinstance(x, Inner) else x
-            self._rest.matmul_add(values, matrix, width, h, post_norm)
+            super().matmul_add(values, matrix, width, h, post_norm)
             return
         p = _weights(matrix, form, len(h))
         y = h if post_norm is None else torch.empty(h.shape, device=h.device)
@@ -104,7 +103,7 @@ class CudaOps:
         """See Ops."""
         form = _form(matrix, width, len(h))
         if form is None:
-            return self._rest.norm_feed(h, norm, matrix, width, activation, size)
+            return super().norm_feed(h, norm, matrix, width, activation, size)
         values = torch.empty(len(h), size, device=h.device)
         p = _weights(matrix, form, len(h))
         _result(p, values)
@@ -136,37 +135,6 @@ class CudaOps:
             p.prepared = prepared.data_ptr()
         self._library.product(p, form, self._per_multiprocessor, self._dependent, stream)
 
-    def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
-        """See Ops."""
-        return self._rest.embed(tokens, matrix, width, scale)
-
-    def rope_and_store(
-        self,
-        qkv: Tensor,
-        heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
-        cache: LayerCache,
-        steps: Steps,
-        *,
-        with_queries: bool = True,
-    ) -> None:
-        """See Ops."""
-        self._rest.rope_and_store(
-            qkv, heads, rotary, q_norm, k_norm, cache, steps, with_queries=with_queries
-        )
-
-    def attention(
-        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
-    ) -> Any:
-        """See Ops."""
-        return self._rest.attention(qkv, heads, cache, steps, window=window)
-
-    def pick(self, logits: Tensor) -> Picked:
-        """See Ops."""
-        return self._rest.pick(logits)
-
 
 def open_planes(library: CudaLibrary, matrix: Matrix, width: int, dtype: torch.dtype) -> Tensor:
     """[rows, cols] in bfloat16 or float16: what the planes stand for at width 4 or 8."""
@@ -176,8 +144,8 @@ def open_planes(library: CudaLibrary, matrix: Matrix, width: int, dtype: torch.d
     out = torch.empty(matrix.rows, matrix.cols, dtype=dtype, device=matrix.hi.device)
     p = Product(cols=matrix.cols, units=matrix.rows // 16, superblocks=matrix.hi.shape[1])
     p.hi, p.lo = matrix.hi.data_ptr(), matrix.lo.data_ptr()
-    p.row_scale = matrix.row_scale.data_ptr()
-    library.open_planes(p, width, _FORMS[dtype], out.data_ptr(), _stream(out))
+    p.row_scale, p.feed = matrix.row_scale.data_ptr(), out.data_ptr()
+    library.open_planes(p, width, _FORMS[dtype], _stream(out))
     return out
 
 

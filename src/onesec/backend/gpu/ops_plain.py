@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 
 _SCALES = 512  # where the scales of a superblock of hi begin, behind its codes
 _MINIMUM_UNIT = 8.0
@@ -114,9 +114,7 @@ class PlainOps:
         self,
         qkv: Tensor,
         heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
+        turn: Turn,
         cache: LayerCache,
         steps: Steps,
         *,
@@ -124,10 +122,10 @@ class PlainOps:
     ) -> None:
         """See Ops."""
         begin = 0 if with_queries else heads.k_offset
-        turns = None if rotary is None else rotary[steps.positions.long()]
-        parts = [(heads.k_offset, heads.num_kv_heads, k_norm)]
+        turns = None if turn.rotary is None else turn.rotary[steps.positions.long()]
+        parts = [(heads.k_offset, heads.num_kv_heads, turn.k_norm)]
         if with_queries:
-            parts.append((0, heads.num_heads, q_norm))
+            parts.append((0, heads.num_heads, turn.q_norm))
         for offset, count, norm in parts:
             if norm is None and turns is None:
                 continue

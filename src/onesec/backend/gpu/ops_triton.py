@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from . import triton_parts as parts
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 from .triton_attention import attend_split, join_splits
 from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
@@ -153,15 +153,14 @@ class TritonOps:
         self,
         qkv: Tensor,
         heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
+        turn: Turn,
         cache: LayerCache,
         steps: Steps,
         *,
         with_queries: bool = True,
     ) -> None:
         """See Ops."""
+        rotary, q_norm, k_norm = turn.rotary, turn.q_norm, turn.k_norm
         queries = heads.num_heads if with_queries else 0
         begin = 0 if with_queries else heads.k_offset
         turn_and_store[len(qkv), queries + 2 * heads.num_kv_heads](

@@ -19,7 +19,7 @@ from onesec.model.config import ModelConfig
 from onesec.model.names import segment_rows
 from onesec.model.planes import GROUP_COLS, GROUP_ROWS
 
-from .ops import Heads, LayerCache, Matrix, Norm, Ops, Picked, Steps
+from .ops import Matrix, Norm
 from .ops_plain import normed
 from .transformer import Weights
 
@@ -105,60 +105,17 @@ def _cols(matrix: Matrix, rank: int, ranks: int) -> Matrix:
     )
 
 
-class ParallelOps:
-    """Ops of one rank: another Ops on its part, and sums joined over the process group."""
+class Joined:
+    """In front of an Ops: its products on a rank's part, their sums joined over all ranks.
 
-    def __init__(self, inner: Ops, group: dist.ProcessGroup | None = None) -> None:
-        self._inner, self._group = inner, group
-
-    def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
-        """See Ops."""
-        return self._inner.embed(tokens, matrix, width, scale)
-
-    def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
-    ) -> Tensor:
-        """See Ops."""
-        return self._inner.norm_matmul(h, norm, matrix, width, first_row=first_row)
-
-    def rope_and_store(
-        self,
-        qkv: Tensor,
-        heads: Heads,
-        rotary: Tensor | None,
-        q_norm: Norm | None,
-        k_norm: Norm | None,
-        cache: LayerCache,
-        steps: Steps,
-        *,
-        with_queries: bool = True,
-    ) -> None:
-        """See Ops."""
-        self._inner.rope_and_store(
-            qkv, heads, rotary, q_norm, k_norm, cache, steps, with_queries=with_queries
-        )
-
-    def attention(
-        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
-    ) -> Any:
-        """See Ops."""
-        return self._inner.attention(qkv, heads, cache, steps, window=window)
+    >>> class ParallelOps(Joined, PlainOps): ...  # doctest: +SKIP
+    """
 
     def matmul_add(
         self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops; the only place where ranks meet."""
         part = torch.zeros_like(h)
-        self._inner.matmul_add(x, matrix, width, part)
-        dist.all_reduce(part, group=self._group)
+        super().matmul_add(x, matrix, width, part)  # type: ignore[misc]
+        dist.all_reduce(part)
         h += part if post_norm is None else normed(part, post_norm)
-
-    def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
-    ) -> Any:
-        """See Ops."""
-        return self._inner.norm_feed(h, norm, matrix, width, activation, size)
-
-    def pick(self, logits: Tensor) -> Picked:
-        """See Ops."""
-        return self._inner.pick(logits)

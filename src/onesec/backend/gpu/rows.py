@@ -123,7 +123,8 @@ def prompt_steps(rows: Sequence[Progress], device: torch.device) -> Steps:
     """All tokens of all rows, sequence after sequence."""
     counts = [len(p.row.tokens) for p in rows]
     starts = [p.row.start for p in rows]
-    widest = max(len(p.row.block_table) for p in rows)
+    # Always a multiple of 16: kernels are compiled for what the widths of tables are multiples of.
+    widest = -(-max(len(p.row.block_table) for p in rows) // 16) * 16
     tables = np.zeros((len(rows), widest), np.int32)
     for table, p in zip(tables, rows, strict=True):
         table[: len(p.row.block_table)] = p.row.block_table

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onesec.backend.base import Batch, RowResult
+from onesec.backend.base import Batch, BatchRow, RowResult
 from onesec.backend.sampling import Drawn
 from onesec.model.config import ModelConfig
 
@@ -23,6 +23,7 @@ from .transformer import Weights, Widths, hidden, logits
 
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
+_WARM_TOKENS = (16, 64, 128, 256, 512)
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
 
 
@@ -76,9 +77,18 @@ class GpuRunner:
         return values, self._ops.pick(values)
 
     def warm(self, widths: Widths) -> None:
-        """Capture the graphs of these widths; the largest first, whose memory the others share."""
+        """Capture the graphs of these widths, the largest first, whose memory the others share; and
+        run prompts of some lengths: kernels are compiled or loaded when they are first called, and
+        no request shall wait for that."""
         for size in reversed(SIZES):
             self.replay(widths, size)
+        for tokens in _WARM_TOKENS:
+            count = min(tokens, self.context_length)
+            spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
+            for first in (0, 1):  # a whole prompt, and one that goes on: attention differs
+                row = BatchRow(np.zeros(count - first, np.int32), first, spare)
+                h = self._prompt([Progress(row)], widths)
+                logits(self._config, self._weights, self._ops, widths, h[-1:])
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
@@ -174,12 +184,16 @@ class GpuRunner:
         """[wanted, vocab]: run all tokens of all rows, and tell the logits of some of them."""
         if batch.exact or all(p.row.drafted or len(p.row.tokens) == 1 for p in rows):
             return self._stepwise(widths, [step for p in rows for step in p.steps()], wanted)
-        ops, steps = self._prompt_ops, prompt_steps(rows, self._device)
-        h = hidden(self._config, self._weights, self._cache, ops, widths, steps)
+        h = self._prompt(rows, widths)
         h = h[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
-        if len(wanted) <= _MAX_ROWS:  # what is drawn from has the arithmetic of the steps
-            ops = self._ops
+        # What is drawn from has the arithmetic of the steps.
+        ops = self._ops if len(wanted) <= _MAX_ROWS else self._prompt_ops
         return logits(self._config, self._weights, ops, widths, h)
+
+    def _prompt(self, rows: list[Progress], widths: Widths) -> Tensor:
+        """float32 [tokens, hidden]: the residual stream of prompts, many rows at once."""
+        steps = prompt_steps(rows, self._device)
+        return hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
 
     def _stepwise(self, widths: Widths, steps: list[StepRow], wanted: list[int]) -> Tensor:
         """As _logits, in the arithmetic of the decode steps, a few tokens at a time."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onesec.model.config import ModelConfig
 
-from .ops import Heads, LayerCache, Matrix, Norm, Ops, Steps
+from .ops import Heads, LayerCache, Matrix, Norm, Ops, Steps, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Layer:
 class Weights:
     """All of a model's tensors on one device.
 
-    rotary     one table a ModelConfig.ropes entry (see Ops.rope_and_store)
+    rotary     one table a ModelConfig.ropes entry (see Turn)
     positions  float32 [context, hidden] where positions are learned
     """
 
@@ -57,9 +57,9 @@ class LayerWidths:
     down: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Widths:
-    """Bits that a gear spends on every matrix."""
+    """Bits that a gear spends on every matrix; one object a gear, which graphs are kept by."""
 
     embed: int
     head: int
@@ -101,6 +101,7 @@ def hidden(
     for i, layer in enumerate(weights.layers):
         width, about = widths.layers[i], config.layers[i]
         rotary = weights.rotary[about.rope] if weights.rotary else None
+        turn = Turn(rotary, layer.q_norm, layer.k_norm)
         attends = width.qkv != 0
         qkv = ops.norm_matmul(
             h,
@@ -109,9 +110,7 @@ def hidden(
             width.qkv or 4,
             first_row=0 if attends else heads.k_offset,
         )
-        ops.rope_and_store(
-            qkv, heads, rotary, layer.q_norm, layer.k_norm, cache[i], steps, with_queries=attends
-        )
+        ops.rope_and_store(qkv, heads, turn, cache[i], steps, with_queries=attends)
         if attends:
             seen = ops.attention(qkv, heads, cache[i], steps, window=about.window)
             ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm)

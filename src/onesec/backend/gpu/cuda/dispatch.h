@@ -45,6 +45,7 @@ auto launch_prepare(Format format, Launch launch) {
   }
 }
 
+inline int open_blocks(const Product& p) { return (p.units * p.superblocks + kWarps - 1) / kWarps; }
 template <class Type, class Launch>
 auto launch_open(Format width, Launch launch) {
   return width == Format::planes4 ? launch(open_planes<Type, 4>) : launch(open_planes<Type, 8>);

@@ -58,13 +58,9 @@ extern "C" int onesec_add_normed(const Product* p, int dependent, void* stream) 
   return int(launch(add_normed, *p, p->rows, 0, dependent != 0, stream));
 }
 
-// The planes at `width` as values of `form`, bf16 or half: out[rows][cols].
-extern "C" int onesec_open(const Product* p, int width, int form, void* out, void* stream) {
-  const auto run = [&](auto kernel) {
-    const int warps = p->units * p->superblocks;
-    kernel<<<(warps + kWarps - 1) / kWarps, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(*p, static_cast<uint16_t*>(out));
-    return int(cudaGetLastError());
-  };
+// The planes at `width` as values of `form`, bf16 or half: into `feed` [rows][cols].
+extern "C" int onesec_open(const Product* p, int width, int form, void* stream) {
+  const auto run = [&](auto kernel) { return int(launch(kernel, *p, open_blocks(*p), 0, false, stream)); };
   return Format(form) == Format::bf16 ? launch_open<Bf16>(Format(width), run) : launch_open<Half>(Format(width), run);
 }
 

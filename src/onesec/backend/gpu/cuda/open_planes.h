@@ -1,7 +1,7 @@
 // The planes of a whole matrix as bf16 or half values, for prompts: their many rows are multiplied by the library.
 //
 // A warp opens a superblock, four rows at a time: eight lanes share a row, each has eight neighbouring columns of it, the
-// word of one line, and writes 16 bytes. The values are native/planes.h's, rounded once.
+// word of one line, and writes 16 bytes into `feed` [rows][cols]. The values are native/planes.h's, rounded once.
 #pragma once
 #include "arguments.h"
 #include "device.h"
@@ -9,7 +9,9 @@
 namespace onesec::cuda {
 
 template <class Type, int Width>
-__global__ void __launch_bounds__(kThreads) open_planes(const Product p, uint16_t* out) {
+__global__ void __launch_bounds__(kThreads) open_planes(const Product p) {
+  wait_for_previous();  // whose results may lie where these will
+  auto* out = static_cast<uint16_t*>(p.feed);
   const int warp = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (warp >= p.units * p.superblocks) return;
   const int tile = warp / p.superblocks, block = warp % p.superblocks, line = lane % 8, group = line / 4;

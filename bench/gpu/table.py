@@ -1,0 +1,92 @@
+"""The measured part of docs/gpu.md and docs/zh/gpu.md, from a result of `bench.gpu.check`.
+
+    PYTHONPATH=src python -m bench.gpu.table bench/results/2026-11-26-h200-gpu.json
+
+writes it between the documents' marks; a test holds that it stands there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = {"en": ROOT / "docs" / "gpu.md", "zh": ROOT / "docs" / "zh" / "gpu.md"}
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+_WORDS = {
+    "en": {
+        "about": "{device}, torch {torch}, {date}; random weights, one token after 256, greedy, by "
+        "graph replay. A copy moves {copy:.0f} GB/s; the floor is a step's weight bytes over that.",
+        "head": "| shape | bits | step, ms | tokens/s | share of the floor | 8 rows | 8 checked | "
+        "prompt of 1,024, ms |",
+        "peer": "transformers on the same shape (`{name}`; {settings}): {step:.2f} ms a step, "
+        "{ratio:.1f} times as long as the 16-bit width here.",
+        "jitter": "Over {steps} steps p99 is {p99:.3f} and p99.9 {p999:.3f} times the median; the "
+        "first step after a rest of two seconds took {idle:.1f} ms.",
+    },
+    "zh": {
+        "about": "{device}，torch {torch}，{date}；随机权重，256 个词元之后的一个，贪心，图重放。"
+        "复制的速度是 {copy:.0f} GB/s；下限是一步的权重字节数除以它。",
+        "head": "| 形状 | 位 | 一步，毫秒 | 词元/秒 | 下限占比 | 8 行 | 8 个验证 | "
+        "1,024 个词元的提示，毫秒 |",
+        "peer": "transformers 在同样的形状上（`{name}`；{settings}）：一步 {step:.2f} 毫秒，"
+        "是这里 16 位宽度的 {ratio:.1f} 倍。",
+        "jitter": "{steps} 步里 p99 是中位数的 {p99:.3f} 倍，p99.9 是 {p999:.3f} 倍；"
+        "休息两秒后的第一步用了 {idle:.1f} 毫秒。",
+    },
+}
+
+
+def measured(report: dict[str, Any], language: str) -> str:
+    """The part in one language ("en", "zh"), with a line's end."""
+    words = _WORDS[language]
+    floors = report["floors"]["bandwidth_gb_s"]
+    lines = [
+        words["about"].format(**report, copy=floors["copy"]),
+        "",
+        words["head"],
+        "|---" * 8 + "|",
+    ]
+    more = []
+    for key, found in report.items():
+        if " at " not in key:
+            continue
+        name, _, rest = key.partition(" at ")
+        lines.append(
+            f"| {name} | {rest.split()[0]} | {found['step_ms']:.2f} | {found['tok_s']:.0f} | "
+            f"{found['share_of_copy']:.0%} | {found['batch8']:.2f}× | {found['verify8']:.2f}× | "
+            f"{found['prompt_1024_ms']:.1f} |"
+        )
+        if jitter := found.get("jitter"):
+            more.append(
+                words["jitter"].format(
+                    steps=jitter["steps"],
+                    p99=jitter["p99_over_p50"],
+                    p999=jitter["p999_over_p50"],
+                    idle=found["after_idle_ms"],
+                )
+            )
+    for name, peer in report.get("peers", {}).items():
+        ratio = peer["step_ms"] / report[f"{name} at 16 bits"]["step_ms"]
+        more.append(
+            words["peer"].format(
+                name=name, settings=peer["settings"], step=peer["step_ms"], ratio=ratio
+            )
+        )
+    return "\n".join([*lines, "", "\n\n".join(more)]) + "\n"
+
+
+def main() -> None:
+    """Write the part into both documents."""
+    report = json.loads(Path(sys.argv[1]).read_text())
+    for language, path in DOCUMENTS.items():
+        text = path.read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2]
+        path.write_text(before + BEGIN + measured(report, language) + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Draws, alternatives, prompts' log-probabilities and refusals of the GPU backend, run on the
+processor: what it tells is what the CPU engine tells."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+from engine_run import block_tables
+from fixtures import GOLDEN_DIR, expected
+
+from onesec.backend.base import Backend, Batch, BatchRow, RowResult
+from onesec.backend.cpu import CpuBackend
+from onesec.backend.gpu.backend import GpuBackend
+from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.gear import UNIFORM, Gear
+from onesec.core.request import SamplingParams
+from onesec.loading import find_model, load_model
+from onesec.model.artifact import open_artifact
+from onesec.model.checkpoints import open_checkpoint
+
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
+
+EXACT = UNIFORM[16]
+WANT = expected("llama2")
+OPTIONS: dict[str, Any] = {"context_tokens": 512, "kv_dtype": "f32", "reference": True}
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Backend, GpuBackend]]:
+    with open_checkpoint(GOLDEN_DIR / "llama2") as checkpoint:
+        cpu = CpuBackend.load(checkpoint, **OPTIONS)
+        gpu = GpuBackend.load(checkpoint, device="cpu", compute_dtype="f32", **OPTIONS)
+        yield cpu, gpu
+        cpu.close()
+        gpu.close()
+
+
+def _draw(backend: Backend, params: SamplingParams, **options: Any) -> list[RowResult]:
+    """A prompt's result, and that of steps after it."""
+    (table,) = block_tables(backend, [80])
+    state = backend.sampler(params, eos_ids=(2,))
+    state.observe(WANT.prompt.tolist())
+    row = BatchRow(WANT.prompt, 0, table, sampler=state, **options)
+    first = backend.forward(Batch(EXACT, [row])).rows[0]
+    options.pop("prompt_logprobs", None)
+    last = np.array(first.tokens[-1:], np.int32)
+    row = BatchRow(last, len(WANT.prompt), table, sampler=state, **options)
+    return [first, backend.forward(Batch(EXACT, [row], max_steps=12)).rows[0]]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(ignore_eos=True),
+        SamplingParams(temperature=0.9, seed=3),
+        SamplingParams(temperature=1.2, top_k=20, top_p=0.9, min_p=0.01, seed=5),
+        SamplingParams(repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2),
+        SamplingParams(logit_bias={7: 4.0}, min_tokens=6),
+    ],
+    ids=["greedy", "sampled", "filtered", "penalties", "bias"],
+)
+def test_the_same_tokens_are_drawn(
+    both: tuple[Backend, GpuBackend], params: SamplingParams
+) -> None:
+    for want, got in zip(*(_draw(backend, params) for backend in both), strict=True):
+        assert got.tokens == want.tokens
+        for name in ("logprobs", "entropies", "margins"):
+            told = [getattr(result, name) for result in (got, want)]
+            np.testing.assert_allclose(*told, rtol=0, atol=2e-3, err_msg=name)
+
+
+def test_alternatives_and_prompt_logprobs(both: tuple[Backend, GpuBackend]) -> None:
+    options = {"top_logprobs": 3, "prompt_logprobs": True}
+    for want, got in zip(
+        *(_draw(backend, SamplingParams(), **options) for backend in both), strict=True
+    ):
+        assert [[token for token, _ in best] for best in got.top] == [
+            [token for token, _ in best] for best in want.top
+        ]
+        np.testing.assert_allclose(got.prompt_logprobs, want.prompt_logprobs, atol=2e-3)
+
+
+def test_steps_end_at_a_stop_id(both: tuple[Backend, GpuBackend]) -> None:
+    greedy = WANT.greedy.tolist()
+    stop = greedy[5]
+    (_, steps) = _draw(both[1], SamplingParams(ignore_eos=True), stop_ids=(stop,))
+    assert steps.tokens == greedy[1 : greedy.index(stop, 1) + 1]
+
+
+def test_graphs_and_prompts_can_be_warmed(both: tuple[Backend, GpuBackend]) -> None:
+    """Which leaves every sequence's cache alone."""
+    _, gpu = both
+    (table,) = block_tables(gpu, [80])
+    state = gpu.sampler(SamplingParams(ignore_eos=True), eos_ids=())
+    gpu.forward(Batch(EXACT, [BatchRow(WANT.prompt, 0, table, sampler=state)]))
+    gpu.warm()
+    row = BatchRow(WANT.greedy[:1], len(WANT.prompt), table, sampler=state)
+    drawn = gpu.forward(Batch(EXACT, [row], max_steps=8)).rows[0].tokens
+    assert drawn == WANT.greedy[1:9].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"block_table": np.array([0], np.int32)}, "do not hold"),
+        ({"block_table": np.array([0, 99], np.int32)}, "block id"),
+        ({"tokens": np.array([160] * 40, np.int32)}, "token id"),
+        ({"start": 500}, "context"),
+        ({"tokens": np.array([], np.int32)}, "needs tokens"),
+    ],
+)
+def test_what_lies_outside_is_refused(
+    both: tuple[Backend, GpuBackend], change: dict[str, Any], message: str
+) -> None:
+    values = {
+        "tokens": np.ones(40, np.int32),
+        "start": 0,
+        "block_table": np.arange(2, dtype=np.int32),
+        **change,
+    }
+    with pytest.raises(InvalidRequest, match=message):
+        both[1].forward(Batch(EXACT, [BatchRow(**values)]))
+
+
+def test_bad_options_are_refused_with_the_way_out(both: tuple[Backend, GpuBackend]) -> None:
+    with open_artifact(find_model("onesec-mini")) as artifact:
+        with pytest.raises(InvalidRequest, match="f16"):
+            GpuBackend.load(artifact, context_tokens=64, kv_dtype="i8", device="cpu")
+        with pytest.raises(InvalidRequest, match="bf16"):
+            GpuBackend.load(artifact, context_tokens=64, compute_dtype="f64", device="cpu")
+        with pytest.raises(UnknownGear, match="16"):
+            GpuBackend.load(artifact, context_tokens=64, reference=True, device="cpu")
+        with pytest.raises(InvalidRequest, match="NVIDIA"):
+            GpuBackend.load(artifact, context_tokens=64, device="meta")
+        with pytest.raises(InvalidRequest, match="cuda or cuda:N"):
+            GpuBackend.load(artifact, context_tokens=64, device="fpga")
+        with pytest.raises(InvalidRequest, match="GPUs"):
+            GpuBackend.load(artifact, context_tokens=64, device="cuda:99")
+    row = BatchRow(WANT.prompt, 0, np.arange(2, dtype=np.int32))
+    with pytest.raises(InvalidRequest, match="cannot have width 0"):
+        both[1].forward(Batch(Gear("g9", 4, {"head": 0}), [row]))
+
+
+def test_the_backend_tells_what_a_measurement_needs(both: tuple[Backend, GpuBackend]) -> None:
+    _, gpu = both
+    assert {"device", "kernels", "kv_dtype"} <= gpu.settings.keys()
+    assert gpu.read_bandwidth(1 << 20) > 0.0
+    sizes = [gpu.bytes_per_token(gear) for gear in gpu.gears]
+    assert sizes == sorted(sizes)
+    assert gpu.kv_block_bytes == 2 * 2 * 32 * 64 * 4  # sides, layers, tokens, kv width, float32
+
+
+def test_a_device_is_asked_for_by_its_word() -> None:
+    with pytest.raises(InvalidRequest, match="cuda:99"):
+        load_model("onesec-mini", device="cuda:99")
