@@ -178,19 +178,16 @@ class PlainOps:
             at = torch.arange(start, start + count, device=keys.device)[:, None]
             seen = torch.arange(total, device=keys.device)[None]
             visible = (seen <= at) if window == 0 else (seen <= at) & (seen > at - window)
+        group = heads.num_heads // heads.num_kv_heads
+        # Of the library's fast kernels only the causal one reads a kv head for several heads.
+        shared = whole and heads.softcap == 0.0 and group > 1
+        if group > 1 and not shared:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         if heads.softcap == 0.0:
             out = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=visible,
-                is_causal=whole,
-                scale=heads.scale,
-                enable_gqa=heads.num_heads != heads.num_kv_heads,
+                q, k, v, visible, is_causal=whole, scale=heads.scale, enable_gqa=shared
             )
         else:
-            group = heads.num_heads // heads.num_kv_heads
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
             scores = (q @ k.transpose(-1, -2)).float() * heads.scale
             scores = heads.softcap * torch.tanh(scores / heads.softcap)
             if whole:
