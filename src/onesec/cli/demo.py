@@ -83,7 +83,7 @@ _MATCH = (
 _LETTER = (
     "Dear team, the handle gets very hot. I am talking about the blue kettle from order B60. "
     "Please send me a new one. Best regards, Anna",
-    "您好，水壶的把手很烫。我说的是订单B60的蓝色水壶。请给我换一个新的。谢谢，王芳",
+    "客服您好，订单B60的蓝色水壶有问题：把手很烫。请换一个新的。谢谢，李明",
 )
 SCENES = (
     Scene("support", "en", "How much is the blue kettle?", 300.0, _support, _SHOP[0]),
