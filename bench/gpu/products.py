@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from bench.gpu.floors import warm_up
+from bench.gpu.floors import bandwidth_gb_s, event_ms, warm_up
 from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library
 from onesec.backend.gpu.ops import Matrix, Norm
 from onesec.backend.gpu.ops_cuda import CudaOps
@@ -91,25 +90,7 @@ def graph_ms(launch: Callable[[int], object], launches: int) -> float:
     with torch.cuda.graph(graph):
         for i in range(launches):
             launch(i)
-    times = []
-    for _ in range(40):
-        graph.replay()
-    for i in range(8):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        if i >= 2:
-            times.append(begin.elapsed_time(end) / launches)
-    return statistics.median(times)
-
-
-def copy_bandwidth() -> float:
-    """Bytes a second, read and written, of copying 1 GiB."""
-    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * source.numel() / (graph_ms(lambda i: target.copy_(source), 4) / 1e3)
+    return event_ms(graph.replay, 6, warm=42) / launches
 
 
 def measure(ops: CudaOps, pool: Pool, shape: Shape, width: int, n: int) -> float:
@@ -164,7 +145,7 @@ def main() -> None:
     library = CudaLibrary(compile_library(capability, cache_folder() / "kernels"))
     dependent = capability >= (9, 0)
     warm_up(2.0)
-    bandwidth = copy_bandwidth()
+    bandwidth = 1e9 * bandwidth_gb_s()["copy"]
     name = torch.cuda.get_device_name()
     print(f"{name}: copy {bandwidth / 1e12:.2f} TB/s; dependent launches: {dependent}")
     pool = Pool()

@@ -31,7 +31,6 @@ from .sampling import HostSampler, sampler
 CACHE_DTYPES = ("f16", "i8", "f32")
 _BANDWIDTH_SECONDS = 0.3
 _FOREVER_NS = 2**63 - 1
-RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
 
 
 def cpu_features() -> dict[str, object]:
@@ -160,6 +159,8 @@ class CpuBackend:
         kv_dtype: str = "f16",
     ) -> CpuBackend:
         """Random planes of a shape: for speed work, where values do not matter."""
+        from onesec.model.shapes import RANDOM_DEVIATION, plain_vectors  # no start needs them
+
         backend = cls(
             config, context_tokens=context_tokens, threads=threads, kv_dtype=kv_dtype, widths=(4, 8)
         )
@@ -167,9 +168,8 @@ class CpuBackend:
         backend._engine.reserve_planes()
         for index, name in enumerate(backend._names):
             backend._engine.fill_random(name, seed * 65536 + index, RANDOM_DEVIATION)
-        for name, size in _vector_sizes(config):
-            one = name.endswith("norm")
-            backend._engine.set_vector(name, np.full(size, float(one), dtype=np.float32))
+        for name, values in plain_vectors(config).items():
+            backend._engine.set_vector(name, values)
         backend._finish()
         return backend
 
@@ -406,20 +406,3 @@ def _native_config(config: ModelConfig) -> dict[str, object]:
     result["ropes"] = [(list(r.inv_freq), r.attention_factor) for r in config.ropes]
     result["layers"] = [(layer.window, layer.rope) for layer in config.layers]
     return result
-
-
-def _vector_sizes(config: ModelConfig) -> Iterator[tuple[str, int]]:
-    """Names and sizes of the vectors that a shape of the rotary families has."""
-    heads = config.num_heads + 2 * config.num_kv_heads
-    for i in range(config.num_layers):
-        yield f"layers.{i}.attn_norm", config.hidden_size
-        yield f"layers.{i}.ffn_norm", config.hidden_size
-        if config.qk_norm:
-            yield f"layers.{i}.q_norm", config.head_dim
-            yield f"layers.{i}.k_norm", config.head_dim
-        if config.architecture == "qwen2":
-            yield f"layers.{i}.qkv_bias", heads * config.head_dim
-        if config.post_norms:
-            yield f"layers.{i}.post_attn_norm", config.hidden_size
-            yield f"layers.{i}.post_ffn_norm", config.hidden_size
-    yield "final_norm", config.hidden_size

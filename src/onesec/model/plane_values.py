@@ -8,19 +8,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .planes import GROUP_COLS, GROUP_ROWS, HI_BYTES, LO_BYTES, PackedMatrix
+from .planes import (
+    GROUP_COLS,
+    GROUP_ROWS,
+    HI_BYTES,
+    LO_BYTES,
+    MINIMUM_UNIT,
+    RESIDUAL_ZERO,
+    SCALES,
+    PackedMatrix,
+)
 
 Float32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-_SCALES = 512  # where a tile's scales begin, behind its codes
-_MINIMUM_UNIT = np.float32(8)
-_RESIDUAL_ZERO = 8
 _TILES = 64  # rows of tiles decoded at a time
 
 
 def _codes(plane: Bytes) -> Bytes:
     """[tiles, superblocks, bytes] -> [tiles, 16 rows, columns]: nibbles in their places."""
-    lines = plane[..., :_SCALES].reshape(*plane.shape[:2], 8, GROUP_ROWS, 4)
+    lines = plane[..., :SCALES].reshape(*plane.shape[:2], 8, GROUP_ROWS, 4)
     nibbles = np.stack((lines & 15, lines >> 4), axis=4)  # [..., line, row, half, 4]
     tiles, blocks = plane.shape[:2]
     ordered = nibbles.transpose(0, 3, 1, 2, 4, 5)  # [tile, row, superblock, line, half, 4]
@@ -45,15 +51,15 @@ def plane_values(matrix: PackedMatrix, width: int) -> Float32:
         part = slice(begin, begin + _TILES)
         codes = _codes(hi[part]).astype(np.float32)
         if width == 8:
-            codes += (_codes(lo[part]).astype(np.float32) - _RESIDUAL_ZERO) / np.float32(16)
-        lines = hi[part, :, _SCALES:].reshape(-1, blocks, 2, 2, GROUP_ROWS)
+            codes += (_codes(lo[part]).astype(np.float32) - RESIDUAL_ZERO) / np.float32(16)
+        lines = hi[part, :, SCALES:].reshape(-1, blocks, 2, 2, GROUP_ROWS)
         # [tile, superblock, scale or minimum, group, row] -> [tile, row, group over all columns, 1]
         scale, minimum = (
             lines[:, :, which].transpose(0, 3, 1, 2).reshape(-1, GROUP_ROWS, blocks * 2, 1)
             for which in (0, 1)
         )
         groups = codes.reshape(*codes.shape[:2], blocks * 2, GROUP_COLS // 2)
-        real = (unit[part] * scale) * groups - unit[part] * _MINIMUM_UNIT * minimum
+        real = (unit[part] * scale) * groups - unit[part] * np.float32(MINIMUM_UNIT) * minimum
         rows = real.reshape(-1, blocks * GROUP_COLS)[:, : matrix.cols]
         values[begin * GROUP_ROWS : begin * GROUP_ROWS + len(rows)] = rows
     return values

@@ -22,6 +22,8 @@ FORMAT = "onesec"
 VERSION = 1
 GROUP_ROWS, GROUP_COLS = 16, 64
 HI_BYTES, LO_BYTES = 576, 512  # of 16 rows x 64 columns: codes (and in hi scales and minima)
+SCALES = LO_BYTES  # where in hi a tile's scales begin, behind its codes
+MINIMUM_UNIT, RESIDUAL_ZERO = 8, 8
 Float32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from onesec.core.errors import InvalidRequest
 
 from .architectures import rope
 from .config import LayerConfig, ModelConfig
+from .names import required_vectors, vector_length
 
+RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
+Float32 = npt.NDArray[np.float32]
 CONTEXT_TOKENS = 4096  # of every shape; the models' own limits are longer
 
 
@@ -86,6 +92,17 @@ def shape(name: str) -> ModelConfig:
         qk_norm=sizes.architecture == "qwen3",
         tie_embeddings=sizes.tied,
     )
+
+
+def plain_vectors(config: ModelConfig) -> dict[str, Float32]:
+    """Norms of one and biases of zero: the vectors of a shape with random weights."""
+    names = required_vectors(config)
+    if config.architecture == "qwen2":
+        names += [f"layers.{i}.qkv_bias" for i in range(config.num_layers)]
+    return {
+        name: np.full(vector_length(config, name), float(name.endswith("norm")), np.float32)
+        for name in names
+    }
 
 
 def weight_count(config: ModelConfig) -> int:

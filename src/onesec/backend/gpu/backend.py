@@ -20,7 +20,7 @@ from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import Artifact
 from onesec.model.config import ModelConfig
-from onesec.model.names import matrix_names
+from onesec.model.planes import packed_names
 from onesec.model.weights import Checkpoint
 
 from .device import check_memory, copy_bandwidth, device_name, open_device
@@ -29,7 +29,7 @@ from .ops import Matrix, Ops
 from .replay import StepReplay
 from .rows import BLOCK_TOKENS, Greedy
 from .run import GpuRunner
-from .sizes import block_bytes, matrix_bytes, plane_bytes
+from .sizes import block_bytes, matrix_bytes, packed_bytes
 from .transformer import LayerWidths, Weights, Widths, heads_of
 from .weights import load_weights, random_weights
 
@@ -60,7 +60,7 @@ class GpuBackend:
     ) -> None:
         self.config, self.kv_dtype, self.compute_dtype = config, kv_dtype, compute_dtype
         self._weights, self._device = weights, device
-        self._names = [name for name in matrix_names(config) if name != "pos_embed"]
+        self._names = packed_names(config)
         self._gears = GearSet(
             planes=weights.embed.hi is not None,
             reference=weights.embed.dense is not None,
@@ -107,7 +107,7 @@ class GpuBackend:
         config = source.config.for_context(sequence_tokens or 0)
         need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
         need += source.nbytes if reference else 0
-        need += plane_bytes(config) if planes else 0
+        need += packed_bytes(config) if planes else 0
         what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
         check_memory(place, need, what)
         weights = load_weights(

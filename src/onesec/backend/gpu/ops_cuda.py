@@ -18,6 +18,7 @@ from .ops import Matrix, Norm
 from .ops_triton import TritonOps
 
 MAX_ROWS = 16  # of a step
+_OWN_ROWS = 2  # as in arguments.h
 _GROUP = 32
 _BF16, _HALF = 16, 17  # forms of a dense matrix; the planes' are their widths
 _FORMS = {torch.bfloat16: _BF16, torch.float16: _HALF}
@@ -55,13 +56,13 @@ class CudaOps(TritonOps):
         *,
         dependent: bool = False,
         per_multiprocessor: int = 3,
-        own_rows: int = 2,
+        own_rows: int = _OWN_ROWS,
     ) -> None:
         super().__init__(pdl=dependent)
         self._library = library
         self._dependent = dependent
         self._per_multiprocessor = per_multiprocessor
-        self._own_rows = min(own_rows, 2)
+        self._own_rows = min(own_rows, _OWN_ROWS)
 
     def norm_matmul(
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onesec.model.planes import MINIMUM_UNIT, RESIDUAL_ZERO, SCALES
+
 from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 
-_SCALES = 512  # where the scales of a superblock of hi begin, behind its codes
-_MINIMUM_UNIT = 8.0
-_RESIDUAL_ZERO = 8
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -29,7 +28,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def _codes(plane: Tensor) -> Tensor:
     """[tiles, superblocks, bytes] -> float32 [tiles, 16 rows, superblocks, 64]: the nibbles."""
     tiles, blocks = plane.shape[:2]
-    lines = plane[..., :_SCALES].view(tiles, blocks, 8, 16, 1, 4)
+    lines = plane[..., :SCALES].view(tiles, blocks, 8, 16, 1, 4)
     nibbles = torch.cat((lines & 15, lines >> 4), 4)  # [tile, block, line, row, half, 4]
     return nibbles.permute(0, 3, 1, 2, 4, 5).reshape(tiles, 16, blocks, 64).float()
 
@@ -41,12 +40,12 @@ def plane_values(matrix: Matrix, width: int) -> Tensor:
     assert matrix.row_scale is not None
     codes = _codes(matrix.hi)
     if width == 8:
-        codes += (_codes(matrix.lo) - _RESIDUAL_ZERO) / 16
+        codes += (_codes(matrix.lo) - RESIDUAL_ZERO) / 16
     tiles, _, blocks, _ = codes.shape
-    ends = matrix.hi[..., _SCALES:].view(tiles, blocks, 2, 2, 16).permute(2, 0, 4, 1, 3).float()
+    ends = matrix.hi[..., SCALES:].view(tiles, blocks, 2, 2, 16).permute(2, 0, 4, 1, 3).float()
     scale, minimum = (end.reshape(tiles, 16, blocks, 2, 1) for end in ends)
     grouped = codes.view(tiles, 16, blocks, 2, 32)
-    values = (scale * grouped - _MINIMUM_UNIT * minimum).reshape(matrix.rows, blocks * 64)
+    values = (scale * grouped - MINIMUM_UNIT * minimum).reshape(matrix.rows, blocks * 64)
     return (values * matrix.row_scale[:, None])[:, : matrix.cols]
 
 

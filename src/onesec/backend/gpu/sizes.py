@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 
 from onesec.model.config import ModelConfig
-from onesec.model.names import matrix_names, matrix_shape
+from onesec.model.names import matrix_shape
+from onesec.model.planes import packed_names, packed_shape, plane_bytes
 
 from .ops import Matrix
 from .rows import BLOCK_TOKENS
@@ -20,13 +21,11 @@ def block_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
     return values * int(dtype.itemsize)
 
 
-def plane_bytes(config: ModelConfig) -> int:
-    """Bytes of both planes of all matrices, nearly: what has to fit before they are there."""
-    total = 0
-    for name in matrix_names(config):
-        rows, cols = matrix_shape(config, name)
-        total += rows * cols * 17 // 16
-    return total
+def packed_bytes(config: ModelConfig) -> int:
+    """Bytes of both planes of all matrices, and of learned positions beside them."""
+    planes = (plane_bytes(*packed_shape(config, name)) for name in packed_names(config))
+    learned = matrix_shape(config, "pos_embed") if config.position == "learned" else (0, 0)
+    return sum(hi + lo for hi, lo in planes) + 4 * learned[0] * learned[1]
 
 
 def matrix_bytes(matrix: Matrix, width: int) -> int:

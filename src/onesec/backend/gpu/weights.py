@@ -17,8 +17,17 @@ from torch import Tensor
 from onesec.core.errors import CorruptFile
 from onesec.model.artifact import Artifact
 from onesec.model.config import ModelConfig
-from onesec.model.names import matrix_shape, segment_rows, vector_length
-from onesec.model.planes import GROUP_COLS, GROUP_ROWS, HI_BYTES, LO_BYTES, PackedMatrix
+from onesec.model.names import matrix_shape, segment_rows
+from onesec.model.planes import (
+    GROUP_COLS,
+    GROUP_ROWS,
+    HI_BYTES,
+    LO_BYTES,
+    SCALES,
+    PackedMatrix,
+    packed_shape,
+)
+from onesec.model.shapes import RANDOM_DEVIATION, plain_vectors
 from onesec.model.tensor import Tensor as StoredTensor
 from onesec.model.tensor import check_finite
 from onesec.model.weights import Checkpoint
@@ -26,8 +35,6 @@ from onesec.model.weights import Checkpoint
 from .ops import Matrix, Norm
 from .transformer import Layer, Weights
 
-_SCALES = 512  # where the scales of a superblock of hi begin
-_RANDOM_DEVIATION = 0.02  # of random weights: the usual initialiser's
 _DENSE = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 Planes = tuple[Tensor, Tensor, Tensor]  # hi, lo, row_scale
 
@@ -46,17 +53,14 @@ def load_weights(
     `planes`: the 4- and 8-bit widths; `reference`: the 16-bit one, which a checkpoint has. Raises
     CorruptFile on values that are not finite.
     """
-    packed = dict(_packed(source, progress)) if planes else {}
+    packed = dict(_planes_of(source, device, progress)) if planes else {}
 
     def matrix(name: str, bias: str = "") -> Matrix:
-        found: Planes | None = None
-        if planes:
-            found = _planes_on(packed.pop(name), device)
         dense = None
         if reference:
             assert isinstance(source, Checkpoint)
             dense = _dense(source, name, device)
-        return _matrix(config, name, found, dense, vector(bias) if bias else None)
+        return _matrix(config, name, packed.get(name), dense, vector(bias) if bias else None)
 
     names = set(source.vector_names())
 
@@ -67,10 +71,12 @@ def load_weights(
 
     positions = None
     if config.position == "learned":
-        table = source.vectors()["pos_embed"] if isinstance(source, Checkpoint) else None
-        values = source.vector("pos_embed") if table is None else table
+        if isinstance(source, Checkpoint):
+            values = source.matrix("pos_embed")[0].float32()
+        else:
+            values = source.vector("pos_embed")
         shape = matrix_shape(source.config, "pos_embed")
-        positions = torch.tensor(np.array(values, np.float32).reshape(shape), device=device)
+        positions = torch.tensor(np.array(values).reshape(shape), device=device)
     return _assemble(config, matrix, vector, positions, device)
 
 
@@ -86,25 +92,18 @@ def random_weights(
     generator = torch.Generator(device).manual_seed(seed)
 
     def matrix(name: str, bias: str = "") -> Matrix:
-        rows = sum(_padded(segment_rows(config, name.rpartition(".")[2])))
-        cols = matrix_shape(config, name)[1]
+        rows, cols = packed_shape(config, name)
         found = _random_planes(rows, cols, device, generator) if planes else None
         values = None
         if dense is not None:
             values = torch.empty(rows, cols, dtype=dense, device=device)
-            values.normal_(0.0, _RANDOM_DEVIATION, generator=generator)
+            values.normal_(0.0, RANDOM_DEVIATION, generator=generator)
         return _matrix(config, name, found, values, vector(bias) if bias else None)
 
+    vectors = plain_vectors(config)
+
     def vector(name: str) -> Tensor | None:
-        kind = name.rpartition(".")[2]
-        wanted = {"attn_norm", "ffn_norm", "final_norm"}
-        wanted |= {"q_norm", "k_norm"} if config.qk_norm else set()
-        wanted |= {"post_attn_norm", "post_ffn_norm"} if config.post_norms else set()
-        if kind in wanted:
-            return torch.ones(vector_length(config, name), device=device)
-        if kind == "qkv_bias" and config.architecture == "qwen2":
-            return torch.zeros(vector_length(config, name), device=device)
-        return None
+        return torch.from_numpy(vectors[name]).to(device) if name in vectors else None
 
     return _assemble(config, matrix, vector, None, device)
 
@@ -159,10 +158,6 @@ def _assemble(
     )
 
 
-def _padded(segments: Sequence[int]) -> list[int]:
-    return [-(-rows // GROUP_ROWS) * GROUP_ROWS for rows in segments]
-
-
 def _matrix(
     config: ModelConfig,
     name: str,
@@ -171,10 +166,11 @@ def _matrix(
     bias: Tensor | None,
 ) -> Matrix:
     segments = segment_rows(config, name.rpartition(".")[2])
+    rows, cols = packed_shape(config, name)
     hi, lo, row_scale = planes or (None, None, None)
     return Matrix(
-        rows=sum(_padded(segments)),
-        cols=matrix_shape(config, name)[1],
+        rows=rows,
+        cols=cols,
         hi=hi,
         lo=lo,
         row_scale=row_scale,
@@ -186,30 +182,32 @@ def _matrix(
 def _spread(values: Tensor, segments: Sequence[int]) -> Tensor:
     """Rows (or values) of several segments, each padded with zeros to a multiple of 16."""
     parts = []
-    for part, rows in zip(values.split(list(segments)), _padded(segments), strict=True):
-        short = rows - len(part)
+    for part in values.split(list(segments)):
+        short = -len(part) % GROUP_ROWS
         parts.append(
             part if not short else torch.cat((part, part.new_zeros(short, *part.shape[1:])))
         )
     return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
 
 
-def _packed(
-    source: Checkpoint | Artifact, progress: Callable[[float], None] | None
-) -> Iterator[tuple[str, PackedMatrix]]:
+def _planes_of(
+    source: Checkpoint | Artifact,
+    device: torch.device,
+    progress: Callable[[float], None] | None,
+) -> Iterator[tuple[str, Planes]]:
     if isinstance(source, Artifact):
-        for done, name in enumerate(source.matrix_names()):
-            yield name, source.packed(name)
+        names = source.matrix_names()
+        for done, name in enumerate(names):
+            yield name, _planes_on(source.packed(name), device)
             if progress is not None:
-                progress((done + 1) / len(source.matrix_names()))
+                progress((done + 1) / len(names))
         return
     from onesec.backend.cpu import CpuBackend
 
     with_planes = CpuBackend.load(source, context_tokens=1, progress=progress)
     try:
         for name, packed in with_planes.packed():
-            copies = (np.array(packed.hi), np.array(packed.lo), np.array(packed.row_scale))
-            yield name, PackedMatrix(*copies, rows=packed.rows, cols=packed.cols)
+            yield name, _planes_on(packed, device)
     finally:
         with_planes.close()
 
@@ -252,11 +250,11 @@ def _random_planes(
         torch.randint(0, 256, (*shape, size), dtype=torch.uint8, device=device, generator=generator)
         for size in (HI_BYTES, LO_BYTES)
     )
-    scale = 170 + hi[..., _SCALES : _SCALES + 32] % 32
-    hi[..., _SCALES : _SCALES + 32] = scale
-    hi[..., _SCALES + 32 :] = (scale.int() * 15 // 16).byte()  # centres the codes on zero
+    scale = 170 + hi[..., SCALES : SCALES + 32] % 32
+    hi[..., SCALES : SCALES + 32] = scale
+    hi[..., SCALES + 32 :] = (scale.int() * 15 // 16).byte()  # centres the codes on zero
     # A uniform code has a deviation of 4.6 steps of about 185 units.
-    return hi, lo, torch.full((rows,), _RANDOM_DEVIATION / 840.0, device=device)
+    return hi, lo, torch.full((rows,), RANDOM_DEVIATION / 840.0, device=device)
 
 
 def _rotary(inv_freq: Sequence[float], factor: float, context: int, device: torch.device) -> Tensor:

@@ -106,18 +106,21 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   }
 }
 
-// A warp quantizes a group, a value a lane, to entry (group, column) of a tile: native/kernels_impl.h's arithmetic.
+// What is kept of a group beside its codes: native/kernels_impl.h's arithmetic.
+ONESEC_DEVICE void leave_group(float largest, int sum, int entry, const Quantized& out) {
+  const float scale = largest / 127.0f;
+  out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
+  out.start[entry] = kFloatOrigin - kResidualZero * sum;
+}
+
+// A warp quantizes a group, a value a lane, to entry (group, column) of a tile.
 ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quantized& out) {
   const float largest = __uint_as_float(__reduce_max_sync(kAllLanes, __float_as_uint(fabsf(value))));
   const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
   const int q = __float2int_rn(value * inverse);
   const int sum = __reduce_add_sync(kAllLanes, q);
   out.q[entry * kGroup + lane] = static_cast<int8_t>(q);
-  if (lane == 0) {
-    const float scale = largest / 127.0f;
-    out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
-    out.start[entry] = kFloatOrigin - kResidualZero * sum;
-  }
+  if (lane == 0) leave_group(largest, sum, entry, out);
 }
 
 // The same for a thread's eight values: four threads in a row have a group. All lanes of a warp are here.
@@ -141,11 +144,7 @@ ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int ent
   if (!there) return;
   const int part = threadIdx.x % 4;
   *reinterpret_cast<uint2*>(out.q + entry * kGroup + part * kOwn) = uint2{words[0], words[1]};
-  if (part == 0) {
-    const float scale = largest / 127.0f;
-    out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
-    out.start[entry] = kFloatOrigin - kResidualZero * sum;
-  }
+  if (part == 0) leave_group(largest, sum, entry, out);
 }
 
 // A form of activations: `prepare` writes the rows that a block has taken on (all of a step for itself, or one in a
