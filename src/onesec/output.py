@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from onesec.core.request import Request
 from onesec.core.trace import Trace
 from onesec.engine.sequence import Delta
-from onesec.model.tokenizer import StreamDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,17 @@ class Output:
         return asdict(self)
 
 
+class Pieces(Protocol):
+    """Text as tokens arrive; a tokenizer's StreamDecoder is one."""
+
+    def push(self, token: int) -> str: ...
+    def flush(self) -> str: ...
+
+
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
-    def __init__(self, request: Request, decoder: StreamDecoder) -> None:
+    def __init__(self, request: Request, decoder: Pieces) -> None:
         self._request = request
         self._decoder = decoder
         self._text = ""
@@ -57,6 +63,16 @@ class Answer:
         self._logprobs: list[float] = []
         self._top: list[tuple[tuple[int, float], ...]] = []
         self._last: Delta | None = None
+
+    @property
+    def arrival_ns(self) -> int:
+        """The instant from which its budget runs."""
+        return self._request.arrival_ns
+
+    @property
+    def count(self) -> int:
+        """Tokens so far."""
+        return len(self._tokens)
 
     @property
     def finished(self) -> bool:
