@@ -120,7 +120,12 @@ class Characters:
     """A tokenizer whose tokens are code points."""
 
     chat_templates: dict[str, str] = {"default": TEMPLATE}  # noqa: RUF012  (never changed)
+    special_tokens: dict[str, str] = {"eos_token": chr(EOS)}  # noqa: RUF012  (never changed)
+    vocab_size = 0x110000
     eos_ids = (EOS,)
+
+    def token_bytes(self, token: int) -> bytes:
+        return chr(token).encode()
 
     def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:
         return [ord(character) for character in text]

@@ -24,9 +24,10 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.loading import KvDtype, LoadedModel, Message, load_model
+from onesec.loading import KvDtype, LoadedModel, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
+from onesec.wording import Message
 
 Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]

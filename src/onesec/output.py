@@ -5,7 +5,7 @@ It must not know how requests are driven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
@@ -50,15 +50,41 @@ class Pieces(Protocol):
     def flush(self) -> str: ...
 
 
+class GrowingText:
+    """An answer's text as its tokens come, and how much of it may be shown."""
+
+    def __init__(self, decoder: Pieces) -> None:
+        self._decoder = decoder
+        self._text = ""
+        self._shown = 0  # characters of _text that take() has given
+        self._visible = 0  # characters that may be shown
+
+    @property
+    def text(self) -> str:
+        """All that may be shown."""
+        return self._text[: self._visible]
+
+    def add(self, tokens: Sequence[int], text_chars: int | None, *, last: bool) -> None:
+        """Take in what one step gave; `text_chars` of the whole may be shown (None: all)."""
+        self._text += "".join([self._decoder.push(token) for token in tokens])
+        if last:
+            self._text += self._decoder.flush()
+        whole = text_chars is None
+        self._visible = len(self._text) if whole else min(text_chars or 0, len(self._text))
+
+    def take(self) -> str:
+        """Text that may be shown and was not taken yet."""
+        piece = self._text[self._shown : self._visible]
+        self._shown = max(self._shown, self._visible)
+        return piece
+
+
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
     def __init__(self, request: Request, decoder: Pieces) -> None:
         self._request = request
-        self._decoder = decoder
-        self._text = ""
-        self._shown = 0  # characters of _text that take() has given
-        self._visible = 0  # characters that may be shown
+        self._text = GrowingText(decoder)
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._top: list[tuple[tuple[int, float], ...]] = []
@@ -81,21 +107,16 @@ class Answer:
 
     def add(self, delta: Delta) -> None:
         """Take in what one step gave."""
-        self._text += "".join([self._decoder.push(token) for token in delta.tokens])
+        self._text.add(delta.tokens, delta.text_chars, last=delta.finished)
         self._tokens += delta.tokens
         self._logprobs += delta.logprobs
         self._top += [tuple(alternatives) for alternatives in delta.top]
         if delta.finished:
             self._last = delta
-            self._text += self._decoder.flush()
-        whole = delta.text_chars is None
-        self._visible = len(self._text) if whole else min(delta.text_chars or 0, len(self._text))
 
     def take(self) -> str:
         """Text that may be shown and was not taken yet."""
-        piece = self._text[self._shown : self._visible]
-        self._shown = max(self._shown, self._visible)
-        return piece
+        return self._text.take()
 
     def output(self) -> Output:
         """The finished answer. Raises the error that ended the request, if one did."""
@@ -106,7 +127,7 @@ class Answer:
             raise last.error
         asked = self._request.params.prompt_logprobs
         return Output(
-            text=self._text[: self._visible],
+            text=self._text.text,
             tokens=tuple(self._tokens),
             finish_reason=last.finish_reason,
             ending=last.ending or "cut",

@@ -1,0 +1,193 @@
+"""Generation: POST /v1/chat/completions and /v1/completions, streamed or whole.
+
+It must not know sockets; limits were applied before, errors become answers after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .door import Answers, Choice, Door, Wanted
+from .errors import ApiError
+from .limits import CALL, Call
+from .replies import Form
+from .schema import ChatRequest, CompletionRequest, Sampled, parse
+from .stream import EventStream
+
+_TEMPLATE_KEYS = frozenset({"enable_thinking"})
+_COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
+_MOST_NAMED = 16
+_REFUSED = "is not supported by this server."
+
+
+def json_response(value: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """A value as JSON."""
+    body = msgspec.json.encode(value)
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def chat(door: Door, request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    call: Call = request.scope[CALL]
+    seats = door.seats()
+    try:
+        asked, ignored = parse(call.body, ChatRequest)
+        _check_chat(door, asked)
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+        limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
+        wanted = _wanted(door, call, asked, limit, logprobs=logprobs)
+        door.check_time(call, wanted.budget)
+        goes_on = asked.continue_final_message
+        options = {
+            "add_generation_prompt": asked.add_generation_prompt and not goes_on,
+            "continue_final_message": goes_on,
+            "tools": asked.tools or None,
+            **(asked.chat_template_kwargs or {}),
+        }
+        wording = door.wording
+        tokens = await door.in_thread(call, lambda: wording.render(asked.messages, **options))
+        answers = await door.answers(wanted, [tokens], seats)
+    except BaseException:
+        seats.leave()
+        raise
+    return await _answer(door, asked, answers, ignored, chat=True)
+
+
+async def complete(door: Door, request: Request) -> Response:
+    """POST /v1/completions."""
+    call: Call = request.scope[CALL]
+    seats = door.seats()
+    try:
+        asked, ignored = parse(call.body, CompletionRequest)
+        _check_model(door, asked.model)
+        if asked.suffix:
+            raise ApiError("invalid_request", f"suffix {_REFUSED}", param="suffix")
+        if asked.echo and asked.stream:
+            raise ApiError("invalid_request", f"echo in a stream {_REFUSED}", param="echo")
+        limit = asked.max_tokens or _COMPLETION_TOKENS
+        wanted = _wanted(door, call, asked, limit, logprobs=asked.logprobs)
+        if asked.echo and asked.logprobs is not None:
+            wanted.params = replace(wanted.params, prompt_logprobs=True)
+        door.check_time(call, wanted.budget)
+        prompts, tokenizer = asked.prompts(), door.wording.tokenizer
+
+        def encode() -> list[Sequence[int]]:
+            return [
+                tokenizer.encode(prompt, add_bos=True) if isinstance(prompt, str) else prompt
+                for prompt in prompts
+            ]
+
+        answers = await door.answers(wanted, await door.in_thread(call, encode), seats)
+    except BaseException:
+        seats.leave()
+        raise
+    return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
+
+
+async def _answer(
+    door: Door,
+    asked: Sampled,
+    answers: Answers,
+    ignored: tuple[str, ...],
+    *,
+    chat: bool,
+    echo: bool = False,
+) -> Response:
+    form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
+    headers = _told(ignored)
+    if asked.stream:
+        return EventStream(form, asked.stream_options, headers)
+    try:
+        await answers.whole()
+        make = _message if chat else _text
+        body = form.whole([make(form, choice, echo) for choice in answers.choices])
+        response = json_response(body, headers)
+        answers.sent()
+        return response
+    finally:
+        answers.close()
+
+
+def _message(form: Form, choice: Choice, _: bool) -> dict[str, Any]:
+    assert choice.last is not None
+    logprobs = None
+    if form.answers.wanted.params.logprobs is not None:
+        logprobs = form.chat_logprobs(choice.tokens, choice.logprobs, choice.top)
+    return {
+        "index": choice.index,
+        "message": {"role": "assistant", "content": choice.text.text, "refusal": None},
+        "logprobs": logprobs,
+        "finish_reason": choice.last.finish_reason,
+    }
+
+
+def _text(form: Form, choice: Choice, echo: bool) -> dict[str, Any]:
+    assert choice.last is not None
+    text, logprobs = choice.text.text, None
+    tokens: list[int] = list(choice.tokens)
+    values: list[float | None] = list(choice.logprobs)
+    top = list(choice.top)
+    if echo:
+        text = form.decode(choice.prompt_tokens) + text
+        tokens = [*choice.prompt_tokens, *tokens]
+        known = choice.last.prompt_logprobs
+        values = [None, *known, *values]
+        # Of a prompt's tokens only their own probability is known, not who came first.
+        read = zip(choice.prompt_tokens[1:], known, strict=True) if known else ()
+        top = [[], *([pair] for pair in read), *top]
+    if form.answers.wanted.params.logprobs is not None:
+        logprobs = form.text_logprobs(tokens, values, top)
+    return {
+        "index": choice.index,
+        "text": text,
+        "logprobs": logprobs,
+        "finish_reason": choice.last.finish_reason,
+    }
+
+
+def _wanted(door: Door, call: Call, asked: Sampled, limit: int, *, logprobs: int | None) -> Wanted:
+    defaults = door.ready.default_params
+    params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
+    return Wanted(
+        call=call,
+        budget=door.budget(call, asked.deadline_ms, asked.ttft_ms),
+        params=params,
+        gear=asked.gear,
+        min_gear=asked.min_gear,
+        stream=bool(asked.stream),
+        count=asked.n or 1,
+    )
+
+
+def _check_chat(door: Door, asked: ChatRequest) -> None:
+    _check_model(door, asked.model)
+    form = asked.response_format
+    if form is not None and form.type != "text":
+        name = "response_format"
+        raise ApiError("invalid_request", f"{name} other than text {_REFUSED}", param=name)
+    if asked.tools and asked.tool_choice != "none":
+        raise ApiError("invalid_request", f"tools {_REFUSED}", param="tools")
+    unknown = (asked.chat_template_kwargs or {}).keys() - _TEMPLATE_KEYS
+    if unknown:
+        raise ApiError(
+            "invalid_request",
+            f"chat_template_kwargs may have {', '.join(sorted(_TEMPLATE_KEYS))}.",
+            param="chat_template_kwargs",
+        )
+
+
+def _check_model(door: Door, model: str | None) -> None:
+    if model is not None and model != door.model:
+        raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
+
+
+def _told(ignored: Sequence[str]) -> dict[str, str]:
+    """A header that names the fields that were ignored, where they are names."""
+    names = [name for name in ignored if name.isascii() and name.isidentifier()][:_MOST_NAMED]
+    return {"x-onesec-ignored": ", ".join(name[:64] for name in names)} if names else {}

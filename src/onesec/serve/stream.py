@@ -1,0 +1,114 @@
+"""Stream: growing answers as server-sent events, in OpenAI's order.
+
+Role, text, finish (with the extension object), usage where it was asked for, [DONE]. It must not
+know what an event means to a model. Errors on the way are an event, after which the stream ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .door import Choice
+from .errors import ApiError
+from .replies import Form
+from .schema import StreamOptions
+
+PING_SECONDS = 15.0
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+_PING = b": ping\n\n"
+_DONE = b"data: [DONE]\n\n"
+
+
+def event(value: Any) -> bytes:
+    """A value as one event."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[bytes]:
+    """The events of all answers, until [DONE]. Raises ClientGone."""
+    answers = form.answers
+    options = options or StreamOptions()
+    with_usage = bool(options.include_usage)
+    continuous = bool(options.continuous_usage_stats)
+
+    def chunk(choices: list[dict[str, Any]], **more: Any) -> bytes:
+        if continuous:
+            more["usage"] = form.usage()
+        elif with_usage:
+            more.setdefault("usage", None)
+        return event(form.chunk(choices, **more))
+
+    if form.chat:
+        for choice in answers.choices:
+            delta = {"role": "assistant", "content": ""}
+            yield chunk([_choice(form, choice, delta)])
+    left = len(answers.choices)
+    try:
+        while left:
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    choice, gained = await answers.grow()
+            except TimeoutError:
+                yield _PING
+                continue
+            piece = choice.text.take()
+            logprobs = form.stream_logprobs(choice, gained)
+            if piece or logprobs is not None:
+                shown = {"content": piece} if form.chat else piece
+                yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
+            if gained.finish_reason is not None:
+                left -= 1
+                end = _choice(form, choice, {} if form.chat else "", finish=gained.finish_reason)
+                yield chunk([end], onesec=form.extension(choice))
+    except ApiError as error:
+        yield event(error.body())
+        yield _DONE
+        return
+    if with_usage:
+        yield event(form.chunk([], usage=form.usage()))
+    yield _DONE
+    answers.sent()
+
+
+def _choice(
+    form: Form,
+    choice: Choice,
+    shown: Any,
+    *,
+    logprobs: dict[str, Any] | None = None,
+    finish: str | None = None,
+) -> dict[str, Any]:
+    key = "delta" if form.chat else "text"
+    return {"index": choice.index, key: shown, "logprobs": logprobs, "finish_reason": finish}
+
+
+class EventStream(Response):
+    """A response of events; it closes the answers. It ends early only with the client or with the
+    server."""
+
+    def __init__(self, form: Form, options: StreamOptions | None, headers: dict[str, str]) -> None:
+        self._form = form
+        self._options = options
+        self.status_code = 200
+        self.background = None
+        self.init_headers({**_HEADERS, **headers})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        try:
+            async for data in events(self._form, self._options):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._form.answers.close()
