@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
 from .metrics import CONTENT_TYPE
 from .schema import DetokenizeRequest, TokenizeRequest, parse
 
+_SILENT_S = 10.0  # more than any turn of the engine takes
+_log = logging.getLogger("onesec.serve")
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 
@@ -51,7 +54,7 @@ def _card(door: Door) -> dict[str, Any]:
 
 async def livez(door: Door, request: Request) -> Response:
     """GET /livez: the process and its engine process are there; also while loading and draining."""
-    alive = door.runner.state != "gone"
+    alive = door.runner.state != "gone" and door.runner.silent_s() < _SILENT_S
     return json_response({"status": "ok" if alive else "gone"}, status=200 if alive else 503)
 
 
@@ -92,7 +95,7 @@ async def props(door: Door, request: Request) -> Response:
                 "default_max_tokens": terms.max_tokens,
                 "max_open_requests": terms.max_open,
             },
-            "door_ms": door.lag.ms,
+            "door_ms": {"entry": door.time.entry.ms, "exit": door.time.exit.ms},
         }
     )
 
@@ -180,9 +183,14 @@ async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:
     try:
         return await endpoint(door, request)
     except ApiError as error:
-        door.metrics.refused(error.code)
+        _refused(door, request, error)
         raise
     except OneSecError as error:
         refusal = from_error(error)
-        door.metrics.refused(refusal.code)
+        _refused(door, request, refusal)
         raise refusal from None
+
+
+def _refused(door: Door, request: Request, error: ApiError) -> None:
+    door.metrics.refused(error.code)
+    _log.info("%s refused: %s", request.scope[CALL].id, error.code)

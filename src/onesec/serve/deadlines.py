@@ -13,6 +13,7 @@ from onesec.core.deadline import MAX_BUDGET_MS, Budget
 
 from .errors import ApiError
 
+GRACE_MS = 1000.0  # after its deadline a request is waited for no longer
 _LAGS = 64  # requests that the door's own time is learned from
 _FIRST_LAG_MS = 1.0  # believed until then
 _MOST_SHARE = 0.25  # of a budget that may be kept back for the door
@@ -66,8 +67,7 @@ def _checked(name: str, value: float | None) -> float | None:
 
 
 class Lag:
-    """The door's own milliseconds between the engine's last token and the last byte: what is kept
-    back of budgets, and added to counter-offers. Learned from the last requests, at p95."""
+    """The door's own milliseconds, learned from the last requests, at p95."""
 
     def __init__(self) -> None:
         self._seen: deque[float] = deque(maxlen=_LAGS)
@@ -79,6 +79,15 @@ class Lag:
         rank = math.ceil(0.95 * len(self._seen)) - 1
         self.ms = sorted(self._seen)[rank]
 
+
+class DoorTime:
+    """What the door itself needs: `entry` from the first byte to the engine, `exit` from the
+    engine's last token to the last byte. Kept back of budgets, and added to counter-offers."""
+
+    def __init__(self) -> None:
+        self.entry = Lag()
+        self.exit = Lag()
+
     def inside(self, budget: Budget) -> Budget:
         """What the engine may use of a budget."""
         return Budget(
@@ -86,9 +95,11 @@ class Lag:
             ttft_ms=None if budget.ttft_ms is None else self._less(budget.ttft_ms),
         )
 
-    def outside(self, engine_ms: float) -> float:
-        """A budget, in whole milliseconds, that leaves the engine `engine_ms`."""
-        return float(math.ceil(min(engine_ms + self.ms, engine_ms / (1.0 - _MOST_SHARE))))
+    def outside(self, engine_ms: float, entered_ms: float) -> float:
+        """A budget, in whole milliseconds, that would do where the engine asks for `engine_ms`,
+        this request's way in of `entered_ms` among them."""
+        engine_ms += max(0.0, self.entry.ms - entered_ms)
+        return float(math.ceil(min(engine_ms + self.exit.ms, engine_ms / (1.0 - _MOST_SHARE))))
 
     def _less(self, ms: float) -> float:
-        return ms - min(self.ms, _MOST_SHARE * ms)
+        return ms - min(self.exit.ms, _MOST_SHARE * ms)

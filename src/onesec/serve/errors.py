@@ -56,7 +56,6 @@ class ApiError(Exception):
         *,
         hint: str = "",
         param: str | None = None,
-        retry_ms: float | None = None,
         budget_ms: float | None = None,
         feasible_ms: float | None = None,
     ) -> None:
@@ -64,7 +63,7 @@ class ApiError(Exception):
         self.code = code
         self.message = f"{message} {hint}".rstrip()
         self.param = param
-        self.retry_ms = retry_ms
+        self.patience_ms: float | None = None  # what the caller has left, where that is known
         self.budget_ms = budget_ms
         self.feasible_ms = feasible_ms
 
@@ -75,12 +74,12 @@ class ApiError(Exception):
 
     def headers(self) -> dict[str, str]:
         """What tells a client whether, and when, to try again."""
+        ms = _COMING_BACK_MS if self.status == 503 else _RETRY_MS
         retry = _KINDS.get(self.code, _INTERNAL).retry
+        if retry and self.patience_ms is not None and self.patience_ms <= ms:
+            retry = False  # a budget that is gone before the second try
         headers = {"x-should-retry": "true" if retry else "false"}
         if retry:
-            ms = self.retry_ms
-            if ms is None:
-                ms = _COMING_BACK_MS if self.status == 503 else _RETRY_MS
             headers["retry-after-ms"] = str(round(ms))
             headers["retry-after"] = f"{ms / 1e3:.3f}"
         return headers

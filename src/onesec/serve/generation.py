@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from .door import Answers, Choice, Door, Wanted
+from .answers import Answers, Choice, Wanted
+from .door import Door
 from .errors import ApiError
 from .limits import CALL, Call
 from .replies import Form
@@ -32,10 +34,25 @@ def json_response(value: Any, headers: dict[str, str] | None = None, status: int
     return Response(body, status, headers, media_type="application/json")
 
 
+class Whole(Response):
+    """An answer that is sent at once; it closes the answers."""
+
+    def __init__(self, body: Any, headers: dict[str, str], answers: Answers) -> None:
+        super().__init__(msgspec.json.encode(body), 200, headers, media_type="application/json")
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+            self._answers.sent()
+        finally:
+            self._answers.close()
+
+
 async def chat(door: Door, request: Request) -> Response:
     """POST /v1/chat/completions."""
     call: Call = request.scope[CALL]
-    seats = door.seats()
+    seats = door.seats(call)
     try:
         asked, ignored = parse(call.body, ChatRequest)
         _check_chat(door, asked)
@@ -62,7 +79,7 @@ async def chat(door: Door, request: Request) -> Response:
 async def complete(door: Door, request: Request) -> Response:
     """POST /v1/completions."""
     call: Call = request.scope[CALL]
-    seats = door.seats()
+    seats = door.seats(call)
     try:
         asked, ignored = parse(call.body, CompletionRequest)
         _check_model(door, asked.model)
@@ -107,11 +124,10 @@ async def _answer(
         await answers.whole()
         make = _message if chat else _text
         body = form.whole([make(form, choice, echo) for choice in answers.choices])
-        response = json_response(body, headers)
-        answers.sent()
-        return response
-    finally:
+    except BaseException:
         answers.close()
+        raise
+    return Whole(body, headers, answers)
 
 
 def _message(form: Form, choice: Choice, _: bool) -> dict[str, Any]:

@@ -8,14 +8,16 @@ request's first byte.
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from typing import Any, cast
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from onesec.core.clock import Clock, MonotonicClock
 
 MAX_SOCKETS = 512
-MAX_SOCKETS_OF_A_PEER = 64
+MAX_SOCKETS_OF_A_PEER = 64  # a proxy on this machine is no such peer
 MAX_HEAD_BYTES = 64 << 10
 ABORT = "onesec.abort"  # in the scope: drops the connection with all that was not read
 ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte
@@ -32,8 +34,10 @@ class Protocol(H11Protocol):
         self._first_byte_ns: int | None = None
         self._known_cycle: Any = None
         self._head_timer: asyncio.TimerHandle | None = None
-        peers = [getattr(other, "client", None) for other in self.connections]
-        of_peer = sum(peer is not None and peer[:1] == (self.client or ())[:1] for peer in peers)
+        of_peer = 0
+        if self.client is not None and not ip_address(self.client[0]).is_loopback:
+            peers = [getattr(other, "client", None) for other in self.connections]
+            of_peer = sum(peer is not None and peer[0] == self.client[0] for peer in peers)
         if len(self.connections) > MAX_SOCKETS or of_peer > MAX_SOCKETS_OF_A_PEER:
             transport.abort()
             return
@@ -44,7 +48,7 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._first_byte_ns is None:
+        if self._first_byte_ns is None and self.conn.their_state is h11.IDLE:
             self._first_byte_ns = self.clock.now_ns()
             if self._head_timer is None:  # the next request of a connection that is kept alive
                 self._await_head()

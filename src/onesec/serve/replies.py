@@ -12,7 +12,7 @@ from typing import Any
 
 from onesec.model.tokenizer import Tokenizer
 
-from .door import Answers, Choice, met_by
+from .answers import Answers, Choice, met_by
 from .wire import Gained
 
 Top = Sequence[tuple[int, float]]

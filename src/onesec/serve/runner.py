@@ -89,15 +89,18 @@ class Runner:
         self.fault: wire.Fault | None = None
         self.settled = asyncio.Event()  # loaded, or gone
         self.ended = asyncio.Event()
-        self.idle = asyncio.Event()  # no request is open
-        self.idle.set()
         self._open: dict[str, Flow] = {}
+        self._heard_s = 0.0  # when the engine last said something, or was asked while idle
         self._writer: asyncio.StreamWriter | None = None
 
     @property
     def open(self) -> int:
         """Requests that the engine has and that are not over."""
         return len(self._open)
+
+    def silent_s(self) -> float:
+        """Seconds that the engine owes a word; 0 where nobody waits for one."""
+        return asyncio.get_running_loop().time() - self._heard_s if self._open else 0.0
 
     def flow(self) -> Flow:
         """A queue for one caller's requests."""
@@ -110,6 +113,7 @@ class Runner:
         try:
             self._send(start)
             while data := await reader.read(_READ_BYTES):
+                self._heard_s = asyncio.get_running_loop().time()
                 for body in frames.feed(data):
                     for message in wire.for_door(body):
                         self._take(message)
@@ -117,10 +121,7 @@ class Runner:
             pass
         finally:
             self.state = "gone"
-            for flow in set(self._open.values()):
-                flow.put(_gone())
-            self._open.clear()
-            self.idle.set()
+            self.abandon(_gone())
             self.settled.set()
             self.ended.set()
             self._writer.close()
@@ -129,8 +130,9 @@ class Runner:
         """Hand a request to the engine; `flow` is told of it. Raises ApiError without an engine."""
         if self.state != "ready":
             raise _gone()
+        if not self._open:
+            self._heard_s = asyncio.get_running_loop().time()
         self._open[request.id] = flow
-        self.idle.clear()
         self._send(wire.Submit(request, stream))
 
     def forget(self, request_id: str) -> None:
@@ -138,16 +140,19 @@ class Runner:
         if self._drop(request_id):
             self._send(wire.Abort(request_id))
 
+    def abandon(self, error: ApiError) -> None:
+        """End all that is open with an error."""
+        for flow in set(self._open.values()):
+            flow.put(error)
+        self._open.clear()
+
     def close(self) -> None:
         """End the engine process: its socket is closed."""
         if self._writer is not None:
             self._writer.close()
 
     def _drop(self, request_id: str) -> bool:
-        known = self._open.pop(request_id, None) is not None
-        if not self._open:
-            self.idle.set()
-        return known
+        return self._open.pop(request_id, None) is not None
 
     def _send(self, message: Any) -> None:
         # Not awaited: what the engine has not read yet is bounded by the open requests.

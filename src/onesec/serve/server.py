@@ -23,6 +23,7 @@ from onesec.loading import open_wording
 
 from . import app, wire
 from .door import Door, Terms
+from .errors import ApiError
 from .limits import Bounds
 from .protocol import MAX_HEAD_BYTES, Protocol
 from .runner import Runner
@@ -107,6 +108,7 @@ class Server:
             await self._stop.wait()
         finally:
             server.close()
+            self._door.runner.abandon(ApiError("draining", "The server was stopped."))
             for connection in list(self._state.connections):
                 connection.shutdown()
             if self._state.tasks:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .door import Choice
+from .answers import Choice
 from .errors import ApiError
 from .replies import Form
 from .schema import StreamOptions

@@ -1,0 +1,205 @@
+"""Answers: all that one HTTP request wants of the engine, while it grows and after.
+
+It must not know HTTP bodies or routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from onesec.core.deadline import Budget
+from onesec.core.request import Request, SamplingParams
+from onesec.output import GrowingText
+
+from . import wire
+from .deadlines import GRACE_MS
+from .errors import ApiError
+from .limits import Call
+
+if TYPE_CHECKING:
+    from .door import Door, Seats
+    from .runner import Flow
+
+_log = logging.getLogger("onesec.serve")
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer as it grows. `prompt_logprobs` once it is over."""
+
+    index: int
+    prompt_tokens: Sequence[int]
+    text: GrowingText
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
+    last: wire.Gained | None = None
+
+    def add(self, gained: wire.Gained) -> None:
+        """Take in what one turn gave."""
+        over = gained.finish_reason is not None
+        self.text.add(gained.tokens, gained.text_chars, last=over)
+        self.tokens += gained.tokens
+        self.logprobs += gained.logprobs
+        self.top += gained.top
+        if over:
+            self.last = gained
+
+
+@dataclass(slots=True, kw_only=True)
+class Wanted:
+    """What one HTTP request asks of the engine: `count` answers to each prompt."""
+
+    call: Call
+    budget: Budget
+    params: SamplingParams
+    gear: str | None = None
+    min_gear: str | None = None
+    stream: bool = False
+    count: int = 1
+    app: str = ""
+
+
+class Answers:
+    """All answers to one HTTP request, while they grow and after."""
+
+    def __init__(self, door: Door, wanted: Wanted, flow: Flow, seats: Seats) -> None:
+        self.wanted = wanted
+        self._seats = seats
+        self.choices: list[Choice] = []
+        self._by_id: dict[str, Choice] = {}
+        self._door = door
+        self._flow = flow
+        self._told = False
+        self._entered_ms = 0.0
+
+    def ask(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Hand all of it to the engine. Raises ApiError."""
+        wanted, door = self.wanted, self._door
+        self._entered_ms = self.elapsed_ms()
+        door.time.entry.observe(self._entered_ms)
+        for prompt in prompts:
+            for number in range(wanted.count):
+                index = len(self.choices)
+                choice = Choice(index, prompt, GrowingText(door.wording.tokenizer.stream()))
+                self.choices.append(choice)
+                request_id = secrets.token_hex(16)  # never a client's: two may choose the same
+                self._by_id[request_id] = choice
+                self._flow.submit(
+                    Request(
+                        id=request_id,
+                        prompt_tokens=tuple(prompt),
+                        params=_seeded(wanted.params, number),
+                        budget=door.time.inside(wanted.budget),
+                        arrival_ns=wanted.call.arrival_ns,
+                        gear=wanted.gear,
+                        min_gear=wanted.min_gear,
+                        metadata={"app": wanted.app, "cache_salt": wanted.call.tenant},
+                    ),
+                    stream=wanted.stream,
+                )
+
+    async def accepted(self) -> None:
+        """Wait until all are planned. Raises ApiError, with an offer for the whole way."""
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                await self._flow.accepted()
+        except TimeoutError:
+            raise _stalled() from None
+        except ApiError as error:
+            raise self._door.whole(error, self.wanted.budget, self._entered_ms) from None
+
+    async def grow(self) -> tuple[Choice, wire.Gained]:
+        """The next gain of any of them. Raises ApiError, ClientGone."""
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                gained = await self._flow.gained()
+        except TimeoutError:
+            raise _stalled() from None
+        choice = self._by_id[gained.id]
+        choice.add(gained)
+        return choice, gained
+
+    async def whole(self) -> None:
+        """Wait for all of all answers. Raises ApiError, ClientGone."""
+        while any(choice.last is None for choice in self.choices):
+            await self.grow()
+
+    def _patience_s(self) -> float | None:
+        """How long the engine is waited for: it ends every request by its deadline, if it lives."""
+        total_ms = self.wanted.budget.total_ms
+        if total_ms is None:
+            return None
+        return max(0.0, total_ms + GRACE_MS - self.elapsed_ms()) / 1e3
+
+    def elapsed_ms(self) -> float:
+        """Since the first byte of the request."""
+        return (self._door.clock.now_ns() - self.wanted.call.arrival_ns) / 1e6
+
+    def sent(self) -> None:
+        """The last byte is out: learn from it, count it, log a line of it."""
+        self._told = True
+        elapsed_ms = self.elapsed_ms()
+        for choice in self.choices:
+            assert choice.last is not None
+            assert choice.last.trace is not None
+            trace = choice.last.trace
+            met = met_by(choice, self.wanted.budget, elapsed_ms)
+            self._door.metrics.answered(
+                trace, budget=self.wanted.budget, elapsed_ms=elapsed_ms, met=met
+            )
+            _log.info(
+                "%s %d prompt=%d answer=%d elapsed_ms=%.1f budget_ms=%s met=%s gears=%s ending=%s",
+                self.wanted.call.id,
+                choice.index,
+                trace.prompt_tokens,
+                trace.answer_tokens,
+                elapsed_ms,
+                self.wanted.budget.total_ms,
+                met,
+                "+".join(f"{gear}:{count}" for gear, count in trace.gears.items()) or "-",
+                trace.ending,
+            )
+        engine_ms = max(c.last.trace.elapsed_ms for c in self.choices if c.last and c.last.trace)
+        self._door.time.exit.observe(elapsed_ms - engine_ms)
+
+    def close(self) -> None:
+        """Take back what still runs, and leave."""
+        self._flow.close()
+        self._seats.leave()
+        if not self._told and self.wanted.call.gone:
+            self._told = True
+            tokens = sum(len(choice.tokens) for choice in self.choices)
+            self._door.metrics.cancelled(tokens)
+            _log.info("%s left after %d tokens", self.wanted.call.id, tokens)
+
+
+def _stalled() -> ApiError:
+    return ApiError("engine_closed", "The engine does not answer.", hint="Try again shortly.")
+
+
+def met_by(choice: Choice, budget: Budget, elapsed_ms: float) -> bool | None:
+    """Whether an answer kept its budget, if everything was sent by `elapsed_ms`."""
+    assert choice.last is not None
+    assert choice.last.trace is not None
+    trace = choice.last.trace
+    if budget.total_ms is None and budget.ttft_ms is None:
+        return None
+    some = bool(choice.tokens) or trace.ending == "natural"
+    in_time = budget.total_ms is None or elapsed_ms <= budget.total_ms
+    first = budget.ttft_ms is None or (
+        trace.ttft_ms is not None and trace.ttft_ms <= budget.ttft_ms
+    )
+    return some and in_time and first
+
+
+def _seeded(params: SamplingParams, number: int) -> SamplingParams:
+    """The values of the choice of that number: each draws differently, and repeatably."""
+    if params.seed is None or number == 0:
+        return params
+    return replace(params, seed=(params.seed + number) % 2**63)
