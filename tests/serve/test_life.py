@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from live import ANSWER, HI, Live, live
 
-from onesec.serve.app import ROUTES
 from onesec.serve.server import Place
 
 PATH = "/v1/chat/completions"
@@ -137,7 +136,7 @@ def test_the_log_has_no_word_of_a_prompt(caplog: pytest.LogCaptureFixture) -> No
         client.post(PATH, json={"messages": [{"role": secret, "content": secret}]})
         client.post("/v1/completions", json={"prompt": secret, "deadline_ms": 1})
         assert "swordfish" not in client.get("/metrics").text
-    assert "onesec" in caplog.text or caplog.records
+    assert "refused: deadline_infeasible" in caplog.text
     assert "swordfish" not in caplog.text
 
 
@@ -181,7 +180,3 @@ def test_metrics_have_their_names(reciter: Live) -> None:
     ):
         assert name in text
     assert "req-" not in text
-
-
-def test_every_route_has_a_test_or_a_reason() -> None:
-    assert len({path for _, path, _ in ROUTES}) == len(ROUTES)

@@ -99,15 +99,18 @@ class Limits:
                 started = True
                 own = [(b"x-request-id", request_id.encode())]
                 message = {**message, "headers": [*message["headers"], *own]}
-            # A peer that does not read holds nothing for longer than this.
-            async with asyncio.timeout(self._bounds.send_seconds):
-                await send(message)
+            try:
+                async with asyncio.timeout(self._bounds.send_seconds):
+                    await send(message)
+            except TimeoutError:  # a peer that does not read holds nothing for longer
+                call.leave()
+                raise ClientGone from None
 
         try:
             self._check(scope, call)
             await self._read(scope, receive, call)
             await self._watched(scope, receive, answer, call)
-        except (TimeoutError, ClientGone):
+        except ClientGone:
             call.leave()
             scope.get(ABORT, _nothing)()  # what is not read is not kept
         except ApiError as error:

@@ -29,6 +29,7 @@ from .protocol import MAX_HEAD_BYTES, Protocol
 from .runner import Runner
 
 _BACKLOG = 128
+_SEND_BUFFER_BYTES = 128 << 10
 _KEEP_ALIVE_SECONDS = 75
 _END_SECONDS = 5.0  # for connections to close, and for the engine process to end
 _log = logging.getLogger("onesec.serve")
@@ -50,6 +51,8 @@ def listen(place: Place) -> socket.socket:
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Inherited by connections: what a peer does not read is felt soon, and bounded.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     try:
         sock.bind((place.host, place.port))
         sock.listen(_BACKLOG)
