@@ -63,6 +63,12 @@ class Wanted:
     stream: bool = False
     count: int = 1
     app: str = ""
+    arrival_ns: int = 0  # from when the budget runs; 0: the request's first byte
+
+    @property
+    def begin_ns(self) -> int:
+        """The instant from which the budget runs."""
+        return self.arrival_ns or self.call.arrival_ns
 
 
 class Answers:
@@ -82,7 +88,8 @@ class Answers:
         """Hand all of it to the engine. Raises ApiError."""
         wanted, door = self.wanted, self._door
         self._entered_ms = self.elapsed_ms()
-        door.time.entry.observe(self._entered_ms)
+        if not wanted.arrival_ns:
+            door.time.entry.observe(self._entered_ms)
         for prompt in prompts:
             for number in range(wanted.count):
                 index = len(self.choices)
@@ -96,7 +103,7 @@ class Answers:
                         prompt_tokens=tuple(prompt),
                         params=_seeded(wanted.params, number),
                         budget=door.time.inside(wanted.budget),
-                        arrival_ns=wanted.call.arrival_ns,
+                        arrival_ns=wanted.begin_ns,
                         gear=wanted.gear,
                         min_gear=wanted.min_gear,
                         metadata={"app": wanted.app, "cache_salt": wanted.call.tenant},
@@ -138,8 +145,8 @@ class Answers:
         return max(0.0, total_ms + GRACE_MS - self.elapsed_ms()) / 1e3
 
     def elapsed_ms(self) -> float:
-        """Since the first byte of the request."""
-        return (self._door.clock.now_ns() - self.wanted.call.arrival_ns) / 1e6
+        """Since the budget runs."""
+        return (self._door.clock.now_ns() - self.wanted.begin_ns) / 1e6
 
     def sent(self) -> None:
         """The last byte is out: learn from it, count it, log a line of it."""

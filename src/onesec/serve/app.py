@@ -16,6 +16,7 @@ from onesec import __version__
 from onesec.core.errors import OneSecError
 
 from . import generation
+from .applications import APPS, application
 from .door import Door
 from .errors import ApiError, from_error
 from .generation import json_response
@@ -148,6 +149,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/v1/models/{model:path}", model),
     ("POST", "/v1/chat/completions", generation.chat),
     ("POST", "/v1/completions", generation.complete),
+    *(("POST", f"/v1/apps/{name}", partial(application, name)) for name in APPS),
     ("GET", "/livez", livez),
     ("GET", "/readyz", readyz),
     ("GET", "/health", readyz),

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from onesec.budget.latency import P50
+from onesec.budget.latency import P50, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import OneSecError
@@ -124,6 +124,12 @@ class Door:
             raise ApiError("loading", "The model is being loaded.")
         return self.runner.ready
 
+    @property
+    def latency(self) -> LatencyModel:
+        """What the engine knew of this machine when it was ready. Raises ApiError."""
+        _ = self.ready
+        return self.runner.latency
+
     def seats(self, call: Call) -> Seats:
         """A place for a request, before anything is spent on it. Raises ApiError."""
         seats = Seats(self)
@@ -148,9 +154,9 @@ class Door:
 
     def check_time(self, call: Call, budget: Budget) -> None:
         """Refuse, from the body's size alone, what cannot be in time. Raises ApiError."""
-        latency = self.runner.latency
-        if budget.total_ms is None or latency is None:
+        if budget.total_ms is None:
             return
+        latency = self.latency
         gear, size = self.ready.gears[0], len(call.body)
         spent_ms = (self.clock.now_ns() - call.arrival_ns) / 1e6
         least_ms = latency.prefill_ms(gear, size // BYTES_PER_TOKEN, quantile=P50)
@@ -178,7 +184,7 @@ class Door:
         self, wanted: Wanted, prompts: Sequence[Sequence[int]], seats: Seats
     ) -> Answers:
         """Have prompts answered: returns once all are planned. Who gets them closes them, and with
-        them the seats. Raises ApiError, ClientGone."""
+        them the seats, of which one was taken. Raises ApiError, ClientGone."""
         flow = self.runner.flow()
         answers = Answers(self, wanted, flow, seats)
 

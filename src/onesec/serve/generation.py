@@ -82,7 +82,7 @@ async def complete(door: Door, request: Request) -> Response:
     seats = door.seats(call)
     try:
         asked, ignored = parse(call.body, CompletionRequest)
-        _check_model(door, asked.model)
+        check_model(door, asked.model)
         if asked.suffix:
             raise ApiError("invalid_request", f"suffix {_REFUSED}", param="suffix")
         if asked.echo and asked.stream:
@@ -182,7 +182,7 @@ def _wanted(door: Door, call: Call, asked: Sampled, limit: int, *, logprobs: int
 
 
 def _check_chat(door: Door, asked: ChatRequest) -> None:
-    _check_model(door, asked.model)
+    check_model(door, asked.model)
     form = asked.response_format
     if form is not None and form.type != "text":
         name = "response_format"
@@ -198,7 +198,8 @@ def _check_chat(door: Door, asked: ChatRequest) -> None:
         )
 
 
-def _check_model(door: Door, model: str | None) -> None:
+def check_model(door: Door, model: str | None) -> None:
+    """Raises ApiError where a request names another model."""
     if model is not None and model != door.model:
         raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
 

@@ -84,7 +84,7 @@ class Runner:
         self.state = "loading"
         self.loaded_share = 0.0
         self.ready: wire.Ready | None = None
-        self.latency: LatencyModel | None = None
+        self.latency = LatencyModel({})  # of the machine, once ready
         self.load = wire.Load(0, 0, 0.0)
         self.fault: wire.Fault | None = None
         self.settled = asyncio.Event()  # loaded, or gone
