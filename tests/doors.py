@@ -133,7 +133,7 @@ class Characters:
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         return "".join(chr(token) for token in ids if token != EOS)
 
-    def stream(self) -> CharacterStream:
+    def stream(self, *, skip_special: bool = True) -> CharacterStream:
         return CharacterStream()
 
     def protect(self, text: str) -> str:

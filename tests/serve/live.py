@@ -16,6 +16,7 @@ import httpx
 from doors import Reciter, recite
 
 from onesec.core.clock import FakeClock
+from onesec.prompt.template import ChatTemplate
 from onesec.serve import wire, worker
 from onesec.serve.door import Door, Terms
 from onesec.serve.limits import Bounds
@@ -85,8 +86,12 @@ def live(
     place: Place | None = None,
     rows: int = 8,
     waiting: int = 64,
+    template: str | None = None,
 ) -> Iterator[Live]:
     loaded, clock, _ = recite(text)
+    if template is not None:
+        loaded.tokenizer.chat_templates = {"default": template}
+        loaded.template = ChatTemplate(template)
     backend = Gated(text, clock)
     loaded.backend = backend
     ours, theirs = socket.socketpair()

@@ -20,6 +20,7 @@ from . import wire
 from .deadlines import GRACE_MS
 from .errors import ApiError
 from .limits import Call
+from .tools import Style, ToolText
 
 if TYPE_CHECKING:
     from .door import Door, Seats
@@ -39,6 +40,22 @@ class Choice:
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     last: wire.Gained | None = None
+    tools: ToolText | None = None
+
+    @property
+    def finish_reason(self) -> str:
+        """OpenAI's word for the end."""
+        assert self.last is not None
+        called = self.tools is not None and self.tools.calls
+        return "tool_calls" if called else self.last.finish_reason or "stop"
+
+    def take(self) -> str:
+        """Text that may be shown and was not taken yet."""
+        piece = self.text.take()
+        if self.tools is None:
+            return piece
+        piece = self.tools.push(piece)
+        return piece if self.last is None else piece + self.tools.end()
 
     def add(self, gained: wire.Gained) -> None:
         """Take in what one turn gave."""
@@ -63,6 +80,7 @@ class Wanted:
     stream: bool = False
     count: int = 1
     app: str = ""
+    tools: tuple[Style, frozenset[str]] | None = None  # the notation, and the names offered
     arrival_ns: int = 0  # from when the budget runs; 0: the request's first byte
 
     @property
@@ -93,7 +111,11 @@ class Answers:
         for prompt in prompts:
             for number in range(wanted.count):
                 index = len(self.choices)
-                choice = Choice(index, prompt, GrowingText(door.wording.tokenizer.stream()))
+                # Calls of tools stand between tokens that are not shown otherwise.
+                text = door.wording.tokenizer.stream(skip_special=wanted.tools is None)
+                choice = Choice(index, prompt, GrowingText(text))
+                if wanted.tools is not None:
+                    choice.tools = ToolText(*wanted.tools)
                 self.choices.append(choice)
                 request_id = secrets.token_hex(16)  # never a client's: two may choose the same
                 self._by_id[request_id] = choice

@@ -21,6 +21,7 @@ from .limits import CALL, Call
 from .replies import Form
 from .schema import ChatRequest, CompletionRequest, Sampled, parse
 from .stream import EventStream
+from .tools import Style, style_of
 
 _TEMPLATE_KEYS = frozenset({"enable_thinking"})
 _COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
@@ -59,12 +60,13 @@ async def chat(door: Door, request: Request) -> Response:
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = _wanted(door, call, asked, limit, logprobs=logprobs)
+        wanted.tools = _tools(door, asked)
         door.check_time(call, wanted.budget)
         goes_on = asked.continue_final_message
         options = {
             "add_generation_prompt": asked.add_generation_prompt and not goes_on,
             "continue_final_message": goes_on,
-            "tools": asked.tools or None,
+            "tools": None if wanted.tools is None else asked.tools,
             **(asked.chat_template_kwargs or {}),
         }
         wording = door.wording
@@ -137,9 +139,9 @@ def _message(form: Form, choice: Choice, _: bool) -> dict[str, Any]:
         logprobs = form.chat_logprobs(choice.tokens, choice.logprobs, choice.top)
     return {
         "index": choice.index,
-        "message": {"role": "assistant", "content": choice.text.text, "refusal": None},
+        "message": form.message(choice),
         "logprobs": logprobs,
-        "finish_reason": choice.last.finish_reason,
+        "finish_reason": choice.finish_reason,
     }
 
 
@@ -187,8 +189,6 @@ def _check_chat(door: Door, asked: ChatRequest) -> None:
     if form is not None and form.type != "text":
         name = "response_format"
         raise ApiError("invalid_request", f"{name} other than text {_REFUSED}", param=name)
-    if asked.tools and asked.tool_choice != "none":
-        raise ApiError("invalid_request", f"tools {_REFUSED}", param="tools")
     unknown = (asked.chat_template_kwargs or {}).keys() - _TEMPLATE_KEYS
     if unknown:
         raise ApiError(
@@ -196,6 +196,23 @@ def _check_chat(door: Door, asked: ChatRequest) -> None:
             f"chat_template_kwargs may have {', '.join(sorted(_TEMPLATE_KEYS))}.",
             param="chat_template_kwargs",
         )
+
+
+def _tools(door: Door, asked: ChatRequest) -> tuple[Style, frozenset[str]] | None:
+    """The tools that the model may call, and how it writes that. Raises ApiError."""
+    if not asked.tools or asked.tool_choice == "none":
+        return None
+    if asked.tool_choice not in (None, "auto"):
+        name = "tool_choice"
+        raise ApiError("invalid_request", f"{name} other than auto and none {_REFUSED}", param=name)
+    style = style_of(door.wording.tokenizer.chat_templates.values())
+    if style is None:
+        raise ApiError("invalid_request", "This model was not taught to use tools.", param="tools")
+    functions = [tool.get("function") for tool in asked.tools]
+    names = [f.get("name") for f in functions if isinstance(f, dict)]
+    if len(names) < len(asked.tools) or not all(isinstance(name, str) for name in names):
+        raise ApiError("invalid_request", "A tool is a function with a name.", param="tools")
+    return style, frozenset(map(str, names))
 
 
 def check_model(door: Door, model: str | None) -> None:

@@ -45,6 +45,22 @@ class Form:
             "onesec": extension[0] if len(extension) == 1 else {"choices": extension},
         }
 
+    def message(self, choice: Choice) -> dict[str, Any]:
+        """A chat's answer."""
+        text: str | None = choice.take()
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if choice.tools is not None and choice.tools.calls:
+            message["content"] = text or None
+            message["tool_calls"] = [call.to_dict() for call in choice.tools.calls]
+        return message
+
+    def call_deltas(self, choice: Choice) -> list[dict[str, Any]]:
+        """The calls of an answer that is over, as deltas."""
+        calls = [] if choice.tools is None else choice.tools.calls
+        return [
+            {"tool_calls": [{"index": index, **call.to_dict()}]} for index, call in enumerate(calls)
+        ]
+
     def chunk(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """One event of a stream."""
         return {

@@ -61,14 +61,16 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             except TimeoutError:
                 yield _PING
                 continue
-            piece = choice.text.take()
+            piece = choice.take()
             logprobs = form.stream_logprobs(choice, gained)
             if piece or logprobs is not None:
                 shown = {"content": piece} if form.chat else piece
                 yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
             if gained.finish_reason is not None:
                 left -= 1
-                end = _choice(form, choice, {} if form.chat else "", finish=gained.finish_reason)
+                for delta in form.call_deltas(choice):
+                    yield chunk([_choice(form, choice, delta)])
+                end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
                 yield chunk([end], onesec=form.extension(choice))
     except ApiError as error:
         yield event(error.body())
