@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import openai
@@ -25,7 +26,7 @@ CALLS: list[tuple[Style, str]] = [
 def read(style: Style, text: str, cuts: list[int]) -> tuple[str, list[tuple[str, Any]]]:
     tools = ToolText(style, {"f", "g"})
     edges = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    shown = "".join(tools.push(text[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+    shown = "".join(tools.push(text[a:b]) for a, b in pairwise(edges))
     shown += tools.end()
     return shown, [(call.name, json.loads(call.arguments)) for call in tools.calls]
 

@@ -22,6 +22,7 @@ from .errors import ApiError, from_error
 from .generation import json_response
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
 from .metrics import CONTENT_TYPE
+from .responses import responses
 from .schema import DetokenizeRequest, TokenizeRequest, parse
 
 _SILENT_S = 10.0  # more than any turn of the engine takes
@@ -149,6 +150,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/v1/models/{model:path}", model),
     ("POST", "/v1/chat/completions", generation.chat),
     ("POST", "/v1/completions", generation.complete),
+    ("POST", "/v1/responses", responses),
     *(("POST", f"/v1/apps/{name}", partial(application, name)) for name in APPS),
     ("GET", "/livez", livez),
     ("GET", "/readyz", readyz),

@@ -20,11 +20,12 @@ from .errors import ApiError
 from .limits import CALL, Call
 from .replies import Form
 from .schema import ChatRequest, CompletionRequest, Sampled, parse
-from .stream import EventStream
+from .stream import EventStream, events
 from .tools import Style, style_of
 
 _TEMPLATE_KEYS = frozenset({"enable_thinking"})
 _COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
+_UNREAD = frozenset({"refusal", "annotations", "audio", "function_call"})  # of SDKs' messages
 _MOST_NAMED = 16
 _REFUSED = "is not supported by this server."
 
@@ -59,7 +60,7 @@ async def chat(door: Door, request: Request) -> Response:
         _check_chat(door, asked)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
-        wanted = _wanted(door, call, asked, limit, logprobs=logprobs)
+        wanted = wanted_of(door, call, asked, limit, logprobs=logprobs)
         wanted.tools = _tools(door, asked)
         door.check_time(call, wanted.budget)
         goes_on = asked.continue_final_message
@@ -69,8 +70,8 @@ async def chat(door: Door, request: Request) -> Response:
             "tools": None if wanted.tools is None else asked.tools,
             **(asked.chat_template_kwargs or {}),
         }
-        wording = door.wording
-        tokens = await door.in_thread(call, lambda: wording.render(asked.messages, **options))
+        wording, messages = door.wording, spoken(asked.messages)
+        tokens = await door.in_thread(call, lambda: wording.render(messages, **options))
         answers = await door.answers(wanted, [tokens], seats)
     except BaseException:
         seats.leave()
@@ -90,7 +91,7 @@ async def complete(door: Door, request: Request) -> Response:
         if asked.echo and asked.stream:
             raise ApiError("invalid_request", f"echo in a stream {_REFUSED}", param="echo")
         limit = asked.max_tokens or _COMPLETION_TOKENS
-        wanted = _wanted(door, call, asked, limit, logprobs=asked.logprobs)
+        wanted = wanted_of(door, call, asked, limit, logprobs=asked.logprobs)
         if asked.echo and asked.logprobs is not None:
             wanted.params = replace(wanted.params, prompt_logprobs=True)
         door.check_time(call, wanted.budget)
@@ -109,6 +110,18 @@ async def complete(door: Door, request: Request) -> Response:
     return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
 
 
+def spoken(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as templates know them: without what clients add and no template reads."""
+    return [
+        {
+            key: "system" if (key, value) == ("role", "developer") else value
+            for key, value in message.items()
+            if value is not None and key not in _UNREAD
+        }
+        for message in messages
+    ]
+
+
 async def _answer(
     door: Door,
     asked: Sampled,
@@ -119,9 +132,9 @@ async def _answer(
     echo: bool = False,
 ) -> Response:
     form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
-    headers = _told(ignored)
+    headers = told(ignored)
     if asked.stream:
-        return EventStream(form, asked.stream_options, headers)
+        return EventStream(answers, events(form, asked.stream_options), headers)
     try:
         await answers.whole()
         make = _message if chat else _text
@@ -169,7 +182,10 @@ def _text(form: Form, choice: Choice, echo: bool) -> dict[str, Any]:
     }
 
 
-def _wanted(door: Door, call: Call, asked: Sampled, limit: int, *, logprobs: int | None) -> Wanted:
+def wanted_of(
+    door: Door, call: Call, asked: Sampled, limit: int, *, logprobs: int | None
+) -> Wanted:
+    """What a request asks of the engine. Raises ApiError, InvalidRequest."""
     defaults = door.ready.default_params
     params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
     return Wanted(
@@ -221,7 +237,7 @@ def check_model(door: Door, model: str | None) -> None:
         raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
 
 
-def _told(ignored: Sequence[str]) -> dict[str, str]:
+def told(ignored: Sequence[str]) -> dict[str, str]:
     """A header that names the fields that were ignored, where they are names."""
     names = [name for name in ignored if name.isascii() and name.isidentifier()][:_MOST_NAMED]
     return {"x-onesec-ignored": ", ".join(name[:64] for name in names)} if names else {}

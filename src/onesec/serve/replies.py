@@ -25,7 +25,7 @@ class Form:
         self.answers = answers
         self.chat = chat
         self._tokenizer = tokenizer
-        self._model = model
+        self.model = model
         self._created = int(time.time())
         kind = "chatcmpl" if chat else "cmpl"
         self._id = f"{kind}-{answers.wanted.call.id}"
@@ -39,7 +39,7 @@ class Form:
             "id": self._id,
             "object": "chat.completion" if self.chat else "text_completion",
             "created": self._created,
-            "model": self._model,
+            "model": self.model,
             "choices": choices,
             "usage": self.usage(),
             "onesec": extension[0] if len(extension) == 1 else {"choices": extension},
@@ -67,7 +67,7 @@ class Form:
             "id": self._id,
             "object": "chat.completion.chunk" if self.chat else "text_completion",
             "created": self._created,
-            "model": self._model,
+            "model": self.model,
             "choices": choices,
             **more,
         }

@@ -14,7 +14,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .answers import Choice
+from . import wire
+from .answers import Answers, Choice
 from .errors import ApiError
 from .replies import Form
 from .schema import StreamOptions
@@ -32,6 +33,21 @@ _DONE = b"data: [DONE]\n\n"
 def event(value: Any) -> bytes:
     """A value as one event."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+async def growing(
+    answers: Answers,
+) -> AsyncIterator[tuple[bytes, Choice | None, wire.Gained | None]]:
+    """What comes of all answers until they are over; where nothing does for long, a line that
+    clients skip. Raises ApiError, ClientGone."""
+    while any(choice.last is None for choice in answers.choices):
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                grown = await answers.grow()
+        except TimeoutError:
+            yield _PING, None, None
+        else:
+            yield b"", *grown
 
 
 async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[bytes]:
@@ -52,14 +68,10 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
         for choice in answers.choices:
             delta = {"role": "assistant", "content": ""}
             yield chunk([_choice(form, choice, delta)])
-    left = len(answers.choices)
     try:
-        while left:
-            try:
-                async with asyncio.timeout(PING_SECONDS):
-                    choice, gained = await answers.grow()
-            except TimeoutError:
-                yield _PING
+        async for ping, choice, gained in growing(answers):
+            if choice is None or gained is None:
+                yield ping
                 continue
             piece = choice.take()
             logprobs = form.stream_logprobs(choice, gained)
@@ -67,7 +79,6 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
                 shown = {"content": piece} if form.chat else piece
                 yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
             if gained.finish_reason is not None:
-                left -= 1
                 for delta in form.call_deltas(choice):
                     yield chunk([_choice(form, choice, delta)])
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
@@ -98,19 +109,21 @@ class EventStream(Response):
     """A response of events; it closes the answers. It ends early only with the client or with the
     server."""
 
-    def __init__(self, form: Form, options: StreamOptions | None, headers: dict[str, str]) -> None:
-        self._form = form
-        self._options = options
+    def __init__(
+        self, answers: Answers, events: AsyncIterator[bytes], headers: dict[str, str]
+    ) -> None:
+        self._answers = answers
+        self._events = events
         self.status_code = 200
         self.background = None
         self.init_headers({**_HEADERS, **headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
         try:
-            async for data in events(self._form, self._options):
+            await send(start)
+            async for data in self._events:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            self._form.answers.close()
+            self._answers.close()
