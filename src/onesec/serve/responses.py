@@ -174,17 +174,14 @@ async def _events(reply: _Reply, answers: Answers) -> AsyncIterator[bytes]:
     yield event("response.output_item.added", output_index=0, item=opened)
     yield event("response.content_part.added", **at, part=part(""))
     try:
-        async for ping, choice, _ in growing(answers):
-            if choice is None:
+        async for ping, grown in growing(answers):
+            if grown is None:
                 yield ping
-            elif piece := choice.take():
+            elif piece := grown[0].take():
                 text += piece
                 yield event("response.output_text.delta", **at, delta=piece, logprobs=[])
     except ApiError as error:
-        values = error.body()["error"]
-        yield event(
-            "error", **{k: v for k, v in values.items() if k in ("message", "code", "param")}
-        )
+        yield event("error", message=error.message, code=error.code, param=error.param)
         return
     whole = reply.whole(text)
     yield event("response.output_text.done", **at, text=text, logprobs=[])

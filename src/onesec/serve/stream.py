@@ -37,7 +37,7 @@ def event(value: Any) -> bytes:
 
 async def growing(
     answers: Answers,
-) -> AsyncIterator[tuple[bytes, Choice | None, wire.Gained | None]]:
+) -> AsyncIterator[tuple[bytes, tuple[Choice, wire.Gained] | None]]:
     """What comes of all answers until they are over; where nothing does for long, a line that
     clients skip. Raises ApiError, ClientGone."""
     while any(choice.last is None for choice in answers.choices):
@@ -45,9 +45,9 @@ async def growing(
             async with asyncio.timeout(PING_SECONDS):
                 grown = await answers.grow()
         except TimeoutError:
-            yield _PING, None, None
+            yield _PING, None
         else:
-            yield b"", *grown
+            yield b"", grown
 
 
 async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[bytes]:
@@ -69,10 +69,11 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             delta = {"role": "assistant", "content": ""}
             yield chunk([_choice(form, choice, delta)])
     try:
-        async for ping, choice, gained in growing(answers):
-            if choice is None or gained is None:
+        async for ping, grown in growing(answers):
+            if grown is None:
                 yield ping
                 continue
+            choice, gained = grown
             piece = choice.take()
             logprobs = form.stream_logprobs(choice, gained)
             if piece or logprobs is not None:
