@@ -160,6 +160,14 @@ def test_health_and_what_is_told(reciter: Live) -> None:
         assert client.get(PATH).json()["error"]["code"] == "method_not_allowed"
 
 
+def test_small_writes_are_sent_at_once(reciter: Live) -> None:
+    with reciter.client() as client:
+        client.get("/livez")
+        [connection] = reciter.server._state.connections
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_metrics_have_their_names(reciter: Live) -> None:
     with reciter.client() as client:
         client.post(PATH, json={"messages": HI, "deadline_ms": 500})

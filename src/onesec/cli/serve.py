@@ -50,6 +50,13 @@ _SLO_MS = {"chat": 5000.0, "rag": 3000.0, "agent": 5000.0, "complete": 2000.0}
     help="Requests that may wait; more are refused. 队列上限",
 )  # fmt: skip
 @click.option(
+    "--sequences",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Whole contexts that the cache holds, for all requests together. 缓存",
+)
+@click.option(
     "--drain-delay", metavar="TIME", help="Keep taking requests for so long after SIGTERM."
 )
 @engine_options
@@ -66,6 +73,7 @@ def command(
     max_tokens: int,
     max_rows: int,
     max_waiting: int,
+    sequences: int,
     drain_delay: str | None,
     **options: Any,
 ) -> int:
@@ -100,7 +108,13 @@ def command(
     engine = engine_values(options)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     return run(
-        wire.Start(model=model, max_rows=max_rows, max_waiting=max_waiting, **engine),
+        wire.Start(
+            model=model,
+            sequences=sequences,
+            max_rows=max_rows,
+            max_waiting=max_waiting,
+            **engine,
+        ),
         terms=Terms(
             default_ms=default_ms,
             cap_ms=parse_duration_ms(max_budget),

@@ -49,7 +49,8 @@ class Place:
 def listen(place: Place) -> socket.socket:
     """The bound socket. Raises InvalidRequest where the port cannot be had."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Named in full: asyncio turns Nagle off only for sockets that say they are TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Inherited by connections: what a peer does not read is felt soon, and bounded.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)

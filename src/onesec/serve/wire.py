@@ -23,7 +23,8 @@ _READ_BYTES = 1 << 16
 
 
 class Start(msgspec.Struct, tag=True, kw_only=True):
-    """The first message: what to load and how much may be in flight; see `load_model`, `Engine`."""
+    """The first message: what to load and how much may be in flight; see `load_model`, `Engine`.
+    `sequences`: whole contexts that the cache holds; requests share it, so most need far less."""
 
     model: str
     device: str = "cpu"
@@ -31,6 +32,7 @@ class Start(msgspec.Struct, tag=True, kw_only=True):
     context: int | None = None
     kv_dtype: KvDtype = "f16"
     reference: bool = False
+    sequences: int = 2
     max_rows: int = 8
     max_waiting: int = 64
 

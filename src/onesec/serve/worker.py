@@ -58,7 +58,7 @@ def open_from(start: wire.Start, progress: Callable[[float], None]) -> LoadedMod
         device=start.device,
         threads=start.threads,
         context=start.context,
-        sequences=start.max_rows,
+        sequences=start.sequences,
         kv_dtype=start.kv_dtype,
         reference=start.reference,
         progress=progress,
