@@ -113,6 +113,38 @@ def test_a_stream_says_what_a_whole_answer_says(server: Served) -> None:
     assert text == whole
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"logit_bias": {"2147483647": 5}},
+        {"logit_bias": {"999999": -100}, "temperature": 1.0},
+        {"stop_token_ids": [2147483647]},
+        {"frequency_penalty": 2, "repetition_penalty": 100, "temperature": 100},
+        {"top_k": 2147483647, "temperature": 1},
+        {"min_tokens": 5, "max_tokens": 5},
+        {"min_p": 1, "top_p": 1e-300, "temperature": 1e-300},
+        {"seed": 2**63 - 1, "temperature": 2},
+    ],
+)
+def test_values_at_their_edges_harm_nobody(server: Served, more: dict[str, Any]) -> None:
+    golden = {"messages": ASKED["messages"], "gear": "8", "temperature": 0, "max_tokens": 8}
+    before = post(server, golden).json()["choices"][0]["message"]["content"]
+    assert post(server, {"messages": ASKED["messages"], "max_tokens": 8, **more}).status_code < 500
+    assert post(server, golden).json()["choices"][0]["message"]["content"] == before
+
+
+def test_the_document_does_as_it_says(server: Served) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    exec(code.replace("http://127.0.0.1:8000", server.url), {"print": lambda *_: None})
+    asked = re.findall(r"^\$ curl -s http://127.0.0.1:8000(\S+) .* -d '(.*)'$", text, re.M)
+    assert len(asked) == 5
+    for path, body in asked:
+        response = post(server, json.loads(body), path)
+        assert response.status_code in (200, 422), response.text
+        assert "onesec" in response.json()
+
+
 def test_log_probabilities_over_http_are_those_of_the_library(server: Served) -> None:
     from onesec import LLM
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from onesec.budget.latency import P50, LatencyModel
@@ -84,12 +85,13 @@ class Door:
         clock: Clock | None = None,
     ) -> None:
         self.runner = runner
-        self.model = model
+        self.model = Path(model).name if Path(model).exists() else model
+        self.names = (self.model, model)  # that a request may have for it
         self.created = int(time.time())
         self.terms = terms
         self.clock = clock or MonotonicClock()
         self.time = DoorTime()
-        self.metrics = Metrics(model)
+        self.metrics = Metrics(self.model)
         self.draining = False
         self.held = 0  # requests that were let in and are not over
         self.idle = asyncio.Event()

@@ -233,7 +233,7 @@ def _tools(door: Door, asked: ChatRequest) -> tuple[Style, frozenset[str]] | Non
 
 def check_model(door: Door, model: str | None) -> None:
     """Raises ApiError where a request names another model."""
-    if model is not None and model != door.model:
+    if model is not None and model not in door.names:
         raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
 
 

@@ -12,6 +12,7 @@ import logging
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -116,11 +117,14 @@ class Limits:
         except ApiError as error:
             if not started:
                 await _send_error(answer, error)
-        except Exception:
-            _log.exception("request %s failed", request_id)
+        except Exception as error:
+            # Where it failed, but not what it says: that may be words of a prompt.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("%s failed: %s\n%s", request_id, type(error).__name__, place)
             if started:
-                raise
-            await _send_error(answer, internal())
+                scope.get(ABORT, _nothing)()
+            else:
+                await _send_error(answer, internal())
 
     def _check(self, scope: Scope, call: Call) -> None:
         bounds, headers = self._bounds, call.headers

@@ -17,6 +17,7 @@ from onesec.core.request import MAX_LOGPROBS, SamplingParams
 from .errors import ApiError
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 MAX_CHOICES = 8
 MAX_PROMPTS = 64
 Parsed = TypeVar("Parsed", bound=msgspec.Struct)
@@ -60,7 +61,7 @@ class Sampled(msgspec.Struct, kw_only=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: list[Token] | None = None
     ignore_eos: bool | None = None
     min_tokens: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
@@ -117,7 +118,7 @@ class ChatRequest(Sampled, kw_only=True):
 class CompletionRequest(Sampled, kw_only=True):
     """POST /v1/completions. `prompt`: a text, texts, token ids, or lists of token ids."""
 
-    prompt: str | list[str | int | list[int]]
+    prompt: str | list[str | Token | list[Token]]
     echo: bool | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     suffix: str | None = None
@@ -150,7 +151,7 @@ class TokenizeRequest(msgspec.Struct):
 class DetokenizeRequest(msgspec.Struct):
     """POST /detokenize."""
 
-    tokens: list[int]
+    tokens: list[Token]
     model: str | None = None
 
 

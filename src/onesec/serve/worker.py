@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +41,10 @@ _WARM_ANSWER = 64
 
 def fault_of(error: BaseException) -> wire.Fault:
     """An error as values. Only errors about a caller's own request keep their words: others could
-    tell of paths and addresses."""
+    tell of paths and addresses. Of those stderr is told the place."""
     if not isinstance(error, _SPOKEN):
+        place = "".join(traceback.format_tb(error.__traceback__))
+        print(f"a request failed: {type(error).__name__}\n{place}", file=sys.stderr, flush=True)
         return wire.Fault(code="internal_error", message="The server failed at this request.")
     numbers: dict[str, float | None] = {
         name: value
