@@ -32,6 +32,7 @@ from .runner import Runner
 
 Made = TypeVar("Made")
 _THREADS = 2  # that tokenize; the library frees the interpreter lock for long texts
+_SHORT_BYTES = 2048  # of a body whose text is sooner read than handed to a thread
 _USUAL_BYTES = 3  # of a request's body, a token: for what is offered before it was counted
 _ANSWER = 8  # tokens of the shortest answer that is worth a plan
 _log = logging.getLogger("onesec.serve")
@@ -178,6 +179,8 @@ class Door:
             return work()
 
         try:
+            if len(call.body) <= _SHORT_BYTES:
+                return run()
             return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         except OneSecError as error:
             raise from_error(error) from None
