@@ -45,7 +45,8 @@ RUNS = {"4": run("4", 8, 0.5), "8": run("8", 10, 1.0)}
 
 
 def test_a_static_gear_is_late_or_in_time() -> None:
-    assert static(RUNS["4"], 90.0).value == 0.5 and static(RUNS["4"], 90.0).complete
+    assert static(RUNS["4"], 90.0).value == 0.5
+    assert static(RUNS["4"], 90.0).complete
     late = static(RUNS["4"], 89.0)
     assert (late.value, late.met, late.complete) == (0.0, False, False)
 
@@ -53,7 +54,8 @@ def test_a_static_gear_is_late_or_in_time() -> None:
 def test_max_tokens_cuts_what_does_not_fit() -> None:
     cut = capped(RUNS["8"], 119.0, LATENCY)  # 20 ms of prompt, then 4 steps of 20 ms
     assert (cut.tokens, cut.ending, cut.value) == (5, "cut", 0.0)
-    assert cut.elapsed_ms == 100.0 and cut.met
+    assert cut.elapsed_ms == 100.0
+    assert cut.met
     assert capped(RUNS["8"], 500.0, LATENCY).value == 1.0
 
 
@@ -102,12 +104,15 @@ def test_the_five_figures() -> None:
     assert found.score == pytest.approx(0.3)
     deviation = math.sqrt(sum((v - 0.3) ** 2 for v in (1.0, 0.5, 0.0, 0.0, 0.0)) / 4)
     assert found.score_half_width == pytest.approx(1.96 * deviation / math.sqrt(5), rel=1e-3)
-    assert found.use == pytest.approx(0.95) and found.use_needed == pytest.approx(0.95)
+    assert found.use == pytest.approx(0.95)
+    assert found.use_needed == pytest.approx(0.95)
 
 
 def test_figures_of_nothing_are_no_numbers() -> None:
     found = five([outcome("a", None, 0.0)]).to_dict()
-    assert found["hit_rate"] is None and found["use"] is None and found["accepted"] == 0
+    assert found["hit_rate"] is None
+    assert found["use"] is None
+    assert found["accepted"] == 0
 
 
 def test_differences_are_paired() -> None:

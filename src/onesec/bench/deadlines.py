@@ -26,7 +26,7 @@ from .load import capacity_per_s, under_load
 from .questions import Question
 from .real import in_real_time, real_record
 from .recording import Recording
-from .scores import OURS, SHARES, Cell, Progress, World, cells, full_runs, silent
+from .scores import OURS, SHARES, Cell, Machine, Progress, World, cells, full_runs, silent
 
 TAUGHT = 30  # questions of each kind and language, whose lengths planners know beforehand
 ALL = "all"
@@ -64,7 +64,6 @@ def virtual_record(
         tokenizer=loaded.tokenizer,
         eos_ids=loaded.eos_ids,
         recording=recording,
-        seed=seed,
     )
     with follow("lengths of answers") as advance:
         world.taught = lengths_of(world, taught, advance or silent)
@@ -94,10 +93,10 @@ def lengths_of(
     world: World, questions: Sequence[Question], progress: Progress
 ) -> list[tuple[int, str]]:
     """Lengths of the answers in the best gear, where they ended by themselves."""
-    machine = world.open()
+    machine = Machine(world)
     found = []
     for i, question in enumerate(questions):
-        machine.begin(question)
+        machine.replay.begin(i)
         run = machine.driver.full(question, world.gears[-1])
         if run.natural:
             found.append((len(run.token_ms), question.app))

@@ -45,7 +45,6 @@ class World:
     tokenizer: Tokenizer
     eos_ids: tuple[int, ...]
     recording: Recording
-    seed: int = 0
     taught: list[tuple[int, str]] = field(default_factory=list)
     tapes: TapedBackend = field(init=False)
 
@@ -66,26 +65,21 @@ class World:
 
     def replay(self) -> Replay:
         """The recorded machine."""
-        return self.recording.replay(shares(self.backend), self.seed)
-
-    def open(self) -> Machine:
-        """An engine on a clock of its own, which believes in the recorded costs."""
-        return Machine(self)
+        return self.recording.replay(shares(self.backend))
 
 
 class Machine:
-    """One engine in virtual time. `begin` puts the machine's noise at the place that belongs to a
-    question, so that every system meets the same one."""
+    """One engine in virtual time. Questions of the same number meet the same noise, whatever the
+    system: see `Replay.begin`."""
 
     def __init__(self, world: World) -> None:
         self.clock = FakeClock(1)
-        self._replay = world.replay()
-        self.virtual = VirtualBackend(world.tapes, self.clock, self._replay)
-        self.latency = world.replay().latency
+        self.replay = world.replay()
+        self.virtual = VirtualBackend(world.tapes, self.clock, self.replay)
         engine = Engine(
             self.virtual,
             self.clock,
-            latency=self.latency,
+            latency=world.replay().latency,
             eos_ids=world.eos_ids,
             decode_text=world.tokenizer.decode,
             length=world.lengths(),
@@ -94,10 +88,6 @@ class Machine:
         )
         self.driver = Driver(engine, self.clock, world.tokenizer, self.clock.advance_ms)
 
-    def begin(self, question: Question) -> None:
-        """Before a question is asked."""
-        self._replay.begin(question.id)
-
 
 def full_runs(
     world: World, questions: Sequence[Question], progress: Progress = silent
@@ -105,9 +95,9 @@ def full_runs(
     """Every question in every gear, for as long as it takes: question id -> gear -> run."""
     found: dict[str, dict[str, FullRun]] = {question.id: {} for question in questions}
     for i, gear in enumerate(world.gears):
-        machine = world.open()
+        machine = Machine(world)
         for j, question in enumerate(questions):
-            machine.begin(question)
+            machine.replay.begin(j)
             found[question.id][gear] = machine.driver.full(question, gear)
             progress((i + (j + 1) / len(questions)) / len(world.gears))
     return found
@@ -135,11 +125,11 @@ def cells(
     found: dict[float, Cell] = {}
     for i, share in enumerate(at):
         cell: Cell = {OURS: []}
-        machine = world.open()
+        machine = Machine(world)
         for j, question in enumerate(questions):
             by_gear = runs[question.id]
             budget_ms = share * natural_ms(by_gear)
-            machine.begin(question)
+            machine.replay.begin(j)
             cell[OURS].append(machine.driver.ask(Asked(question=question, budget_ms=budget_ms)))
             for name, outcome in _others(by_gear, budget_ms, latency, lengths):
                 cell.setdefault(name, []).append(outcome)

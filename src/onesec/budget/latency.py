@@ -29,6 +29,7 @@ _TRUSTED = 20  # ratios needed before a window replaces the fitted tail
 _MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND = math.log(2.0)
+_TELLING_STEPS = 8  # a prompt chunk as long as these tells as much as it can of the machine
 _SURPRISE = 1.0  # one stall moves a correction by no more than rate · e-fold
 
 
@@ -164,7 +165,7 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        base *= math.exp(state.prefill_offset)
+        base *= math.exp(self._machine + state.prefill_offset)
         if quantile == P50:
             return base
         tail = state.prefill_window.tail(quantile, _fitted(cost.prefill_tail, quantile))
@@ -262,10 +263,15 @@ class LatencyModel:
         base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
         if base <= 0.0 or ms <= 0.0:
             return
-        error = math.log(ms / base) - state.prefill_offset
+        error = math.log(ms / base) - self._machine - state.prefill_offset
         state.prefill_window.add(math.exp(error))
-        moved = state.prefill_offset + _PREFILL_RATE * _clip(error, -_SURPRISE, _SURPRISE)
-        state.prefill_offset = _clip(moved, *_MACHINE_BOUNDS)
+        error = _clip(error, -_SURPRISE, _SURPRISE)
+        # A short chunk says little of the machine: what it takes beyond the fit is its own.
+        weight = min(1.0, base / (_TELLING_STEPS * cost.q_ms)) if cost.q_ms > 0.0 else 1.0
+        moved = self._machine + weight * _PREFILL_RATE * error
+        self._machine = _clip(moved, *_MACHINE_BOUNDS)
+        moved = state.prefill_offset + _GEAR_RATE * error
+        state.prefill_offset = _clip(moved, -_GEAR_BOUND, _GEAR_BOUND)
 
     def observe_decode(
         self, gear: str, context_sum: int, batch: int, step_ms: Iterable[float]
@@ -287,10 +293,7 @@ class LatencyModel:
 
     def start_at(self, slowness: float) -> None:
         """Begin with all times `slowness` times what was fitted: measured just now."""
-        offset = _clip(math.log(slowness), *_MACHINE_BOUNDS)
-        self._machine = offset
-        for state in self._gears.values():
-            state.prefill_offset = offset
+        self._machine = _clip(math.log(slowness), *_MACHINE_BOUNDS)
 
     # -- save and load ----------------------------------------------------------------------------
 
