@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from onesec.core.cues import Cues
 from onesec.core.errors import DeadlineInfeasible
 
 from .latency import LatencyModel
@@ -21,13 +22,18 @@ class Policy:
     """The few numbers that planning and steering turn on.
 
     A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
-    the answer's length.
+    the answer's length. The smallest useful answer is the `smallest_quantile`, `min_answer_tokens`
+    at most: with less a request is refused. What a refusal offers has room for the `whole_quantile`
+    or for `landable_tokens`, whichever is less: sentences enough to end well after one of them.
     """
 
     flush_ms: float = 0.3
     margin_share: float = 0.01
     target_quantile: float = 0.8
+    smallest_quantile: float = 0.05
     min_answer_tokens: int = 8
+    whole_quantile: float = 0.95
+    landable_tokens: int = 48
     landing_tokens: int = 24  # about one sentence
     hysteresis: float = 0.15  # a better gear must fit with this much to spare
     shift_gap_tokens: int = 8  # tokens between two shifts upwards
@@ -67,7 +73,7 @@ class Ask:
     others_ms: Mapping[str, float] = field(default_factory=dict)
     turn_ms: float = 0.0
     chunk_tokens: int = 512
-    key: str = ""
+    cues: Cues = field(default_factory=Cues)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,7 @@ class Plan:
 
     `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
-    smallest budget that works.
+    smallest budget that is not refused.
     """
 
     gear: str
@@ -93,11 +99,12 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
-    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest answer.
+    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful answer; the
+    budget that it offers has room for one that comes to a good end.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
-    need = min(ask.limit_tokens, max(ask.min_tokens, policy.min_answer_tokens))
+    need, enough = _needs(ask, length, policy)
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
@@ -107,7 +114,9 @@ def plan(
     if left_ms < smallest_ms:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
-            feasible_ms=feasible_ms,
+            feasible_ms=policy.budget_for(
+                spent_ms + first_ms + _decode_ms(ask, latency, cheapest, enough)
+            ),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
     if ttft_left_ms < first_ms:
@@ -116,7 +125,7 @@ def plan(
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
         )
-    usual = length.quantile(policy.target_quantile, key=ask.key)
+    usual = length.quantile(policy.target_quantile, cues=ask.cues)
     target = max(need, min(ask.limit_tokens, usual))
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
@@ -145,6 +154,45 @@ def plan(
         predicted_ms=spent_ms + prefill_ms + decode_ms,
         feasible_ms=feasible_ms,
     )
+
+
+def prompt_room(
+    ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None
+) -> int:
+    """The most of the prompt's tokens after which an answer that comes to a good end fits the
+    budget, in the cheapest gear; all of them where they do, with what is cached of them. More
+    budget never gives less room.
+    """
+    policy = policy or Policy()
+    enough = _needs(ask, length, policy)[1]
+    spent_ms = ask.elapsed_ms + ask.wait_ms
+    ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
+    left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
+
+    def fits(some: Ask) -> bool:
+        first_ms = _prefill_ms(some, latency, ask.gears[0])
+        whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
+        return first_ms <= ttft_left_ms and whole_ms <= left_ms
+
+    if fits(ask):
+        return ask.prompt_tokens
+    low, high = 0, ask.prompt_tokens - 1
+    while low < high:  # a prompt that is shortened shares no more than its beginning with the cache
+        middle = (low + high + 1) // 2
+        if fits(replace(ask, prompt_tokens=middle, cached_tokens={})):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _needs(ask: Ask, length: LengthModel, policy: Policy) -> tuple[int, int]:
+    """Tokens of the smallest useful answer, and of one that comes to a good end."""
+    smallest = length.quantile(policy.smallest_quantile, cues=ask.cues)
+    need = max(ask.min_tokens, min(policy.min_answer_tokens, smallest))
+    whole = length.quantile(policy.whole_quantile, cues=ask.cues)
+    enough = max(need, min(policy.landable_tokens, whole))
+    return min(ask.limit_tokens, need), min(ask.limit_tokens, enough)
 
 
 def at_gear(old: Plan, gear: str) -> Plan:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cues import Cues
 from .deadline import Budget
 from .errors import InvalidRequest
+from .fitted import FitReport
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -136,6 +138,7 @@ class Request:
 
     `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
     quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
+    `fitted` tells what the prompt has lost on its way, where it was made to fit.
     """
 
     id: str
@@ -145,4 +148,6 @@ class Request:
     arrival_ns: int = 0
     gear: str | None = None
     min_gear: str | None = None
+    cues: Cues = field(default_factory=Cues)
+    fitted: FitReport | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ It must not know how a plan is carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -120,6 +120,33 @@ class Admission:
         host_ms: float,
     ) -> Plan:
         """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
+        ask = self._ask(request, names, elapsed_ms, order, host_ms)
+        return planner.plan(ask, self._latency, self._length, self._policy)
+
+    def prompt_room(
+        self, request: Request, *, elapsed_ms: float, order: tuple[int, int], host_ms: float
+    ) -> int:
+        """The most prompt tokens that fit the time (see planner.prompt_room), and leave room for an
+        answer in the context; without a prompt the most that any may have."""
+        asked, tokens = request.params.max_tokens, len(request.prompt_tokens)
+        answer = self._policy.landable_tokens if asked is None else asked
+        answer = min(answer, self.capacity // 2)
+        most = self.capacity - answer
+        whole = 0 < tokens <= most
+        names = self.names(request) if whole else []
+        ask = self._ask(request, names, elapsed_ms, order, host_ms)
+        if not whole:
+            ask = replace(ask, prompt_tokens=most, limit_tokens=answer)
+        return planner.prompt_room(ask, self._latency, self._length, self._policy)
+
+    def _ask(
+        self,
+        request: Request,
+        names: list[bytes],
+        elapsed_ms: float,
+        order: tuple[int, int],
+        host_ms: float,
+    ) -> Ask:
         gears = self.gears(request)
         budget = request.budget
         timed = budget.total_ms is not None or budget.ttft_ms is not None
@@ -128,7 +155,7 @@ class Admission:
         if names:
             size = self._blocks.block_size
             cached = {gear.name: size * self._blocks.match(names, gear.name) for gear in gears}
-        ask = Ask(
+        return Ask(
             prompt_tokens=len(request.prompt_tokens),
             limit_tokens=self.limit(request),
             gears=tuple(gear.name for gear in gears),
@@ -142,9 +169,8 @@ class Admission:
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
-            key=str(request.metadata.get("app", "")),
+            cues=request.cues,
         )
-        return planner.plan(ask, self._latency, self._length, self._policy)
 
     def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
         """Plan anew what waited long: it has less time than the plan knew. Never refuses."""

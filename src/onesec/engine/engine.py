@@ -13,6 +13,7 @@ from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Policy
 from onesec.core.clock import Clock
+from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
 from onesec.core.request import Request
@@ -70,7 +71,8 @@ class Engine:
             latency.cost(gear.name)  # raises where a gear was not measured
         self.backend = backend
         self.latency = latency
-        self.length = length or LengthModel()
+        self._length = length or LengthModel()
+        self._ended: list[tuple[int, bool, Cues]] = []  # answers that are still to be learned
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
@@ -95,9 +97,9 @@ class Engine:
         self.speculation = (
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
-        self._steering = Steering(self._scheduler, latency, self.length, policy)
+        self._steering = Steering(self._scheduler, latency, self._length, policy)
         self._admission = Admission(
-            backend, self._blocks, self._scheduler, latency, self.length, policy
+            backend, self._blocks, self._scheduler, latency, self._length, policy
         )
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
         self._sequences: dict[str, Sequence] = {}
@@ -109,6 +111,27 @@ class Engine:
         self._closed = False
 
     # -- requests --------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> LengthModel:
+        """What is known of answers' lengths by now."""
+        self._learn()
+        return self._length
+
+    def prompt_room(self, request: Request, *, spare_ms: float = 0.0) -> int:
+        """The most prompt tokens with which the request could be answered well in its time: all of
+        its own, where they fit, else the most that a shortened prompt may have. `spare_ms` is kept
+        for the shortening. Raises UnknownGear, InvalidRequest.
+        """
+        self._learn()
+        now_ns = self._clock.now_ns()
+        spent_ms = (now_ns - (request.arrival_ns or now_ns)) / 1e6
+        return self._admission.prompt_room(
+            request,
+            elapsed_ms=spent_ms + spare_ms,
+            order=(self._end_ns(request, now_ns), self._number + 1),
+            host_ms=self._host_ms,
+        )
 
     @property
     def has_work(self) -> bool:
@@ -147,14 +170,12 @@ class Engine:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
+        self._learn()
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or now_ns
-        end_ns = None
-        budget_ms = request.budget.total_ms
-        if budget_ms is not None:
-            end_ns = arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
+        end_ns = self._end_ns(request, now_ns)
         self._number += 1
-        order = (_NEVER_NS if end_ns is None else end_ns, self._number)
+        order = (end_ns, self._number)
         names = admission.names(request)
         plan = admission.plan(
             request,
@@ -179,7 +200,7 @@ class Engine:
             tokens=tokens,
             gears=gears,
             arrival_ns=arrival_ns,
-            end_ns=end_ns,
+            end_ns=None if end_ns == _NEVER_NS else end_ns,
             order=order,
             names=names,
             max_blocks=self._blocks.blocks_for(admission.capacity),
@@ -190,6 +211,14 @@ class Engine:
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
+
+    def _end_ns(self, request: Request, now_ns: int) -> int:
+        """The instant by which the request's work must be done: its deadline less the margin."""
+        budget_ms = request.budget.total_ms
+        if budget_ms is None:
+            return _NEVER_NS
+        arrival_ns = request.arrival_ns or now_ns
+        return arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
 
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
@@ -208,6 +237,12 @@ class Engine:
             self.abort(request_id)
         self.backend.close()
 
+    def _learn(self) -> None:
+        """Count the answers that are over, at a time when none of them waits for it."""
+        for tokens, ended, cues in self._ended:
+            self._length.observe(tokens, ended=ended, cues=cues)
+        self._ended.clear()
+
     def _on_start(self, sequence: Sequence) -> None:
         self._admission.plan_again(sequence, self._clock.now_ns(), self._host_ms)
 
@@ -220,6 +255,7 @@ class Engine:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         self._deltas = []
         self._turn_steps = 1
+        self._learn()
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
@@ -421,11 +457,8 @@ class Engine:
         self._sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
         if stop.finish_reason != "error":
-            self.length.observe(
-                len(sequence.tokens),
-                ended=stop.ending == "natural",
-                key=sequence.length_key,
-            )
+            answer = (len(sequence.tokens), stop.ending == "natural", sequence.request.cues)
+            self._ended.append(answer)
         row = row or RowResult()
         self._deltas.append(
             Delta(

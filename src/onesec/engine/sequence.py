@@ -6,7 +6,7 @@ printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -139,7 +139,6 @@ class Sequence:
         self.ending: str | None = None
         self.error: Exception | None = None
         self.landing = False
-        self.length_key = str(request.metadata.get("app", ""))
         self.shifted_at = 0  # tokens drawn at the last shift
         self.check_tokens = 0  # the controller looks again at this many tokens,
         self.check_ns = 0  # or at this instant
@@ -187,6 +186,8 @@ class Sequence:
         self.gear, self.prefill_gear = self.gear_of(plan.gear), self.gear_of(plan.prefill_gear)
         if self.trace.predicted_ms is None:
             self.trace.predicted_ms = plan.predicted_ms
+            if self.request.fitted is not None:
+                self.trace.add(self.at_ms(now_ns), "fit", **asdict(self.request.fitted))
         self.trace.add(
             self.at_ms(now_ns),
             "plan",

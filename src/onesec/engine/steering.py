@@ -50,7 +50,7 @@ class Steering:
             return None
         drawn, name = len(sequence.tokens), sequence.gear.name
         want = self._length.quantile(
-            self._policy.target_quantile, done=drawn, key=sequence.length_key
+            self._policy.target_quantile, done=drawn, cues=sequence.request.cues
         )
         others_ms, batch = self._pace(sequence)
         standing = controller.Standing(
