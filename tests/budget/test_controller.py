@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from onesec.budget.controller import Standing, shift
 from onesec.budget.latency import P99, GearCost, LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import Policy
 
 GEARS = ("4", "6", "8")
 POLICY = Policy()

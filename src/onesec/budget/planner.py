@@ -14,31 +14,7 @@ from onesec.core.errors import DeadlineInfeasible
 
 from .latency import LatencyModel
 from .length import LengthModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The few numbers that planning and steering turn on.
-
-    A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
-    the answer's length.
-    """
-
-    flush_ms: float = 0.3
-    margin_share: float = 0.01
-    target_quantile: float = 0.8
-    min_answer_tokens: int = 8
-    landing_tokens: int = 24  # about one sentence
-    hysteresis: float = 0.15  # a better gear must fit with this much to spare
-    shift_gap_tokens: int = 8  # tokens between two shifts upwards
-
-    def margin_ms(self, budget_ms: float) -> float:
-        """What is kept back of a budget for handing over the last byte."""
-        return self.flush_ms + self.margin_share * budget_ms
-
-    def budget_for(self, work_ms: float) -> float:
-        """The smallest budget in whole milliseconds that leaves `work_ms` after the margin."""
-        return float(math.ceil((work_ms + self.flush_ms) / (1.0 - self.margin_share) + 1e-6))
+from .policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +69,7 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest.
     Raises DeadlineInfeasible when the cheapest gear has no room for the smallest answer.
     """
     policy = policy or Policy()
@@ -116,8 +93,10 @@ def plan(
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
         )
-    usual = length.quantile(policy.target_quantile, key=ask.key)
-    target = max(need, min(ask.limit_tokens, usual))
+    target, usual = (
+        max(need, min(ask.limit_tokens, length.quantile(quantile, key=ask.key)))
+        for quantile in (policy.target_quantile, policy.gear_quantile)
+    )
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -127,14 +106,14 @@ def plan(
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
+        fits = ms + _decode_ms(ask, latency, candidate, usual) <= left_ms
         if fits and _room(ask, latency, left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
     room = _room(ask, latency, left_ms - prefill_ms)
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
-    decode_ms = _decode_ms(ask, latency, gear, min(target, room))
+    decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
     return Plan(
         gear=gear,
         prefill_gear=prefill_gear,

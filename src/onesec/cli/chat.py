@@ -16,7 +16,10 @@ from .options import (
     deadline_option,
     engine_options,
     engine_values,
+    gear_option,
+    min_gear_option,
     model_argument,
+    policy_option,
     sampling_options,
     sampling_values,
 )
@@ -98,8 +101,9 @@ class Conversation:
 @click.command("chat")
 @model_argument
 @deadline_option
-@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
-@click.option("--min-gear", help="Never below this gear. 最低档位")
+@gear_option
+@min_gear_option
+@policy_option
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @sampling_options
 @engine_options
@@ -108,6 +112,7 @@ def command(
     deadline: str | None,
     gear: str | None,
     min_gear: str | None,
+    policy: str,
     system: str | None,
     **given: Any,
 ) -> None:
@@ -123,7 +128,9 @@ def command(
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
             )
-        options = bounded(llm, {"deadline": deadline, "min_gear": min_gear, **values})
+        options = bounded(
+            llm, {"deadline": deadline, "min_gear": min_gear, "policy": policy, **values}
+        )
         conversation = Conversation(llm, system=system, gear=gear, options=options)
         if sys.stdin.isatty():
             import readline  # noqa: F401  (its import gives input() a history and editing)

@@ -12,8 +12,11 @@ from .options import (
     deadline_option,
     engine_options,
     engine_values,
+    gear_option,
     json_option,
+    min_gear_option,
     model_argument,
+    policy_option,
     sampling_options,
     sampling_values,
 )
@@ -63,8 +66,9 @@ def _read_prompt(prompt: str) -> str:
 @model_argument
 @click.argument("prompt")
 @deadline_option
-@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
-@click.option("--min-gear", help="Never below this gear. 最低档位")
+@gear_option
+@min_gear_option
+@policy_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
@@ -81,6 +85,7 @@ def command(
     deadline: str | None,
     gear: str | None,
     min_gear: str | None,
+    policy: str,
     system: str | None,
     raw: bool,
     stream: bool | None,
@@ -105,7 +110,7 @@ def command(
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
-    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
+    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear, "policy": policy}
     with (
         load_llm(model, engine, needs_16=gear == "16") as llm,
         _start(llm, text, system, raw, **bounded(llm, values)) as run,

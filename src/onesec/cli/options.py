@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from onesec.core.request import POLICY_NAMES
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model")
@@ -33,6 +35,17 @@ device_option = click.option(
 )
 deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
+)
+
+
+gear_option = click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
+min_gear_option = click.option("--min-gear", help="Never below this gear. 最低档位")
+policy_option = click.option(
+    "--policy",
+    type=click.Choice(POLICY_NAMES),
+    default="balanced",
+    show_default=True,
+    help="What the time is for: the best gear that fits, or to be done soon. 策略",
 )
 
 
@@ -63,8 +76,9 @@ def app_options(command: Command) -> Command:
             metavar="TIME",
             help='Whole answer within TIME: "800ms", "1.5s" (default: 1s). 时延预算',
         ),
-        click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位"),
-        click.option("--min-gear", help="Never below this gear. 最低档位"),
+        gear_option,
+        min_gear_option,
+        policy_option,
         engine_options,
         click.option("--show", is_flag=True, help="Add a line with time and ending. 显示用时"),
         json_option,

@@ -26,6 +26,7 @@ class Trace:
 
     request_id: str
     budget_ms: float | None = None
+    policy: str = "balanced"
     predicted_ms: float | None = None
     elapsed_ms: float = 0.0
     ttft_ms: float | None = None

@@ -14,7 +14,8 @@ from onesec.backend.base import Backend
 from onesec.budget import planner
 from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Ask, Plan, Policy
+from onesec.budget.planner import Ask, Plan
+from onesec.budget.policy import Policy
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -53,7 +54,6 @@ class Admission:
         scheduler: Scheduler,
         latency: LatencyModel,
         length: LengthModel,
-        policy: Policy,
     ) -> None:
         self.capacity = min(backend.context_length, backend.num_blocks * backend.block_size)
         self._backend = backend
@@ -61,7 +61,6 @@ class Admission:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
-        self._policy = policy
 
     def check(self, request: Request) -> None:
         """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range)."""
@@ -76,7 +75,7 @@ class Admission:
                 f"prompt token {low if low < 0 else high} is not in [0, {vocab_size})."
             )
 
-    def gears(self, request: Request) -> tuple[Gear, ...]:
+    def gears(self, request: Request, policy: Policy) -> tuple[Gear, ...]:
         """Gears that the request may use, cheapest first. Raises UnknownGear, InvalidRequest."""
         gears = self._backend.gears
         names = tuple(gear.name for gear in gears)
@@ -85,7 +84,7 @@ class Admission:
                 raise UnknownGear(asked, names)
         first = names.index(request.min_gear) if request.min_gear is not None else 0
         if request.gear is None:
-            return gears[first:]
+            return policy.choice(gears[first:])
         index = names.index(request.gear)
         if index < first:
             raise InvalidRequest(
@@ -113,6 +112,7 @@ class Admission:
     def plan(
         self,
         request: Request,
+        policy: Policy,
         names: list[bytes],
         *,
         elapsed_ms: float,
@@ -120,7 +120,7 @@ class Admission:
         host_ms: float,
     ) -> Plan:
         """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
-        gears = self.gears(request)
+        gears = self.gears(request, policy)
         budget = request.budget
         timed = budget.total_ms is not None or budget.ttft_ms is not None
         load = self._load(order, gears, host_ms) if timed else _Load()
@@ -144,7 +144,7 @@ class Admission:
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
             key=str(request.metadata.get("app", "")),
         )
-        return planner.plan(ask, self._latency, self._length, self._policy)
+        return planner.plan(ask, self._latency, self._length, policy)
 
     def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
         """Plan anew what waited long: it has less time than the plan knew. Never refuses."""
@@ -154,6 +154,7 @@ class Admission:
         try:
             plan = self.plan(
                 sequence.request,
+                sequence.policy,
                 sequence.names,
                 elapsed_ms=sequence.at_ms(now_ns),
                 order=(0, 0),

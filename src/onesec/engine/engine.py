@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import Clock
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
@@ -41,6 +42,7 @@ class Engine:
 
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
+    policies      what the names of Request.policy stand for
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -55,7 +57,7 @@ class Engine:
         eos_ids: tuple[int, ...],
         decode_text: DecodeText,
         length: LengthModel | None = None,
-        policy: Policy | None = None,
+        policies: Mapping[str, Policy] = POLICIES,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -74,7 +76,7 @@ class Engine:
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
-        self._policy = policy = policy or Policy()
+        self._policies = policies
         self._max_waiting = max_waiting
         self._blocks = BlockManager(
             backend.num_blocks,
@@ -95,10 +97,8 @@ class Engine:
         self.speculation = (
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
-        self._steering = Steering(self._scheduler, latency, self.length, policy)
-        self._admission = Admission(
-            backend, self._blocks, self._scheduler, latency, self.length, policy
-        )
+        self._steering = Steering(self._scheduler, latency, self.length)
+        self._admission = Admission(backend, self._blocks, self._scheduler, latency, self.length)
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
         self._sequences: dict[str, Sequence] = {}
         self._deltas: list[Delta] = []
@@ -142,7 +142,8 @@ class Engine:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         admission = self._admission
         admission.check(request)
-        gears = admission.gears(request)
+        policy = self._policies[request.policy]
+        gears = admission.gears(request, policy)
         if request.id in self._sequences:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
@@ -152,12 +153,13 @@ class Engine:
         end_ns = None
         budget_ms = request.budget.total_ms
         if budget_ms is not None:
-            end_ns = arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
+            end_ns = arrival_ns + round((budget_ms - policy.margin_ms(budget_ms)) * 1e6)
         self._number += 1
         order = (_NEVER_NS if end_ns is None else end_ns, self._number)
         names = admission.names(request)
         plan = admission.plan(
             request,
+            policy,
             names,
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
             order=order,
@@ -177,6 +179,7 @@ class Engine:
                 decode=self._decode_text,
             ),
             tokens=tokens,
+            policy=policy,
             gears=gears,
             arrival_ns=arrival_ns,
             end_ns=end_ns,

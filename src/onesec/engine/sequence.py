@@ -13,6 +13,7 @@ import numpy as np
 
 from onesec.backend.base import BatchRow, Int32Array, Sampler
 from onesec.budget.planner import Plan
+from onesec.budget.policy import Policy
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 from onesec.core.trace import Trace
@@ -90,6 +91,7 @@ class Sequence:
         sampler: Sampler,
         stop: StopCheck,
         tokens: list[int],
+        policy: Policy,
         gears: tuple[Gear, ...],
         arrival_ns: int,
         end_ns: int | None,
@@ -100,6 +102,7 @@ class Sequence:
     ) -> None:
         self.request = request
         self.sampler = sampler
+        self.policy = policy
         self.gears = gears  # allowed ones, cheapest first
         self.gear_names = tuple(gear.name for gear in gears)
         self.plan: Plan
@@ -151,6 +154,7 @@ class Sequence:
         self.trace = Trace(
             request_id=request.id,
             budget_ms=budget.total_ms,
+            policy=request.policy,
             sampling=request.params.shaping(),
             prompt_tokens=len(prompt),
         )

@@ -19,6 +19,7 @@ Values = Mapping[str, Any]
 
 _WORDS: dict[str, tuple[str, str]] = {
     "budget": ("The budget was {0} ms.", "时延预算为 {0} 毫秒。"),
+    "policy": ("The policy was {0}.", "策略为 {0}。"),
     "no budget": ("There was no budget.", "没有时延预算。"),
     "plan": (
         "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
@@ -85,6 +86,8 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
         return _WORDS[key][LANGUAGES.index(language)].format(*values)
 
     lines = [say("no budget") if trace.budget_ms is None else say("budget", _ms(trace.budget_ms))]
+    if trace.policy != "balanced":
+        lines.append(say("policy", trace.policy))
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
     for event in trace.events:
