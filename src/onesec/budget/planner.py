@@ -36,6 +36,7 @@ class Ask:
     min_tokens: int = 0
     budget_ms: float | None = None
     ttft_ms: float | None = None
+    tpot_ms: float | None = None
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
     wait_ms: float = 0.0
@@ -70,7 +71,9 @@ def plan(
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
     `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest.
-    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest answer.
+    Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
+    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the smallest
+    answer, comes too late with its first token, or is too slow for its tokens.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
@@ -92,6 +95,15 @@ def plan(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="ttft",
+        )
+    tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
+    if tpot_ms < (pace_ms := _pace_ms(ask, latency, cheapest, need)):
+        raise DeadlineInfeasible(
+            budget_ms=tpot_ms,
+            feasible_ms=pace_ms,
+            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="tpot",
         )
     target, usual = (
         max(need, min(ask.limit_tokens, length.quantile(quantile, key=ask.key)))
@@ -107,6 +119,7 @@ def plan(
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
         fits = ms + _decode_ms(ask, latency, candidate, usual) <= left_ms
+        fits = fits and _pace_ms(ask, latency, candidate, target) <= tpot_ms
         if fits and _room(ask, latency, left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
@@ -149,6 +162,12 @@ def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float
     steps = tokens - 1
     run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
+
+
+def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """One step at the end of an answer of `tokens` tokens, and the work for others after it."""
+    step_ms = latency.decode_ms(gear, ask.prompt_tokens + tokens, 1, batch=ask.batch)
+    return step_ms + ask.others_ms.get(gear, 0.0)
 
 
 def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from onesec.core.request import POLICY_NAMES
+
+if TYPE_CHECKING:
+    from onesec.core.deadline import Budget
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,6 +50,27 @@ policy_option = click.option(
     show_default=True,
     help="What the time is for: the best gear that fits, or to be done soon. 策略",
 )
+
+
+def budget_options(command: Command) -> Command:
+    """--deadline, --ttft and --tpot: see budget_value."""
+    options = (
+        deadline_option,
+        click.option("--ttft", metavar="TIME", help="First token within TIME. 首词元时延"),
+        click.option("--tpot", metavar="TIME", help="Mean TIME of each further token. 每词元时延"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def budget_value(options: dict[str, Any]) -> Budget:
+    """Take the budget options out of `options`. Raises InvalidRequest."""
+    from onesec.core.deadline import Budget, parse_duration_ms
+
+    names = {"deadline": "total_ms", "ttft": "ttft_ms", "tpot": "tpot_ms"}
+    given = {field: options.pop(name) for name, field in names.items()}
+    return Budget(**{field: parse_duration_ms(v) for field, v in given.items() if v is not None})
 
 
 def output_option(what: str) -> Callable[[Command], Command]:

@@ -122,8 +122,7 @@ class Admission:
         """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
         gears = self.gears(request, policy)
         budget = request.budget
-        timed = budget.total_ms is not None or budget.ttft_ms is not None
-        load = self._load(order, gears, host_ms) if timed else _Load()
+        load = self._load(order, gears, host_ms) if budget.limited else _Load()
         cached: Mapping[str, int] = {}
         if names:
             size = self._blocks.block_size
@@ -135,6 +134,7 @@ class Admission:
             min_tokens=request.params.min_tokens,
             budget_ms=budget.total_ms,
             ttft_ms=budget.ttft_ms,
+            tpot_ms=budget.tpot_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
             wait_ms=load.wait_ms,
@@ -148,7 +148,7 @@ class Admission:
 
     def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
         """Plan anew what waited long: it has less time than the plan knew. Never refuses."""
-        if sequence.end_ns is None or sequence.tokens or now_ns < sequence.check_ns:
+        if not sequence.dues.timed or sequence.tokens or now_ns < sequence.check_ns:
             return
         self.look_later(sequence, now_ns)
         try:
@@ -167,9 +167,8 @@ class Admission:
 
     def look_later(self, sequence: Sequence, now_ns: int) -> None:
         """Set the instant after which a waiting sequence's plan is out of date."""
-        if sequence.end_ns is not None:
-            left_ns = max(0, sequence.end_ns - now_ns)
-            sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
+        left_ns = max(0, sequence.dues.urgency - now_ns)
+        sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
 
     def _load(self, order: tuple[int, int], gears: tuple[Gear, ...], host_ms: float) -> _Load:
         """The load that a request of that urgency meets."""
@@ -177,7 +176,7 @@ class Admission:
         own: dict[Gear, float] = {}
         for gear, group in self._scheduler.decode_groups().items():
             step_ms = self._latency.step_ms(gear.name, group[0].length, len(group))
-            own[gear] = step_ms * (BACKGROUND_SHARE if group[0].end_ns is None else 1.0)
+            own[gear] = step_ms * (1.0 if group[0].dues.timed else BACKGROUND_SHARE)
             full += step_ms
             share += own[gear]
         load = _Load(

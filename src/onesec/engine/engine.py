@@ -20,6 +20,7 @@ from onesec.core.request import Request
 
 from .admission import Admission
 from .block_manager import BlockManager
+from .dues import Dues
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence
 from .speculation import Draft, Speculation
@@ -28,7 +29,6 @@ from .stopping import DecodeText, Stop, StopCheck
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
-_NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
 
 
 class Engine:
@@ -150,12 +150,9 @@ class Engine:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or now_ns
-        end_ns = None
-        budget_ms = request.budget.total_ms
-        if budget_ms is not None:
-            end_ns = arrival_ns + round((budget_ms - policy.margin_ms(budget_ms)) * 1e6)
+        dues = Dues.of(request.budget, policy, arrival_ns)
         self._number += 1
-        order = (_NEVER_NS if end_ns is None else end_ns, self._number)
+        order = (dues.urgency, self._number)
         names = admission.names(request)
         plan = admission.plan(
             request,
@@ -182,8 +179,8 @@ class Engine:
             policy=policy,
             gears=gears,
             arrival_ns=arrival_ns,
-            end_ns=end_ns,
-            order=order,
+            dues=dues,
+            number=self._number,
             names=names,
             max_blocks=self._blocks.blocks_for(admission.capacity),
             streamed=stream,
@@ -243,7 +240,7 @@ class Engine:
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
             self._out_of_time(waiting, now_ns)
         for sequence in list(scheduler.running):
-            if sequence.end_ns is None:
+            if not sequence.dues.steered:
                 continue
             if sequence.state != "decoding":
                 if steering.hopeless(sequence, now_ns):
@@ -361,7 +358,7 @@ class Engine:
         chunk.sampler = sequence.sampler
         chunk.prompt_logprobs, chunk.next_token = False, None
         sequence.check_tokens = len(sequence.tokens)
-        if sequence.end_ns is None:
+        if not sequence.dues.steered:
             sequence.check_tokens = 1 << 60
         if row.tokens:
             self._took_tokens(sequence, row, sequence.prefill_gear, now_ns)
@@ -373,6 +370,8 @@ class Engine:
         trace.gears[gear.name] = trace.gears.get(gear.name, 0) + len(drawn)
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
+            sequence.dues.begin(now_ns)
+            self._scheduler.reorder()
         known = len(sequence.tokens)
         stop = None
         for token in drawn:
@@ -382,6 +381,8 @@ class Engine:
                 break
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
+        if count:
+            sequence.last_ns = now_ns
         if count != len(drawn):
             for values in (row.tokens, row.logprobs, row.entropies, row.top):
                 del values[count:]

@@ -6,6 +6,8 @@ a Decision into the sequence's gear, landing and instants.
 
 from __future__ import annotations
 
+import math
+
 from onesec.budget import controller
 from onesec.budget.latency import P50, P99, LatencyModel
 from onesec.budget.length import LengthModel
@@ -42,16 +44,18 @@ class Steering:
 
         `host_ms` is the loop's own time between two steps.
         """
-        if sequence.end_ns is None:
+        dues, end_ns = sequence.dues, sequence.end_ns
+        if not dues.steered:
             return None
         drawn, name = len(sequence.tokens), sequence.gear.name
         policy, key = sequence.policy, sequence.length_key
+        due_ns = dues.next_ns(drawn)
         others_ms, batch = self._pace(sequence)
         standing = controller.Standing(
             gears=sequence.gear_names,
             gear=name,
             context=sequence.length,
-            left_ms=(sequence.end_ns - now_ns) / 1e6,
+            left_ms=math.inf if end_ns is None else (end_ns - now_ns) / 1e6,
             want_tokens=self._length.quantile(policy.gear_quantile, done=drawn, key=key),
             whole_tokens=self._length.quantile(policy.target_quantile, done=drawn, key=key),
             limit_tokens=sequence.stop.left,
@@ -61,6 +65,8 @@ class Steering:
             others_ms=others_ms + host_ms,
             speed=sequence.speed,
             landing=sequence.landing,
+            tpot_ms=sequence.request.budget.tpot_ms or math.inf,
+            due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
         )
         decision = controller.shift(standing, self._latency, policy)
         if decision.stop:
@@ -88,13 +94,15 @@ class Steering:
             stop = sequence.stop.land()
             if stop is not None:
                 return stop
-        step_ms = self._latency.decode_ms(
-            decision.gear, sequence.length, 1, batch=batch, quantile=P99
-        )
         sequence.slack_ms = decision.slack_ms
-        sequence.until_ns = sequence.end_ns - int(step_ms * 1e6)
         sequence.check_tokens = drawn + decision.check_tokens
-        sequence.check_ns = min(now_ns + int(decision.check_ms * 1e6), sequence.until_ns)
+        sequence.check_ns = now_ns + int(decision.check_ms * 1e6)
+        if end_ns is not None:
+            step_ms = self._latency.decode_ms(
+                decision.gear, sequence.length, 1, batch=batch, quantile=P99
+            )
+            sequence.until_ns = end_ns - int(step_ms * 1e6)
+            sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
 
     def _cause(self, at: controller.Standing, gear: str) -> controller.Need:
@@ -113,7 +121,7 @@ class Steering:
                 if gear is sequence.gear:
                     batch = len(group)
                 else:
-                    share = BACKGROUND_SHARE if group[0].end_ns is None else 1.0
+                    share = 1.0 if group[0].dues.timed else BACKGROUND_SHARE
                     context = group[0].length
                     others_ms += share * self._latency.step_ms(gear.name, context, len(group))
         return others_ms, batch
