@@ -76,6 +76,25 @@ def test_an_impossible_budget_is_refused_with_one_that_works(
     assert output.met is True
 
 
+def test_a_policy_and_all_three_budgets_reach_the_engine(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    """Gear 4 takes 1 ms a token, gear 8 takes 2 ms; a prompt token 0.1 and 0.2 ms."""
+    llm, _, _ = parts
+    assert set(llm.generate(PROMPT, policy="fastest").trace.gears) == {"4"}
+    assert set(llm.stream(PROMPT, policy="quality").output.trace.gears) == {"8"}
+    output = llm.generate(PROMPT, Budget(ttft_ms=90.0, tpot_ms=1.5))
+    assert output.met
+    assert set(output.trace.gears) == {"4"}
+    assert output.trace.tpot_ms is not None
+    assert output.trace.tpot_ms <= 1.5
+    with pytest.raises(DeadlineInfeasible) as caught:
+        llm.generate(PROMPT, Budget(tpot_ms=0.2))
+    assert caught.value.which == "tpot"
+    with pytest.raises(InvalidRequest, match="policy"):
+        llm.generate(PROMPT, policy="cheap")  # type: ignore[call-overload]
+
+
 def test_several_prompts_come_back_in_their_order(
     parts: tuple[LLM, FakeClock, Reciter],
 ) -> None:

@@ -22,7 +22,7 @@ from onesec.core.closing import Closing
 from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
-from onesec.core.request import Request, SamplingParams
+from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
@@ -140,6 +140,7 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -151,6 +152,7 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         **sampling: Any,
     ) -> list[Output]: ...
     def generate(
@@ -161,11 +163,13 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `sampling` are the fields of
+        The budget runs from this call: "800ms", seconds, or a Budget. `policy` says what the time
+        is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
 
@@ -181,7 +185,9 @@ class LLM(Closing):
             for each in prompts:
                 tokens = self._encode(each)
                 streams.append(
-                    self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=False)
+                    self._submit(
+                        tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=False
+                    )
                 )
             outputs = [stream.output for stream in streams]
         finally:
@@ -197,13 +203,14 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline), self._params(params, sampling)
         tokens = self._encode(prompt)
-        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
+        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=True)
 
     @overload
     def chat(
@@ -215,6 +222,7 @@ class LLM(Closing):
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
         **sampling: Any,
     ) -> Output: ...
@@ -228,6 +236,7 @@ class LLM(Closing):
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
         **sampling: Any,
     ) -> Stream: ...
@@ -240,6 +249,7 @@ class LLM(Closing):
         stream: bool = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
         **sampling: Any,
     ) -> Output | Stream:
@@ -255,7 +265,7 @@ class LLM(Closing):
         budget, values = Budget.of(deadline), self._params(params, sampling)
         tokens = self._loaded.render(messages)
         answer = self._submit(
-            tokens, arrival_ns, budget, values, gear, min_gear, stream=stream, app=app
+            tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=stream, app=app
         )
         if stream:
             return answer
@@ -322,6 +332,7 @@ class LLM(Closing):
         params: SamplingParams,
         gear: str | None,
         min_gear: str | None,
+        policy: PolicyName,
         *,
         stream: bool,
         app: str = "",
@@ -334,6 +345,7 @@ class LLM(Closing):
             arrival_ns=arrival_ns,
             gear=gear,
             min_gear=min_gear,
+            policy=policy,
             metadata={"app": app},
         )
         self._engine.add_request(request, stream=stream)

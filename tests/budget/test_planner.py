@@ -192,3 +192,47 @@ def test_the_counter_offer_for_the_first_token_works(
         plan(ask(**values, ttft_ms=ttft_ms), LATENCY, LENGTH)
     except DeadlineInfeasible as refusal:
         plan(ask(**values, ttft_ms=refusal.feasible_ms), LATENCY, LENGTH)
+
+
+def test_a_token_budget_binds_the_gear_of_the_answer_only() -> None:
+    kept = planned(tpot_ms=8.0)  # g2 takes 7 ms and a little for what is cached
+    assert (kept.gear, kept.prefill_gear) == ("g2", "g2")
+    assert planned(tpot_ms=20.0).gear == "g3"
+    assert planned(tpot_ms=20.0, others_ms={"g3": 12.0}).gear == "g2"
+    assert planned(tpot_ms=8.0, others_ms={"g2": 3.0}).gear == "g1"
+
+
+@given(ASKS, st.floats(0.01, 60), st.floats(0, 40))
+def test_the_counter_offer_for_a_token_works_and_is_the_smallest(
+    values: dict[str, object], tpot_ms: float, more_ms: float
+) -> None:
+    refusal, first = None, None
+    try:
+        first = planned(**values, tpot_ms=tpot_ms)
+    except DeadlineInfeasible as error:
+        refusal = error
+    if first is not None:
+        second = planned(**values, tpot_ms=tpot_ms + more_ms)
+        assert GEARS.index(first.gear) <= GEARS.index(second.gear)
+        return
+    assert refusal is not None
+    assert (refusal.which, refusal.budget_ms) == ("tpot", tpot_ms)
+    assert refusal.feasible_ms > tpot_ms
+    planned(**values, tpot_ms=refusal.feasible_ms)
+    with pytest.raises(DeadlineInfeasible, match="per-token budget"):
+        planned(**values, tpot_ms=0.999 * refusal.feasible_ms)
+
+
+@given(ASKS, st.floats(0.01, 3000), st.floats(0.01, 500), st.floats(0.01, 60))
+def test_budgets_that_are_offered_one_by_one_do_together(
+    values: dict[str, object], total_ms: float, ttft_ms: float, tpot_ms: float
+) -> None:
+    budgets = {"budget_ms": total_ms, "ttft_ms": ttft_ms, "tpot_ms": tpot_ms}
+    names = {"total": "budget_ms", "ttft": "ttft_ms", "tpot": "tpot_ms"}
+    for _ in range(4):
+        try:
+            planned(**values, **budgets)
+            return
+        except DeadlineInfeasible as refusal:
+            budgets[names[refusal.which]] = refusal.feasible_ms
+    raise AssertionError(f"refused over and over: {budgets}")

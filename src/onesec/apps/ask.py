@@ -19,7 +19,7 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
-from onesec.core.request import SamplingParams
+from onesec.core.request import PolicyName, SamplingParams
 
 Message = Mapping[str, Any]
 Duration = str | float | Budget | None
@@ -85,6 +85,7 @@ class Model(Protocol):
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
     ) -> Reply: ...
     @overload
@@ -97,6 +98,7 @@ class Model(Protocol):
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
     ) -> ReplyStream: ...
 
@@ -110,18 +112,21 @@ def run(
     *,
     gear: str | None = None,
     min_gear: str | None = None,
+    policy: PolicyName = "balanced",
     on_text: OnText | None = None,
 ) -> Result:
-    """Complete what the steps ask for, one after the other, until they return.
+    """Complete what the steps ask for, one after the other, until they return. gear, min_gear,
+    policy: as in LLM.chat.
 
     Errors of the model are raised inside the steps, which may live with them. `on_text` is called
     with the text of shown replies as it comes.
     """
+    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "policy": policy}
     try:
         ask = next(steps)
         while True:
             try:
-                reply = _complete(model, ask, gear, min_gear, on_text)
+                reply = _complete(model, ask, options, on_text)
             except OneSecError as error:
                 ask = steps.throw(error)
             else:
@@ -131,9 +136,7 @@ def run(
         return result
 
 
-def _complete(
-    model: Model, ask: Ask, gear: str | None, min_gear: str | None, on_text: OnText | None
-) -> Reply:
+def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnText | None) -> Reply:
     budget = Budget()
     if ask.budget_ms is not None:
         if ask.budget_ms <= 0.0:
@@ -146,12 +149,11 @@ def _complete(
         budget = Budget(total_ms=ask.budget_ms)
     # Greedy, whatever the model's own advice: the same question gets the same answer.
     params = SamplingParams(max_tokens=ask.max_tokens)
-    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
     try:
         if on_text is None or not ask.shown:
-            reply: Reply = model.chat(ask.messages, budget, params, **options)
+            reply: Reply = model.chat(ask.messages, budget, params, app=ask.app, **options)
             return reply
-        stream = model.chat(ask.messages, budget, params, stream=True, **options)
+        stream = model.chat(ask.messages, budget, params, stream=True, app=ask.app, **options)
     except (EmptyPrompt, ContextLengthExceeded):
         raise
     except InvalidRequest:
@@ -159,7 +161,7 @@ def _complete(
             raise
         # Some templates have no system role: then its text opens the first turn.
         bare = replace(ask, messages=without_system(ask.messages))
-        return _complete(model, bare, gear, min_gear, on_text)
+        return _complete(model, bare, options, on_text)
     try:
         for piece in stream:
             on_text(piece)

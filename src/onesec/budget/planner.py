@@ -15,36 +15,7 @@ from onesec.core.errors import DeadlineInfeasible
 
 from .latency import LatencyModel
 from .length import LengthModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The few numbers that planning and steering turn on.
-
-    A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
-    the answer's length. The smallest useful answer is the `smallest_quantile`, `min_answer_tokens`
-    at most: with less a request is refused. What a refusal offers has room for the `whole_quantile`
-    or for `landable_tokens`, whichever is less: sentences enough to end well after one of them.
-    """
-
-    flush_ms: float = 0.3
-    margin_share: float = 0.01
-    target_quantile: float = 0.8
-    smallest_quantile: float = 0.05
-    min_answer_tokens: int = 8
-    whole_quantile: float = 0.95
-    landable_tokens: int = 48
-    landing_tokens: int = 24  # about one sentence
-    hysteresis: float = 0.15  # a better gear must fit with this much to spare
-    shift_gap_tokens: int = 8  # tokens between two shifts upwards
-
-    def margin_ms(self, budget_ms: float) -> float:
-        """What is kept back of a budget for handing over the last byte."""
-        return self.flush_ms + self.margin_share * budget_ms
-
-    def budget_for(self, work_ms: float) -> float:
-        """The smallest budget in whole milliseconds that leaves `work_ms` after the margin."""
-        return float(math.ceil((work_ms + self.flush_ms) / (1.0 - self.margin_share) + 1e-6))
+from .policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +37,7 @@ class Ask:
     min_tokens: int = 0
     budget_ms: float | None = None
     ttft_ms: float | None = None
+    tpot_ms: float | None = None
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
     wait_ms: float = 0.0
@@ -99,8 +71,11 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
-    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful answer; the
-    budget that it offers has room for one that comes to a good end.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest.
+    Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
+    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful
+    answer (the budget that it offers has room for one that comes to a good end), comes too late
+    with its first token, or is too slow for its tokens.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
@@ -124,9 +99,20 @@ def plan(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="ttft",
         )
-    usual = length.quantile(policy.target_quantile, cues=ask.cues)
-    target = max(need, min(ask.limit_tokens, usual))
+    tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
+    if tpot_ms < (pace_ms := _pace_ms(ask, latency, cheapest, need)):
+        raise DeadlineInfeasible(
+            budget_ms=tpot_ms,
+            feasible_ms=pace_ms,
+            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="tpot",
+        )
+    target, usual = (
+        max(need, min(ask.limit_tokens, length.quantile(quantile, cues=ask.cues)))
+        for quantile in (policy.target_quantile, policy.gear_quantile)
+    )
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -136,14 +122,15 @@ def plan(
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
+        fits = ms + _decode_ms(ask, latency, candidate, usual) <= left_ms
+        fits = fits and _pace_ms(ask, latency, candidate, target) <= tpot_ms
         if fits and _room(ask, latency, left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
     room = _room(ask, latency, left_ms - prefill_ms)
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
-    decode_ms = _decode_ms(ask, latency, gear, min(target, room))
+    decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
     return Plan(
         gear=gear,
         prefill_gear=prefill_gear,
@@ -218,6 +205,12 @@ def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float
     steps = tokens - 1
     run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
+
+
+def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """One step at the end of an answer of `tokens` tokens, and the work for others after it."""
+    step_ms = latency.decode_ms(gear, ask.prompt_tokens + tokens, 1, batch=ask.batch)
+    return step_ms + ask.others_ms.get(gear, 0.0)
 
 
 def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:

@@ -26,10 +26,14 @@ class Trace:
 
     request_id: str
     budget_ms: float | None = None
+    budget_ttft_ms: float | None = None
+    budget_tpot_ms: float | None = None
+    policy: str = "balanced"
     predicted_ms: float | None = None
     elapsed_ms: float = 0.0
     ttft_ms: float | None = None
-    met: bool | None = None  # None without a budget
+    tpot_ms: float | None = None  # mean over the tokens after the first
+    met: bool | None = None  # all budgets; None without one
     ending: str = ""  # natural, landed, cut
     gears: dict[str, int] = field(default_factory=dict)  # tokens drawn at each gear
     sampling: dict[str, Any] = field(default_factory=dict)  # the values that are not the defaults

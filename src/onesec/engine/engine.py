@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import Clock
 from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
@@ -20,6 +21,7 @@ from onesec.core.request import Request
 
 from .admission import Admission
 from .block_manager import BlockManager
+from .dues import Dues
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence
 from .speculation import Draft, Speculation
@@ -28,7 +30,6 @@ from .stopping import DecodeText, Stop, StopCheck
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
-_NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
 
 
 class Engine:
@@ -42,6 +43,7 @@ class Engine:
 
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
+    policies      what the names of Request.policy stand for
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -56,7 +58,7 @@ class Engine:
         eos_ids: tuple[int, ...],
         decode_text: DecodeText,
         length: LengthModel | None = None,
-        policy: Policy | None = None,
+        policies: Mapping[str, Policy] = POLICIES,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -76,7 +78,7 @@ class Engine:
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
-        self._policy = policy = policy or Policy()
+        self._policies = policies
         self._max_waiting = max_waiting
         self._blocks = BlockManager(
             backend.num_blocks,
@@ -97,10 +99,8 @@ class Engine:
         self.speculation = (
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
-        self._steering = Steering(self._scheduler, latency, self._length, policy)
-        self._admission = Admission(
-            backend, self._blocks, self._scheduler, latency, self._length, policy
-        )
+        self._steering = Steering(self._scheduler, latency, self._length)
+        self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
         self._sequences: dict[str, Sequence] = {}
         self._deltas: list[Delta] = []
@@ -125,11 +125,13 @@ class Engine:
         """
         self._learn()
         now_ns = self._clock.now_ns()
-        spent_ms = (now_ns - (request.arrival_ns or now_ns)) / 1e6
+        arrival_ns = request.arrival_ns or now_ns
+        policy = self._policies[request.policy]
         return self._admission.prompt_room(
             request,
-            elapsed_ms=spent_ms + spare_ms,
-            order=(self._end_ns(request, now_ns), self._number + 1),
+            policy,
+            elapsed_ms=(now_ns - arrival_ns) / 1e6 + spare_ms,
+            order=(Dues.of(request.budget, policy, arrival_ns).urgency, self._number + 1),
             host_ms=self._host_ms,
         )
 
@@ -165,7 +167,8 @@ class Engine:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         admission = self._admission
         admission.check(request)
-        gears = admission.gears(request)
+        policy = self._policies[request.policy]
+        gears = admission.gears(request, policy)
         if request.id in self._sequences:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
@@ -173,12 +176,13 @@ class Engine:
         self._learn()
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or now_ns
-        end_ns = self._end_ns(request, now_ns)
+        dues = Dues.of(request.budget, policy, arrival_ns)
         self._number += 1
-        order = (end_ns, self._number)
+        order = (dues.urgency, self._number)
         names = admission.names(request)
         plan = admission.plan(
             request,
+            policy,
             names,
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
             order=order,
@@ -198,10 +202,11 @@ class Engine:
                 decode=self._decode_text,
             ),
             tokens=tokens,
+            policy=policy,
             gears=gears,
             arrival_ns=arrival_ns,
-            end_ns=None if end_ns == _NEVER_NS else end_ns,
-            order=order,
+            dues=dues,
+            number=self._number,
             names=names,
             max_blocks=self._blocks.blocks_for(admission.capacity),
             streamed=stream,
@@ -211,14 +216,6 @@ class Engine:
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
-
-    def _end_ns(self, request: Request, now_ns: int) -> int:
-        """The instant by which the request's work must be done: its deadline less the margin."""
-        budget_ms = request.budget.total_ms
-        if budget_ms is None:
-            return _NEVER_NS
-        arrival_ns = request.arrival_ns or now_ns
-        return arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
 
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
@@ -276,7 +273,7 @@ class Engine:
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
             self._out_of_time(waiting, now_ns)
         for sequence in list(scheduler.running):
-            if sequence.end_ns is None:
+            if not sequence.dues.steered:
                 continue
             if sequence.state != "decoding":
                 if steering.hopeless(sequence, now_ns):
@@ -394,7 +391,7 @@ class Engine:
         chunk.sampler = sequence.sampler
         chunk.prompt_logprobs, chunk.next_token = False, None
         sequence.check_tokens = len(sequence.tokens)
-        if sequence.end_ns is None:
+        if not sequence.dues.steered:
             sequence.check_tokens = 1 << 60
         if row.tokens:
             self._took_tokens(sequence, row, sequence.prefill_gear, now_ns)
@@ -406,6 +403,8 @@ class Engine:
         trace.gears[gear.name] = trace.gears.get(gear.name, 0) + len(drawn)
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
+            sequence.dues.begin(now_ns)
+            self._scheduler.reorder()
         known = len(sequence.tokens)
         stop = None
         for token in drawn:
@@ -415,6 +414,8 @@ class Engine:
                 break
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
+        if count:
+            sequence.last_ns = now_ns
         if count != len(drawn):
             for values in (row.tokens, row.logprobs, row.entropies, row.top):
                 del values[count:]

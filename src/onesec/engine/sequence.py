@@ -13,11 +13,13 @@ import numpy as np
 
 from onesec.backend.base import BatchRow, Int32Array, Sampler
 from onesec.budget.planner import Plan
+from onesec.budget.policy import Policy
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 from onesec.core.trace import Trace
 
 from .block_manager import BlockTable
+from .dues import Dues
 from .stopping import Stop, StopCheck
 
 State = Literal["waiting", "prefilling", "decoding", "finished"]
@@ -79,8 +81,8 @@ class RequestOutput:
 class Sequence:
     """A request in flight: its tokens, cache blocks, plan, deadline, gear and results so far.
 
-    `ids[:length]` are prompt and answer; `computed` of them are in the cache. `order` sorts
-    sequences by urgency: deadline, then arrival at the engine.
+    `ids[:length]` are prompt and answer; `computed` of them are in the cache; `number` counts
+    arrivals at the engine.
     """
 
     def __init__(
@@ -90,23 +92,27 @@ class Sequence:
         sampler: Sampler,
         stop: StopCheck,
         tokens: list[int],
+        policy: Policy,
         gears: tuple[Gear, ...],
         arrival_ns: int,
-        end_ns: int | None,
-        order: tuple[int, int],
+        dues: Dues,
+        number: int,
         names: list[bytes],
         max_blocks: int,
         streamed: bool,
     ) -> None:
         self.request = request
         self.sampler = sampler
+        self.policy = policy
         self.gears = gears  # allowed ones, cheapest first
         self.gear_names = tuple(gear.name for gear in gears)
         self.plan: Plan
         self.gear = self.prefill_gear = gears[-1]
         self.arrival_ns = arrival_ns
-        self.end_ns = end_ns  # the deadline less the margin
-        self.order = order
+        self.dues = dues
+        self.end_ns = dues.end_ns
+        self.number = number
+        self.last_ns = arrival_ns  # when its last token came
         self.streamed = streamed
         self.state: State = "waiting"
         prompt = np.array(request.prompt_tokens, dtype=np.int32)
@@ -150,6 +156,9 @@ class Sequence:
         self.trace = Trace(
             request_id=request.id,
             budget_ms=budget.total_ms,
+            budget_ttft_ms=budget.ttft_ms,
+            budget_tpot_ms=budget.tpot_ms,
+            policy=request.policy,
             sampling=request.params.shaping(),
             prompt_tokens=len(prompt),
         )
@@ -169,6 +178,11 @@ class Sequence:
     def finished(self) -> bool:
         """Whether the answer is over."""
         return self.state == "finished"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sorts sequences, the most urgent first."""
+        return self.dues.urgency, self.number
 
     @property
     def prefill_left(self) -> int:
@@ -234,17 +248,25 @@ class Sequence:
         trace.elapsed_ms, trace.ending = at_ms, stop.ending
         trace.answer_tokens = len(self.tokens)
         trace.peak_kv_bytes = self.peak_blocks * block_bytes
+        trace.tpot_ms = self._tpot_ms()
         budget = self.request.budget
-        if budget.total_ms is not None or budget.ttft_ms is not None:
+        if budget.limited:
             in_time = budget.total_ms is None or at_ms <= budget.total_ms
             ttft_ms = trace.ttft_ms
             first = budget.ttft_ms is None or (ttft_ms is not None and ttft_ms <= budget.ttft_ms)
+            rhythm = budget.tpot_ms is None or (trace.tpot_ms or 0.0) <= budget.tpot_ms
             some = bool(self.tokens) or stop.ending == "natural"
-            trace.met = in_time and first and some and self.error is None
+            trace.met = in_time and first and rhythm and some and self.error is None
         trace.add(
             at_ms, "stop", finish_reason=stop.finish_reason, stop_reason=stop.stop_reason,
             ending=stop.ending,
         )  # fmt: skip
+
+    def _tpot_ms(self) -> float | None:
+        """Mean milliseconds of the tokens after the first (see Budget); None without such."""
+        if self.dues.begun_ns is None or len(self.tokens) < 2:
+            return None
+        return (self.last_ns - self.dues.begun_ns) / (len(self.tokens) - 1) / 1e6
 
     def append(self, token: int) -> None:
         """Put a drawn token behind the ids."""

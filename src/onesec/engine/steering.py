@@ -6,10 +6,11 @@ a Decision into the sequence's gear, landing and instants.
 
 from __future__ import annotations
 
+import math
+
 from onesec.budget import controller
 from onesec.budget.latency import P50, P99, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Policy
 
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -21,13 +22,10 @@ BACKGROUND_SHARE = 0.25  # how much of the work without a deadline one with a de
 class Steering:
     """Asks the controller when a sequence's next look is due."""
 
-    def __init__(
-        self, scheduler: Scheduler, latency: LatencyModel, length: LengthModel, policy: Policy
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, latency: LatencyModel, length: LengthModel) -> None:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
-        self._policy = policy
 
     def hopeless(self, sequence: Sequence, now_ns: int) -> bool:
         """Whether not even its next token can come in time: no work is spent on it."""
@@ -46,19 +44,20 @@ class Steering:
 
         `host_ms` is the loop's own time between two steps.
         """
-        if sequence.end_ns is None:
+        dues, end_ns = sequence.dues, sequence.end_ns
+        if not dues.steered:
             return None
         drawn, name = len(sequence.tokens), sequence.gear.name
-        want = self._length.quantile(
-            self._policy.target_quantile, done=drawn, cues=sequence.request.cues
-        )
+        policy, cues = sequence.policy, sequence.request.cues
+        due_ns = dues.next_ns(drawn)
         others_ms, batch = self._pace(sequence)
         standing = controller.Standing(
             gears=sequence.gear_names,
             gear=name,
             context=sequence.length,
-            left_ms=(sequence.end_ns - now_ns) / 1e6,
-            want_tokens=want,
+            left_ms=math.inf if end_ns is None else (end_ns - now_ns) / 1e6,
+            want_tokens=self._length.quantile(policy.gear_quantile, done=drawn, cues=cues),
+            whole_tokens=self._length.quantile(policy.target_quantile, done=drawn, cues=cues),
             limit_tokens=sequence.stop.left,
             zone_tokens=sequence.plan.landing_reserve_tokens,
             since_shift=drawn - sequence.shifted_at,
@@ -66,13 +65,15 @@ class Steering:
             others_ms=others_ms + host_ms,
             speed=sequence.speed,
             landing=sequence.landing,
+            tpot_ms=sequence.request.budget.tpot_ms or math.inf,
+            due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
         )
-        decision = controller.shift(standing, self._latency, self._policy)
+        decision = controller.shift(standing, self._latency, policy)
         if decision.stop:
             return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         at_ms = sequence.at_ms(now_ns)
         if decision.gear != name:
-            tokens, need_ms = self._cause(standing)
+            cause, there = self._cause(standing, name), self._cause(standing, decision.gear)
             sequence.trace_decode(at_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
@@ -82,10 +83,10 @@ class Steering:
                 token=drawn,
                 gear=decision.gear,
                 was=name,
-                left_ms=round(standing.left_ms, 3),
-                want_tokens=tokens,
-                need_ms=round(need_ms, 3),
-                need_there_ms=round(standing.left_ms - decision.slack_ms, 3),
+                left_ms=round(cause.left_ms, 3),
+                want_tokens=cause.tokens,
+                need_ms=round(cause.need_ms, 3),
+                need_there_ms=round(cause.left_ms - there.slack_ms, 3),
             )
         if decision.land and not sequence.landing:
             sequence.landing = True
@@ -93,23 +94,24 @@ class Steering:
             stop = sequence.stop.land()
             if stop is not None:
                 return stop
-        step_ms = self._latency.decode_ms(
-            decision.gear, sequence.length, 1, batch=batch, quantile=P99
-        )
         sequence.slack_ms = decision.slack_ms
-        sequence.until_ns = sequence.end_ns - int(step_ms * 1e6)
         sequence.check_tokens = drawn + decision.check_tokens
-        sequence.check_ns = min(now_ns + int(decision.check_ms * 1e6), sequence.until_ns)
+        sequence.check_ns = now_ns + int(decision.check_ms * 1e6)
+        if end_ns is not None:
+            step_ms = self._latency.decode_ms(
+                decision.gear, sequence.length, 1, batch=batch, quantile=P99
+            )
+            sequence.until_ns = end_ns - int(step_ms * 1e6)
+            sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
 
-    def _cause(self, standing: controller.Standing) -> tuple[int, float]:
-        """What spoke for another gear: the tokens that are wanted and what they need in this one at
-        p95; or one token at p99, where not even that fits."""
-        at = standing
-        one_ms = self._latency.decode_ms(at.gear, at.context, 1, batch=at.batch, quantile=P99)
+    def _cause(self, at: controller.Standing, gear: str) -> controller.Need:
+        """What speaks for or against a gear: the tokens that bind it and what they need at p95; or
+        one token at p99, where not even that fits."""
+        one_ms = self._latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=P99)
         if one_ms > at.left_ms:
-            return 1, one_ms
-        return controller.wanted(at, self._latency, at.gear)
+            return controller.Need(1, one_ms, at.left_ms)
+        return controller.tightest(at, self._latency, gear)
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""
@@ -119,7 +121,7 @@ class Steering:
                 if gear is sequence.gear:
                     batch = len(group)
                 else:
-                    share = BACKGROUND_SHARE if group[0].end_ns is None else 1.0
+                    share = 1.0 if group[0].dues.timed else BACKGROUND_SHARE
                     context = group[0].length
                     others_ms += share * self._latency.step_ms(gear.name, context, len(group))
         return others_ms, batch

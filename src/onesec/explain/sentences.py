@@ -19,6 +19,12 @@ Values = Mapping[str, Any]
 
 _WORDS: dict[str, tuple[str, str]] = {
     "budget": ("The budget was {0} ms.", "时延预算为 {0} 毫秒。"),
+    "ttft": ("The first token came after {0} ms of {1}.", "首个词元用时 {0} 毫秒，预算 {1} 毫秒。"),
+    "tpot": (
+        "Each further token took {0} ms of {1} on average.",
+        "其后每个词元平均 {0} 毫秒，预算 {1} 毫秒。",
+    ),
+    "policy": ("The policy was {0}.", "策略为 {0}。"),
     "no budget": ("There was no budget.", "没有时延预算。"),
     "plan": (
         "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
@@ -84,12 +90,21 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
     def say(key: str, *values: object) -> str:
         return _WORDS[key][LANGUAGES.index(language)].format(*values)
 
-    lines = [say("no budget") if trace.budget_ms is None else say("budget", _ms(trace.budget_ms))]
+    whole = trace.budget_ms is not None
+    lines = [say("budget", _ms(trace.budget_ms)) if whole else say("no budget")]
+    if not whole and (trace.budget_ttft_ms, trace.budget_tpot_ms) != (None, None):
+        lines = []  # these are told with how they were kept
+    if trace.policy != "balanced":
+        lines.append(say("policy", trace.policy))
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
     for event in trace.events:
         lines += _lines(event, say)
     lines.append(_ending(trace, say))
+    if trace.budget_ttft_ms is not None:
+        lines.append(say("ttft", _ms(trace.ttft_ms), _ms(trace.budget_ttft_ms)))
+    if trace.budget_tpot_ms is not None:
+        lines.append(say("tpot", _ms(trace.tpot_ms), _ms(trace.budget_tpot_ms)))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
         in_time = trace.met and trace.budget_ms is not None
