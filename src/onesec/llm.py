@@ -19,14 +19,18 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
+from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest
+from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.loading import KvDtype, LoadedModel, Message, load_model
+from onesec.engine.lengths import LengthStore
+from onesec.loading import KvDtype, LoadedModel, Message, length_store, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
+from onesec.prepare import Preparation, Prepared
 
 Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
@@ -43,6 +47,8 @@ class LLM(Closing):
                weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
+    learn      keep what is learned of answers' lengths in the user's cache for the next start;
+               False begins with nothing and leaves nothing: measurements can be repeated
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
@@ -58,41 +64,50 @@ class LLM(Closing):
         kv_dtype: KvDtype = "f16",
         reference: bool = False,
         speculate: bool = True,
+        learn: bool = True,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self._open(
-            load_model(
-                model,
-                context=context,
-                device=device,
-                threads=threads,
-                kv_dtype=kv_dtype,
-                reference=reference,
-                progress=progress,
-            ),
-            clock or MonotonicClock(),
-            speculate,
+        loaded = load_model(
+            model,
+            context=context,
+            device=device,
+            threads=threads,
+            kv_dtype=kv_dtype,
+            reference=reference,
+            progress=progress,
         )
+        lengths = length_store(loaded.path) if learn else None
+        self._open(loaded, clock or MonotonicClock(), speculate, lengths)
 
     @classmethod
     def over(
-        cls, loaded: LoadedModel, *, clock: Clock | None = None, speculate: bool = True
+        cls,
+        loaded: LoadedModel,
+        *,
+        clock: Clock | None = None,
+        speculate: bool = True,
+        lengths: LengthStore | None = None,
     ) -> Self:
-        """An LLM over parts that are loaded already; it closes them when it is closed."""
+        """An LLM over parts that are loaded already; it closes them when it is closed. What is
+        learned of answers' lengths is kept in `lengths`, if that is given."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock or MonotonicClock(), speculate)
+        llm._open(loaded, clock or MonotonicClock(), speculate, lengths)
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool) -> None:
+    def _open(
+        self, loaded: LoadedModel, clock: Clock, speculate: bool, lengths: LengthStore | None
+    ) -> None:
         self._loaded = loaded
         self._clock = clock
+        self._lengths = lengths
         self._engine = Engine(
             loaded.backend,
             clock,
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
+            length=None if lengths is None else lengths.load(),
             speculate=speculate,
         )
         self._ids = itertools.count(1)
@@ -141,6 +156,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -153,6 +169,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> list[Output]: ...
     def generate(
@@ -164,6 +181,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
@@ -172,6 +190,10 @@ class LLM(Closing):
         is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
+
+        `fit` is the caller's leave to shorten a text that cannot be answered in its time as it is:
+        "drop_oldest" takes away its beginning, "extract" keeps the sentences that speak of what is
+        asked at its end; `Output.fitted` tells what is gone. "none" refuses.
 
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
@@ -183,12 +205,8 @@ class LLM(Closing):
         streams: list[Stream] = []
         try:
             for each in prompts:
-                tokens = self._encode(each)
-                streams.append(
-                    self._submit(
-                        tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=False
-                    )
-                )
+                asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+                streams.append(self._submit(self._continued(each, asked, fit), stream=False))
             outputs = [stream.output for stream in streams]
         finally:
             for stream in streams:
@@ -204,13 +222,14 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._encode(prompt)
-        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=True)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
     def chat(
@@ -224,6 +243,7 @@ class LLM(Closing):
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -238,6 +258,7 @@ class LLM(Closing):
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream: ...
     def chat(
@@ -251,22 +272,22 @@ class LLM(Closing):
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | Stream:
         """Answer a conversation through the model's chat template.
 
         `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Answer
-        lengths are learned for each `app` by itself. Raises InvalidRequest when the model has no
-        template.
+        lengths are learned for each `app` by itself. `fit` as in `generate`: "drop_oldest" drops
+        turns before it shortens texts. Raises InvalidRequest when the model has no template.
 
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._loaded.render(messages)
-        answer = self._submit(
-            tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=stream, app=app
-        )
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        prepared = self._preparation(asked, fit, app).messages(messages)
+        answer = self._submit(_with(asked, prepared), stream=stream)
         if stream:
             return answer
         with answer:
@@ -298,6 +319,8 @@ class LLM(Closing):
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        if self._lengths is not None:
+            self._lengths.keep(self._engine.length)
         self._engine.close()
         self._loaded.close()
 
@@ -318,36 +341,46 @@ class LLM(Closing):
             )
         return replace(params or self.default_params, **values)
 
-    def _encode(self, prompt: Prompt) -> Sequence[int]:
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt, add_bos=True)
-        tokens: Sequence[int] = _checked(prompt)
-        return tokens
-
-    def _submit(
+    def _request(
         self,
-        tokens: Sequence[int],
         arrival_ns: int,
         budget: Budget,
         params: SamplingParams,
         gear: str | None,
         min_gear: str | None,
         policy: PolicyName,
-        *,
-        stream: bool,
-        app: str = "",
-    ) -> Stream:
-        request = Request(
+    ) -> Request:
+        """A request that has no prompt yet."""
+        return Request(
             id=f"r{next(self._ids)}",
-            prompt_tokens=tuple(tokens),
+            prompt_tokens=(),
             params=params,
             budget=budget,
             arrival_ns=arrival_ns,
             gear=gear,
             min_gear=min_gear,
             policy=policy,
-            metadata={"app": app},
         )
+
+    def _continued(self, prompt: Prompt, asked: Request, fit: Fitting) -> Request:
+        """The request with a plain prompt. One of token ids is never shortened."""
+        preparation = self._preparation(asked, fit, "")
+        if isinstance(prompt, str):
+            return _with(asked, preparation.text(prompt))
+        tokens = tuple(_checked(prompt))
+        return replace(asked, prompt_tokens=tokens, cues=Cues(source_tokens=len(tokens)))
+
+    def _preparation(self, asked: Request, fit: Fitting, app: str) -> Preparation:
+        def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            known = replace(asked, prompt_tokens=tuple(tokens), cues=cues)
+            return self._engine.prompt_room(known, spare_ms=spare_ms)
+
+        deadline = asked.budget.deadline(asked.arrival_ns)
+        return Preparation(
+            self._loaded, self._clock, fitting=fit, deadline=deadline, room=room, app=app
+        )
+
+    def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
@@ -363,12 +396,19 @@ class LLM(Closing):
         if not answer.finished:
             return piece, None
         del self._answers[request_id]
+        if self._lengths is not None and not self._answers:
+            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
         answer = self._answers.pop(request_id, None)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
+
+
+def _with(asked: Request, prepared: Prepared) -> Request:
+    """The request with its prompt."""
+    return replace(asked, prompt_tokens=prepared.tokens, cues=prepared.cues, fitted=prepared.report)
 
 
 def _checked(prompt: Any) -> Any:

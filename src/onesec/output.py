@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
+from onesec.core.fitted import FitReport
 from onesec.core.request import Request
 from onesec.core.trace import Trace
 from onesec.engine.sequence import Delta
@@ -23,6 +24,7 @@ class Output:
     `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.
+    `fitted` tells what was taken from a prompt that was shortened to fit; else it is None.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Output:
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     prompt_logprobs: tuple[float | None, ...] = ()
+    fitted: FitReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -118,6 +121,7 @@ class Answer:
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
             prompt_logprobs=(None, *last.prompt_logprobs) if asked else (),
+            fitted=self._request.fitted,
         )
 
 

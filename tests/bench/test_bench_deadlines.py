@@ -17,6 +17,7 @@ from onesec.bench.real import in_real_time, real_record
 from onesec.bench.report import document
 from onesec.bench.scores import OURS, Machine, World, cells, full_runs, natural_ms
 from onesec.core.clock import FakeClock
+from onesec.core.cues import Cues
 from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.engine import Engine
@@ -48,7 +49,7 @@ def ask(number: int) -> Question:
         language="en",
         prompt_tokens=prompt(number, 5 + number % 20),
         params=SamplingParams(max_tokens=40),
-        app="fake",
+        cues=Cues(app="fake"),
         worth=lambda reply, ended: float(ended),
     )
 

@@ -10,6 +10,7 @@ from onesec.bench.figures import difference, five, upper
 from onesec.bench.questions import Question
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.budget.length import LengthModel
+from onesec.core.cues import Cues
 from onesec.core.request import SamplingParams
 
 LATENCY = LatencyModel({"4": GearCost(b_ms=1.0, q_ms=10.0), "8": GearCost(b_ms=2.0, q_ms=20.0)})
@@ -22,7 +23,7 @@ def question(name: str = "q", tokens: int = 10) -> Question:
         language="en",
         prompt_tokens=tuple(range(tokens)),
         params=SamplingParams(max_tokens=50),
-        app="answer",
+        cues=Cues(app="answer"),
     )
 
 
@@ -62,8 +63,8 @@ def test_max_tokens_cuts_what_does_not_fit() -> None:
 def test_one_shot_takes_the_best_gear_that_fits_its_guess() -> None:
     lengths = LengthModel()
     for _ in range(500):
-        lengths.observe(10, ended=True, key="answer")
-    guess = lengths.quantile(0.5, key="answer")
+        lengths.observe(10, ended=True, cues=Cues(app="answer"))
+    guess = lengths.quantile(0.5, cues=Cues(app="answer"))
     fits_8 = 20.0 + (guess - 1) * 20.0
     assert one_shot(RUNS, 250.0, LATENCY, lengths, 1.0).gears == {"8": 10}
     assert one_shot(RUNS, fits_8 - 1.0, LATENCY, lengths, 1.0).gears == {"4": 8}

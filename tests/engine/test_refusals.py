@@ -90,8 +90,7 @@ class Desk:
     def least_ms(self, prompt: tuple[int, ...]) -> float:
         """What the cheapest gear needs for the whole answer, about."""
         latency = self.engine.latency
-        steps = length_of(prompt) - 1
-        decode_ms = latency.decode_ms("4", len(prompt), steps)
+        decode_ms = latency.decode_ms("4", len(prompt), length_of(prompt))  # its end is one more
         return latency.prefill_ms("4", len(prompt)) + decode_ms
 
 

@@ -66,7 +66,7 @@ def virtual_record(
         recording=recording,
     )
     with follow("lengths of answers") as advance:
-        world.taught = lengths_of(world, taught, advance or silent)
+        teach(world, taught, advance or silent)
     with follow("every gear") as advance:
         runs = full_runs(world, questions, advance or silent)
     with follow("every deadline") as advance:
@@ -89,19 +89,14 @@ def virtual_record(
     }
 
 
-def lengths_of(
-    world: World, questions: Sequence[Question], progress: Progress
-) -> list[tuple[int, str]]:
-    """Lengths of the answers in the best gear, where they ended by themselves."""
+def teach(world: World, questions: Sequence[Question], progress: Progress) -> None:
+    """Learn the lengths of the answers in the best gear, where they ended by themselves."""
     machine = Machine(world)
-    found = []
     for i, question in enumerate(questions):
         machine.replay.begin(i)
         run = machine.driver.full(question, world.gears[-1])
-        if run.natural:
-            found.append((len(run.token_ms), question.app))
+        world.taught.observe(len(run.token_ms), ended=run.natural, cues=question.cues)
         progress((i + 1) / len(questions))
-    return found
 
 
 def point(share: float, cell: Cell) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class Driver:
             budget=Budget(total_ms=asked.budget_ms if asked.told else None),
             arrival_ns=arrival_ns,
             gear=asked.gear,
-            metadata={"app": question.app},
+            cues=question.cues,
         )
         before_ns = self._clock.now_ns()
         try:

@@ -38,14 +38,14 @@ def silent(share: float) -> None:
 class World:
     """A model's tokens at a recorded machine's times: what every system is run in.
 
-    taught   (tokens, app) of answers that every planner has seen before it begins
+    taught   lengths of answers that every planner has seen before it begins
     """
 
     backend: Backend
     tokenizer: Tokenizer
     eos_ids: tuple[int, ...]
     recording: Recording
-    taught: list[tuple[int, str]] = field(default_factory=list)
+    taught: LengthModel = field(default_factory=LengthModel)
     tapes: TapedBackend = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,11 +57,8 @@ class World:
         return tuple(gear.name for gear in self.backend.gears)
 
     def lengths(self) -> LengthModel:
-        """What is known of answers' lengths at the beginning."""
-        model = LengthModel()
-        for tokens, app in self.taught:
-            model.observe(tokens, ended=True, key=app)
-        return model
+        """What is known of answers' lengths at the beginning; a copy, to be learned further."""
+        return LengthModel.from_dict(self.taught.to_dict())
 
     def replay(self) -> Replay:
         """The recorded machine."""

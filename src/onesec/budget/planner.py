@@ -174,10 +174,11 @@ def prompt_room(
 
 
 def _needs(ask: Ask, length: LengthModel, policy: Policy) -> tuple[int, int]:
-    """Tokens of the smallest useful answer, and of one that comes to a good end."""
-    smallest = length.quantile(policy.smallest_quantile, cues=ask.cues)
+    """Tokens of the smallest useful answer, and of one that comes to a good end; where it ends by
+    itself, its end takes a step too."""
+    smallest = 1 + length.quantile(policy.smallest_quantile, cues=ask.cues)
     need = max(ask.min_tokens, min(policy.min_answer_tokens, smallest))
-    whole = length.quantile(policy.whole_quantile, cues=ask.cues)
+    whole = 1 + length.quantile(policy.whole_quantile, cues=ask.cues)
     enough = max(need, min(policy.landable_tokens, whole))
     return min(ask.limit_tokens, need), min(ask.limit_tokens, enough)
 

@@ -6,6 +6,9 @@ It must not know how a prompt is made to fit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Fitting = Literal["none", "drop_oldest", "extract"]  # see prompt.fit.fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +29,3 @@ class FitReport:
     tokens_before: int = 0
     tokens_after: int = 0
     ms: float = 0.0
-
-    @property
-    def shortened(self) -> bool:
-        """Whether anything is gone."""
-        return self.dropped_turns > 0 or self.removed_chars > 0

@@ -26,6 +26,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "policy": ("The policy was {0}.", "策略为 {0}。"),
     "no budget": ("There was no budget.", "没有时延预算。"),
+    "fit": (
+        "The prompt was shortened from {0} tokens to {1} so that it fits: {2} turns dropped, {3} "
+        "characters taken out, in {4} ms.",
+        "为按时完成，提示由 {0} 个词元缩短到 {1} 个：去掉 {2} 轮对话、{3} 个字符，用时 {4} 毫秒。",
+    ),
     "plan": (
         "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
         "{0} 毫秒时计划：档位 {1}，可容纳 {2} 个词元，预计 {3} 毫秒完成。",
@@ -127,6 +132,9 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
 
 def _lines(event: Event, say: Callable[..., str]) -> list[str]:
     detail, at = event.detail, _ms(event.at_ms)
+    if event.kind == "fit":
+        names = ("tokens_before", "tokens_after", "dropped_turns", "removed_chars")
+        return [say("fit", *(detail.get(name, "?") for name in names), _ms(detail.get("ms")))]
     if event.kind == "plan":
         gear, prompt_gear = detail.get("gear", "?"), detail.get("prefill_gear", "?")
         gears = gear if gear == prompt_gear else f"{prompt_gear}→{gear}"
