@@ -118,8 +118,10 @@ class Admission:
         elapsed_ms: float,
         order: tuple[int, int],
         host_ms: float,
+        stall_ms: float = 0.0,
     ) -> Plan:
-        """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
+        """The planner's word on a request of that urgency, while the machine may stall for so much
+        longer. Raises DeadlineInfeasible."""
         gears = self.gears(request)
         budget = request.budget
         timed = budget.total_ms is not None or budget.ttft_ms is not None
@@ -137,7 +139,7 @@ class Admission:
             ttft_ms=budget.ttft_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
-            wait_ms=load.wait_ms,
+            wait_ms=load.wait_ms + stall_ms,
             batch=load.rows,
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
