@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
+from onesec.core.collector import QuietCollector
 from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
@@ -43,6 +44,10 @@ class LLM(Closing):
                weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
+    quiet_gc   keep Python's garbage collector out of answers with a deadline: none of what is alive
+               after loading is looked at again, and no collection begins while such an answer is
+               written. It changes the whole process until `close`, and so is the process's choice;
+               the `onesec` command makes it for itself
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
@@ -58,6 +63,7 @@ class LLM(Closing):
         kv_dtype: KvDtype = "f16",
         reference: bool = False,
         speculate: bool = True,
+        quiet_gc: bool = False,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -74,6 +80,8 @@ class LLM(Closing):
             clock or MonotonicClock(),
             speculate,
         )
+        if quiet_gc:
+            self._quiet = QuietCollector()
 
     @classmethod
     def over(
@@ -97,6 +105,7 @@ class LLM(Closing):
         )
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}
+        self._quiet: QuietCollector | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -288,6 +297,8 @@ class LLM(Closing):
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        if self._quiet is not None:
+            self._quiet.close()
         self._engine.close()
         self._loaded.close()
 
@@ -338,6 +349,8 @@ class LLM(Closing):
         )
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        if self._quiet is not None and budget.total_ms is not None:
+            self._quiet.hold(request.id)
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
@@ -351,10 +364,14 @@ class LLM(Closing):
         if not answer.finished:
             return piece, None
         del self._answers[request_id]
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
         answer = self._answers.pop(request_id, None)
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
 
