@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
+from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest
@@ -49,6 +50,10 @@ class LLM(Closing):
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
     learn      keep what is learned of answers' lengths in the user's cache for the next start;
                False begins with nothing and leaves nothing: measurements can be repeated
+    quiet_gc   keep Python's garbage collector out of answers with a deadline: none of what is alive
+               after loading is looked at again, and no collection begins while such an answer is
+               written. It changes the whole process until `close`, and so is the process's choice;
+               the `onesec` command makes it for itself
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
@@ -65,6 +70,7 @@ class LLM(Closing):
         reference: bool = False,
         speculate: bool = True,
         learn: bool = True,
+        quiet_gc: bool = False,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -79,6 +85,7 @@ class LLM(Closing):
         )
         lengths = length_store(loaded.path) if learn else None
         self._open(loaded, clock or MonotonicClock(), speculate, lengths)
+        self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
     def over(
@@ -93,6 +100,7 @@ class LLM(Closing):
         learned of answers' lengths is kept in `lengths`, if that is given."""
         llm = cls.__new__(cls)
         llm._open(loaded, clock or MonotonicClock(), speculate, lengths)
+        llm._quiet = None
         return llm
 
     def _open(
@@ -319,6 +327,8 @@ class LLM(Closing):
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        if self._quiet is not None:
+            self._quiet.close()
         if self._lengths is not None:
             self._lengths.keep(self._engine.length)
         self._engine.close()
@@ -383,6 +393,8 @@ class LLM(Closing):
     def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        if self._quiet is not None and request.budget.limited:
+            self._quiet.hold(request.id)
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
@@ -398,10 +410,14 @@ class LLM(Closing):
         del self._answers[request_id]
         if self._lengths is not None and not self._answers:
             self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
         answer = self._answers.pop(request_id, None)
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
 

@@ -30,6 +30,10 @@ _MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND = math.log(2.0)
 _TELLING_STEPS = 8  # a prompt chunk as long as these tells as much as it can of the machine
+# A step that takes longer than so many times its expectation has met a stall: it counts as that
+# long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
+# they may last is the watchdog's affair, not the margins'.
+_STALL = 8.0
 _SURPRISE = 1.0  # one stall moves a correction by no more than rate · e-fold
 
 
@@ -264,7 +268,7 @@ class LatencyModel:
         if base <= 0.0 or ms <= 0.0:
             return
         error = math.log(ms / base) - self._machine - state.prefill_offset
-        state.prefill_window.add(math.exp(error))
+        state.prefill_window.add(min(_STALL, math.exp(error)))
         error = _clip(error, -_SURPRISE, _SURPRISE)
         # A short chunk says little of the machine: what it takes beyond the fit is its own.
         weight = min(1.0, base / (_TELLING_STEPS * cost.q_ms)) if cost.q_ms > 0.0 else 1.0
@@ -286,7 +290,7 @@ class LatencyModel:
             if base <= 0.0 or ms <= 0.0:
                 continue
             scale = math.exp(self._machine + state.offset)
-            state.add(ms, base, scale)
+            state.add(min(ms, _STALL * base * scale), base, scale)
             error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)

@@ -137,11 +137,12 @@ def command(
 
 
 def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool) -> LLM:
-    """The model, with a bar on the terminal while it loads; `engine`: see engine_values."""
+    """The model, with a bar on the terminal while it loads; `engine`: see engine_values. The
+    process is the command's own, and so is its garbage collector."""
     from onesec.llm import LLM
 
     with progress(f"loading {model}") as advance:
-        return LLM(model, reference=needs_16, progress=advance, **engine)
+        return LLM(model, reference=needs_16, quiet_gc=True, progress=advance, **engine)
 
 
 def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:

@@ -118,9 +118,12 @@ class Admission:
         elapsed_ms: float,
         order: tuple[int, int],
         host_ms: float,
+        stall_ms: float = 0.0,
     ) -> Plan:
-        """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
+        """The planner's word on a request of that urgency, while the machine may stall for so much
+        longer. Raises DeadlineInfeasible."""
         ask = self._ask(request, policy, names, elapsed_ms, order, host_ms)
+        ask = replace(ask, wait_ms=ask.wait_ms + stall_ms)
         return planner.plan(ask, self._latency, self._length, policy)
 
     def prompt_room(

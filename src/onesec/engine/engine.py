@@ -1,6 +1,7 @@
 """Engine: owner of the loop. Requests go in, deltas come out, one turn a `step`.
 
-It must not know transports, prompts' text, or which library computes; it never waits or sleeps.
+It must not know transports, prompts' text, or which library computes; it waits for the backend
+only, and no longer than until the next answer is due.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .sequence import Delta, Sequence
 from .speculation import Draft, Speculation
 from .steering import Steering
 from .stopping import DecodeText, Stop, StopCheck
+from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
@@ -101,6 +103,7 @@ class Engine:
         )
         self._steering = Steering(self._scheduler, latency, self._length)
         self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
+        self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
         self._sequences: dict[str, Sequence] = {}
         self._deltas: list[Delta] = []
@@ -180,6 +183,7 @@ class Engine:
         self._number += 1
         order = (dues.urgency, self._number)
         names = admission.names(request)
+        self._watchdog.over(now_ns)
         plan = admission.plan(
             request,
             policy,
@@ -187,6 +191,7 @@ class Engine:
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
             order=order,
             host_ms=self._host_ms,
+            stall_ms=self._watchdog.delay_ms(now_ns),
         )
         sampler = self.backend.sampler(request.params, eos_ids=self._eos_ids)
         sampler.observe(request.prompt_tokens)
@@ -247,17 +252,24 @@ class Engine:
 
     def step(self) -> list[Delta]:
         """One turn: steer, schedule, compute. Returns what each sequence gained; raises
-        EngineClosed. An error of one sequence ends that one (finish_reason "error")."""
+        EngineClosed. An error of one sequence ends that one (finish_reason "error"). When a call
+        hangs, the turn ends at the next deadline; later turns wait for the call, deadline by
+        deadline."""
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         self._deltas = []
         self._turn_steps = 1
         self._learn()
+        if not self._settle():
+            return self._deltas
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
         for work in self._scheduler.schedule(start_ns):
             compute_ms += self._run(work)
+            if self._watchdog.overdue is not None:
+                self._turn_end_ns = None
+                return self._deltas
         end_ns = self._clock.now_ns()
         if compute_ms > 0.0:
             since_ns = self._turn_end_ns or start_ns
@@ -287,17 +299,64 @@ class Engine:
                     if stop is not None:
                         self._finish(sequence, stop, now_ns)
 
+    def _settle(self) -> bool:
+        """Wait for an overdue call, at most until an answer is due; whether none is left."""
+        watchdog = self._watchdog
+        if watchdog.overdue is None:
+            return True
+        over = watchdog.over(watchdog.fence_ns() if self.has_work else self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        if not over:
+            self._end_due(now_ns)
+            return False
+        call, result = watchdog.take()
+        if isinstance(result, Exception):
+            for sequence in call.work.sequences:
+                self._fail(sequence, result, now_ns)
+        elif call.wanted and result.step_ms:
+            self._took(call.work, call.draft, result, now_ns)
+        return True
+
+    def _end_due(self, now_ns: int) -> None:
+        """Hand over, as they are, the answers that cannot wait for the overdue call."""
+        call = self._watchdog.overdue
+        for sequence in self._scheduler.unfinished():
+            if call is not None and sequence.end_ns is not None and now_ns >= sequence.end_ns:
+                sequence.trace_decode(sequence.at_ms(now_ns))
+                sequence.trace.add(
+                    sequence.at_ms(now_ns),
+                    "stall",
+                    token=len(sequence.tokens) + 1,
+                    ms=round((now_ns - call.since_ns) / 1e6, 3),
+                    expected_ms=round(call.expected_ms, 3),
+                )
+                self._out_of_time(sequence, now_ns)
+
     def _run(self, work: Work) -> float:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
+        work.batch.watch_ns = self._watchdog.fence_ns()
+        start_ns = self._clock.now_ns()
         try:
             draft = self._draft(work)
-            result = self.backend.forward(work.batch)
-            if len(result.rows) != len(work.sequences):
+            late = draft is not None and draft.overdue
+            result = BatchResult([], [], 0.0, 0) if late else self.backend.forward(work.batch)
+            if not late and len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
         except Exception as error:
             self._isolate(work, error)
             return 0.0
         now_ns = self._clock.now_ns()
+        if not (late or result.overdue):
+            return self._took(work, draft, result, now_ns)
+        since_ns = start_ns + round(math.fsum(result.step_ms) * 1e6)
+        self._watchdog.leave(work, draft, since_ns, wanted=not late)
+        if result.step_ms:
+            self._took(work, draft, result, now_ns)
+        self._end_due(now_ns)
+        return 0.0
+
+    def _took(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
+        """Hand out what a call computed; returns the milliseconds that it took."""
         gear, sequences = work.batch.gear, work.sequences
         step_ms, total_ms = result.step_ms, math.fsum(result.step_ms)
         self._turn_steps = max(self._turn_steps, len(result.step_ms))
@@ -310,6 +369,8 @@ class Engine:
             if not work.batch.exact:
                 self.latency.observe_prefill(gear.name, tokens, total_ms, start=first.start)
         elif draft is not None:
+            if sequences[0].finished:
+                return total_ms
             expected_ms = self._took_draft(sequences[0], draft, result)
             total_ms += draft.ms
             drawn = len(result.rows[0].tokens)
@@ -322,6 +383,8 @@ class Engine:
             self.latency.observe_decode(gear.name, context, len(sequences), step_ms)
         cpu_ms, bytes_read = result.cpu_ms / len(sequences), result.bytes_read // len(sequences)
         for sequence, row in zip(sequences, result.rows, strict=True):
+            if sequence.finished:  # while the call was overdue
+                continue
             trace = sequence.trace
             trace.cpu_ms += cpu_ms
             trace.bytes_read += bytes_read
@@ -332,7 +395,7 @@ class Engine:
                     drawn = len(sequence.tokens)
                     sequence.segment.add_steps(step_ms, expected_ms, len(row.tokens), drawn)
                     if row.tokens:
-                        self._took_tokens(sequence, row, sequence.gear, now_ns)
+                        self._took_tokens(sequence, row, gear, now_ns)
             except Exception as error:
                 self._fail(sequence, error, now_ns)
         return total_ms
@@ -366,8 +429,9 @@ class Engine:
             return
         batch = work.batch
         for sequence, row in zip(work.sequences, batch.rows, strict=True):
-            alone = Batch(batch.gear, [row], 1, batch.until_ns, batch.exact)
-            self._run(Work(alone, [sequence], work.prefill))
+            if self._watchdog.overdue is None:  # else its turn comes again
+                alone = Batch(batch.gear, [row], 1, batch.until_ns, batch.exact)
+                self._run(Work(alone, [sequence], work.prefill))
 
     def _took_chunk(
         self, sequence: Sequence, row: RowResult, ms: tuple[float, float], now_ns: int
@@ -423,7 +487,8 @@ class Engine:
         sequence.entropies += row.entropies
         if row.top:
             sequence.top += row.top
-        if stop is None and sequence.until_ns is not None and now_ns >= sequence.until_ns:
+        last = sequence.until_ns is not None and now_ns >= sequence.until_ns
+        if stop is None and last and self._watchdog.overdue is None:
             # Perhaps its last step: then its end is told now, not after others had their turn.
             stop = self._steering.look(sequence, now_ns, self._host_ms)
         if stop is not None:

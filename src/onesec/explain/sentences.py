@@ -48,6 +48,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "At token {0} something else took the machine: {1} ms for one step.",
         "第 {0} 个词元处机器被占用：单步用时 {1} 毫秒。",
     ),
+    "hung": (
+        "At {0} ms token {1} was not done yet, after {2} ms instead of {3}: the answer was handed "
+        "over without it.",
+        "{0} 毫秒时，第 {1} 个词元仍未完成，已用 {2} 毫秒（通常 {3} 毫秒）：不再等待，先行作答。",
+    ),
     "down": (
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
         "{5} ms of {6} left.",
@@ -152,6 +157,9 @@ def _lines(event: Event, say: Callable[..., str]) -> list[str]:
         return [took, *_stall(detail, say)]
     if event.kind == "shift":
         return [_shift(detail, at, say)]
+    if event.kind == "stall":
+        values = detail.get("token", "?"), _ms(detail.get("ms")), _ms(detail.get("expected_ms"))
+        return [say("hung", at, *values)]
     if event.kind == "land":
         return [say("land", at, detail.get("token", "?"), detail.get("room_tokens", "?"))]
     return []
