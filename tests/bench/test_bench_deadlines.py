@@ -149,7 +149,7 @@ def test_real_time_asks_again_as_offered() -> None:
         backend, clock, latency=backend.latency(), eos_ids=(EOS,), decode_text=decode_text
     )
     driver = Driver(engine, clock, Letters(), clock.advance_ms)
-    found = in_real_time(driver, QUESTIONS, [20.0, 400.0])
+    found = in_real_time(driver, QUESTIONS, [4.0, 400.0])
     low, high = (real_record(budget, cell) for budget, cell in found.items())
     assert low["accepted"] == 0
     assert low["offers"] == 24
