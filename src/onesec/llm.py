@@ -93,6 +93,7 @@ class LLM(Closing):
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
+            thinking=loaded.thinking,
             speculate=speculate,
         )
         self._ids = itertools.count(1)
