@@ -116,6 +116,7 @@ class LLM(Closing):
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
             length=None if lengths is None else lengths.load(),
+            thinking=loaded.thinking,
             speculate=speculate,
         )
         self._ids = itertools.count(1)

@@ -25,11 +25,13 @@ from onesec.core.clock import Clock
 from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
+from onesec.core.thinking import ThinkingMarks
 from onesec.engine.lengths import LengthStore
 from onesec.engine.profile import cached_profile, holds, profile
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
+from onesec.model.thinking import thinking_marks
 from onesec.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class LoadedModel(Closing):
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
+    thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -250,6 +253,7 @@ def load_model(
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
         default_params=SamplingParams(**defaults),
+        thinking=thinking_marks(tokenizer),
     )
 
 

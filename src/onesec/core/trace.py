@@ -13,8 +13,8 @@ MAX_EVENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`at_ms` since arrival; `kind`: fit, plan, prefill, decode, shift, land, stall, stop or
-    refuse."""
+    """`at_ms` since arrival; `kind`: fit, plan, prefill, decode, shift, close_thinking, land, stop,
+    stall or refuse."""
 
     at_ms: float
     kind: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
+from collections.abc import Sequence as Seq
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
@@ -19,14 +20,15 @@ from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
 from onesec.core.request import Request
+from onesec.core.thinking import ThinkingMarks
 
 from .admission import Admission
 from .block_manager import BlockManager
 from .dues import Dues
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence
+from .sequence import Delta, Sequence, TopLogprobs
 from .speculation import Draft, Speculation
-from .steering import Steering
+from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
 from .watchdog import Watchdog
 
@@ -46,6 +48,7 @@ class Engine:
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
     policies      what the names of Request.policy stand for
+    thinking      the marks of the model's thinking, where it thinks aloud
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -61,6 +64,7 @@ class Engine:
         decode_text: DecodeText,
         length: LengthModel | None = None,
         policies: Mapping[str, Policy] = POLICIES,
+        thinking: ThinkingMarks | None = None,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -77,6 +81,8 @@ class Engine:
         self.latency = latency
         self._length = length or LengthModel()
         self._ended: list[tuple[int, bool, Cues]] = []  # answers that are still to be learned
+        self._thinking = thinking
+        self._answer_length = LengthModel()  # of what comes after thinking
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
@@ -101,7 +107,9 @@ class Engine:
         self.speculation = (
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
-        self._steering = Steering(self._scheduler, latency, self._length)
+        self._steering = Steering(
+            self._scheduler, latency, self._length, thinking, self._answer_length
+        )
         self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
@@ -205,6 +213,9 @@ class Engine:
                 limit=admission.limit(request),
                 tokens=tokens,
                 decode=self._decode_text,
+                marks=self._thinking,
+                thinking=self._thinking is not None
+                and self._thinking.open_after(request.prompt_tokens),
             ),
             tokens=tokens,
             policy=policy,
@@ -292,12 +303,14 @@ class Engine:
                     self._out_of_time(sequence, now_ns)
             elif len(sequence.tokens) >= sequence.check_tokens or now_ns >= sequence.check_ns:
                 try:
-                    stop = steering.look(sequence, now_ns, self._host_ms)
+                    move = steering.look(sequence, now_ns, self._host_ms)
+                    if isinstance(move, Force):
+                        move = self._force(sequence, move.tokens)
                 except Exception as error:
                     self._fail(sequence, error, now_ns)
                 else:
-                    if stop is not None:
-                        self._finish(sequence, stop, now_ns)
+                    if move is not None:
+                        self._finish(sequence, move, now_ns)
 
     def _settle(self) -> bool:
         """Wait for an overdue call, at most until an answer is due; whether none is left."""
@@ -470,12 +483,7 @@ class Engine:
             sequence.dues.begin(now_ns)
             self._scheduler.reorder()
         known = len(sequence.tokens)
-        stop = None
-        for token in drawn:
-            stop = sequence.stop.add(token)
-            sequence.append(token)
-            if stop is not None:
-                break
+        stop = self._append(sequence, drawn)
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
         if count:
@@ -490,14 +498,43 @@ class Engine:
         last = sequence.until_ns is not None and now_ns >= sequence.until_ns
         if stop is None and last and self._watchdog.overdue is None:
             # Perhaps its last step: then its end is told now, not after others had their turn.
-            stop = self._steering.look(sequence, now_ns, self._host_ms)
+            move = self._steering.look(sequence, now_ns, self._host_ms)
+            stop = move if isinstance(move, Stop) else None
         if stop is not None:
             self._finish(sequence, stop, now_ns, row)
         else:
-            safe_chars = sequence.stop.safe_chars
+            shown = sequence.stop.show()
             self._deltas.append(
-                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, safe_chars)
+                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, shown)
             )
+
+    def _append(self, sequence: Sequence, tokens: Seq[int]) -> Stop | None:
+        """Take tokens into the answer, up to the one that ends it."""
+        for token in tokens:
+            stop = sequence.stop.add(token)
+            sequence.append(token)
+            if stop is not None:
+                return stop
+        return None
+
+    def _force(self, sequence: Sequence, tokens: tuple[int, ...]) -> Stop | None:
+        """Put tokens into an answer as if they had been drawn; the model goes on after them. They
+        are given out with nothing told of their probability: logprob and entropy 0."""
+        known = len(sequence.tokens)
+        stop = self._append(sequence, tokens)
+        given = sequence.tokens[known:]
+        sequence.sampler.observe(given)
+        asked = sequence.request.params.logprobs is not None
+        told = [0.0] * len(given) if asked else []
+        top: list[TopLogprobs] = [[] for _ in given] if sequence.request.params.logprobs else []
+        sequence.logprobs += told
+        sequence.entropies += told
+        sequence.top += top
+        shown = sequence.stop.show()
+        self._deltas.append(Delta(sequence.id, given, told, list(told), top, shown))
+        if stop is None:
+            self._scheduler.catch_up(sequence)
+        return stop
 
     # -- endings ---------------------------------------------------------------------------------
 
@@ -523,8 +560,11 @@ class Engine:
         self._sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
         if stop.finish_reason != "error":
-            answer = (len(sequence.tokens), stop.ending == "natural", sequence.request.cues)
-            self._ended.append(answer)
+            natural, cues = stop.ending == "natural", sequence.request.cues
+            self._ended.append((len(sequence.tokens), natural, cues))
+            answer_tokens = sequence.stop.answer_tokens
+            if answer_tokens is not None:
+                self._answer_length.observe(answer_tokens, ended=natural, cues=cues)
         row = row or RowResult()
         self._deltas.append(
             Delta(
@@ -540,5 +580,6 @@ class Engine:
                 sequence.trace,
                 sequence.error,
                 tuple(sequence.prompt_logprobs),
+                stop.closing,
             )
         )

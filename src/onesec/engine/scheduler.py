@@ -166,6 +166,11 @@ class Scheduler:
             sequence.row.block_table = sequence.table_ids[: len(blocks)]
         return True
 
+    def catch_up(self, sequence: Sequence) -> None:
+        """Compute what was put into an answer from outside, before it decodes on."""
+        if self._grow(sequence, 1):
+            sequence.state = "prefilling"
+
     def _release(self, sequence: Sequence) -> None:
         sequence.peak_blocks = max(sequence.peak_blocks, len(sequence.table.blocks))
         self.blocks.free(sequence.table)

@@ -32,8 +32,10 @@ class Delta:
     """What one step gave one sequence.
 
     tokens         new tokens of the answer; the end token is not among them
-    logprobs, entropies, top   one for each of `tokens` (top: only where asked for)
+    logprobs, entropies, top   one for each of `tokens` (top: only where asked for); of tokens that
+                   were put in from outside 0, 0 and nothing
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
+    closing        once finished: text behind them that belongs to the answer and has no tokens
     finish_reason  None while it goes on; then "stop", "length" or "error"
     stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
     ending         "natural", "landed" or "cut" once finished
@@ -53,6 +55,7 @@ class Delta:
     trace: Trace | None = None
     error: Exception | None = None
     prompt_logprobs: tuple[float, ...] = ()
+    closing: str = ""
 
     @property
     def finished(self) -> bool:
@@ -71,6 +74,7 @@ class RequestOutput:
     top: tuple[TopLogprobs, ...]
     prompt_logprobs: tuple[float, ...]
     text_chars: int | None
+    closing: str
     finish_reason: str | None
     stop_reason: str | int | None
     ending: str | None
@@ -140,6 +144,7 @@ class Sequence:
         self.top: list[TopLogprobs] = []
         self.prompt_logprobs: list[float] = []
         self.text_chars: int | None = None
+        self.closing = ""
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.ending: str | None = None
@@ -242,6 +247,7 @@ class Sequence:
         """Take the ending over and complete the trace."""
         self.finish_reason, self.stop_reason = stop.finish_reason, stop.stop_reason
         self.ending, self.text_chars = stop.ending, stop.text_chars
+        self.closing = stop.closing
         trace, at_ms = self.trace, self.at_ms(now_ns)
         self.trace_prefill(at_ms)
         self.trace_decode(at_ms)
@@ -259,7 +265,7 @@ class Sequence:
             trace.met = in_time and first and rhythm and some and self.error is None
         trace.add(
             at_ms, "stop", finish_reason=stop.finish_reason, stop_reason=stop.stop_reason,
-            ending=stop.ending,
+            ending=stop.ending, closing=stop.closing,
         )  # fmt: skip
 
     def _tpot_ms(self) -> float | None:
@@ -292,6 +298,7 @@ class Sequence:
             top=tuple(self.top),
             prompt_logprobs=tuple(self.prompt_logprobs),
             text_chars=self.text_chars,
+            closing=self.closing,
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
             ending=self.ending,

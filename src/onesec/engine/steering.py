@@ -7,10 +7,12 @@ a Decision into the sequence's gear, landing and instants.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from onesec.budget import controller
 from onesec.budget.latency import P50, P99, LatencyModel
 from onesec.budget.length import LengthModel
+from onesec.core.thinking import ThinkingMarks
 
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -19,13 +21,33 @@ from .stopping import Stop
 BACKGROUND_SHARE = 0.25  # how much of the work without a deadline one with a deadline waits for
 
 
-class Steering:
-    """Asks the controller when a sequence's next look is due."""
+@dataclass(frozen=True, slots=True)
+class Force:
+    """Tokens that go into an answer now, as if the model had drawn them."""
 
-    def __init__(self, scheduler: Scheduler, latency: LatencyModel, length: LengthModel) -> None:
+    tokens: tuple[int, ...]
+
+
+class Steering:
+    """Asks the controller when a sequence's next look is due.
+
+    `marks` are those of the model's thinking, `answer_length` what is known of the answers that
+    come after it.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        latency: LatencyModel,
+        length: LengthModel,
+        marks: ThinkingMarks | None,
+        answer_length: LengthModel,
+    ) -> None:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
+        self._marks = marks
+        self._answer_length = answer_length
 
     def hopeless(self, sequence: Sequence, now_ns: int) -> bool:
         """Whether not even its next token can come in time: no work is spent on it."""
@@ -39,8 +61,9 @@ class Steering:
         )
         return now_ns + int(need_ms * 1e6) >= sequence.end_ns
 
-    def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | None:
-        """The next move of a decoding sequence: its Stop, or None after its state was set.
+    def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
+        """The next move of a decoding sequence: its Stop, tokens to be put in, or None after its
+        state was set.
 
         `host_ms` is the loop's own time between two steps.
         """
@@ -51,6 +74,7 @@ class Steering:
         policy, cues = sequence.policy, sequence.request.cues
         due_ns = dues.next_ns(drawn)
         others_ms, batch = self._pace(sequence)
+        closing = self._marks if sequence.stop.thinking else None
         standing = controller.Standing(
             gears=sequence.gear_names,
             gear=name,
@@ -59,7 +83,7 @@ class Steering:
             want_tokens=self._length.quantile(policy.gear_quantile, done=drawn, cues=cues),
             whole_tokens=self._length.quantile(policy.target_quantile, done=drawn, cues=cues),
             limit_tokens=sequence.stop.left,
-            zone_tokens=sequence.plan.landing_reserve_tokens,
+            zone_tokens=self._zone_tokens(sequence, closing),
             since_shift=drawn - sequence.shifted_at,
             batch=batch,
             others_ms=others_ms + host_ms,
@@ -88,10 +112,20 @@ class Steering:
                 need_ms=round(cause.need_ms, 3),
                 need_there_ms=round(cause.left_ms - there.slack_ms, 3),
             )
+        if decision.land and closing is not None:
+            force = Force(closing.closing_ids)
+            sequence.trace.add(
+                at_ms,
+                "close_thinking",
+                token=drawn,
+                tokens=len(force.tokens),
+                room_tokens=decision.room_tokens,
+            )
+            return force
         if decision.land and not sequence.landing:
             sequence.landing = True
             sequence.trace.add(at_ms, "land", token=drawn, room_tokens=decision.room_tokens)
-            stop = sequence.stop.land()
+            stop = sequence.stop.land(decision.room_tokens, may_trim=not sequence.streamed)
             if stop is not None:
                 return stop
         sequence.slack_ms = decision.slack_ms
@@ -104,6 +138,26 @@ class Steering:
             sequence.until_ns = end_ns - int(step_ms * 1e6)
             sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
+
+    def _zone_tokens(self, sequence: Sequence, closing: ThinkingMarks | None) -> int:
+        """Tokens that must still fit when the end begins: the landing zone; while the model thinks
+        (`closing`), before it a usual answer (half of the plan's room at most) and what closing
+        costs."""
+        zone, plan, policy = (
+            sequence.plan.landing_reserve_tokens,
+            sequence.plan,
+            sequence.policy,
+        )
+        if closing is None:
+            return zone
+        cues = sequence.request.cues
+        usual = self._answer_length.quantile(policy.target_quantile, cues=cues)
+        answer = zone + max(policy.min_answer_tokens, min(usual, plan.max_tokens // 2))
+        closing_ms = self._latency.prefill_ms(
+            sequence.prefill_gear.name, len(closing.closing_ids), start=sequence.length
+        )
+        step_ms = self._latency.step_ms(sequence.gears[0].name, sequence.length)
+        return answer + math.ceil(closing_ms / step_ms)
 
     def _cause(self, at: controller.Standing, gear: str) -> controller.Need:
         """What speaks for or against a gear: the tokens that bind it and what they need at p95; or

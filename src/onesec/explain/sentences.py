@@ -75,8 +75,13 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Began landing at {0} ms, after token {1}: {2} more fitted.",
         "{0} 毫秒、第 {1} 个词元后开始收尾：还容得下 {2} 个。",
     ),
+    "close_thinking": (
+        "Ended the thinking at {0} ms, after token {1}: {2} more fitted, for the answer.",
+        "{0} 毫秒、第 {1} 个词元后结束思考：还容得下 {2} 个，留给回答。",
+    ),
     "natural": ("Ended by itself at {0} ms.", "{0} 毫秒时自然结束。"),
     "landed": ("Landed at {0} ms, at the end of a sentence.", "{0} 毫秒时在句末收尾。"),
+    "closed": ("Landed at {0} ms, closed with {1!r}.", "{0} 毫秒时收尾，补上 {1!r}。"),
     "cut": ("Cut off at {0} ms ({1}).", "{0} 毫秒时被截断（{1}）。"),
     "met": ("That was in time, {0} ms before the deadline.", "按时完成，早于截止时间 {0} 毫秒。"),
     "late": ("That was not in time.", "未能按时完成。"),
@@ -160,8 +165,8 @@ def _lines(event: Event, say: Callable[..., str]) -> list[str]:
     if event.kind == "stall":
         values = detail.get("token", "?"), _ms(detail.get("ms")), _ms(detail.get("expected_ms"))
         return [say("hung", at, *values)]
-    if event.kind == "land":
-        return [say("land", at, detail.get("token", "?"), detail.get("room_tokens", "?"))]
+    if event.kind in ("land", "close_thinking"):
+        return [say(event.kind, at, detail.get("token", "?"), detail.get("room_tokens", "?"))]
     return []
 
 
@@ -198,9 +203,11 @@ def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
 
 def _ending(trace: Trace, say: Callable[..., str]) -> str:
     at = _ms(trace.elapsed_ms)
+    last = trace.events[-1].detail if trace.events else {}
+    if trace.ending == "landed" and last.get("closing"):
+        return say("closed", at, last["closing"])
     if trace.ending in ("natural", "landed"):
         return say(trace.ending, at)
-    last = trace.events[-1].detail if trace.events else {}
     return say("cut", at, last.get("stop_reason") or last.get("finish_reason") or "?")
 
 
