@@ -22,6 +22,7 @@ class StallingBackend(FakeBackend):
     def __init__(self, clock: FakeClock, stalls: Iterator[float], **options: object) -> None:
         super().__init__(clock, **options)  # type: ignore[arg-type]
         self.stalls = stalls
+        self.leaves_steps = True
         self.raises: Exception | None = None  # at the end of the next hung step
         self.left: tuple[Batch, int, float] | None = None  # what goes on, its end, how long it hung
 

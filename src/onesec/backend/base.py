@@ -126,6 +126,11 @@ class Backend(Protocol):
     @property
     def num_blocks(self) -> int: ...
     @property
+    def leaves_steps(self) -> bool:
+        """Whether a call comes back at `watch_ns` though its step goes on."""
+        ...
+
+    @property
     def gears(self) -> tuple[Gear, ...]:
         """From the cheapest to the best."""
         ...

@@ -288,6 +288,10 @@ class CpuBackend:
         return int(self._engine.num_blocks)
 
     @property
+    def leaves_steps(self) -> bool:
+        return True
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return int(self._engine.block_bytes(self.kv_dtype))

@@ -59,6 +59,7 @@ class TapedBackend:
         self.block_size = inner.block_size
         self.num_blocks = inner.num_blocks
         self.gears: tuple[Gear, ...] = inner.gears
+        self.leaves_steps = False
         self.taped_tokens = self.computed_tokens = 0
 
     def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Sampler:

@@ -41,6 +41,7 @@ class VirtualBackend:
         self.block_size = inner.block_size
         self.num_blocks = inner.num_blocks
         self.gears: tuple[Gear, ...] = inner.gears
+        self.leaves_steps = True
 
     def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Sampler:
         return self._inner.sampler(params, eos_ids=eos_ids)

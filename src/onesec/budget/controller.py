@@ -6,10 +6,11 @@ It must not know sequences, text or clocks: `shift` is a pure function of where 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .latency import P50, P95, P99, LatencyModel
+from .planner import spare_ms
 from .policy import Policy
 
 _MAX_CHECK_TOKENS = 8
@@ -31,6 +32,8 @@ class Standing:
     batch         rows of its batch; others_ms: work for others between two of its tokens
     speed         how many times faster than plain steps its tokens come, by drafts
     tpot_ms       what a token may take on average; due_ms: until the next one is due by that
+    crowding      share of the time to spare that others are likely to need
+    fenced        whether a step that hangs can be left alone: then trying one more costs nothing
     """
 
     gears: tuple[str, ...]
@@ -48,6 +51,8 @@ class Standing:
     landing: bool = False
     tpot_ms: float = math.inf
     due_ms: float = math.inf
+    crowding: float = 0.0
+    fenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,20 @@ def tightest(at: Standing, latency: LatencyModel, gear: str, ease: float = 1.0) 
     return found
 
 
+def last_step_ms(at: Standing, latency: LatencyModel, gear: str) -> float:
+    """What must be left for a step to be begun."""
+    quantile = P50 if at.fenced else P99
+    return latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=quantile)
+
+
+def _alone(at: Standing, latency: LatencyModel) -> Standing:
+    """The standing with the time only that others are not likely to need."""
+    if at.crowding == 0.0:
+        return at
+    need_ms = at.left_ms - tightest(at, latency, at.gears[0]).slack_ms
+    return replace(at, left_ms=spare_ms(at.left_ms, need_ms, at.crowding))
+
+
 def _slack_ms(need: Need) -> float:
     return need.slack_ms
 
@@ -111,7 +130,8 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     A cheaper gear as soon as the wanted tokens no longer fit at p95, before the deadline or in
     their rhythm; a better one when they fit with `policy.hysteresis` to spare, and one step at p95
     keeps the rhythm (time saved earlier does not buy a gear that cannot be held); landing when the
-    cheapest gear has room for the landing zone only; stop when not even one step fits at p99.
+    cheapest gear has room for the landing zone only; stop when not even one step fits: at p99, or
+    in the median where a late one can be left alone.
     """
     at, left_ms = standing, standing.left_ms
     if math.isinf(left_ms) and math.isinf(at.tpot_ms):
@@ -129,12 +149,12 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
         better, ease = at.gears[index + 1], 1.0 + policy.hysteresis
         step_ms = latency.decode_ms(better, at.context, 1, batch=at.batch, quantile=P95)
         steady = ease * (step_ms + at.others_ms) <= at.tpot_ms
-        if steady and tightest(at, latency, better, ease).slack_ms >= 0.0:
+        if steady and tightest(_alone(at, latency), latency, better, ease).slack_ms >= 0.0:
             gear, slack_ms = better, tightest(at, latency, better).slack_ms
     # Other work may be put off for the last token, so it does not count here.
-    if latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=P99) > left_ms:
+    if last_step_ms(at, latency, gear) > left_ms:
         gear = at.gears[0]
-        if latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=P99) > left_ms:
+        if last_step_ms(at, latency, gear) > left_ms:
             return Decision(gear, True, True, 0, slack_ms, 1, 0.0)
     room = latency.tokens_within(
         at.gears[0],

@@ -29,6 +29,7 @@ class Ask:
     batch          rows that will decode beside it, itself included
     others_ms      work for others between two of its tokens, for each gear that it may use
     turn_ms        work for others beside each of its prompt's chunks
+    crowding       share of the time to spare that others are likely to need
     """
 
     prompt_tokens: int
@@ -45,6 +46,7 @@ class Ask:
     others_ms: Mapping[str, float] = field(default_factory=dict)
     turn_ms: float = 0.0
     chunk_tokens: int = 512
+    crowding: float = 0.0
     cues: Cues = field(default_factory=Cues)
 
 
@@ -71,7 +73,8 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
-    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
+    with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
     the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful
     answer (the budget that it offers has room for one that comes to a good end), comes too late
@@ -120,11 +123,15 @@ def plan(
             prefill_gear, prefill_ms = candidate, ms
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
+    least_ms = first_ms + _decode_ms(ask, latency, cheapest, target)
+    own_ms = spare_ms(left_ms, least_ms, ask.crowding)
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, usual) <= left_ms
+        fits = ms + _decode_ms(ask, latency, candidate, usual) <= own_ms
         fits = fits and _pace_ms(ask, latency, candidate, target) <= tpot_ms
-        if fits and _room(ask, latency, left_ms - ms) >= target:
+        # What a prompt has cost cannot be taken back: then a stall must still leave time enough.
+        kept = policy.reserve_share if name != cheapest else 0.0
+        if fits and _room(ask, latency, (1.0 - kept) * left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
     room = _room(ask, latency, left_ms - prefill_ms)
@@ -181,6 +188,18 @@ def _needs(ask: Ask, length: LengthModel, policy: Policy) -> tuple[int, int]:
     whole = 1 + length.quantile(policy.whole_quantile, cues=ask.cues)
     enough = max(need, min(policy.landable_tokens, whole))
     return min(ask.limit_tokens, need), min(ask.limit_tokens, enough)
+
+
+def spare_ms(left_ms: float, least_ms: float, crowding: float) -> float:
+    """The part of `left_ms` that one request may use where others are likely to need theirs too:
+    what it needs at least, and of the rest the share that nobody is likely to ask for.
+
+    >>> spare_ms(100.0, 40.0, 0.5)
+    70.0
+    """
+    if math.isinf(left_ms):
+        return left_ms
+    return left_ms - crowding * max(0.0, left_ms - least_ms)
 
 
 def at_gear(old: Plan, gear: str) -> Plan:

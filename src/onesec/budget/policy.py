@@ -24,6 +24,8 @@ class Policy:
                        budget that leaves less is refused
     whole_quantile     of the same, or `landable_tokens` if that is less, sentences enough to end
                        well after one of them: a refusal's offer leaves so much
+    reserve_share      of the time left that a prompt in a better gear than the cheapest must leave
+                       over, for stalls: its time cannot be taken back, that of tokens can
     landing_tokens     about one sentence: the last tokens, in which an answer looks for its end
     hysteresis         a better gear must fit with this much to spare, as a share of its need
     shift_gap_tokens   tokens between two shifts upwards
@@ -38,6 +40,7 @@ class Policy:
     min_answer_tokens: int = 8
     whole_quantile: float = 0.95
     landable_tokens: int = 48
+    reserve_share: float = 0.15
     landing_tokens: int = 24
     hysteresis: float = 0.15
     shift_gap_tokens: int = 8
@@ -67,7 +70,9 @@ class Policy:
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "balanced": Policy(),
-        "quality": Policy(gear_quantile=0.5, hysteresis=0.05, shift_gap_tokens=4),
+        "quality": Policy(
+            gear_quantile=0.5, reserve_share=0.05, hysteresis=0.05, shift_gap_tokens=4
+        ),
         "fastest": Policy(climbs=False),
     }
 )

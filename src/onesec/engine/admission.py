@@ -179,6 +179,7 @@ class Admission:
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
+            crowding=self._scheduler.crowding,
             cues=request.cues,
         )
 

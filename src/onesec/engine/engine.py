@@ -108,7 +108,12 @@ class Engine:
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
         self._steering = Steering(
-            self._scheduler, latency, self._length, thinking, self._answer_length
+            self._scheduler,
+            latency,
+            self._length,
+            thinking,
+            self._answer_length,
+            fenced=backend.leaves_steps,
         )
         self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)

@@ -21,6 +21,7 @@ from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
+_CROWDING_RATE = 0.1
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
 _BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
 
@@ -67,6 +68,7 @@ class Scheduler:
         self._turn_ms = turn_ms
         self._on_start = on_start
         self._turn = 0
+        self.crowding = 0.0  # how often a request arrives while another one is under way, of late
 
     @property
     def waiting(self) -> int:
@@ -76,6 +78,10 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         return bool(self.running or self._waiting)
+
+    def note_arrival(self) -> None:
+        """A request has come."""
+        self.crowding += _CROWDING_RATE * (float(self.has_work) - self.crowding)
 
     def most_urgent_waiting(self) -> Sequence | None:
         """The waiting sequence that would start next."""

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from onesec.budget import controller
-from onesec.budget.latency import P50, P99, LatencyModel
+from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.core.thinking import ThinkingMarks
 
@@ -42,12 +42,15 @@ class Steering:
         length: LengthModel,
         marks: ThinkingMarks | None,
         answer_length: LengthModel,
+        *,
+        fenced: bool,
     ) -> None:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
         self._marks = marks
         self._answer_length = answer_length
+        self._fenced = fenced
 
     def hopeless(self, sequence: Sequence, now_ns: int) -> bool:
         """Whether not even its next token can come in time: no work is spent on it."""
@@ -91,6 +94,8 @@ class Steering:
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,
             due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
+            crowding=self._scheduler.crowding,
+            fenced=self._fenced,
         )
         decision = controller.shift(standing, self._latency, policy)
         if decision.stop:
@@ -132,9 +137,7 @@ class Steering:
         sequence.check_tokens = drawn + decision.check_tokens
         sequence.check_ns = now_ns + int(decision.check_ms * 1e6)
         if end_ns is not None:
-            step_ms = self._latency.decode_ms(
-                decision.gear, sequence.length, 1, batch=batch, quantile=P99
-            )
+            step_ms = controller.last_step_ms(standing, self._latency, decision.gear)
             sequence.until_ns = end_ns - int(step_ms * 1e6)
             sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
@@ -161,8 +164,8 @@ class Steering:
 
     def _cause(self, at: controller.Standing, gear: str) -> controller.Need:
         """What speaks for or against a gear: the tokens that bind it and what they need at p95; or
-        one token at p99, where not even that fits."""
-        one_ms = self._latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=P99)
+        one token, where not even that fits."""
+        one_ms = controller.last_step_ms(at, self._latency, gear)
         if one_ms > at.left_ms:
             return controller.Need(1, one_ms, at.left_ms)
         return controller.tightest(at, self._latency, gear)

@@ -167,6 +167,10 @@ class GpuBackend:
         return self._runner.num_blocks
 
     @property
+    def leaves_steps(self) -> bool:
+        return False
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return block_bytes(self.config, CACHE_DTYPES[self.kv_dtype])
