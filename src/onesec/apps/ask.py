@@ -19,6 +19,7 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
+from onesec.core.fitted import Fitting
 from onesec.core.request import SamplingParams
 
 Message = Mapping[str, Any]
@@ -41,13 +42,15 @@ class Length:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One completion wanted: messages, the time it may take (None: any), and at most how many
-    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
+    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way.
+    `fit`: leave to shorten the messages where their time is too short (see LLM.chat)."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     budget_ms: float | None
     app: str
     shown: bool = True
+    fit: Fitting = "none"
 
 
 class Reply(Protocol):
@@ -86,6 +89,7 @@ class Model(Protocol):
         gear: str | None = None,
         min_gear: str | None = None,
         app: str = "",
+        fit: Fitting = "none",
     ) -> Reply: ...
     @overload
     def chat(
@@ -98,6 +102,7 @@ class Model(Protocol):
         gear: str | None = None,
         min_gear: str | None = None,
         app: str = "",
+        fit: Fitting = "none",
     ) -> ReplyStream: ...
 
 
@@ -147,6 +152,7 @@ def _complete(
     # Greedy, whatever the model's own advice: the same question gets the same answer.
     params = SamplingParams(max_tokens=ask.max_tokens)
     options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
+    options |= {"fit": ask.fit} if ask.fit != "none" else {}
     try:
         if on_text is None or not ask.shown:
             reply: Reply = model.chat(ask.messages, budget, params, **options)

@@ -12,6 +12,7 @@ from .options import (
     deadline_option,
     engine_options,
     engine_values,
+    fit_option,
     json_option,
     model_argument,
     sampling_options,
@@ -20,6 +21,7 @@ from .options import (
 from .output import emit_json, note, progress
 
 if TYPE_CHECKING:
+    from onesec.core.fitted import Fitting
     from onesec.llm import LLM
     from onesec.output import Output, Stream
 
@@ -36,6 +38,8 @@ def summary(output: Output) -> str:
         f"gear {gears or '-'}",
         output.ending,
     ]
+    if output.fitted is not None:
+        parts.append(f"prompt {output.fitted.tokens_before}→{output.fitted.tokens_after} tokens")
     chosen = {key: value for key, value in output.trace.sampling.items() if key != "max_tokens"}
     if chosen:
         parts.append(" ".join(f"{key}={value}" for key, value in chosen.items()))
@@ -65,6 +69,7 @@ def _read_prompt(prompt: str) -> str:
 @deadline_option
 @click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
 @click.option("--min-gear", help="Never below this gear. 最低档位")
+@fit_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
@@ -81,6 +86,7 @@ def command(
     deadline: str | None,
     gear: str | None,
     min_gear: str | None,
+    fit: Fitting,
     system: str | None,
     raw: bool,
     stream: bool | None,
@@ -105,7 +111,7 @@ def command(
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
-    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
+    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear, "fit": fit}
     with (
         load_llm(model, engine, needs_16=gear == "16") as llm,
         _start(llm, text, system, raw, **bounded(llm, values)) as run,

@@ -35,6 +35,14 @@ deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
 )
 
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(["none", "drop_oldest", "extract"]),
+    default="none",
+    show_default=True,
+    help="Shorten a prompt that has no time: by its oldest parts, or to what is asked. 缩短提示",
+)
+
 
 def output_option(what: str) -> Callable[[Command], Command]:
     """-o, --output: the path that a verb writes; `what` says what that is."""
