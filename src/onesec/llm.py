@@ -27,8 +27,7 @@ from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.engine.lengths import LengthStore
-from onesec.loading import KvDtype, LoadedModel, Message, length_store, load_model
+from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
@@ -83,8 +82,7 @@ class LLM(Closing):
             reference=reference,
             progress=progress,
         )
-        lengths = length_store(loaded.path) if learn else None
-        self._open(loaded, clock or MonotonicClock(), speculate, lengths)
+        self._open(loaded, clock or MonotonicClock(), speculate, learn)
         self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
@@ -94,28 +92,25 @@ class LLM(Closing):
         *,
         clock: Clock | None = None,
         speculate: bool = True,
-        lengths: LengthStore | None = None,
+        learn: bool = False,
     ) -> Self:
-        """An LLM over parts that are loaded already; it closes them when it is closed. What is
-        learned of answers' lengths is kept in `lengths`, if that is given."""
+        """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock or MonotonicClock(), speculate, lengths)
+        llm._open(loaded, clock or MonotonicClock(), speculate, learn)
         llm._quiet = None
         return llm
 
-    def _open(
-        self, loaded: LoadedModel, clock: Clock, speculate: bool, lengths: LengthStore | None
-    ) -> None:
+    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool, learn: bool) -> None:
         self._loaded = loaded
         self._clock = clock
-        self._lengths = lengths
+        self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
         self._engine = Engine(
             loaded.backend,
             clock,
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
-            length=None if lengths is None else lengths.load(),
+            length=None if self._lengths is None else self._lengths.load(),
             thinking=loaded.thinking,
             speculate=speculate,
         )

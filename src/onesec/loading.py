@@ -59,6 +59,7 @@ class LoadedModel(Closing):
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    lengths: Callable[[], LengthStore] | None = None  # where those of its answers are kept
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
@@ -252,6 +253,7 @@ def load_model(
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        lengths=lambda: length_store(path),
         default_params=SamplingParams(**defaults),
         thinking=thinking_marks(tokenizer),
     )

@@ -1,4 +1,4 @@
-"""Prepare: from text or messages to the prompt's tokens, made to fit the time with the caller's leave.
+"""Prepare: from text or messages to a prompt's tokens, made to fit the time where that is asked.
 
 A prompt is shortened only where it could not be answered in its time (or its context) as it is, and
 only as far as it must. It must not know engines: how much room there is is asked of the caller.

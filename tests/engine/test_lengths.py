@@ -31,7 +31,7 @@ def test_what_is_kept_is_there_at_the_next_start(tmp_path: Path) -> None:
     assert store.load().cells == 0
     store.keep(learned(30, A))
     again = LengthStore(tmp_path / "made", "model").load()
-    assert 26 <= again.quantile(0.5, cues=A) <= 31
+    assert 24 < again.quantile(0.5, cues=A) <= 35  # the bin of 30
     assert LengthStore(tmp_path / "made", "another").load().cells == 0
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     assert [each.suffix for each in sorted(store.path.parent.iterdir())] == [".json", ".lock"]
@@ -47,8 +47,8 @@ def test_two_that_keep_are_merged(tmp_path: Path) -> None:
     second.keep(two)
     first.keep(one)  # nothing new: counted once
     both = LengthStore(tmp_path, "m").load()
-    assert 26 <= both.quantile(0.5, cues=A) <= 31
-    assert 250 <= both.quantile(0.5, cues=B) <= 301
+    assert 24 < both.quantile(0.5, cues=A) <= 35
+    assert 240 < both.quantile(0.5, cues=B) <= 350
     alone = LengthModel()
     alone.merge(learned(30, A).take_news())
     key = ["length", "a"]
@@ -86,7 +86,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
     store.path.write_bytes(damage)
     assert store.load().cells == 0
     store.keep(learned(30, A))
-    assert store.load().quantile(0.5, cues=A) <= 31
+    assert store.load().quantile(0.5, cues=A) <= 35
 
 
 def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:

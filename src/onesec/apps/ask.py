@@ -19,6 +19,7 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
+from onesec.core.fitted import Fitting
 from onesec.core.request import PolicyName, SamplingParams
 
 Message = Mapping[str, Any]
@@ -41,13 +42,15 @@ class Length:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One completion wanted: messages, the time it may take (None: any), and at most how many
-    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
+    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way.
+    `fit`: leave to shorten the messages where their time is too short (see LLM.chat)."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     budget_ms: float | None
     app: str
     shown: bool = True
+    fit: Fitting = "none"
 
 
 class Reply(Protocol):
@@ -87,6 +90,7 @@ class Model(Protocol):
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
     ) -> Reply: ...
     @overload
     def chat(
@@ -100,6 +104,7 @@ class Model(Protocol):
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
     ) -> ReplyStream: ...
 
 
@@ -149,6 +154,7 @@ def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnTex
         budget = Budget(total_ms=ask.budget_ms)
     # Greedy, whatever the model's own advice: the same question gets the same answer.
     params = SamplingParams(max_tokens=ask.max_tokens)
+    options = dict(options) | ({"fit": ask.fit} if ask.fit != "none" else {})
     try:
         if on_text is None or not ask.shown:
             reply: Reply = model.chat(ask.messages, budget, params, app=ask.app, **options)

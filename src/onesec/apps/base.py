@@ -12,6 +12,7 @@ from typing import ClassVar
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
+from onesec.core.fitted import Fitting
 from onesec.core.request import PolicyName
 
 from .ask import TEMPLATE_TOKENS, Ask, Duration, Length, Message, Model, OnText, Result, Steps, run
@@ -69,6 +70,7 @@ class App:
         share: float = 1.0,
         max_tokens: int | None = None,
         shown: bool = True,
+        fit: Fitting = "none",
     ) -> Ask:
         """An Ask that may take `share` of the time that is left, and none that the application
         itself needs afterwards."""
@@ -82,6 +84,7 @@ class App:
             budget_ms=budget_ms,
             app=self.NAME,
             shown=shown,
+            fit=fit,
         )
 
     def call(

@@ -206,7 +206,7 @@ class Conversation:
         entries = self._entries(question)
         notes = self._notes(entries, room, lang)
         messages = _messages(question, notes, records, memory, lang)
-        reply = yield desk.asking(messages, due)
+        reply = yield desk.asking(messages, due, fit="extract")
         text = reply.text.strip()
         said = [turn.question + "\n" + turn.answer for turn in memory]
         grounds = [*notes, *records, question, *said]

@@ -1,6 +1,6 @@
 """`onesec chat`: a conversation in the terminal, streamed, each answer within the deadline.
 
-The history is fitted into the context by dropping the oldest turns; what was dropped is said.
+The history is fitted into context and time by dropping the oldest turns; what was dropped is said.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ class Conversation:
         self._messages.append({"role": "user", "content": text})
         try:
             with self._llm.chat(
-                self._fitted(), stream=True, gear=self._gear, **self._options
+                self._fitted(),
+                stream=True,
+                gear=self._gear,
+                fit="drop_oldest",
+                **self._options,
             ) as answer:
                 for piece in answer:
                     print(piece, end="", flush=True)
@@ -86,6 +90,8 @@ class Conversation:
             note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
             return
         print()
+        if output.fitted is not None:
+            note(f"[without the oldest {output.fitted.dropped_turns} turns, for want of time]")
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 

@@ -13,6 +13,7 @@ from .options import (
     budget_value,
     engine_options,
     engine_values,
+    fit_option,
     gear_option,
     json_option,
     min_gear_option,
@@ -24,6 +25,7 @@ from .options import (
 from .output import emit_json, note, progress
 
 if TYPE_CHECKING:
+    from onesec.core.fitted import Fitting
     from onesec.llm import LLM
     from onesec.output import Output, Stream
 
@@ -44,6 +46,8 @@ def summary(output: Output) -> str:
         parts.append(f"first after {trace.ttft_ms:.1f}{_of(trace.budget_ttft_ms, 1)} ms")
     if trace.budget_tpot_ms is not None and trace.tpot_ms is not None:
         parts.append(f"{trace.tpot_ms:.2f}{_of(trace.budget_tpot_ms, 2)} ms a token")
+    if output.fitted is not None:
+        parts.append(f"prompt {output.fitted.tokens_before}→{output.fitted.tokens_after} tokens")
     chosen = {key: value for key, value in trace.sampling.items() if key != "max_tokens"}
     if chosen:
         parts.append(" ".join(f"{key}={value}" for key, value in chosen.items()))
@@ -78,6 +82,7 @@ def _read_prompt(prompt: str) -> str:
 @gear_option
 @min_gear_option
 @policy_option
+@fit_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
@@ -94,6 +99,7 @@ def command(
     gear: str | None,
     min_gear: str | None,
     policy: str,
+    fit: Fitting,
     system: str | None,
     raw: bool,
     stream: bool | None,
@@ -115,7 +121,8 @@ def command(
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
-    values |= {"deadline": budget, "gear": gear, "min_gear": min_gear, "policy": policy}
+    values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
+    values |= {"policy": policy, "fit": fit}
     with (
         load_llm(model, engine, needs_16=gear == "16") as llm,
         _start(llm, text, system, raw, **bounded(llm, values)) as run,

@@ -40,6 +40,14 @@ deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
 )
 
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(["none", "drop_oldest", "extract"]),
+    default="none",
+    show_default=True,
+    help="Shorten a prompt that has no time: by its oldest parts, or to what is asked. 缩短提示",
+)
+
 
 gear_option = click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
 min_gear_option = click.option("--min-gear", help="Never below this gear. 最低档位")

@@ -51,7 +51,7 @@ class LengthStore:
         return LengthModel()
 
     def idle(self, lengths: Callable[[], LengthModel], now_ns: int) -> None:
-        """The engine has nothing to do: keep what is new, in a thread, where it was not done lately."""
+        """The engine has nothing to do: keep what is new, in a thread, every few minutes."""
         if self._kept_ns is None:
             self._kept_ns = now_ns
         if now_ns - self._kept_ns < _EVERY_NS or (self._thread and self._thread.is_alive()):
