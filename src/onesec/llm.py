@@ -53,6 +53,8 @@ class LLM(Closing):
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
     """
 
+    _quiet: QuietCollector | None
+
     def __init__(
         self,
         model: str | Path,
@@ -80,8 +82,7 @@ class LLM(Closing):
             clock or MonotonicClock(),
             speculate,
         )
-        if quiet_gc:
-            self._quiet = QuietCollector()
+        self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
     def over(
@@ -90,6 +91,7 @@ class LLM(Closing):
         """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
         llm._open(loaded, clock or MonotonicClock(), speculate)
+        llm._quiet = None
         return llm
 
     def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool) -> None:
@@ -105,7 +107,6 @@ class LLM(Closing):
         )
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}
-        self._quiet: QuietCollector | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
