@@ -1,7 +1,7 @@
-"""What a fence costs a call that ends in time: microseconds around its steps, with and without one.
+"""What a fence costs a call that ends in time: microseconds around its steps, with and without.
 
-A call with a fence (`Batch.watch_ns`) runs on the driver's thread while the caller waits. Calls with
-and without one take turns, each after a little work of the caller's, as in the loop.
+A call with a fence (`Batch.watch_ns`) runs on the driver's thread while the caller waits. Calls
+with and without one take turns, each after a little work of the caller's, as in the loop.
 
     PYTHONPATH=src python bench/hand_over.py
 """

@@ -67,7 +67,9 @@ void Driver::work() {
     job->run();
     lock.lock();
     busy_ = false;
-    done_.notify_one();
+    lock.unlock();
+    done_.notify_one();  // without the lock, which the caller would wake up to wait for
+    lock.lock();
   }
 }
 

@@ -58,6 +58,8 @@ class LLM(Closing):
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
     """
 
+    _quiet: QuietCollector | None
+
     def __init__(
         self,
         model: str | Path,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stalling_backend import StallingBackend
 
-from onesec.budget.latency import P99, LatencyModel
+from onesec.budget.latency import P99, GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, OneSecError
@@ -136,6 +136,35 @@ def test_only_what_is_due_ends_and_the_others_take_the_late_tokens_over() -> Non
     assert backend.left is None
 
 
+def test_an_answer_stays_as_it_was_handed_over() -> None:
+    engine, _ = engine_with(stall_at(9))
+    urgent = engine.add_request(ask("urgent", ms=600.0))
+    engine.add_request(ask("patient", seed=2))
+    while not urgent.finished:
+        engine.step()
+    output, trace = urgent.output(), urgent.trace.to_dict()
+    later = drain(engine)
+    assert all(delta.sequence_id == "patient" for delta in later)
+    assert urgent.output() == output
+    assert urgent.trace.to_dict() == trace
+
+
+@pytest.mark.parametrize("hang", range(6, 11))
+@pytest.mark.parametrize("poison", range(6, 12))
+def test_a_hang_amid_a_batch_that_is_run_row_by_row(hang: int, poison: int) -> None:
+    engine, backend = engine_with(stall_at(hang))
+    poisoned = iter([False] * poison + [True])  # rows, as they come
+    backend.poison = lambda row: next(poisoned, False)
+    sequences = [engine.add_request(ask(name, seed=i)) for i, name in enumerate("ab")]
+    urgent = engine.add_request(ask("urgent", seed=3, ms=700.0))
+    drain(engine)
+    assert urgent.finished
+    for sequence in sequences:
+        expected = alone(sequence.request)
+        assert sequence.tokens == expected[: len(sequence.tokens)]
+        assert sequence.error is None or str(sequence.error) == "poisoned row"
+
+
 def test_answers_end_deadline_by_deadline_while_a_step_hangs() -> None:
     engine, backend = engine_with(stall_at(20))
     sequences = [engine.add_request(ask(str(i), seed=i, ms=600.0 + 200.0 * i)) for i in range(4)]
@@ -231,22 +260,31 @@ def test_a_machine_that_is_twice_as_slow_is_learned() -> None:
     assert model.step_ms("8", 50) == pytest.approx(2.0 * usual_ms, rel=0.05)
 
 
+CHEAP_DRAFTS = {
+    "4": GearCost(b_ms=0.05, q_ms=2.0, batch=((1, 1.0), (8, 1.2))),
+    "8": GearCost(b_ms=0.06, q_ms=9.0, batch=((1, 1.0), (8, 1.2))),
+}
+
+
 @pytest.mark.parametrize("step", range(1, 12))
-def test_drafts_may_hang_too(step: int) -> None:
+@pytest.mark.parametrize(("memory", "costs"), [(3, COSTS), (9, CHEAP_DRAFTS)])
+def test_drafts_may_hang_too(step: int, memory: int, costs: dict[str, GearCost]) -> None:
     """Guesses and their checks: whichever forward hangs, the answer is the plain one's beginning,
     and the next one the plain one."""
-    options: dict[str, object] = {"memory": 3, "engine": {"speculate": True}}
+    options: dict[str, object] = {"memory": memory, "costs": costs, "engine": {"speculate": True}}
     request = ask("a", ms=900.0, temperature=0.0, max_tokens=60)
     engine, backend = engine_with(stall_at(step), **options)
     first = engine.add_request(request)
     drain(engine)
-    plain = alone(request, memory=3)
+    plain = alone(request, memory=memory, costs=costs)
     assert first.trace.met is True
     assert first.tokens == plain[: len(first.tokens)]
+    trace = first.trace.to_dict()
     backend.clock.advance_ms(HANG_MS)
     second = engine.add_request(ask("b", temperature=0.0, max_tokens=60))
     drain(engine)
     assert second.tokens == plain
+    assert first.trace.to_dict() == trace
     assert engine._blocks.used_blocks == 0
 
 
