@@ -94,7 +94,7 @@ class Steering:
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,
             due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
-            crowding=self._scheduler.crowding,
+            crowding=self._scheduler.crowding(sequence),
             fenced=self._fenced,
         )
         decision = controller.shift(standing, self._latency, policy)
@@ -102,7 +102,8 @@ class Steering:
             return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         at_ms = sequence.at_ms(now_ns)
         if decision.gear != name:
-            cause, there = self._cause(standing, name), self._cause(standing, decision.gear)
+            own = controller.with_own_time(standing, self._latency)
+            cause, there = self._cause(own, name), self._cause(own, decision.gear)
             sequence.trace_decode(at_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
