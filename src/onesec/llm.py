@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Duration
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
@@ -28,7 +28,6 @@ from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 
-Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
 
 
@@ -135,7 +134,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -147,7 +146,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -158,7 +157,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt | Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -168,7 +167,8 @@ class LLM(Closing):
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `policy` says what the time
+        The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
+        `policy` says what the time
         is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
@@ -176,7 +176,7 @@ class LLM(Closing):
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
@@ -198,7 +198,7 @@ class LLM(Closing):
     def stream(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -208,7 +208,7 @@ class LLM(Closing):
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         tokens = self._encode(prompt)
         return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=True)
 
@@ -216,7 +216,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
@@ -230,7 +230,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[True],
@@ -243,7 +243,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: bool = False,
@@ -262,7 +262,7 @@ class LLM(Closing):
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         tokens = self._loaded.render(messages)
         answer = self._submit(
             tokens, arrival_ns, budget, values, gear, min_gear, policy, stream=stream, app=app
