@@ -21,7 +21,7 @@ from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Duration
 from onesec.core.errors import InvalidRequest
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
@@ -32,7 +32,6 @@ from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
 
-Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
 
 
@@ -156,7 +155,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -169,7 +168,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -181,7 +180,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt | Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -192,7 +191,8 @@ class LLM(Closing):
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `policy` says what the time
+        The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
+        `policy` says what the time
         is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
@@ -204,7 +204,7 @@ class LLM(Closing):
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
@@ -222,7 +222,7 @@ class LLM(Closing):
     def stream(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -233,7 +233,7 @@ class LLM(Closing):
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
         return self._submit(self._continued(prompt, asked, fit), stream=True)
 
@@ -241,7 +241,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
@@ -256,7 +256,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[True],
@@ -270,7 +270,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: bool = False,
@@ -290,7 +290,7 @@ class LLM(Closing):
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
         prepared = self._preparation(asked, fit, app).messages(messages)
         answer = self._submit(_with(asked, prepared), stream=stream)
