@@ -129,10 +129,10 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     """The next move of one answer.
 
     A cheaper gear as soon as the wanted tokens no longer fit at p95, before the deadline or in
-    their rhythm, or others need the time; a better one when they fit with `policy.hysteresis` to spare, and one step at p95
-    keeps the rhythm (time saved earlier does not buy a gear that cannot be held); landing when the
-    cheapest gear has room for the landing zone only; stop when not even one step fits: at p99, or
-    in the median where a late one can be left alone.
+    their rhythm, or others need the time; a better one when they fit with `policy.hysteresis` to
+    spare, and one step at p95 keeps the rhythm (time saved earlier does not buy a gear that cannot
+    be held); landing when the cheapest gear has room for the landing zone only; stop when not even
+    one step fits: at p99, or in the median where a late one can be left alone.
     """
     at, left_ms = standing, standing.left_ms
     if math.isinf(left_ms) and math.isinf(at.tpot_ms):

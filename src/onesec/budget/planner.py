@@ -30,6 +30,7 @@ class Ask:
     others_ms      work for others between two of its tokens, for each gear that it may use
     turn_ms        work for others beside each of its prompt's chunks
     crowding       share of the time to spare that others are likely to need
+    best_effort    begin in any case: what is there at the deadline is the answer
     """
 
     prompt_tokens: int
@@ -47,6 +48,7 @@ class Ask:
     turn_ms: float = 0.0
     chunk_tokens: int = 512
     crowding: float = 0.0
+    best_effort: bool = False
     cues: Cues = field(default_factory=Cues)
 
 
@@ -89,7 +91,7 @@ def plan(
     first_ms = _prefill_ms(ask, latency, cheapest)
     smallest_ms = first_ms + _decode_ms(ask, latency, cheapest, need)
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
-    if left_ms < smallest_ms:
+    if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
             feasible_ms=policy.budget_for(
@@ -97,7 +99,7 @@ def plan(
             ),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
-    if ttft_left_ms < first_ms:
+    if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
@@ -105,7 +107,8 @@ def plan(
             which="ttft",
         )
     tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
-    if tpot_ms < (pace_ms := _pace_ms(ask, latency, cheapest, need)):
+    pace_ms = _pace_ms(ask, latency, cheapest, need)
+    if tpot_ms < pace_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=tpot_ms,
             feasible_ms=pace_ms,
@@ -134,7 +137,7 @@ def plan(
         if fits and _room(ask, latency, (1.0 - kept) * left_ms - ms) >= target:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
-    room = _room(ask, latency, left_ms - prefill_ms)
+    room = max(1, _room(ask, latency, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
     decode_ms = _decode_ms(ask, latency, gear, min(usual, room))

@@ -141,6 +141,8 @@ class Request:
     `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
     quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
     `fitted` tells what the prompt has lost on its way, where it was made to fit.
+    `best_effort`: never refused for its time; what is there at the deadline is the answer, and
+    `met` says whether there was any.
     `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
     "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
     as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
@@ -156,6 +158,7 @@ class Request:
     cues: Cues = field(default_factory=Cues)
     fitted: FitReport | None = None
     policy: PolicyName = "balanced"
+    best_effort: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -182,6 +182,7 @@ class Admission:
             turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
             crowding=self._scheduler.crowding(own),
+            best_effort=request.best_effort,
             cues=request.cues,
         )
 

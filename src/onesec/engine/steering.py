@@ -56,6 +56,8 @@ class Steering:
         """Whether not even its next token can come in time: no work is spent on it."""
         if sequence.end_ns is None:
             return False
+        if sequence.request.best_effort:
+            return now_ns >= sequence.end_ns
         need_ms = self._latency.prefill_ms(
             sequence.prefill_gear.name,
             sequence.prefill_left,
