@@ -94,6 +94,7 @@ class LLM(Closing):
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
             thinking=loaded.thinking,
+            structures=loaded.structures(),
             speculate=speculate,
         )
         self._ids = itertools.count(1)

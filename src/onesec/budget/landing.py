@@ -47,7 +47,7 @@ def trim_to_sentence(text: str) -> tuple[str, bool]:
 
 
 class Landing:
-    """Follows an answer's text and knows how it may end.
+    """Follows an answer's text and knows how it may end. `json`: it is known to be a JSON text.
 
     >>> answer = Landing()
     >>> answer.push('{"city": "Par')
@@ -55,8 +55,9 @@ class Landing:
     End(keep=13, closing='"}')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, json: bool = False) -> None:
         self.text = ""
+        self._known = json
         self._json = JsonScan()  # of the whole text
         self._page: markdown.Page | None = None
         self._fenced: tuple[int, JsonScan] | None = None  # of an open JSON fence: where it begins
@@ -116,7 +117,7 @@ class Landing:
 
     @property
     def _is_json(self) -> bool:
-        return self._json.ok and self.text.lstrip()[:1] in ("{", "[")
+        return self._known or (self._json.ok and self.text.lstrip()[:1] in ("{", "["))
 
     def _read(self) -> markdown.Page:
         if self._page is None:

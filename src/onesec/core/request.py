@@ -12,6 +12,7 @@ from typing import Any
 
 from .deadline import Budget
 from .errors import InvalidRequest
+from .response_format import schema_of
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -61,6 +62,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
     prompt_logprobs: bool = False  # report the log probability of each prompt token
+    response_format: Mapping[str, Any] | None = None  # see response_format.schema_of
 
     def shaping(self) -> dict[str, Any]:
         """The values that shape the answer and are not the defaults, by name: for traces.
@@ -93,6 +95,8 @@ class SamplingParams:
             raise InvalidRequest(
                 f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
             )
+        if self.response_format is not None:
+            schema_of(self.response_format)
         if self.logprobs is not None:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
@@ -126,6 +130,7 @@ _SHAPING = (
     "seed",
     "max_tokens",
     "min_tokens",
+    "response_format",
 )
 _DEFAULT = SamplingParams()
 

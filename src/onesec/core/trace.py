@@ -13,8 +13,8 @@ MAX_EVENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`at_ms` since arrival; `kind` one of plan, prefill, decode, shift, close_thinking, land, stop,
-    refuse."""
+    """`at_ms` since arrival; `kind` one of plan, prefill, decode, shift, close_thinking, land,
+    stop, refuse."""
 
     at_ms: float
     kind: str

@@ -17,6 +17,7 @@ from onesec.core.clock import Clock
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
 from onesec.core.request import Request
+from onesec.core.response_format import schema_of
 from onesec.core.thinking import ThinkingMarks
 
 from .admission import Admission
@@ -26,6 +27,7 @@ from .sequence import Delta, Sequence, TopLogprobs
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
+from .structure import Structure, Structures
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
@@ -44,6 +46,7 @@ class Engine:
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
     thinking      the marks of the model's thinking, where it thinks aloud
+    structures    compiles response formats; without it they are refused
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -59,6 +62,7 @@ class Engine:
         decode_text: DecodeText,
         length: LengthModel | None = None,
         thinking: ThinkingMarks | None = None,
+        structures: Structures | None = None,
         policy: Policy | None = None,
         max_waiting: int = 256,
         max_rows: int = 16,
@@ -76,6 +80,7 @@ class Engine:
         self.latency = latency
         self.length = length or LengthModel()
         self._thinking = thinking
+        self._structures = structures
         self._answer_length = LengthModel()  # of what comes after thinking
         self._clock = clock
         self._eos_ids = eos_ids
@@ -143,8 +148,8 @@ class Engine:
 
         `arrival_ns` 0 means now. A streamed answer is never trimmed after the fact: it only stops
         at a good end, if one comes in time. Raises EmptyPrompt, ContextLengthExceeded, UnknownGear,
-        InvalidRequest (an id in use, a token out of range), QueueFull, DeadlineInfeasible (with a
-        counter-offer), EngineClosed.
+        InvalidRequest (an id in use, a token out of range, a response format that cannot be had),
+        QueueFull, DeadlineInfeasible (with a counter-offer), EngineClosed.
         """
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
@@ -155,12 +160,15 @@ class Engine:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
+        came_ns = self._clock.now_ns()
+        structure, closing_ns = self._structure_of(request)
         now_ns = self._clock.now_ns()
-        arrival_ns = request.arrival_ns or now_ns
+        arrival_ns = request.arrival_ns or came_ns
         end_ns = None
         budget_ms = request.budget.total_ms
         if budget_ms is not None:
-            end_ns = arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
+            work_ms = budget_ms - self._policy.margin_ms(budget_ms)
+            end_ns = arrival_ns + round(work_ms * 1e6) - closing_ns
         self._number += 1
         order = (_NEVER_NS if end_ns is None else end_ns, self._number)
         names = admission.names(request)
@@ -186,6 +194,7 @@ class Engine:
                 marks=self._thinking,
                 thinking=self._thinking is not None
                 and self._thinking.open_after(request.prompt_tokens),
+                structure=structure,
             ),
             tokens=tokens,
             gears=gears,
@@ -201,6 +210,17 @@ class Engine:
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
+
+    def _structure_of(self, request: Request) -> tuple[Structure | None, int]:
+        """What the answer must be, and the nanoseconds that are kept free for closing it."""
+        if request.params.response_format is None:
+            return None, 0
+        if self._structures is None:
+            raise InvalidRequest("This engine knows no vocabulary, which response_format needs.")
+        structure = self._structures.open(schema_of(request.params.response_format))
+        start_ns = self._clock.now_ns()
+        structure.close("")  # nothing of it is written yet: the longest closing there is
+        return structure, 2 * (self._clock.now_ns() - start_ns)
 
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
@@ -271,6 +291,7 @@ class Engine:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
         try:
             draft = self._draft(work)
+            _mask(work)
             result = self.backend.forward(work.batch)
             if len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
@@ -322,6 +343,8 @@ class Engine:
         decode together use the arithmetic that a check would."""
         alone = not work.prefill and len(self._scheduler.running) == 1
         if self.speculation is None or not alone or self._scheduler.waiting:
+            return None
+        if work.sequences[0].stop.structured:  # a mask holds for one token
             return None
         return self.speculation.prepare(work.sequences[0], work.batch, self._clock.now_ns())
 
@@ -486,3 +509,12 @@ class Engine:
                 stop.closing,
             )
         )
+
+
+def _mask(work: Work) -> None:
+    """Tell the samplers of structured answers which tokens may come next."""
+    for sequence in work.sequences:
+        sampler = sequence.row.sampler
+        mask = None if sampler is None else sequence.stop.mask()
+        if sampler is not None and mask is not None:
+            sampler.allow(mask)
