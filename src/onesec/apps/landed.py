@@ -68,8 +68,8 @@ def ends_well(text: str) -> float:
     ends a sentence (with what closes behind it), a table's row or a list item. It looks at the last
     line only, and knows nothing of how the text was landed.
 
-    >>> ends_well("好的。"), ends_well("and then the"), ends_well('{"a": [1]}'), ends_well('{"a": [')
-    (1.0, 0.0, 1.0, 0.0)
+    >>> ends_well("好的。"), ends_well("and then the"), ends_well('{"a": [1]}')
+    (1.0, 0.0, 1.0)
     """
     text = text.rstrip()
     if not text:

@@ -130,7 +130,6 @@ _SHAPING = (
     "seed",
     "max_tokens",
     "min_tokens",
-    "response_format",
 )
 _DEFAULT = SamplingParams()
 
