@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .enders import sentence_ends
@@ -25,6 +25,7 @@ _ROW = re.compile(r"[ \t>]*\|")
 _DELIMITER = re.compile(r"[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 _PIPE = re.compile(r"(?<!\\)\|")
 _MARKS = "*_~`$"
+_TAIL = 512  # characters of a paragraph
 _RUN = re.compile(r"\\.|`+|\$\$|~~|\*{1,3}|_{1,3}", re.DOTALL)
 
 
@@ -41,20 +42,22 @@ class Fence:
 
 @dataclass(slots=True)
 class Page:
-    """A text's blocks. `ends` are the offsets where it may end, rising; `fence` is the code block
+    """A text's blocks. `ends` are offsets where it may end, rising, the last one among them; `fence` is the code block
     that is open at its end; `open_ends` are sentence ends inside emphasis or code that is open
-    there, with the marks that close it."""
+    there, with the marks that close it; what stands before `settled` is read alike whatever
+    follows."""
 
     ends: list[int] = field(default_factory=list)
     fence: Fence | None = None
     open_ends: list[tuple[int, str]] = field(default_factory=list)
+    settled: int = 0
 
 
 def read(text: str) -> Page:
     """The blocks of a text, which may break off anywhere.
 
     >>> read("Look:\\n```py\\nx = 1\\n```\\nDone. **Well").ends
-    [23, 29]
+    [21, 27]
     """
     page = Page()
     begin = 0  # of the paragraph or list item
@@ -98,6 +101,8 @@ def read(text: str) -> Page:
         elif not line.strip() or _ITEM.match(line):
             _paragraph(text, page, begin, start)
             begin, table = start, ""
+            if not line.strip():
+                page.settled = end + 1
         else:
             table = ""
     if page.fence is None:
@@ -129,30 +134,46 @@ def _paragraph(text: str, page: Page, start: int, end: int) -> list[tuple[int, s
     end, with what closes these."""
     if start >= end:
         return []
-    spans, left = _marked(text, start, end)
-    open_at = left[0][0] if left else end + 1
-    ends = list(sentence_ends(text, start, end))
+    marked = _marked(text, start, end)
     item = _ITEM.match(text, start, end)
     if item:  # an item is an end once its line is over
         whole = text[start:end].rstrip()
         over = "\n" in text[start + len(whole) : end] and start + len(whole) > item.end()
         if over and not _BROKEN_OFF.search(whole):
-            ends.append(start + len(whole))
+            page.ends += _outside(text, [start + len(whole)], end, marked)[0]
+    # The last end is what counts: a long paragraph is searched from its tail.
+    outside, inside = _outside(text, sentence_ends(text, max(start, end - _TAIL), end), end, marked)
+    if not outside and end - start > _TAIL:
+        outside, inside = _outside(text, sentence_ends(text, start, end), end, marked)
+    page.ends += outside
+    return inside
+
+
+def _outside(
+    text: str,
+    ends: Iterable[int],
+    end: int,
+    marked: tuple[list[tuple[int, int]], list[tuple[int, str]]],
+) -> tuple[list[int], list[tuple[int, str]]]:
+    """Those ends of a paragraph that stand in no marks, and those that stand in marks which are
+    open at its end, with what closes these."""
+    spans, left = marked
+    open_at = left[0][0] if left else end + 1
     starts = [a for a, _ in spans]
     openers = {*starts, *(at for at, _ in left)}
     last = left[-1][0] + len(left[-1][1]) if left else end
     closing = "".join(mark for _, mark in reversed(left))
-    inner: list[tuple[int, str]] = []
+    outside: list[int] = []
+    inside: list[tuple[int, str]] = []
     for found in ends:
         at = _before_openers(text, found, openers)
         index = bisect_right(starts, at - 1) - 1
-        inside = index >= 0 and at < spans[index][1]
-        if not inside and at <= open_at:
-            page.ends.append(at)
+        if at <= open_at and (index < 0 or at >= spans[index][1]):
+            outside.append(at)
         elif found > last:
             part = _half_mark(text, found, left[-1][1]) if found == end else 0
-            inner.append((found, closing[part:]))
-    return inner
+            inside.append((found, closing[part:]))
+    return outside, inside
 
 
 def _half_mark(text: str, end: int, mark: str) -> int:
