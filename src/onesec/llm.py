@@ -24,6 +24,7 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.structure import Structures
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
@@ -94,7 +95,7 @@ class LLM(Closing):
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
             thinking=loaded.thinking,
-            structures=loaded.structures(),
+            structures=Structures(loaded.vocabulary),
             speculate=speculate,
         )
         self._ids = itertools.count(1)

@@ -25,7 +25,7 @@ from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.core.thinking import ThinkingMarks
 from onesec.engine.profile import cached_profile, holds, profile
-from onesec.engine.structure import Structures, Vocabulary
+from onesec.engine.structure import Vocabulary
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
@@ -91,17 +91,15 @@ class LoadedModel(Closing):
         )
         return list(fitted.messages or ()), fitted.report.dropped_turns
 
-    def structures(self) -> Structures:
-        """What compiles response formats for this model's tokens."""
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens, as response formats are compiled to them."""
         tokenizer = self.tokenizer
-        return Structures(
-            Vocabulary(
-                size=self.backend.vocab_size,
-                token_bytes=tokenizer.token_bytes,
-                eos_ids=self.eos_ids,
-                special_ids=tokenizer.special_ids | set(tokenizer.added_tokens.values()),
-                encode=tokenizer.encode,
-            )
+        return Vocabulary(
+            size=self.backend.vocab_size,
+            token_bytes=tokenizer.token_bytes,
+            eos_ids=self.eos_ids,
+            special_ids=tokenizer.special_ids | set(tokenizer.added_tokens.values()),
+            encode=tokenizer.encode,
         )
 
     def _chat_template(self) -> ChatTemplate:

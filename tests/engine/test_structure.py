@@ -29,7 +29,7 @@ VOCABULARY = Vocabulary(
     special_ids=frozenset({SPECIAL, END}),
     encode=lambda text: list(text.encode()),
 )
-STRUCTURES = Structures(VOCABULARY)
+STRUCTURES = Structures(lambda: VOCABULARY)
 PERSON = {
     "type": "object",
     "properties": {
@@ -210,5 +210,5 @@ def test_without_the_library_the_request_is_refused_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "llguidance", None)
     with pytest.raises(InvalidRequest, match="llguidance") as caught:
-        Structures(VOCABULARY).open('{"type":"object"}')
+        Structures(lambda: VOCABULARY).open('{"type":"object"}')
     assert "onesec[structured]" in str(caught.value.hint)

@@ -31,7 +31,7 @@ WHOLE = json.dumps(
         "kind": "delivery",
     }
 )
-STRUCTURES = Structures(VOCABULARY)
+STRUCTURES = Structures(lambda: VOCABULARY)
 
 
 def asked(backend: ScriptedBackend, ms: float | None, stream: bool, **options: Any):

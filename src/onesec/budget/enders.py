@@ -52,7 +52,7 @@ _LIST_MARK = re.compile(r"[ \t>]*(?:[-*+] +)?(?:\d+|[A-Za-z])")
 _ADDRESS = re.compile(r"(?:\S*(?:://|@)\S*|www\.\S*|/\S+|\S+/\S*)\Z")
 _WORD_CHARS = 24  # the longest abbreviation with all its points, and room
 
-_ABBREVIATIONS = frozenset("""
+_SHORTENED = """
 mr mrs ms dr prof st jr sr vs no nos fig figs eq al approx dept inc ltd co corp vol pp ca cf e.g i.e
 a.m p.m u.s u.k ph.d jan feb mar apr jun jul aug sep sept oct nov dec gen col rev hon
 bzw z.b d.h u.a o.ä nr abs bspw evtl ggf inkl mio mrd vgl hr hrn fr str tel z.t i.d.r
@@ -64,7 +64,8 @@ np tzn ul m.in
 т.е гг г ул им руб тыс стр рис см напр
 π.χ κ κα δηλ
 örn
-""".split())
+"""
+_ABBREVIATIONS = frozenset(_SHORTENED.split())
 _OPENERS = "([{\"'“‘«„¿¡*_~`"
 _INITIAL = re.compile("[A-Za-z\u00c0-\u024f\u0400-\u04ff\u0391-\u03c9]")
 # "am 3. Mai": an ordinal before a month, where a point writes ordinals.

@@ -62,6 +62,7 @@ class Landing:
         self._base = 0  # what stands before it is read; it has its last end at
         self._earlier = 0
         self._page: markdown.Page | None = None  # of what follows
+        self._end = 0  # the last one, where the page was read
         self._fenced: tuple[int, JsonScan] | None = None  # of an open JSON fence: where it begins
 
     def push(self, piece: str) -> None:
@@ -74,7 +75,8 @@ class Landing:
         """Length of the longest prefix that ends well by itself; 0 if there is none."""
         if self._is_json:
             return self._json.stable if self._json.done else 0
-        return self._last(self._read())
+        self._read()
+        return self._end
 
     def end(self, floor: int = 0) -> End | None:
         """The best End that keeps at least `floor` characters; None where there is none.
@@ -85,7 +87,7 @@ class Landing:
         if self._is_json:
             return self._json.end(floor)
         page = self._read()
-        at = self._last(page)
+        at = self._end
         ends = [End(max(at, floor))] if 0 < at >= self._visible(floor) else []
         ends += [
             End(self._base + at, marks)
@@ -130,15 +132,14 @@ class Landing:
         if self._page is None:
             page = markdown.read(self.text[self._base :])
             if page.settled:
-                done = [at for at in page.ends if at <= page.settled]
-                self._earlier = self._base + done[-1] if done else self._earlier
+                done = page.last_end(page.settled)
+                self._earlier = self._base + done if done else self._earlier
                 self._base += page.settled
                 page = markdown.read(self.text[self._base :])
             self._page = page
+            end = page.last_end()
+            self._end = self._base + end if end else self._earlier
         return self._page
-
-    def _last(self, page: markdown.Page) -> int:
-        return self._base + page.ends[-1] if page.ends else self._earlier
 
     def _content(self, fence: markdown.Fence) -> int:
         """Where an open code block's content begins."""

@@ -44,11 +44,13 @@ class Vocabulary:
 class Structures:
     """Compiles schemas for one model's tokens and keeps the last few.
 
-    The first use builds tables of the whole vocabulary (a second for 150,000 tokens).
+    `vocabulary` is asked at the first use, which builds tables of all of it (a second for 150,000
+    tokens).
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Callable[[], Vocabulary]) -> None:
         self._vocabulary = vocabulary
+        self._vocab_size = 0
         self._tables: tuple[Any, Any] | None = None  # of the model's tokens, and of bytes
         self._known: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 
@@ -58,7 +60,7 @@ class Structures:
         found = self._known.get(schema)
         if found is None:
             found = self._compile(schema)
-            structure = Structure(*_copies(found), self._vocabulary.size)
+            structure = Structure(*_copies(found), self._vocab_size)
             if structure.close("") is None:
                 raise InvalidRequest(
                     f"No answer of at most {MAX_CLOSING_BYTES} bytes was found for the schema.",
@@ -68,12 +70,14 @@ class Structures:
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(schema)
-        return Structure(*_copies(found), self._vocabulary.size)
+        return Structure(*_copies(found), self._vocab_size)
 
     def _compile(self, schema: str) -> tuple[Any, Any]:
         library = _llguidance()
         if self._tables is None:
-            self._tables = _tables(library, self._vocabulary)
+            vocabulary = self._vocabulary()
+            self._vocab_size = vocabulary.size
+            self._tables = _tables(library, vocabulary)
         try:
             grammar = library.LLMatcher.grammar_from_json_schema(schema, overrides=_SPACE)
         except ValueError as error:
