@@ -78,6 +78,17 @@ def test_one_step_a_call_and_no_drafts() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_max_tokens_closes_it_too(stream: bool) -> None:
+    for limit in range(1, len(WHOLE), 9):
+        output, _, text = asked(
+            ScriptedBackend(writes(WHOLE)), None, stream, params={"max_tokens": limit}
+        )
+        assert (output.ending, output.stop_reason) == ("landed", "max_tokens")
+        assert text.startswith(WHOLE[: limit - 1].rstrip())
+        jsonschema.validate(json.loads(text), SCHEMA)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_thinking_is_free_and_what_follows_is_not(stream: bool) -> None:
     def script(done: list[int]) -> int:
         if ANSWER not in done:

@@ -27,7 +27,8 @@ class Stop:
     """Why an answer ends.
 
     finish_reason  "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id, "deadline", or None (end token, max_tokens)
+    stop_reason    the stop string, the stop token's id, "deadline", "max_tokens" (where a structure
+                   was closed for it), or None (end token, max_tokens)
     ending         "natural", "landed" or "cut"
     keep_token     whether the last token drawn belongs to the answer
     text_chars     characters of the answer's text that count; None: all
@@ -194,9 +195,26 @@ class StopCheck:
             stop = self._add_text(self._text, token)
             if stop is not None:
                 return stop
-        if count + 1 >= self._limit:
-            return Stop("length", None, "cut")
-        return None
+        return self._at_limit() if count + 1 >= self._limit else None
+
+    def _at_limit(self) -> Stop:
+        """The answer has all its tokens: cut, unless it has a structure that can be closed."""
+        if self._structure is not None and self._text is not None and not self.thinking:
+            text = self._text.text
+            descent = self._descent or self._begin_descent(text, 0, False)
+            end = self._best_end(descent, max(0, self._shown - descent.begin))
+            if end is not None:
+                return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
+        return Stop("length", None, "cut")
+
+    def _best_end(self, descent: Descent, floor: int) -> End | None:
+        """The best end that keeps `floor` characters of the answer."""
+        end = descent.landing.end(floor)
+        if self._structure is None:
+            return end
+        answer = descent.landing.text
+        ends = [end, End(len(answer))] if end is not None else [End(len(answer))]
+        return self._structure.end(answer, ends)
 
     def _watch_thinking(self, marks: ThinkingMarks, token: int) -> None:
         if token == marks.open_id:
@@ -253,16 +271,12 @@ class StopCheck:
         if not self.thinking:
             descent = self._descent or self._begin_descent(text, 0, may_trim)
             floor = 0 if may_trim else max(0, shown - descent.begin)
-            end = descent.landing.end(floor)
-            if self._structure is not None:
-                answer = descent.landing.text
-                ends = [end, End(len(answer))] if end is not None else [End(len(answer))]
-                end = self._structure.end(answer, ends)
+            end = self._best_end(descent, floor)
             if end is not None:
                 keep = descent.begin + end.keep
                 return _landed(None if keep == len(whole) else keep, end.closing)
         return Stop("length", "deadline", "cut")
 
 
-def _landed(keep: int | None, closing: str) -> Stop:
-    return Stop("stop", "deadline", "landed", text_chars=keep, closing=closing)
+def _landed(keep: int | None, closing: str, reason: str = "deadline") -> Stop:
+    return Stop("stop", reason, "landed", text_chars=keep, closing=closing)
