@@ -27,6 +27,7 @@ from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.structure import Structures
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
@@ -113,6 +114,7 @@ class LLM(Closing):
             decode_text=loaded.tokenizer.decode,
             length=None if self._lengths is None else self._lengths.load(),
             thinking=loaded.thinking,
+            structures=Structures(loaded.vocabulary),
             speculate=speculate,
         )
         self._ids = itertools.count(1)

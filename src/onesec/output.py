@@ -20,9 +20,9 @@ class Output:
     """One answer and how it came about.
 
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
-    (brought to a close for the deadline) or "cut". A landed `text` may end with brackets, quotes or
-    a fence that close it and are in no token; the trace's `stop` event names them. `met` is None
-    without a deadline.
+    (brought to a close for the deadline, or for max_tokens where it has a response_format) or
+    "cut". A landed `text` may end with brackets, quotes or a fence that close it and are in no
+    token; the trace's `stop` event names them. `met` is None without a deadline.
     `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.

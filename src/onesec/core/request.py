@@ -14,6 +14,7 @@ from .cues import Cues
 from .deadline import Budget
 from .errors import InvalidRequest
 from .fitted import FitReport
+from .response_format import schema_of
 
 PolicyName = Literal["quality", "balanced", "fastest"]
 POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -65,6 +66,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
     prompt_logprobs: bool = False  # report the log probability of each prompt token
+    response_format: Mapping[str, Any] | None = None  # see response_format.schema_of
 
     def shaping(self) -> dict[str, Any]:
         """The values that shape the answer and are not the defaults, by name: for traces.
@@ -97,6 +99,8 @@ class SamplingParams:
             raise InvalidRequest(
                 f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
             )
+        if self.response_format is not None:
+            schema_of(self.response_format)
         if self.logprobs is not None:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         if len(self.logit_bias) > MAX_LOGIT_BIAS:

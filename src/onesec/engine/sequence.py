@@ -37,7 +37,8 @@ class Delta:
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
     closing        once finished: text behind them that belongs to the answer and has no tokens
     finish_reason  None while it goes on; then "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
+    stop_reason    what ended it: the stop string, the stop token's id, "deadline" or, where a
+                   structure was closed for it, "max_tokens"; else None
     ending         "natural", "landed" or "cut" once finished
     trace, error   once finished
     prompt_logprobs   once finished, where asked for: of the prompt's tokens after the first

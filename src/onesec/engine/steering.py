@@ -121,7 +121,8 @@ class Steering:
                 need_there_ms=round(cause.left_ms - there.slack_ms, 3),
             )
         if decision.land and closing is not None:
-            force = Force(closing.closing_ids)
+            bare = sequence.stop.structured  # whose answer begins at once
+            force = Force(closing.bare_closing_ids if bare else closing.closing_ids)
             sequence.trace.add(
                 at_ms,
                 "close_thinking",
