@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from onesec.core.errors import DeadlineInfeasible
 
-from .latency import LatencyModel
+from .latency import P50, P95, LatencyModel
 from .length import LengthModel
 
 
@@ -72,11 +72,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is intended for one request. Durations are milliseconds since arrival, at p95.
+    """What is intended for one request. Durations are milliseconds since arrival, at p95;
+    `likely_ms` is when a usual answer is done, in the median.
 
     `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
-    smallest budget that works.
+    smallest budget that works; `better_ms` is when an answer of the wanted length would be done by
+    the next better gear, which is too late (None: the gear is the best).
     """
 
     gear: str
@@ -84,7 +86,9 @@ class Plan:
     max_tokens: int
     landing_reserve_tokens: int
     predicted_ms: float
+    likely_ms: float
     feasible_ms: float
+    better_ms: float | None = None
 
 
 def plan(
@@ -118,6 +122,7 @@ def plan(
         )
     usual = length.quantile(policy.target_quantile, key=ask.key)
     target = max(need, min(ask.limit_tokens, usual))
+    median = length.quantile(0.5, key=ask.key)
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -125,12 +130,18 @@ def plan(
             prefill_gear, prefill_ms = candidate, ms
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
+    better_ms = None
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
-        if fits and _room(ask, latency, left_ms - ms) >= target:
+        # The cheapest gear, to which the answer may fall back, is not always the quicker one: where
+        # it waits for more work of others.
+        both = (_decode_ms(ask, latency, each, target) for each in (candidate, cheapest))
+        all_ms = ms + max(both)
+        if all_ms <= left_ms:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
+        if candidate != cheapest:
+            better_ms = spent_ms + all_ms
     room = _room(ask, latency, left_ms - prefill_ms)
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
@@ -143,32 +154,47 @@ def plan(
         if ask.budget_ms is None
         else max(1, min(policy.landing_tokens, room // 3)),
         predicted_ms=spent_ms + prefill_ms + decode_ms,
+        likely_ms=spent_ms
+        + _prefill_ms(ask, latency, prefill_gear, P50)
+        + _decode_ms(ask, latency, gear, min(median, target, room), P50),
         feasible_ms=feasible_ms,
+        better_ms=better_ms,
     )
 
 
-def at_gear(old: Plan, gear: str) -> Plan:
-    """The same plan in another gear."""
-    return replace(old, gear=gear, prefill_gear=gear)
+def at_gear(old: Plan, gear: str, feasible_ms: float) -> Plan:
+    """The same plan in another gear, for what would need `feasible_ms` by now."""
+    return replace(
+        old,
+        gear=gear,
+        prefill_gear=gear,
+        predicted_ms=max(old.predicted_ms, feasible_ms),
+        feasible_ms=feasible_ms,
+        better_ms=None,
+    )
 
 
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 
 
-def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
+def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str, quantile: float = P95) -> float:
     """Until the first token: the prompt's chunks with work for others between them."""
     cached = ask.cached_tokens.get(gear, 0)
     tokens = ask.prompt_tokens - cached
     chunks = -(-tokens // ask.chunk_tokens)
-    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks)
+    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks, quantile=quantile)
     return run_ms + chunks * ask.turn_ms
 
 
-def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+def _decode_ms(
+    ask: Ask, latency: LatencyModel, gear: str, tokens: int, quantile: float = P95
+) -> float:
     """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
-    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
+    run_ms = latency.decode_ms(
+        gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile
+    )
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
 
 

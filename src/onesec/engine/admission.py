@@ -159,9 +159,9 @@ class Admission:
                 order=(0, 0),
                 host_ms=host_ms,
             )
-        except DeadlineInfeasible:
+        except DeadlineInfeasible as error:
             cheapest = sequence.gears[0].name
-            plan = planner.at_gear(sequence.plan, cheapest)
+            plan = planner.at_gear(sequence.plan, cheapest, error.feasible_ms)
         sequence.adopt(plan, now_ns)
 
     def look_later(self, sequence: Sequence, now_ns: int) -> None:

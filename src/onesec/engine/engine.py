@@ -367,7 +367,6 @@ class Engine:
         """Append drawn tokens, see whether the answer is over, and hand them out."""
         drawn = row.tokens
         trace = sequence.trace
-        trace.gears[gear.name] = trace.gears.get(gear.name, 0) + len(drawn)
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
         known = len(sequence.tokens)
@@ -379,6 +378,8 @@ class Engine:
                 break
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
+        if count:
+            trace.gears[gear.name] = trace.gears.get(gear.name, 0) + count
         if count != len(drawn):
             for values in (row.tokens, row.logprobs, row.entropies, row.top):
                 del values[count:]
@@ -400,6 +401,9 @@ class Engine:
     # -- endings ---------------------------------------------------------------------------------
 
     def _out_of_time(self, sequence: Sequence, now_ns: int) -> None:
+        assert sequence.end_ns is not None
+        left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
+        sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
         try:
             stop = sequence.stop.out_of_time(may_trim=not sequence.streamed)
         except Exception as error:

@@ -192,9 +192,13 @@ class Sequence:
             "plan",
             gear=plan.gear,
             prefill_gear=plan.prefill_gear,
+            gears=list(self.gear_names),
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
+            likely_ms=round(plan.likely_ms, 3),
             feasible_ms=plan.feasible_ms,
+            better_ms=None if plan.better_ms is None else round(plan.better_ms, 3),
+            end_ms=None if self.end_ns is None else round(self.at_ms(self.end_ns), 3),
         )
 
     def at_ms(self, now_ns: int) -> float:
@@ -222,6 +226,13 @@ class Sequence:
                 slowest_ms=round(part.slowest_ms, 3), slowest_token=part.slowest_token,
             )  # fmt: skip
             self.segment = Segment()
+
+    def trace_no_time(self, at_ms: float, left_ms: float, need_ms: float) -> None:
+        """Tell the trace that nothing more fits: the next token (or the prompt) needs `need_ms`."""
+        self.trace.add(
+            at_ms, "no_time", token=len(self.tokens), left_ms=round(left_ms, 3),
+            need_ms=round(need_ms, 3),
+        )  # fmt: skip
 
     def close(self, stop: Stop, now_ns: int, block_bytes: int) -> None:
         """Take the ending over and complete the trace."""

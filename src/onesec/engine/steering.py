@@ -33,13 +33,16 @@ class Steering:
         """Whether not even its next token can come in time: no work is spent on it."""
         if sequence.end_ns is None:
             return False
-        need_ms = self._latency.prefill_ms(
+        return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
+
+    def prefill_ms(self, sequence: Sequence) -> float:
+        """What the rest of its prompt takes, in the median."""
+        return self._latency.prefill_ms(
             sequence.prefill_gear.name,
             sequence.prefill_left,
             start=sequence.computed,
             quantile=P50,
         )
-        return now_ns + int(need_ms * 1e6) >= sequence.end_ns
 
     def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | None:
         """The next move of a decoding sequence: its Stop, or None after its state was set.
@@ -68,9 +71,10 @@ class Steering:
             landing=sequence.landing,
         )
         decision = controller.shift(standing, self._latency, self._policy)
-        if decision.stop:
-            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         at_ms = sequence.at_ms(now_ns)
+        if decision.stop:
+            sequence.trace_no_time(at_ms, standing.left_ms, self._token_ms(standing, decision.gear))
+            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         if decision.gear != name:
             tokens, need_ms = self._cause(standing)
             sequence.trace_decode(at_ms)
@@ -85,11 +89,20 @@ class Steering:
                 left_ms=round(standing.left_ms, 3),
                 want_tokens=tokens,
                 need_ms=round(need_ms, 3),
-                need_there_ms=round(standing.left_ms - decision.slack_ms, 3),
+                need_there_ms=round(controller.wanted(standing, self._latency, decision.gear)[1], 3),
+                likely_ms=self._likely_ms(sequence, standing, decision.gear),
+                to_spare=self._policy.hysteresis,
             )
         if decision.land and not sequence.landing:
             sequence.landing = True
-            sequence.trace.add(at_ms, "land", token=drawn, room_tokens=decision.room_tokens)
+            sequence.trace.add(
+                at_ms,
+                "land",
+                token=drawn,
+                room_tokens=decision.room_tokens,
+                zone_tokens=min(standing.zone_tokens, standing.limit_tokens - 1),
+                left_ms=round(standing.left_ms, 3),
+            )
             stop = sequence.stop.land()
             if stop is not None:
                 return stop
@@ -105,11 +118,21 @@ class Steering:
     def _cause(self, standing: controller.Standing) -> tuple[int, float]:
         """What spoke for another gear: the tokens that are wanted and what they need in this one at
         p95; or one token at p99, where not even that fits."""
-        at = standing
-        one_ms = self._latency.decode_ms(at.gear, at.context, 1, batch=at.batch, quantile=P99)
-        if one_ms > at.left_ms:
+        one_ms = self._token_ms(standing, standing.gear)
+        if one_ms > standing.left_ms:
             return 1, one_ms
-        return controller.wanted(at, self._latency, at.gear)
+        return controller.wanted(standing, self._latency, standing.gear)
+
+    def _token_ms(self, at: controller.Standing, gear: str) -> float:
+        """One token in that gear, at p99."""
+        return self._latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=P99)
+
+    def _likely_ms(self, sequence: Sequence, at: controller.Standing, gear: str) -> float:
+        """What a usual rest of the answer needs in that gear, in the median: for the trace."""
+        usual = self._length.quantile(0.5, done=len(sequence.tokens), key=sequence.length_key)
+        tokens = max(1, min(usual, at.limit_tokens))
+        run_ms = self._latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=P50)
+        return round(run_ms / max(1.0, at.speed) + tokens * at.others_ms, 3)
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""

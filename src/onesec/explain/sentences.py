@@ -11,7 +11,9 @@ from typing import Any
 
 from onesec.core.trace import Event, Trace
 
-LANGUAGES = ("en", "zh")
+from .record import number
+from .words import LANGUAGES, UNSURE, milliseconds, used
+
 STALL = 3.0  # a step that took so many times the usual one is called a stall,
 STALL_MS = 1.0  # if it took so much longer too
 _LEAST_APART = 0.1  # of what was expected: what is closer is "as planned"
@@ -22,7 +24,16 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no budget": ("There was no budget.", "没有时延预算。"),
     "plan": (
         "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
-        "{0} 毫秒时计划：档位 {1}，可容纳 {2} 个词元，预计 {3} 毫秒完成。",
+        "{0} 毫秒时计划：档位 {1}，可容纳 {2} 个词元，至迟 {3} 毫秒完成。",
+    ),
+    "better": (
+        "The next better gear would have been done by {0} ms; the last token was due at {1}.",
+        "更好一档要到 {0} 毫秒才完成；最后一个词元应在 {1} 毫秒前给出。",
+    ),
+    "first": ("The first token came at {0} ms.", "首个词元在 {0} 毫秒给出。"),
+    "band": (
+        "From then on expected: done at {0} ms in the median, by {1} ms at p95.",
+        "此后预期：中位 {0} 毫秒完成，p95 为 {1} 毫秒。",
     ),
     "prefill": (
         "Prefill of {0} tokens in gear {1} took {2} ms, {3}.",
@@ -51,23 +62,24 @@ _WORDS: dict[str, tuple[str, str]] = {
         "At token {0} ({1} ms) shifted from {2} to {3}.",
         "第 {0} 个词元（{1} 毫秒）由 {2} 换到 {3}。",
     ),
-    "drafts": (
-        "Of {0} tokens guessed ahead {1} were right.",
-        "提前猜测的 {0} 个词元中，{1} 个正确。",
-    ),
     "land": (
-        "Began landing at {0} ms, after token {1}: {2} more fitted.",
-        "{0} 毫秒、第 {1} 个词元后开始收尾：还容得下 {2} 个。",
+        "Began landing at {0} ms, after token {1}: {2} more fitted; landing begins at {3}.",
+        "{0} 毫秒、第 {1} 个词元后开始收尾：还容得下 {2} 个，不超过 {3} 个即收尾。",
+    ),
+    "no_time": (
+        "At {0} ms, after token {1}, the next step needed {2} ms of {3} left.",
+        "{0} 毫秒、第 {1} 个词元后，下一步需 {2} 毫秒，只剩 {3} 毫秒。",
+    ),
+    "sure": (
+        "Sure of its tokens to {0} on average, least of token {1} ({2}); below {3}: {4} of {5}.",
+        "词元平均置信度 {0}，最低为第 {1} 个（{2}）；低于 {3} 的有 {4} 个，共 {5} 个。",
     ),
     "natural": ("Ended by itself at {0} ms.", "{0} 毫秒时自然结束。"),
     "landed": ("Landed at {0} ms, at the end of a sentence.", "{0} 毫秒时在句末收尾。"),
     "cut": ("Cut off at {0} ms ({1}).", "{0} 毫秒时被截断（{1}）。"),
     "met": ("That was in time, {0} ms before the deadline.", "按时完成，早于截止时间 {0} 毫秒。"),
     "late": ("That was not in time.", "未能按时完成。"),
-    "used": (
-        "Used: {0} CPU-ms, {1} MB of weights and cache read, {2} kB of cache at most.",
-        "用量：{0} CPU 毫秒，读取权重与缓存 {1} MB，缓存最多 {2} kB。",
-    ),
+    "dropped": ("{0} further events were not kept.", "另有 {0} 个事件未保留。"),
     "as planned": ("as expected", "与预期相符"),
     "under": ("{0} less than expected", "比预期少 {0}"),
     "over": ("{0} more than expected", "比预期多 {0}"),
@@ -84,39 +96,40 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
     def say(key: str, *values: object) -> str:
         return _WORDS[key][LANGUAGES.index(language)].format(*values)
 
-    lines = [say("no budget") if trace.budget_ms is None else say("budget", _ms(trace.budget_ms))]
+    lines = [say("no budget") if trace.budget_ms is None else say("budget", milliseconds(trace.budget_ms))]
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
+    first_ms = trace.ttft_ms
     for event in trace.events:
         lines += _lines(event, say)
+        if event.kind == "prefill" and first_ms is not None:
+            lines.append(say("first", milliseconds(first_ms)))
+            first_ms = None
     lines.append(_ending(trace, say))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
         in_time = trace.met and trace.budget_ms is not None
-        lines.append(say("met", _ms(early_ms)) if in_time else say("late"))
+        lines.append(say("met", milliseconds(early_ms)) if in_time else say("late"))
         if trace.met and not in_time:
             lines.pop()
-    if trace.drafted_tokens:
-        lines.append(say("drafts", trace.drafted_tokens, trace.accepted_tokens))
-    if trace.bytes_read:
-        lines.append(
-            say(
-                "used",
-                _ms(trace.cpu_ms),
-                f"{trace.bytes_read / 1e6:.1f}",
-                f"{trace.peak_kv_bytes / 1e3:.0f}",
-            )
-        )
-    return lines
+    lines += _sure(trace, say)
+    if trace.dropped_events:
+        lines.append(say("dropped", trace.dropped_events))
+    resources = used(trace, language)
+    return lines if resources is None else [*lines, resources]
 
 
 def _lines(event: Event, say: Callable[..., str]) -> list[str]:
-    detail, at = event.detail, _ms(event.at_ms)
+    detail, at = event.detail, milliseconds(event.at_ms)
     if event.kind == "plan":
         gear, prompt_gear = detail.get("gear", "?"), detail.get("prefill_gear", "?")
         gears = gear if gear == prompt_gear else f"{prompt_gear}→{gear}"
-        room, done = detail.get("max_tokens", "?"), _ms(detail.get("predicted_ms"))
-        return [say("plan", at, gears, room, done)]
+        room, done = detail.get("max_tokens", "?"), milliseconds(detail.get("predicted_ms"))
+        better, end = number(detail, "better_ms"), number(detail, "end_ms")
+        lines = [say("plan", at, gears, room, done)]
+        if better is not None and end is not None and better > end:
+            lines.append(say("better", milliseconds(better), milliseconds(end)))
+        return lines
     if event.kind == "prefill":
         took = say(
             "prefill", detail.get("tokens", "?"), detail.get("gear", "?"), *_took(detail, say)
@@ -128,58 +141,71 @@ def _lines(event: Event, say: Callable[..., str]) -> list[str]:
         )
         return [took, *_stall(detail, say)]
     if event.kind == "shift":
-        return [_shift(detail, at, say)]
+        return [_shift(detail, at, say), *_band(event, say)]
+    token = detail.get("token", "?")
     if event.kind == "land":
-        return [say("land", at, detail.get("token", "?"), detail.get("room_tokens", "?"))]
+        room, zone = detail.get("room_tokens", "?"), detail.get("zone_tokens", "?")
+        return [say("land", at, token, room, zone)]
+    if event.kind == "no_time":
+        need, left = (milliseconds(detail.get(name)) for name in ("need_ms", "left_ms"))
+        return [say("no_time", at, token, need, left)]
     return []
+
+
+def _band(event: Event, say: Callable[..., str]) -> list[str]:
+    """When the answer was expected to be done, after that event."""
+    likely, by = number(event.detail, "likely_ms"), number(event.detail, "need_there_ms")
+    if likely is None or by is None:
+        return []
+    return [say("band", milliseconds(event.at_ms + likely), milliseconds(event.at_ms + by))]
+
+
+def _sure(trace: Trace, say: Callable[..., str]) -> list[str]:
+    """How sure the model was of its tokens, where that was asked for."""
+    values = trace.confidence
+    if not values:
+        return []
+    low = min(values)
+    unsure = sum(value < UNSURE for value in values)
+    mean = f"{sum(values) / len(values):.2f}"
+    lowest = values.index(low) + 1
+    return [say("sure", mean, lowest, f"{low:.2f}", UNSURE, unsure, len(values))]
 
 
 def _took(detail: Values, say: Callable[..., str]) -> tuple[str, str]:
     """What it took, and how far from what was expected."""
-    ms, expected = _number(detail, "ms"), _number(detail, "expected_ms")
+    ms, expected = number(detail, "ms"), number(detail, "expected_ms")
     if expected is None or ms is None or abs(ms - expected) <= _LEAST_APART * expected:
-        return _ms(ms), say("as planned")
-    return _ms(ms), say("under" if ms < expected else "over", _ms(abs(ms - expected)))
+        return milliseconds(ms), say("as planned")
+    return milliseconds(ms), say("under" if ms < expected else "over", milliseconds(abs(ms - expected)))
 
 
 def _stall(detail: Values, say: Callable[..., str]) -> list[str]:
     """The slowest step, where it stands out from the others of its segment."""
-    slowest, ms, tokens = (_number(detail, name) for name in ("slowest_ms", "ms", "tokens"))
+    slowest, ms, tokens = (number(detail, name) for name in ("slowest_ms", "ms", "tokens"))
     if slowest is None or ms is None or tokens is None or tokens < 2:
         return []
     usual = (ms - slowest) / (tokens - 1)
     if slowest < STALL * usual or slowest - usual < STALL_MS:
         return []
-    return [say("stall", detail.get("slowest_token", "?"), _ms(slowest))]
+    return [say("stall", detail.get("slowest_token", "?"), milliseconds(slowest))]
 
 
 def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
     """A shift with its cause, where the trace's numbers bear it out."""
     where = (detail.get("token", "?"), at, detail.get("was", "?"), detail.get("gear", "?"))
-    want, left = detail.get("want_tokens", "?"), _number(detail, "left_ms")
-    need, there = _number(detail, "need_ms"), _number(detail, "need_there_ms")
+    want, left = detail.get("want_tokens", "?"), number(detail, "left_ms")
+    need, there = number(detail, "need_ms"), number(detail, "need_there_ms")
     if left is not None and need is not None and need > left:
-        return say("down", *where, want, _ms(need), _ms(left))
+        return say("down", *where, want, milliseconds(need), milliseconds(left))
     if left is not None and there is not None and there <= left:
-        return say("up", *where, want, _ms(there), _ms(left))
+        return say("up", *where, want, milliseconds(there), milliseconds(left))
     return say("shift", *where)
 
 
 def _ending(trace: Trace, say: Callable[..., str]) -> str:
-    at = _ms(trace.elapsed_ms)
+    at = milliseconds(trace.elapsed_ms)
     if trace.ending in ("natural", "landed"):
         return say(trace.ending, at)
     last = trace.events[-1].detail if trace.events else {}
     return say("cut", at, last.get("stop_reason") or last.get("finish_reason") or "?")
-
-
-def _number(detail: Values, name: str) -> float | None:
-    value = detail.get(name)
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _ms(value: object) -> str:
-    """Milliseconds with as many digits as tell something."""
-    if not isinstance(value, int | float):
-        return "?"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
