@@ -337,7 +337,9 @@ class LLM(Closing):
             metadata={"app": app},
         )
         self._engine.add_request(request, stream=stream)
-        self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        self._answers[request.id] = Answer(
+            request, self.tokenizer.stream(), self._loaded.confidence
+        )
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:

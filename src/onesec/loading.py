@@ -24,6 +24,7 @@ from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.engine.profile import cached_profile, holds, profile
+from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
@@ -54,6 +55,7 @@ class LoadedModel(Closing):
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
+    confidence: Confidence = field(default_factory=Confidence)
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -218,6 +220,7 @@ def load_model(
             tokenizer = open_tokenizer(path, context_length=limit)
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = _chat_template_of(tokenizer)
+            confidence = read_confidence(path) if isinstance(source, Artifact) else Confidence()
         backend = load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -243,6 +246,7 @@ def load_model(
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
         default_params=SamplingParams(**defaults),
+        confidence=confidence,
     )
 
 

@@ -21,6 +21,7 @@ from .options import (
     sampling_values,
 )
 from .output import note
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
@@ -40,6 +41,7 @@ class Conversation:
         self._messages: list[Mapping[str, Any]] = list(self._system)
         self._gear = gear
         self._options = options
+        self._marked = options.get("logprobs") is not None
 
     def command(self, line: str) -> bool:
         """Obey a line that begins with a slash; False where the conversation is over."""
@@ -73,7 +75,7 @@ class Conversation:
             with self._llm.chat(
                 self._fitted(), stream=True, gear=self._gear, **self._options
             ) as answer:
-                for piece in answer:
+                for piece in () if self._marked else answer:
                     print(piece, end="", flush=True)
                 output = answer.output
         except (OneSecError, KeyboardInterrupt) as error:
@@ -81,7 +83,10 @@ class Conversation:
             self._messages.pop()
             note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
             return
-        print()
+        if self._marked:
+            print_tinted(output.pieces, output.confidence, calibrated=output.calibrated)
+        else:
+            print()
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 
@@ -101,6 +106,7 @@ class Conversation:
 @click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
 @click.option("--min-gear", help="Never below this gear. 最低档位")
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
+@confidence_option
 @sampling_options
 @engine_options
 def command(
@@ -109,6 +115,7 @@ def command(
     gear: str | None,
     min_gear: str | None,
     system: str | None,
+    confidence: bool,
     **given: Any,
 ) -> None:
     """Talk with MODEL; every answer within --deadline. 对话"""
@@ -118,6 +125,7 @@ def command(
     if deadline is not None:
         parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
     values, engine = sampling_values(given), engine_values(given)
+    values |= {"logprobs": 0} if confidence else {}
     with load_llm(model, engine, needs_16=gear == "16") as llm:
         if not llm.has_chat_template:
             raise InvalidRequest(

@@ -18,6 +18,7 @@ from .options import (
     sampling_values,
 )
 from .output import emit_json, note, progress
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
@@ -72,6 +73,7 @@ def _read_prompt(prompt: str) -> str:
     "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
 )
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@confidence_option
 @click.option("--prompt-logprobs", is_flag=True, help="With --json: of each prompt token.")
 @engine_options
 @json_option
@@ -85,6 +87,7 @@ def command(
     raw: bool,
     stream: bool | None,
     show: bool,
+    confidence: bool,
     prompt_logprobs: bool,
     as_json: bool,
     **options: Any,
@@ -105,6 +108,7 @@ def command(
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
+    values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
     with (
         load_llm(model, engine, needs_16=gear == "16") as llm,
@@ -112,7 +116,7 @@ def command(
     ):
         if stream is None:
             stream = sys.stdout.isatty()
-        live = stream and not as_json
+        live = stream and not as_json and not confidence  # marks need the gears of the whole answer
         for piece in run:
             if live:
                 print(piece, end="", flush=True)
@@ -121,7 +125,10 @@ def command(
     if as_json:
         emit_json(output.to_dict())
         return
-    print("" if live else output.text)
+    if confidence:
+        print_tinted(output.pieces, output.confidence, calibrated=output.calibrated)
+    else:
+        print("" if live else output.text)
     if show:
         note(summary(output))
 

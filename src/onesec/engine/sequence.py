@@ -229,6 +229,7 @@ class Sequence:
 
     def trace_no_time(self, at_ms: float, left_ms: float, need_ms: float) -> None:
         """Tell the trace that nothing more fits: the next token (or the prompt) needs `need_ms`."""
+        self.trace_decode(at_ms)
         self.trace.add(
             at_ms, "no_time", token=len(self.tokens), left_ms=round(left_ms, 3),
             need_ms=round(need_ms, 3),

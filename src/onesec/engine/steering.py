@@ -95,6 +95,7 @@ class Steering:
             )
         if decision.land and not sequence.landing:
             sequence.landing = True
+            sequence.trace_decode(at_ms)
             sequence.trace.add(
                 at_ms,
                 "land",
