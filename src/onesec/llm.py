@@ -20,10 +20,12 @@ from typing import Any, Literal, Self, overload
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
 from onesec.core.deadline import Budget
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.gear import Gear
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.explain.attribution import Attribution, attribute, longest_text
+from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
@@ -261,6 +263,48 @@ class LLM(Closing):
             return answer
         with answer:
             return answer.output
+
+    def attribute(
+        self,
+        prompt: str | Sequence[Message],
+        answer: str | Output,
+        *,
+        deadline: Deadline = None,
+        gear: str | None = None,
+    ) -> Attribution:
+        """Which sentences of the longest text among the messages (or of the prompt) carried the
+        answer: by how much its log-likelihood falls without each ("leave-one-out log-likelihood").
+
+        `deadline` is this call's own; what there was no time for is said to be not examined. In the
+        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest, UnknownGear, and
+        DeadlineInfeasible where there is no time to score the answer once.
+
+        >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3 dollars").leading()[0].text
+        ... # doctest: +SKIP
+        'Tea is 3 dollars.'
+        """
+        start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
+        chosen = next((known for known in self.gears if known.name == gear), None)
+        if gear is not None and chosen is None:
+            raise UnknownGear(gear, tuple(known.name for known in self.gears))
+        chosen = chosen or self.gears[-1]
+        text, prompt_with = longest_text(prompt)
+
+        def tokens_with(other: str) -> Sequence[int]:
+            whole = prompt_with(other)
+            return self._encode(whole) if isinstance(whole, str) else self._loaded.render(whole)
+
+        told = answer.tokens if isinstance(answer, Output) else self.tokenizer.encode(answer)
+        with self._engine.lend() as blocks:
+            return attribute(
+                text,
+                tokens_with,
+                Scorer(self._loaded.backend, chosen, blocks, answer=told),
+                clock=self._clock,
+                start_ns=start_ns,
+                budget_ms=budget_ms,
+                predict_ms=lambda count: self._engine.latency.prefill_ms(chosen.name, count),
+            )
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
@@ -18,7 +20,7 @@ from onesec.core.gear import Gear
 from onesec.core.request import Request
 
 from .admission import Admission
-from .block_manager import BlockManager
+from .block_manager import BlockManager, BlockTable
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence
 from .speculation import Draft, Speculation
@@ -198,6 +200,19 @@ class Engine:
             return False
         self._scheduler.remove(sequence)
         return True
+
+    @contextmanager
+    def lend(self) -> Iterator[list[int]]:
+        """The cache blocks that no request holds, for work beside the loop; nothing may be added or
+        stepped until they are back. Raises EngineClosed."""
+        if self._closed:
+            raise EngineClosed("The engine is closed.", hint="Open a new one.")
+        table = BlockTable()
+        self._blocks.append(table, self._blocks.free_blocks * self._blocks.block_size)
+        try:
+            yield table.blocks
+        finally:
+            self._blocks.free(table)
 
     def close(self) -> None:
         """Drop all requests and close the backend; closing twice does nothing."""

@@ -143,8 +143,8 @@ class _Walk:
         down = need > left - _ROUNDING_MS
         up = there * (1.0 + to_spare) <= left + _ROUNDING_MS
         if was in self.order and gear in self.order:
-            cheaper = self.order.index(gear) < self.order.index(was)
-            down, up = down and cheaper, up and not cheaper
+            step = self.order.index(gear) - self.order.index(was)
+            down, up = down and step < 0, up and step > 0
         if not down and not up:
             numbers = f"{need:g} ms needed of {left:g} left ({there:g} in gear {gear})"
             yield f"{numbers}: no cause to shift"
