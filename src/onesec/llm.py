@@ -279,7 +279,7 @@ class LLM(Closing):
         best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest, UnknownGear, and
         DeadlineInfeasible where there is no time to score the answer once.
 
-        >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3 dollars").leading()[0].text
+        >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3").leading()[0].text
         ... # doctest: +SKIP
         'Tea is 3 dollars.'
         """

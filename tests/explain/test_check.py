@@ -91,7 +91,9 @@ def test_an_end_for_want_of_time_had_none() -> None:
     assert check(trace) == []
     trace.events[0].detail["need_ms"] = 1.0
     assert "there was time" in check(trace)[0]
-    assert any("cut for the deadline" in fault for fault in check(replace(trace, events=[trace.events[1]])))
+    assert any(
+        "cut for the deadline" in fault for fault in check(replace(trace, events=[trace.events[1]]))
+    )
 
 
 def test_events_out_of_order_and_behind_the_end() -> None:

@@ -20,7 +20,6 @@ from onesec.explain.picture import picture
 from onesec.explain.record import read_trace
 from onesec.explain.sentences import LANGUAGES, explain
 
-
 KINDS = ("plan", "prefill", "decode", "shift", "land", "no_time", "stop")
 SURE = [1.0, 0.98, 0.25, 0.99]
 
@@ -56,7 +55,9 @@ def test_chinese_says_as_much() -> None:
 
 
 def _numbers(line: str) -> list[str]:
-    cleaned = "".join(c if c.isdigit() or c == "." else " " for c in line.replace("g2", "").replace("p95", ""))
+    cleaned = "".join(
+        c if c.isdigit() or c == "." else " " for c in line.replace("g2", "").replace("p95", "")
+    )
     return [word.strip(".") for word in cleaned.split() if word.strip(".")]
 
 
@@ -93,7 +94,14 @@ def test_a_picture_has_a_lane_a_gear_and_its_marks() -> None:
     assert kinds.count("band") == 3  # the plan's, the shift's, the landing's
     assert (kinds.count("sure"), kinds.count("fair"), kinds.count("unsure")) == (2, 1, 1)
     words = " ".join(text.text or "" for text in root.iter(f"{space}text"))
-    for word in ("gear 8", "gear g2", "budget 1000 ms", "predicted 900 ms", "landing 870 ms", "CPU-ms"):
+    for word in (
+        "gear 8",
+        "gear g2",
+        "budget 1000 ms",
+        "predicted 900 ms",
+        "landing 870 ms",
+        "CPU-ms",
+    ):
         assert word in words
     assert [t.text for t in root.iter(f"{space}text") if "gear" in (t.text or "")] == [
         "gear 8",
@@ -110,7 +118,15 @@ def test_a_picture_has_a_lane_a_gear_and_its_marks() -> None:
     )
 )
 def test_hostile_traces_are_refused_or_told(value: Any) -> None:
-    numbers = ("left_ms", "need_ms", "need_there_ms", "likely_ms", "predicted_ms", "tokens", "gears")
+    numbers = (
+        "left_ms",
+        "need_ms",
+        "need_there_ms",
+        "likely_ms",
+        "predicted_ms",
+        "tokens",
+        "gears",
+    )
     filled = dict.fromkeys(numbers, value)
     details = [(kind, detail) for kind in KINDS for detail in (value, filled)]
     events = [{"at_ms": 1.0, "kind": kind, "detail": detail} for kind, detail in details]

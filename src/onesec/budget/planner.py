@@ -192,9 +192,7 @@ def _decode_ms(
 ) -> float:
     """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
-    run_ms = latency.decode_ms(
-        gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile
-    )
+    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
 
 

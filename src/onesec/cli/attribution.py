@@ -1,4 +1,4 @@
-"""How verbs show an attribution: the sentences that carried an answer, and what was not examined."""
+"""How verbs show an attribution: the sentences that carried an answer, and what was left."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def draw_attribution(found: Attribution) -> None:
     if rows:
         table("What carried it 依据", ("share", "nats", "sentence"), rows, numbers=False)
     method = f"{found.method} {_METHODS.get(found.method, '')}".rstrip()
-    note(f"[{method} · {found.examined} of {found.sentences} sentences · {found.elapsed_ms:.0f} ms]")
+    note(
+        f"[{method} · {found.examined} of {found.sentences} sentences · {found.elapsed_ms:.0f} ms]"
+    )
     if not found.complete:
         note("[Not every sentence was examined: give it more time. 未逐句检查完]")

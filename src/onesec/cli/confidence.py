@@ -1,4 +1,4 @@
-"""`onesec confidence`: are tokens right as often as the model is sure of them, and a curve for it."""
+"""`onesec confidence`: are tokens right as often as the model is sure of them; a curve for it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ from .evaluate import CHUNK_TOKENS, Float64Array, log_softmax
 BINS = 10
 LEAST_TOKENS = 200  # in each half, or nothing can be said
 _NEWTON_STEPS = 50
-_RIDGE = 1e-3  # of the fit: keeps it finite where a half is right throughout
+_PRIOR_SD = 0.5  # of the curve about the line: rules where there are few tokens, as far below 0.3
+_PRIOR = np.array([1.0, 1.0, 0.0])  # the line: a token at its word
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -103,27 +104,29 @@ def fit(answers: Answers) -> Curve:
     kept = [0, 1, 2]
     while True:
         weights = np.zeros(3)
-        weights[kept] = _logistic(features[:, kept], right)
+        weights[kept] = _logistic(features[:, kept], right, _PRIOR[kept])
         negative = [i for i in kept if i < 2 and weights[i] < 0.0]
         if not negative:
             return Curve(*(round(float(w), 6) for w in weights))
         kept.remove(min(negative, key=lambda i: weights[i]))
 
 
-def _logistic(features: Float64Array, right: Float64Array) -> Float64Array:
-    """Weights of a logistic regression; each step is halved until the loss falls."""
+def _logistic(features: Float64Array, right: Float64Array, prior: Float64Array) -> Float64Array:
+    """Weights of a logistic regression, normal prior; a step is halved until the loss falls."""
+    ridge = 0.5 / _PRIOR_SD**2
 
     def loss(weights: Float64Array) -> float:
         z = features @ weights
-        return float(np.logaddexp(0.0, -z * (2.0 * right - 1.0)).sum() + _RIDGE * weights @ weights)
+        miss = np.logaddexp(0.0, -z * (2.0 * right - 1.0)).sum()
+        return float(miss + ridge * ((weights - prior) ** 2).sum())
 
-    weights = np.zeros(features.shape[1])
+    weights = prior.copy()
     best = loss(weights)
     for _ in range(_NEWTON_STEPS):
         p = 0.5 * (1.0 + np.tanh(0.5 * (features @ weights)))
-        gradient = features.T @ (p - right) + 2.0 * _RIDGE * weights
+        gradient = features.T @ (p - right) + 2.0 * ridge * (weights - prior)
         curvature = (features * (p * (1.0 - p))[:, None]).T @ features
-        step = np.linalg.solve(curvature + 2.0 * _RIDGE * np.eye(len(weights)), gradient)
+        step = np.linalg.solve(curvature + 2.0 * ridge * np.eye(len(weights)), gradient)
         size = 1.0
         while (after := loss(weights - size * step)) > best and size > 1e-6:
             size *= 0.5
@@ -160,7 +163,8 @@ def calibration_error(parts: Sequence[dict[str, Any]]) -> float:
     """Expected calibration error: how far sureness lies from what was right, over the bins, each by
     its tokens (Naeini, Cooper and Hauskrecht, 2015)."""
     total = sum(part["tokens"] for part in parts)
-    return math.fsum(part["tokens"] * abs(part["sure"] - part["right"]) for part in parts) / total
+    off = math.fsum(part["tokens"] * abs(part["sure"] - part["right"]) for part in parts)
+    return off / float(total)
 
 
 def judge(answers: Answers, texts: int, *, seed: int = 0) -> dict[str, Any]:

@@ -89,7 +89,9 @@ class Steering:
                 left_ms=round(standing.left_ms, 3),
                 want_tokens=tokens,
                 need_ms=round(need_ms, 3),
-                need_there_ms=round(controller.wanted(standing, self._latency, decision.gear)[1], 3),
+                need_there_ms=round(
+                    controller.wanted(standing, self._latency, decision.gear)[1], 3
+                ),
                 likely_ms=self._likely_ms(sequence, standing, decision.gear),
                 to_spare=self._policy.hysteresis,
             )

@@ -153,9 +153,7 @@ def sections(text: str, found: Sequence[Span]) -> list[list[int]]:
                 groups.append([i])
         if len(groups) > 1:
             return groups
-    return [
-        list(range(i, min(i + _SECTION, len(found)))) for i in range(0, len(found), _SECTION)
-    ]
+    return [list(range(i, min(i + _SECTION, len(found)))) for i in range(0, len(found), _SECTION)]
 
 
 class _Search:
@@ -202,7 +200,9 @@ class _Search:
             of_sentence = self._drops(alone)
         else:
             of_group = self._drops(groups)
-            of_sentence = {groups[g][0]: drop for g, drop in of_group.items() if len(groups[g]) == 1}
+            of_sentence = {
+                groups[g][0]: drop for g, drop in of_group.items() if len(groups[g]) == 1
+            }
             opened = [g for g in sorted(of_group, key=lambda g: -of_group[g]) if len(groups[g]) > 1]
             inner = [i for g in opened for i in groups[g]]
             drops = self._drops([[i] for i in inner])
@@ -284,9 +284,13 @@ class _Search:
             self._whole,
             tuple(
                 Part(
-                    self._text[start:end], start, end, kind, score,
+                    self._text[start:end],
+                    start,
+                    end,
+                    kind,
+                    score,
                     None if score is None else max(0.0, score) / total if total > 0.0 else 0.0,
-                )  # fmt: skip
+                )
                 for kind, start, end, score in parts
             ),
             len(of_sentence),

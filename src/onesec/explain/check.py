@@ -34,7 +34,8 @@ def check(trace: Trace) -> list[str]:
     found = []
     for i, event in enumerate(trace.events):
         found += [
-            f"event {i}, {event.kind} at {event.at_ms:.6g} ms: {fault}" for fault in walk.step(event)
+            f"event {i}, {event.kind} at {event.at_ms:.6g} ms: {fault}"
+            for fault in walk.step(event)
         ]
     return found + list(walk.whole())
 

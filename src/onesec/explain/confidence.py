@@ -58,7 +58,8 @@ def log_odds(logprob: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """The curves of a model's gears; a gear without one is taken at its word."""
+    """The curves of a model's gears, the best gear's last. A gear without one goes by the best
+    gear's, as curves differ little; where there is none, it is taken at its word."""
 
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
@@ -68,16 +69,16 @@ class Confidence:
         return bool(self.curves)
 
     def of(self, logprobs: Sequence[float], gears: Sequence[str]) -> tuple[float, ...]:
-        """The confidence of each token: its log probability, and the gear that it was drawn in. Of
-        tokens whose gear is not told, the gear is taken to be unknown.
+        """The confidence of each token: its log probability, and the gear that it was drawn in
+        (where it is told: the trace may know of fewer).
 
-        >>> Confidence({"4": Curve(c=-1.0)}).of([-0.5, -0.5], ["8", "4"])
+        >>> Confidence({"4": Curve(c=-1.0), "8": Curve()}).of([-0.5, -0.5], ["8", "4"])
         (0.606530..., 0.361834...)
         """
         gears = [*gears, *[""] * (len(logprobs) - len(gears))]
-        known = Curve()
+        best = list(self.curves.values())[-1] if self.curves else Curve()
         return tuple(
-            self.curves.get(gear, known)(logprob)
+            self.curves.get(gear, best)(logprob)
             for logprob, gear in zip(logprobs, gears, strict=False)
         )
 

@@ -127,7 +127,9 @@ def _expected(trace: Trace, x: X, y: float, say: Say) -> Drawn:
     for band in found:
         times = map(milliseconds, (band.at_ms, band.likely_ms, band.by_ms))
         parts.append(
-            _rect("band", x(band.likely_ms), x(band.by_ms), y + 2, 5, say("band", band.kind, *times))
+            _rect(
+                "band", x(band.likely_ms), x(band.by_ms), y + 2, 5, say("band", band.kind, *times)
+            )
         )
         at = x(band.at_ms)
         parts.append(f'<path class="at" d="M{at:.1f} {y:.0f}v{_ROW - 1}"/>')
@@ -159,7 +161,9 @@ def _marks(trace: Trace, x: X, base: float, say: Say) -> Drawn:
         (trace.predicted_ms, "predicted", "dash"),
         (trace.ttft_ms, "first", "dash"),
     ]
-    marks += [(event.at_ms, "landing", "dash") for event in trace.events if event.kind == "land"][:1]
+    marks += [(event.at_ms, "landing", "dash") for event in trace.events if event.kind == "land"][
+        :1
+    ]
     parts, y = [], base
     for at_ms, word, kind in marks:
         if at_ms is None:

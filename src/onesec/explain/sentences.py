@@ -96,7 +96,11 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
     def say(key: str, *values: object) -> str:
         return _WORDS[key][LANGUAGES.index(language)].format(*values)
 
-    lines = [say("no budget") if trace.budget_ms is None else say("budget", milliseconds(trace.budget_ms))]
+    lines = [
+        say("no budget")
+        if trace.budget_ms is None
+        else say("budget", milliseconds(trace.budget_ms))
+    ]
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
     first_ms = trace.ttft_ms
@@ -177,7 +181,9 @@ def _took(detail: Values, say: Callable[..., str]) -> tuple[str, str]:
     ms, expected = number(detail, "ms"), number(detail, "expected_ms")
     if expected is None or ms is None or abs(ms - expected) <= _LEAST_APART * expected:
         return milliseconds(ms), say("as planned")
-    return milliseconds(ms), say("under" if ms < expected else "over", milliseconds(abs(ms - expected)))
+    return milliseconds(ms), say(
+        "under" if ms < expected else "over", milliseconds(abs(ms - expected))
+    )
 
 
 def _stall(detail: Values, say: Callable[..., str]) -> list[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from onesec.core.trace import Trace
 
 LANGUAGES = ("en", "zh")
-SURE, UNSURE = 0.8, 0.5  # confidences from which a token counts as sure, and below which it does not
+SURE, UNSURE = (
+    0.8,
+    0.5,
+)  # confidences from which a token counts as sure, and below which it does not
 _USED = (
     "Used: {0} CPU-ms, {1} MB of weights and cache read, {2} kB of cache at most.",
     "用量：{0} CPU 毫秒，读取权重与缓存 {1} MB，缓存最多 {2} kB。",
