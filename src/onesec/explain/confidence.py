@@ -73,7 +73,7 @@ class Confidence:
         (where it is told: the trace may know of fewer).
 
         >>> Confidence({"4": Curve(c=-1.0), "8": Curve()}).of([-0.5, -0.5], ["8", "4"])
-        (0.606530..., 0.361834...)
+        (0.606530..., 0.361872...)
         """
         gears = [*gears, *[""] * (len(logprobs) - len(gears))]
         best = list(self.curves.values())[-1] if self.curves else Curve()
