@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     samples = read_samples(args.samples)
-    with LLM(args.model) as llm:
+    with LLM(args.model, learn=False) as llm:
         ask = random_tokens(llm, args.traffic) if args.traffic else shop(llm)
         first = {ms: sum(s.budget_ms == ms for s in samples) for ms in args.budgets_ms}
         for i in range(args.prompts):

@@ -221,7 +221,7 @@ int main(int count, char** names) {
   const struct { const char* name; void (*run)(); } subjects[] = {
       {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
       {"sampler", test_sampler}, {"forward", test_forward},   {"prompts", test_prompts}, {"bounds", test_residual_bounds},
-      {"coarse_head", test_coarse_head}};
+      {"coarse_head", test_coarse_head}, {"calls", test_calls}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;
   for (const auto& subject : subjects) {

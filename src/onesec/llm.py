@@ -19,16 +19,20 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
+from onesec.core.collector import QuietCollector
+from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
-from onesec.core.request import Request, SamplingParams
+from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.explain.attribution import Attribution, attribute, longest_text
 from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
+from onesec.prepare import Preparation, Prepared
 
 Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
@@ -45,10 +49,18 @@ class LLM(Closing):
                weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
+    learn      keep what is learned of answers' lengths in the user's cache for the next start;
+               False begins with nothing and leaves nothing: measurements can be repeated
+    quiet_gc   keep Python's garbage collector out of answers with a deadline: none of what is alive
+               after loading is looked at again, and no collection begins while such an answer is
+               written. It changes the whole process until `close`, and so is the process's choice;
+               the `onesec` command makes it for itself
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
     """
+
+    _quiet: QuietCollector | None
 
     def __init__(
         self,
@@ -60,41 +72,50 @@ class LLM(Closing):
         kv_dtype: KvDtype = "f16",
         reference: bool = False,
         speculate: bool = True,
+        learn: bool = True,
+        quiet_gc: bool = False,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self._open(
-            load_model(
-                model,
-                context=context,
-                device=device,
-                threads=threads,
-                kv_dtype=kv_dtype,
-                reference=reference,
-                progress=progress,
-            ),
-            clock or MonotonicClock(),
-            speculate,
+        loaded = load_model(
+            model,
+            context=context,
+            device=device,
+            threads=threads,
+            kv_dtype=kv_dtype,
+            reference=reference,
+            progress=progress,
         )
+        self._open(loaded, clock or MonotonicClock(), speculate, learn)
+        self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
     def over(
-        cls, loaded: LoadedModel, *, clock: Clock | None = None, speculate: bool = True
+        cls,
+        loaded: LoadedModel,
+        *,
+        clock: Clock | None = None,
+        speculate: bool = True,
+        learn: bool = False,
     ) -> Self:
         """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock or MonotonicClock(), speculate)
+        llm._open(loaded, clock or MonotonicClock(), speculate, learn)
+        llm._quiet = None
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool) -> None:
+    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool, learn: bool) -> None:
         self._loaded = loaded
         self._clock = clock
+        self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
         self._engine = Engine(
             loaded.backend,
             clock,
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
+            length=None if self._lengths is None else self._lengths.load(),
+            thinking=loaded.thinking,
             speculate=speculate,
         )
         self._ids = itertools.count(1)
@@ -142,6 +163,8 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -153,6 +176,8 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> list[Output]: ...
     def generate(
@@ -163,13 +188,20 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `sampling` are the fields of
+        The budget runs from this call: "800ms", seconds, or a Budget. `policy` says what the time
+        is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
+
+        `fit` is the caller's leave to shorten a text that cannot be answered in its time as it is:
+        "drop_oldest" takes away its beginning, "extract" keeps the sentences that speak of what is
+        asked at its end; `Output.fitted` tells what is gone. "none" refuses.
 
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
@@ -181,10 +213,8 @@ class LLM(Closing):
         streams: list[Stream] = []
         try:
             for each in prompts:
-                tokens = self._encode(each)
-                streams.append(
-                    self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=False)
-                )
+                asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+                streams.append(self._submit(self._continued(each, asked, fit), stream=False))
             outputs = [stream.output for stream in streams]
         finally:
             for stream in streams:
@@ -199,13 +229,15 @@ class LLM(Closing):
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._encode(prompt)
-        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
     def chat(
@@ -217,7 +249,9 @@ class LLM(Closing):
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
@@ -230,7 +264,9 @@ class LLM(Closing):
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream: ...
     def chat(
@@ -242,23 +278,24 @@ class LLM(Closing):
         stream: bool = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | Stream:
         """Answer a conversation through the model's chat template.
 
         `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Answer
-        lengths are learned for each `app` by itself. Raises InvalidRequest when the model has no
-        template.
+        lengths are learned for each `app` by itself. `fit` as in `generate`: "drop_oldest" drops
+        turns before it shortens texts. Raises InvalidRequest when the model has no template.
 
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._loaded.render(messages)
-        answer = self._submit(
-            tokens, arrival_ns, budget, values, gear, min_gear, stream=stream, app=app
-        )
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        prepared = self._preparation(asked, fit, app).messages(messages)
+        answer = self._submit(_with(asked, prepared), stream=stream)
         if stream:
             return answer
         with answer:
@@ -292,7 +329,9 @@ class LLM(Closing):
 
         def tokens_with(other: str) -> Sequence[int]:
             whole = prompt_with(other)
-            return self._encode(whole) if isinstance(whole, str) else self._loaded.render(whole)
+            if isinstance(whole, str):
+                return self.tokenizer.encode(whole, add_bos=True)
+            return self._loaded.render(whole)
 
         told = answer.tokens if isinstance(answer, Output) else self.tokenizer.encode(answer)
         with self._engine.lend() as blocks:
@@ -332,6 +371,10 @@ class LLM(Closing):
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        if self._quiet is not None:
+            self._quiet.close()
+        if self._lengths is not None:
+            self._lengths.keep(self._engine.length)
         self._engine.close()
         self._loaded.close()
 
@@ -352,38 +395,52 @@ class LLM(Closing):
             )
         return replace(params or self.default_params, **values)
 
-    def _encode(self, prompt: Prompt) -> Sequence[int]:
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt, add_bos=True)
-        tokens: Sequence[int] = _checked(prompt)
-        return tokens
-
-    def _submit(
+    def _request(
         self,
-        tokens: Sequence[int],
         arrival_ns: int,
         budget: Budget,
         params: SamplingParams,
         gear: str | None,
         min_gear: str | None,
-        *,
-        stream: bool,
-        app: str = "",
-    ) -> Stream:
-        request = Request(
+        policy: PolicyName,
+    ) -> Request:
+        """A request that has no prompt yet."""
+        return Request(
             id=f"r{next(self._ids)}",
-            prompt_tokens=tuple(tokens),
+            prompt_tokens=(),
             params=params,
             budget=budget,
             arrival_ns=arrival_ns,
             gear=gear,
             min_gear=min_gear,
-            metadata={"app": app},
+            policy=policy,
         )
+
+    def _continued(self, prompt: Prompt, asked: Request, fit: Fitting) -> Request:
+        """The request with a plain prompt. One of token ids is never shortened."""
+        preparation = self._preparation(asked, fit, "")
+        if isinstance(prompt, str):
+            return _with(asked, preparation.text(prompt))
+        tokens = tuple(_checked(prompt))
+        return replace(asked, prompt_tokens=tokens, cues=Cues(source_tokens=len(tokens)))
+
+    def _preparation(self, asked: Request, fit: Fitting, app: str) -> Preparation:
+        def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            known = replace(asked, prompt_tokens=tuple(tokens), cues=cues)
+            return self._engine.prompt_room(known, spare_ms=spare_ms)
+
+        deadline = asked.budget.deadline(asked.arrival_ns)
+        return Preparation(
+            self._loaded, self._clock, fitting=fit, deadline=deadline, room=room, app=app
+        )
+
+    def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(
             request, self.tokenizer.stream(), self._loaded.confidence
         )
+        if self._quiet is not None and request.budget.limited:
+            self._quiet.hold(request.id)
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
@@ -397,12 +454,23 @@ class LLM(Closing):
         if not answer.finished:
             return piece, None
         del self._answers[request_id]
+        if self._lengths is not None and not self._answers:
+            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
         answer = self._answers.pop(request_id, None)
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
+
+
+def _with(asked: Request, prepared: Prepared) -> Request:
+    """The request with its prompt."""
+    return replace(asked, prompt_tokens=prepared.tokens, cues=prepared.cues, fitted=prepared.report)
 
 
 def _checked(prompt: Any) -> Any:

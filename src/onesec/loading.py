@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
+from os import SEEK_END
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +25,14 @@ from onesec.core.clock import Clock
 from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
+from onesec.core.thinking import ThinkingMarks
+from onesec.engine.lengths import LengthStore
 from onesec.engine.profile import cached_profile, holds, profile
 from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
+from onesec.model.thinking import thinking_marks
 from onesec.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
+_SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
 _BLOCKS = 64  # tokens, a multiple of every backend's block size
 
 
@@ -54,8 +60,10 @@ class LoadedModel(Closing):
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    lengths: Callable[[], LengthStore] | None = None  # where those of its answers are kept
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     confidence: Confidence = field(default_factory=Confidence)
+    thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -63,12 +71,16 @@ class LoadedModel(Closing):
 
         Raises InvalidRequest when the model has no chat template or it refuses the messages.
         """
-        template = self._chat_template()
+        self._chat_template()
         from onesec.prompt.fit import cleaned
 
-        messages = [cleaned(message) for message in messages]
-        text = template.render(messages, protect=self.tokenizer.protect)
+        text = self.render_text([cleaned(message) for message in messages])
         return self.tokenizer.encode(text, special=True)
+
+    def render_text(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation that is clean already; its tokens are
+        `tokenizer.encode(text, special=True)`. Raises as `render` does."""
+        return self._chat_template().render(messages, protect=self.tokenizer.protect)
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
@@ -79,12 +91,11 @@ class LoadedModel(Closing):
         """
         from onesec.prompt.fit import fit
 
-        template = self._chat_template()
         fitted = fit(
             messages,
             count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
             max_tokens=max_tokens,
-            render=lambda some: template.render(some, protect=self.tokenizer.protect),
+            render=self.render_text,
             fitting="drop_oldest",
         )
         return list(fitted.messages or ()), fitted.report.dropped_turns
@@ -245,8 +256,10 @@ def load_model(
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        lengths=lambda: length_store(path),
         default_params=SamplingParams(**defaults),
         confidence=confidence,
+        thinking=thinking_marks(tokenizer),
     )
 
 
@@ -292,3 +305,18 @@ def latency_model(
         still_holds=lambda kept: holds(backend, kept),
         fresh=fresh,
     )
+
+
+def length_store(path: Path) -> LengthStore:
+    """Where the lengths of this model's answers are kept: in the user's cache, by what the model's
+    files are, whatever they are called and on whatever machine."""
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+    known = blake2b(digest_size=32)
+    for file in files:
+        with open(file, "rb") as opened:
+            size = opened.seek(0, SEEK_END)
+            opened.seek(0)
+            known.update(f"{size} ".encode() + opened.read(_SAMPLE_BYTES))
+            opened.seek(max(0, size - _SAMPLE_BYTES))
+            known.update(opened.read(_SAMPLE_BYTES))
+    return LengthStore(cache_folder(), known.hexdigest())

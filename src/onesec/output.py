@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from onesec.core.fitted import FitReport
 from onesec.core.request import Request
 from onesec.core.trace import MAX_EVENTS, Trace
 from onesec.engine.sequence import Delta
 from onesec.explain.confidence import Confidence
 from onesec.explain.timeline import token_gears
-from onesec.model.tokenizer import StreamDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,16 @@ class Output:
     """One answer and how it came about.
 
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
-    (brought to a close for the deadline) or "cut". `met` is None without a deadline.
+    (brought to a close for the deadline) or "cut". A landed `text` may end with brackets, quotes or
+    a fence that close it and are in no token; the trace's `stop` event names them. `met` is None
+    without a deadline.
     `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set; nor
-    are `pieces`, the text of each token (together they are `text`; a character of several tokens is
-    in the last of them), and `confidence`, how likely each token is the right one, in [0, 1]: by
-    the model's curves where `calibrated`, else its own probability.
+    are `pieces`, the text of each token (together they are `text`, without what closes it; a
+    character of several tokens is in the last of them), and `confidence`, how likely each token is
+    the right one, in [0, 1]: by the model's curves where `calibrated`, else its own probability.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.
+    `fitted` tells what was taken from a prompt that was shortened to fit; else it is None.
     """
 
     text: str
@@ -46,17 +49,25 @@ class Output:
     pieces: tuple[str, ...] = ()
     confidence: tuple[float, ...] = ()
     calibrated: bool = False
+    fitted: FitReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
 
 
+class Pieces(Protocol):
+    """Text as tokens arrive; a tokenizer's StreamDecoder is one."""
+
+    def push(self, token: int) -> str: ...
+    def flush(self) -> str: ...
+
+
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
     def __init__(
-        self, request: Request, decoder: StreamDecoder, confidence: Confidence | None = None
+        self, request: Request, decoder: Pieces, confidence: Confidence | None = None
     ) -> None:
         self._request = request
         self._decoder = decoder
@@ -69,6 +80,16 @@ class Answer:
         self._logprobs: list[float] = []
         self._top: list[tuple[tuple[int, float], ...]] = []
         self._last: Delta | None = None
+
+    @property
+    def arrival_ns(self) -> int:
+        """The instant from which its budget runs."""
+        return self._request.arrival_ns
+
+    @property
+    def count(self) -> int:
+        """Tokens so far."""
+        return len(self._tokens)
 
     @property
     def finished(self) -> bool:
@@ -91,6 +112,9 @@ class Answer:
                 self._pieces[-1] += rest
         whole = delta.text_chars is None
         self._visible = len(self._text) if whole else min(delta.text_chars or 0, len(self._text))
+        if delta.closing:
+            self._text = self._text[: self._visible] + delta.closing
+            self._visible = len(self._text)
 
     def take(self) -> str:
         """Text that may be shown and was not taken yet."""
@@ -111,7 +135,7 @@ class Answer:
             sure = self._confidence.of(self._logprobs, token_gears(trace))
             trace.confidence = [round(value, 3) for value in sure[:MAX_EVENTS]]
             statistics = {
-                "pieces": tuple(_until(self._visible, self._pieces)),
+                "pieces": tuple(_until(self._visible - len(last.closing), self._pieces)),
                 "confidence": sure,
                 "calibrated": self._confidence.calibrated,
             }
@@ -128,6 +152,7 @@ class Answer:
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
             prompt_logprobs=(None, *last.prompt_logprobs) if params.prompt_logprobs else (),
+            fitted=self._request.fitted,
             **statistics,
         )
 

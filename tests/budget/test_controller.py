@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from onesec.budget.controller import Standing, shift
 from onesec.budget.latency import P99, GearCost, LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import Policy
 
 GEARS = ("4", "6", "8")
 POLICY = Policy()
@@ -101,6 +101,39 @@ def test_stops_when_no_step_fits() -> None:
 def test_work_for_others_is_counted() -> None:
     assert shift(standing(gear="8", left_ms=450.0), LATENCY, POLICY).gear == "8"
     assert shift(standing(gear="8", left_ms=450.0, others_ms=5.0), LATENCY, POLICY).gear == "4"
+
+
+def rhythm(**values: object) -> Standing:
+    return standing(**{"left_ms": math.inf, "tpot_ms": 8.0, "due_ms": 8.0, **values})
+
+
+def test_a_rhythm_alone_is_steered_and_never_lands() -> None:
+    decision = shift(rhythm(), LATENCY, POLICY)
+    assert (decision.gear, decision.land, decision.stop) == ("6", False, False)
+    assert decision.room_tokens == 400
+    assert 0.0 < decision.slack_ms < 8.0
+
+
+def test_behind_its_rhythm_an_answer_shifts_down() -> None:
+    assert shift(rhythm(due_ms=0.0), LATENCY, POLICY).gear == "4"
+    assert shift(rhythm(gear="8", tpot_ms=9.0), LATENCY, POLICY).gear == "6"
+    assert shift(rhythm(others_ms=2.0), LATENCY, POLICY).gear == "4"
+    # the deadline binds too
+    assert shift(rhythm(left_ms=250.0), LATENCY, POLICY).gear == "4"
+
+
+def test_time_saved_does_not_buy_a_gear_that_cannot_keep_the_rhythm() -> None:
+    assert shift(rhythm(due_ms=500.0), LATENCY, POLICY).gear == "6"
+    assert shift(rhythm(due_ms=500.0, tpot_ms=12.0), LATENCY, POLICY).gear == "8"
+    assert shift(rhythm(due_ms=12.0, tpot_ms=12.0), LATENCY, POLICY).gear == "8"
+
+
+def test_a_long_answer_must_fit_in_the_cheapest_gear() -> None:
+    """40 tokens would fit at 8; 90 need to fit somehow."""
+    at = standing(gear="8", left_ms=440.0, want_tokens=40)
+    assert shift(at, LATENCY, POLICY).gear == "8"
+    assert shift(replace(at, whole_tokens=75), LATENCY, POLICY).gear == "8"
+    assert shift(replace(at, whole_tokens=90), LATENCY, POLICY).gear == "4"
 
 
 @given(

@@ -6,7 +6,6 @@ from fake_backend import ALPHABET, COSTS, EOS, FakeBackend, decode_text, jitter,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onesec.budget.planner import Policy
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import (
@@ -418,9 +417,7 @@ def test_accepted_requests_overrun_by_no_more_than_a_step(
 ) -> None:
     """Random arrivals on a machine with a little noise: whatever was accepted ends in time, give or
     take the longest call in the turn."""
-    engine, backend = engine_with(
-        num_blocks=400, noise=jitter(seed, 0.01), chunk_tokens=32, policy=Policy()
-    )
+    engine, backend = engine_with(num_blocks=400, noise=jitter(seed, 0.01), chunk_tokens=32)
     sequences = []
     longest = 9.0 * 2.0 + 0.06 * 32 + 0.5 + 5.0 * 2.0  # one turn: both gears and a chunk
     for i, (length, limit, ms, gap_ms, timed) in enumerate(arrivals):

@@ -106,7 +106,7 @@ def test_events_out_of_order_and_behind_the_end() -> None:
 
 def test_what_is_not_known_is_left_alone() -> None:
     trace = story()
-    trace.events.insert(4, Event(400.0, "stall", {"ms": 12.0}))
+    trace.events.insert(4, Event(400.0, "pause", {"ms": 12.0}))
     assert check(trace) == []
 
 

@@ -116,7 +116,7 @@ class Answer(App):
         chosen = self._fitting([pieces[index] for index in best], due, fixed)
         messages = [_message(question, chosen, lang)]
         try:
-            reply = yield self.asking(messages, due)
+            reply = yield self.asking(messages, due, fit="extract")
         except DeadlineInfeasible as refusal:
             if pieces[seen - 1].end >= len(text.rstrip()):
                 raise

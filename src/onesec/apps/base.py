@@ -12,6 +12,8 @@ from typing import ClassVar
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
+from onesec.core.fitted import Fitting
+from onesec.core.request import PolicyName
 
 from .ask import TEMPLATE_TOKENS, Ask, Duration, Length, Message, Model, OnText, Result, Steps, run
 from .text import is_blank
@@ -24,7 +26,7 @@ class App:
     """An application on a model. Without a deadline of its own a call gets `deadline`, and without
     that the application's `DEADLINE`; `Budget()` is unlimited. Of a Budget, `total_ms` counts.
 
-    gear, min_gear  as in LLM.chat
+    gear, min_gear, policy  as in LLM.chat
     """
 
     NAME: ClassVar[str]
@@ -39,12 +41,14 @@ class App:
         deadline: Duration = None,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         clock: Clock | None = None,
     ) -> None:
         self.model = model
         self.deadline = Budget.of(self.DEADLINE if deadline is None else deadline)
         self.gear = gear
         self.min_gear = min_gear
+        self.policy = policy
         self.clock = clock or MonotonicClock()
 
     def due(self, deadline: Duration = None) -> Deadline:
@@ -66,6 +70,7 @@ class App:
         share: float = 1.0,
         max_tokens: int | None = None,
         shown: bool = True,
+        fit: Fitting = "none",
     ) -> Ask:
         """An Ask that may take `share` of the time that is left, and none that the application
         itself needs afterwards."""
@@ -79,6 +84,7 @@ class App:
             budget_ms=budget_ms,
             app=self.NAME,
             shown=shown,
+            fit=fit,
         )
 
     def call(
@@ -104,7 +110,14 @@ class App:
 
     def run(self, steps: Steps[Result], on_text: OnText | None = None) -> Result:
         """Drive the steps with this application's model."""
-        return run(self.model, steps, gear=self.gear, min_gear=self.min_gear, on_text=on_text)
+        return run(
+            self.model,
+            steps,
+            gear=self.gear,
+            min_gear=self.min_gear,
+            policy=self.policy,
+            on_text=on_text,
+        )
 
     # -- room ------------------------------------------------------------------------------------
 

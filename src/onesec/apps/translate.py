@@ -18,6 +18,7 @@ from typing import ClassVar
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+from onesec.core.request import PolicyName
 
 from .ask import Duration, Length, Model, OnText, Reply, Steps
 from .base import App
@@ -82,9 +83,12 @@ class Translate(App):
         deadline: Duration = None,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(model, deadline=deadline, gear=gear, min_gear=min_gear, clock=clock)
+        super().__init__(
+            model, deadline=deadline, gear=gear, min_gear=min_gear, policy=policy, clock=clock
+        )
         self.to = to
         self.glossary = _both_ways(glossary or {})
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import is_terminal, note, shown
+
+if TYPE_CHECKING:
+    from onesec.output import Output
 
 confidence_option = click.option(
     "--confidence", is_flag=True, help="Mark what the model was not sure of. 标出不确定处"
@@ -40,16 +44,17 @@ def tinted(pieces: Sequence[str], confidence: Sequence[float], *, color: bool) -
     return "".join(parts)
 
 
-def print_tinted(pieces: Sequence[str], confidence: Sequence[float], *, calibrated: bool) -> None:
+def print_tinted(output: Output) -> None:
     """Print an answer: marked where somebody looks, as it is elsewhere; and say what the marks
     mean, and whether the model's word is all that they rest on."""
     if not is_terminal(sys.stdout):
-        print("".join(pieces))
+        print(output.text)
         return
     from onesec.explain.words import SURE, UNSURE
 
     color = "NO_COLOR" not in os.environ  # https://no-color.org
-    print(tinted(pieces, confidence, color=color))
+    closing = output.text[sum(map(len, output.pieces)) :]  # no token's
+    print(tinted(output.pieces, output.confidence, color=color) + shown(closing))
     marks = f"yellow: below {SURE}, red: below {UNSURE}" if color else f"underlined: below {UNSURE}"
-    word = "" if calibrated else "; not calibrated: see onesec confidence"
+    word = "" if output.calibrated else "; not calibrated: see onesec confidence"
     note(f"[{marks}{word}]")

@@ -7,33 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-Record = Mapping[str, Any]
+from onesec.page import page as html_page
+from onesec.page import pairs, svg
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#667;--paper:#fff;--line:#d8dce2;--mark:#0b62c4;
---warm:#c4480b}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa3ad;--paper:#14171b;--line:#343a42;
---mark:#6cb0ff;--warm:#ff9d66}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;
-padding:1.2rem;max-width:60rem}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:2rem 0 .4rem}
-p.soft,figcaption,.soft{color:var(--soft);font-size:.9rem}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}tr.chosen td{font-weight:700;color:var(--mark)}
-figure{margin:.5rem 0}svg{max-width:100%;height:auto}
-svg text{fill:var(--ink);font:12px system-ui,sans-serif}
-svg .axis{stroke:var(--line);fill:none}svg .dot{fill:var(--mark)}svg .uniform{fill:var(--warm)}
-svg .path{stroke:var(--mark);fill:none;stroke-width:1.5;opacity:.6}
-svg .target{stroke:var(--warm);stroke-dasharray:4 3}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
-dt{color:var(--soft)}dd{margin:0}
-"""
+Record = Mapping[str, Any]
 
 
 def write_reports(folder: Path, record: Record) -> None:
@@ -50,10 +32,7 @@ def page(record: Record) -> str:
     """
     target, machine = record["target"], record["machine"]
     name = escape(Path(str(record["model"])).name)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{name}: gears</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>
-<body><h1>{name}</h1>
+    body = f"""<h1>{name}</h1>
 <p>{_verdict(target)}</p>
 <h2>Gears 档位</h2>
 <div class="scroll">{_gear_table(record["gears"], target["gear"])}</div>
@@ -72,12 +51,12 @@ Layers from left to right.</figcaption></figure>
 <h2>Where a step goes 时间分布</h2>
 {_costs(record)}
 <h2>Recipe and machine 配方与机器</h2>
-<dl>{_pairs(record["recipe"])}{_pairs(machine)}
+<dl>{pairs(record["recipe"])}{pairs(machine)}
 <dt>parameters</dt><dd>{record["parameters"]:,}</dd>
 <dt>both planes</dt><dd>{record["plane_bytes"] / 1e6:.1f} MB</dd>
 <dt>OneSec</dt><dd>{escape(str(record["onesec"]))}</dd></dl>
-</body></html>
 """
+    return html_page(f"{Path(str(record['model'])).name}: gears", body)
 
 
 def _verdict(target: Record) -> str:
@@ -163,7 +142,7 @@ def _pareto(gears: Sequence[Record], target_ms: float | None) -> str:
         parts.append(f'<text x="4" y="{y(log) + 4:.1f}">{10**log:.2g}</text>')
     for ms in (low, high):
         parts.append(f'<text x="{x(ms) - 14:.1f}" y="{base + 18}">{ms:.3g} ms</text>')
-    return _svg(width, height, "Divergence against time of every gear", parts)
+    return svg(width, height, "Divergence against time of every gear", parts)
 
 
 def _heat(at_4: Mapping[str, float]) -> str:
@@ -184,7 +163,7 @@ def _heat(at_4: Mapping[str, float]) -> str:
                 f'fill="#c4480b" fill-opacity="{share:.3f}"><title>{escape(name)}: {loss:.2e} nats'
                 "</title></rect>"
             )
-    return _svg(80 + columns * size, len(kinds) * 30 + 4, "Sensitivity of every matrix", parts)
+    return svg(80 + columns * size, len(kinds) * 30 + 4, "Sensitivity of every matrix", parts)
 
 
 def _costs(record: Record) -> str:
@@ -202,18 +181,3 @@ def _costs(record: Record) -> str:
     body = "".join(f"<tr><td>{escape(name)}</td><td>{ms}</td></tr>" for name, ms in rows)
     head = "<tr><th>part</th><th>ms a step</th></tr>"
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return "".join(
-        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>"
-        for key, value in values.items()
-        if value is not None
-    )
-
-
-def _svg(width: int, height: int, label: str, parts: Iterable[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )

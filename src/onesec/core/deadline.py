@@ -45,18 +45,32 @@ def parse_duration_ms(value: str | float | int) -> float:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Durations granted, in milliseconds; None = unlimited. `total_ms` covers everything from
-    arrival
-    to the last token; `ttft_ms` the first token."""
+    arrival to the last token, `ttft_ms` the first token; `tpot_ms` is what a token after the first
+    may take on average: (instant of the last token - of the first) / (tokens - 1), where a token's
+    instant is that of its hand-over. An answer of one token keeps any `tpot_ms`.
+
+    Raises InvalidRequest on durations out of range.
+
+    >>> Budget(total_ms=2000.0, ttft_ms=300.0, tpot_ms=25.0).ttft_ms
+    300.0
+    """
 
     total_ms: float | None = None
     ttft_ms: float | None = None
+    tpot_ms: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("total_ms", self.total_ms), ("ttft_ms", self.ttft_ms)):
+        for name in ("total_ms", "ttft_ms", "tpot_ms"):
+            value = getattr(self, name)
             if value is not None and not 0.0 < value <= MAX_BUDGET_MS:
                 raise InvalidRequest(
                     f"{name} is {value}; it must lie in (0, {MAX_BUDGET_MS:g}] milliseconds."
                 )
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit at all."""
+        return (self.total_ms, self.ttft_ms, self.tpot_ms) != (None, None, None)
 
     @classmethod
     def of(cls, value: str | float | Budget | None) -> Budget:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from .cues import Cues
 from .deadline import Budget
 from .errors import InvalidRequest
+from .fitted import FitReport
 
+PolicyName = Literal["quality", "balanced", "fastest"]
+POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 256
@@ -136,6 +140,10 @@ class Request:
 
     `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
     quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
+    `fitted` tells what the prompt has lost on its way, where it was made to fit.
+    `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
+    "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
+    as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
     """
 
     id: str
@@ -145,4 +153,14 @@ class Request:
     arrival_ns: int = 0
     gear: str | None = None
     min_gear: str | None = None
+    cues: Cues = field(default_factory=Cues)
+    fitted: FitReport | None = None
+    policy: PolicyName = "balanced"
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICY_NAMES:
+            raise InvalidRequest(
+                f"There is no policy {self.policy!r}.",
+                hint=f"Choose one of {', '.join(POLICY_NAMES)}.",
+            )

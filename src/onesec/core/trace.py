@@ -13,11 +13,12 @@ MAX_EVENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`at_ms` since arrival; `kind` one of plan, prefill, decode, shift, land, no_time, stop.
+    """`at_ms` since arrival; `kind` one of fit, plan, prefill, decode, shift, close_thinking, land,
+    no_time, stall, stop, refuse.
 
     An event that decides says in `detail` what it was decided on, in these words: `left_ms` until
-    the last token must be there; `need_ms` what the wanted tokens need at p95, `likely_ms` what a
-    usual rest needs in the median.
+    the last token must be there (of a rhythm: until the next ones are due); `need_ms` what those
+    tokens need at p95; `likely_ms` what a usual rest needs in the median, `by_ms` at p95.
     """
 
     at_ms: float
@@ -31,10 +32,14 @@ class Trace:
 
     request_id: str
     budget_ms: float | None = None
+    budget_ttft_ms: float | None = None
+    budget_tpot_ms: float | None = None
+    policy: str = "balanced"
     predicted_ms: float | None = None
     elapsed_ms: float = 0.0
     ttft_ms: float | None = None
-    met: bool | None = None  # None without a budget
+    tpot_ms: float | None = None  # mean over the tokens after the first
+    met: bool | None = None  # all budgets; None without one
     ending: str = ""  # natural, landed, cut
     gears: dict[str, int] = field(default_factory=dict)  # tokens drawn at each gear
     sampling: dict[str, Any] = field(default_factory=dict)  # the values that are not the defaults

@@ -6,9 +6,11 @@ know it leaves alone.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from onesec.core.trace import Event, Trace
 
@@ -21,9 +23,10 @@ _CLOCKS = 1e-3  # a step's time and the answer's are read from two clocks
 def check(trace: Trace) -> list[str]:
     """What in a trace does not hold, a line each; empty where everything does.
 
-    A plan's gear is one that ends in time, and the next better one is not; a shift down did not
-    have the time it needed, a shift up has it to spare; landing began where no more than the
-    landing zone fitted; an end for want of time had none. Times and tokens add up.
+    A plan's gear is one that ends in time, and the next better one is not, or is too slow for the
+    rhythm; a shift down did not have the time it needed, until the end or until the next tokens
+    were due, a shift up has it to spare; landing, or closing the thinking, began where no more than
+    was kept for it fitted; an end for want of time had none. Times and tokens add up.
 
     >>> shift = Event(5.0, "shift", {"token": 3, "was": "8", "gear": "4", "left_ms": 9.0,
     ...     "want_tokens": 4, "need_ms": 8.0, "need_there_ms": 8.5, "to_spare": 0.15})
@@ -53,9 +56,10 @@ class _Walk:
     prefill_gear: str | None = None
     plans: int = 0
     landing: bool = False
-    no_time: bool = False
+    no_time: bool = False  # nothing more fitted, or a step hung past the end
     stopped: bool = False
     work_ms: float = 0.0
+    given: int = 0  # tokens that were put in
     tokens: Counter[str] = field(default_factory=Counter)  # drawn, by gear
     last_tokens: int = 0  # of the last stretch, where the answer may have ended
 
@@ -66,17 +70,31 @@ class _Walk:
         if self.stopped:
             yield "after the end"
         token = number(event.detail, "token")
-        if token is not None:
+        if token is not None and event.kind != "stall":  # that one's token never came
             if not self.token <= token <= self.trace.answer_tokens:
                 yield f"token {token:g} after {self.token:g} of {self.trace.answer_tokens}"
             self.token = token
         left_ms = number(event.detail, "left_ms")
-        if left_ms is not None and self.end_ms is not None:
+        if left_ms is not None and self.end_ms is not None and not self._until_due(event, left_ms):
             there_ms = self.end_ms - event.at_ms
             if abs(left_ms - there_ms) > _ROUNDING_MS:
                 yield f"{left_ms:g} ms left, but {there_ms:.6g} until {self.end_ms:g}"
         if event.kind in _STEPS:
             yield from _STEPS[event.kind](self, event)
+
+    def _until_due(self, event: Event, left_ms: float) -> bool:
+        """Whether so much is left until the wanted tokens are due by the rhythm."""
+        first_ms, tpot_ms = self.trace.ttft_ms, self.trace.budget_tpot_ms
+        drawn, want = number(event.detail, "token"), number(event.detail, "want_tokens")
+        if first_ms is None or tpot_ms is None or drawn is None or want is None:
+            return False
+        due_ms = first_ms + (drawn + want - 1.0) * tpot_ms
+        return abs(left_ms - (due_ms - event.at_ms)) <= _ROUNDING_MS
+
+    def fit(self, event: Event) -> Iterator[str]:
+        after = number(event.detail, "tokens_after")
+        if after != self.trace.prompt_tokens:
+            yield f"shortened to {after} tokens, but the prompt has {self.trace.prompt_tokens}"
 
     def plan(self, event: Event) -> Iterator[str]:
         detail, first = event.detail, self.plans == 0
@@ -92,19 +110,31 @@ class _Walk:
         predicted, likely = number(detail, "predicted_ms"), number(detail, "likely_ms")
         if predicted is None or likely is None or likely > predicted + _ROUNDING_MS:
             yield f"done by {predicted} ms, but likely at {likely}"
-        if self.end_ms is None:
-            return
-        feasible, better = number(detail, "feasible_ms"), number(detail, "better_ms")
-        budget_ms = self.trace.budget_ms
-        if first and (feasible is None or budget_ms is None or feasible >= budget_ms + 1.0):
+        feasible, trace = number(detail, "feasible_ms"), self.trace
+        budgets = {
+            "total": trace.budget_ms,
+            "ttft": trace.budget_ttft_ms,
+            "tpot": trace.budget_tpot_ms,
+        }
+        budget_ms = budgets.get(str(detail.get("feasible_of", "total")))
+        if first and budget_ms is not None and (feasible is None or feasible >= budget_ms + 1.0):
             yield f"accepted with {budget_ms} ms, which is less than the {feasible} it takes"
         cheapest, best = self.gear == self.order[0], self.gear == self.order[-1]
-        late = predicted is not None and predicted > self.end_ms + _ROUNDING_MS
-        if late and not cheapest:
-            yield f"done by {predicted} ms, after {self.end_ms}, and a cheaper gear is there"
+        end_ms = math.inf if self.end_ms is None else self.end_ms
+        if predicted is not None and predicted > end_ms + _ROUNDING_MS and not cheapest:
+            yield f"done by {predicted} ms, after {end_ms}, and a cheaper gear is there"
         hopeless = feasible is not None and budget_ms is not None and feasible > budget_ms
-        if not best and not hopeless and (better is None or better <= self.end_ms - _ROUNDING_MS):
-            yield f"a better gear would be done at {better} ms, before {self.end_ms}"
+        if not best and not hopeless:
+            yield from self._better(detail, end_ms)
+
+    def _better(self, detail: Mapping[str, Any], end_ms: float) -> Iterator[str]:
+        """Whether the next better gear was rightly left."""
+        better, pace = number(detail, "better_ms"), number(detail, "better_tpot_ms")
+        tpot_ms = self.trace.budget_tpot_ms
+        late = better is not None and better > end_ms - _ROUNDING_MS
+        slow = pace is not None and tpot_ms is not None and pace > tpot_ms - _ROUNDING_MS
+        if not late and not slow:
+            yield f"a better gear would be done at {better} ms, before {end_ms}"
 
     def stretch(self, event: Event) -> Iterator[str]:
         """A prefill or a decode segment."""
@@ -151,10 +181,15 @@ class _Walk:
             yield f"{numbers}: no cause to shift"
 
     def land(self, event: Event) -> Iterator[str]:
+        """Landing, or closing the thinking."""
         room, zone = number(event.detail, "room_tokens"), number(event.detail, "zone_tokens")
-        if self.landing:
-            yield "a second time"
-        self.landing = True
+        if event.kind == "land":
+            if self.landing:
+                yield "a second time"
+            self.landing = True
+        else:
+            given, behind = number(event.detail, "tokens"), self.trace.answer_tokens - self.token
+            self.given += int(min(given or 0.0, behind))
         if room is None or zone is None or room > zone:
             yield f"{room} tokens fit, the landing zone is {zone}: no cause to land"
 
@@ -163,6 +198,11 @@ class _Walk:
         self.no_time = True
         if left is None or need is None or need < left - _ROUNDING_MS:
             yield f"{need} ms needed of {left} left: there was time"
+
+    def stall(self, event: Event) -> Iterator[str]:
+        self.no_time = True
+        if self.end_ms is None or event.at_ms < self.end_ms - _ROUNDING_MS:
+            yield f"handed over before {self.end_ms}: there was time"
 
     def stop(self, event: Event) -> Iterator[str]:
         self.stopped = True
@@ -188,8 +228,9 @@ class _Walk:
             yield f"the first token at {trace.ttft_ms:g} ms, the end at {elapsed_ms:g}"
         if self.work_ms > elapsed_ms * (1.0 + _CLOCKS) + _ROUNDING_MS * len(trace.events):
             yield f"{self.work_ms:g} ms of work in {elapsed_ms:g}"
-        if sum(trace.gears.values()) != trace.answer_tokens:
-            yield f"{sum(trace.gears.values())} tokens by gear, {trace.answer_tokens} in the answer"
+        by_gear, drawn = sum(trace.gears.values()), trace.answer_tokens - self.given
+        if by_gear > drawn or (by_gear < drawn and not trace.dropped_events):
+            yield f"{by_gear} tokens by gear, {drawn} in the answer"
         if trace.accepted_tokens > trace.drafted_tokens:
             yield f"{trace.accepted_tokens} guesses right of {trace.drafted_tokens}"
         if trace.cached_tokens > trace.prompt_tokens:
@@ -213,11 +254,14 @@ class _Walk:
 
 
 _STEPS: dict[str, Callable[[_Walk, Event], Iterator[str]]] = {
+    "fit": _Walk.fit,
     "plan": _Walk.plan,
     "prefill": _Walk.stretch,
     "decode": _Walk.stretch,
     "shift": _Walk.shift,
     "land": _Walk.land,
+    "close_thinking": _Walk.land,
+    "stall": _Walk.stall,
     "no_time": _Walk.out_of_time,
     "stop": _Walk.stop,
 }

@@ -21,14 +21,30 @@ Values = Mapping[str, Any]
 
 _WORDS: dict[str, tuple[str, str]] = {
     "budget": ("The budget was {0} ms.", "时延预算为 {0} 毫秒。"),
+    "ttft": ("The first token came after {0} ms of {1}.", "首个词元用时 {0} 毫秒，预算 {1} 毫秒。"),
+    "tpot": (
+        "Each further token took {0} ms of {1} on average.",
+        "其后每个词元平均 {0} 毫秒，预算 {1} 毫秒。",
+    ),
+    "policy": ("The policy was {0}.", "策略为 {0}。"),
     "no budget": ("There was no budget.", "没有时延预算。"),
+    "fit": (
+        "The prompt was shortened from {0} tokens to {1} so that it fits: {2} turns dropped, {3} "
+        "characters taken out, in {4} ms.",
+        "为按时完成，提示由 {0} 个词元缩短到 {1} 个：去掉 {2} 轮对话、{3} 个字符，用时 {4} 毫秒。",
+    ),
     "plan": (
         "Planned at {0} ms: gear {1}, room for {2} tokens, done by {3} ms.",
         "{0} 毫秒时计划：档位 {1}，可容纳 {2} 个词元，至迟 {3} 毫秒完成。",
     ),
     "better": (
-        "The next better gear would have been done by {0} ms; the last token was due at {1}.",
-        "更好一档要到 {0} 毫秒才完成；最后一个词元应在 {1} 毫秒前给出。",
+        "The next better gear needed {0} ms, with what is kept in hand; the last token was due at "
+        "{1}.",
+        "更好一档连同余量需 {0} 毫秒；最后一个词元应在 {1} 毫秒前给出。",
+    ),
+    "better tpot": (
+        "The next better gear needed {0} ms a token; the budget was {1}.",
+        "更好一档每个词元需 {0} 毫秒，预算为 {1}。",
     ),
     "first": ("The first token came at {0} ms.", "首个词元在 {0} 毫秒给出。"),
     "band": (
@@ -47,6 +63,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "stall": (
         "At token {0} something else took the machine: {1} ms for one step.",
         "第 {0} 个词元处机器被占用：单步用时 {1} 毫秒。",
+    ),
+    "hung": (
+        "At {0} ms token {1} was not done yet, after {2} ms instead of {3}: the answer was handed "
+        "over without it.",
+        "{0} 毫秒时，第 {1} 个词元仍未完成，已用 {2} 毫秒（通常 {3} 毫秒）：不再等待，先行作答。",
     ),
     "down": (
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
@@ -74,8 +95,14 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Sure of its tokens to {0} on average, least of token {1} ({2}); below {3}: {4} of {5}.",
         "词元平均置信度 {0}，最低为第 {1} 个（{2}）；低于 {3} 的有 {4} 个，共 {5} 个。",
     ),
+    "close_thinking": (
+        "Ended the thinking at {0} ms, after token {1}: {2} more fitted; closing and "
+        "the answer want {3}.",
+        "{0} 毫秒、第 {1} 个词元后结束思考：还容得下 {2} 个，结束思考并作答要 {3} 个。",
+    ),
     "natural": ("Ended by itself at {0} ms.", "{0} 毫秒时自然结束。"),
     "landed": ("Landed at {0} ms, at the end of a sentence.", "{0} 毫秒时在句末收尾。"),
+    "closed": ("Landed at {0} ms, closed with {1!r}.", "{0} 毫秒时收尾，补上 {1!r}。"),
     "cut": ("Cut off at {0} ms ({1}).", "{0} 毫秒时被截断（{1}）。"),
     "met": ("That was in time, {0} ms before the deadline.", "按时完成，早于截止时间 {0} 毫秒。"),
     "late": ("That was not in time.", "未能按时完成。"),
@@ -96,20 +123,25 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
     def say(key: str, *values: object) -> str:
         return _WORDS[key][LANGUAGES.index(language)].format(*values)
 
-    lines = [
-        say("no budget")
-        if trace.budget_ms is None
-        else say("budget", milliseconds(trace.budget_ms))
-    ]
+    whole = trace.budget_ms is not None
+    lines = [say("budget", milliseconds(trace.budget_ms)) if whole else say("no budget")]
+    if not whole and (trace.budget_ttft_ms, trace.budget_tpot_ms) != (None, None):
+        lines = []  # these are told with how they were kept
+    if trace.policy != "balanced":
+        lines.append(say("policy", trace.policy))
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
     first_ms = trace.ttft_ms
     for event in trace.events:
-        lines += _lines(event, say)
+        lines += _plan(event, trace, say) if event.kind == "plan" else _lines(event, say)
         if event.kind == "prefill" and first_ms is not None:
             lines.append(say("first", milliseconds(first_ms)))
             first_ms = None
     lines.append(_ending(trace, say))
+    if trace.budget_ttft_ms is not None:
+        lines.append(say("ttft", milliseconds(trace.ttft_ms), milliseconds(trace.budget_ttft_ms)))
+    if trace.budget_tpot_ms is not None:
+        lines.append(say("tpot", milliseconds(trace.tpot_ms), milliseconds(trace.budget_tpot_ms)))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
         in_time = trace.met and trace.budget_ms is not None
@@ -123,17 +155,29 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
     return lines if resources is None else [*lines, resources]
 
 
+def _plan(event: Event, trace: Trace, say: Callable[..., str]) -> list[str]:
+    """A plan, and why the next better gear was not taken, where the numbers bear it out."""
+    detail = event.detail
+    gear, prompt_gear = detail.get("gear", "?"), detail.get("prefill_gear", "?")
+    gears = gear if gear == prompt_gear else f"{prompt_gear}→{gear}"
+    room, done = detail.get("max_tokens", "?"), milliseconds(detail.get("predicted_ms"))
+    lines = [say("plan", milliseconds(event.at_ms), gears, room, done)]
+    for key, name, limit in (
+        ("better", "better_ms", number(detail, "end_ms")),
+        ("better tpot", "better_tpot_ms", trace.budget_tpot_ms),
+    ):
+        better = number(detail, name)
+        if better is not None and limit is not None and better > limit:
+            lines.append(say(key, milliseconds(better), milliseconds(limit)))
+    return lines
+
+
 def _lines(event: Event, say: Callable[..., str]) -> list[str]:
     detail, at = event.detail, milliseconds(event.at_ms)
-    if event.kind == "plan":
-        gear, prompt_gear = detail.get("gear", "?"), detail.get("prefill_gear", "?")
-        gears = gear if gear == prompt_gear else f"{prompt_gear}→{gear}"
-        room, done = detail.get("max_tokens", "?"), milliseconds(detail.get("predicted_ms"))
-        better, end = number(detail, "better_ms"), number(detail, "end_ms")
-        lines = [say("plan", at, gears, room, done)]
-        if better is not None and end is not None and better > end:
-            lines.append(say("better", milliseconds(better), milliseconds(end)))
-        return lines
+    if event.kind == "fit":
+        names = ("tokens_before", "tokens_after", "dropped_turns", "removed_chars")
+        counts = (detail.get(name, "?") for name in names)
+        return [say("fit", *counts, milliseconds(detail.get("ms")))]
     if event.kind == "prefill":
         took = say(
             "prefill", detail.get("tokens", "?"), detail.get("gear", "?"), *_took(detail, say)
@@ -147,18 +191,21 @@ def _lines(event: Event, say: Callable[..., str]) -> list[str]:
     if event.kind == "shift":
         return [_shift(detail, at, say), *_band(event, say)]
     token = detail.get("token", "?")
-    if event.kind == "land":
+    if event.kind in ("land", "close_thinking"):
         room, zone = detail.get("room_tokens", "?"), detail.get("zone_tokens", "?")
-        return [say("land", at, token, room, zone)]
+        return [say(event.kind, at, token, room, zone)]
     if event.kind == "no_time":
         need, left = (milliseconds(detail.get(name)) for name in ("need_ms", "left_ms"))
         return [say("no_time", at, token, need, left)]
+    if event.kind == "stall":
+        ms, expected = (milliseconds(detail.get(name)) for name in ("ms", "expected_ms"))
+        return [say("hung", at, token, ms, expected)]
     return []
 
 
 def _band(event: Event, say: Callable[..., str]) -> list[str]:
     """When the answer was expected to be done, after that event."""
-    likely, by = number(event.detail, "likely_ms"), number(event.detail, "need_there_ms")
+    likely, by = number(event.detail, "likely_ms"), number(event.detail, "by_ms")
     if likely is None or by is None:
         return []
     return [say("band", milliseconds(event.at_ms + likely), milliseconds(event.at_ms + by))]
@@ -211,7 +258,9 @@ def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
 
 def _ending(trace: Trace, say: Callable[..., str]) -> str:
     at = milliseconds(trace.elapsed_ms)
+    last = trace.events[-1].detail if trace.events else {}
+    if trace.ending == "landed" and last.get("closing"):
+        return say("closed", at, last["closing"])
     if trace.ending in ("natural", "landed"):
         return say(trace.ending, at)
-    last = trace.events[-1].detail if trace.events else {}
     return say("cut", at, last.get("stop_reason") or last.get("finish_reason") or "?")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onesec.core.trace import Trace
+from onesec.core.trace import Event, Trace
 
 from .record import number
 
@@ -42,17 +42,13 @@ def stretches(trace: Trace) -> list[Stretch]:
     >>> stretches(trace)
     [Stretch(kind='decode', gear='8', begin_ms=3.0, end_ms=9.0, tokens=2)]
     """
-    return [
-        Stretch(
-            event.kind,
-            str(event.detail.get("gear", "?")),
-            event.at_ms - (number(event.detail, "ms") or 0.0),
-            event.at_ms,
-            int(number(event.detail, "tokens") or 0),
-        )
-        for event in trace.events
-        if event.kind in ("prefill", "decode")
-    ]
+    return [_stretch(event) for event in trace.events if event.kind in ("prefill", "decode")]
+
+
+def _stretch(event: Event) -> Stretch:
+    ms, tokens = number(event.detail, "ms"), number(event.detail, "tokens")
+    gear, begin_ms = str(event.detail.get("gear", "?")), event.at_ms - (ms or 0.0)
+    return Stretch(event.kind, gear, begin_ms, event.at_ms, int(tokens or 0))
 
 
 def bands(trace: Trace) -> list[Band]:
@@ -63,7 +59,7 @@ def bands(trace: Trace) -> list[Band]:
         if event.kind == "plan":
             likely, by = number(detail, "likely_ms"), number(detail, "predicted_ms")
         elif event.kind == "shift":
-            likely, by = number(detail, "likely_ms"), number(detail, "need_there_ms")
+            likely, by = number(detail, "likely_ms"), number(detail, "by_ms")
             likely = None if likely is None else at_ms + likely
             by = None if by is None else at_ms + by
         elif event.kind == "land":
@@ -84,27 +80,35 @@ def token_times(trace: Trace) -> list[float]:
     >>> trace.add(9.0, "decode", gear="8", ms=6.0, tokens=2); token_times(trace)
     [3.0, 6.0, 9.0]
     """
-    found = [] if trace.ttft_ms is None else [trace.ttft_ms]
-    for stretch in stretches(trace):
-        if stretch.kind == "decode":
-            count = min(stretch.tokens, trace.answer_tokens - len(found))
-            step = (stretch.end_ms - stretch.begin_ms) / max(1, stretch.tokens)
-            found += [stretch.begin_ms + step * (i + 1) for i in range(count)]
-    return found[: trace.answer_tokens]
+    return [at_ms for at_ms, _ in _tokens(trace)]
 
 
 def token_gears(trace: Trace) -> list[str]:
-    """The gear that each of the answer's tokens was drawn in, in order; as long as `token_times`.
+    """The gear that each of the answer's tokens was drawn in, in order ("" for one that was put in,
+    to end the thinking); as long as `token_times`.
 
     >>> trace = Trace("r1", ttft_ms=3.0, answer_tokens=2)
     >>> trace.add(3.0, "prefill", gear="4", tokens=9); trace.add(9.0, "decode", gear="8", tokens=3)
     >>> token_gears(trace)
     ['4', '8']
     """
-    parts = stretches(trace)
-    first = next((part.gear for part in parts if part.kind == "prefill"), "?")
-    found = [] if trace.ttft_ms is None else [first]
-    for part in parts:
-        if part.kind == "decode":
-            found += [part.gear] * min(part.tokens, trace.answer_tokens - len(found))
+    return [gear for _, gear in _tokens(trace)]
+
+
+def _tokens(trace: Trace) -> list[tuple[float, str]]:
+    """When each token came, and in which gear. The first one comes from the prompt's last step."""
+    found = []
+    if trace.ttft_ms is not None:
+        first = next((part.gear for part in stretches(trace) if part.kind == "prefill"), "?")
+        found.append((trace.ttft_ms, first))
+    for event in trace.events:
+        if event.kind not in ("decode", "close_thinking"):
+            continue
+        part = _stretch(event)
+        count = min(part.tokens, trace.answer_tokens - len(found))
+        if event.kind == "close_thinking":
+            found += [(event.at_ms, "")] * count
+        else:
+            step = (part.end_ms - part.begin_ms) / max(1, part.tokens)
+            found += [(part.begin_ms + step * (i + 1), part.gear) for i in range(count)]
     return found[: trace.answer_tokens]

@@ -82,6 +82,7 @@ class FakeBackend:
         self.costs = costs or COSTS
         self.gears = tuple(Gear(name, 4 if name == "4" else 8) for name in self.costs)
         self.kv_block_bytes = 1024
+        self.leaves_steps = False
         self.eos_rate = eos_rate
         self.noise = noise
         self.memory = memory

@@ -1,0 +1,224 @@
+"""`onesec bench deadlines`: are deadlines kept, and what are answers worth then?
+
+In virtual time: a model's own answers to a suite, at the recorded times of another machine or
+model. In real time: the same questions, or a shape with real traffic's lengths, on this machine.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import device_option, json_option, threads_option
+from .output import emit_json, note, progress, table
+from .suite import CONTEXT_TOKENS
+
+if TYPE_CHECKING:
+    from onesec.loading import LoadedModel
+
+REAL_BUDGETS = ("5ms", "10ms", "20ms", "40ms", "80ms")
+SHAPE_BUDGETS = ("300ms", "500ms", "1s", "2s", "5s")
+_QUICK_LIMIT, _QUICK_QUESTIONS = 10, 20
+
+
+@click.command("deadlines")
+@click.argument("model", default="onesec-mini")
+@click.option("--suite", default="mini", show_default=True, help="A shipped suite, or a file.")
+@click.option("--limit", type=click.IntRange(min=1), help="Questions of a skill and language.")
+@click.option("--quick", is_flag=True, help="A few questions: under three minutes. 快速")
+@click.option(
+    "--recording",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Step times to replay (default: the shipped ones of a 0.5B shape).",
+)
+@click.option("--budget", "budgets", multiple=True, help="Budgets in real time; repeatable.")
+@click.option("--questions", type=click.IntRange(min=1), default=400, show_default=True)
+@click.option("--shape", help="Real time on a shape with random weights, instead. 形状")
+@click.option(
+    "--traffic",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with the lengths of real requests, for --shape.",
+)
+@click.option("--only", type=click.Choice(["virtual", "real"]), help="One of the two parts.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="A folder.")
+@device_option
+@threads_option
+@json_option
+def command(
+    model: str,
+    suite: str,
+    limit: int | None,
+    quick: bool,
+    recording: Path | None,
+    budgets: tuple[str, ...],
+    questions: int,
+    shape: str | None,
+    traffic: Path | None,
+    only: str | None,
+    seed: int,
+    output: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure how deadlines are kept, and what answers are worth. 时延基准
+
+    Writes deadlines.json and deadlines.html into --output.
+    """
+    from onesec import __version__
+    from onesec.bench.report import write_report
+    from onesec.machine import describe
+
+    if (shape is None) != (traffic is None):
+        raise click.UsageError("--shape and --traffic go together.")
+    if quick:
+        limit, questions = limit or _QUICK_LIMIT, min(questions, _QUICK_QUESTIONS)
+    engine = {"device": device, "threads": threads}
+    record: dict[str, Any] = {
+        "model": shape or model,
+        "onesec": __version__,
+        "machine": describe(),
+        "seed": seed,
+    }
+    if shape is not None and traffic is not None:
+        record["real"] = [_shape(shape, traffic, budgets, questions, seed, engine)]
+    else:
+        record |= _suite(model, suite, limit, recording, budgets, questions, only, seed, engine)
+    if output is not None:
+        write_report(output, record)
+        note(f"written: {output / 'deadlines.html'}")
+    if as_json:
+        emit_json(record)
+    else:
+        _draw(record)
+
+
+def _suite(
+    model: str,
+    suite: str,
+    limit: int | None,
+    recording: Path | None,
+    budgets: tuple[str, ...],
+    questions: int,
+    only: str | None,
+    seed: int,
+    engine: dict[str, Any],
+) -> dict[str, Any]:
+    from onesec.bench.deadlines import TAUGHT, real_time_record, split, virtual_record
+    from onesec.bench.questions import of_suite
+    from onesec.bench.recording import Recording, shipped
+    from onesec.bench.scores import silent
+    from onesec.compress.suite import chosen, find_suite, read_suite
+    from onesec.core.clock import MonotonicClock
+    from onesec.core.deadline import parse_duration_ms
+
+    budgets_ms = [parse_duration_ms(text) for text in budgets or REAL_BUDGETS]
+    replayed = Recording.load(recording or shipped())
+    items = read_suite(find_suite(suite))
+    items = chosen(items, limit=None if limit is None else limit + TAUGHT)
+    record: dict[str, Any] = {"suite": suite}
+    with closing(_loaded(model, engine)) as loaded:
+        taught, asked = split(of_suite(loaded, items))
+        if only != "real":
+            record["virtual"] = virtual_record(
+                loaded, replayed, taught, asked, seed=seed, follow=progress
+            )
+        if only != "virtual":
+            some = Random(seed).sample(asked, min(questions, len(asked)))
+            with progress("real time") as advance:
+                rows = real_time_record(
+                    loaded.backend,
+                    loaded.measure_latency(MonotonicClock(), False),
+                    loaded.tokenizer,
+                    some,
+                    budgets_ms,
+                    eos_ids=loaded.eos_ids,
+                    progress=advance or silent,
+                )
+            record["real"] = [{"subject": f"{model}, suite {suite}, one user", "rows": rows}]
+    return record
+
+
+def _loaded(model: str, engine: dict[str, Any]) -> LoadedModel:
+    from onesec.loading import find_model, load_model, open_source
+
+    with closing(open_source(find_model(model))) as source:
+        context = min(source.config.context_length, CONTEXT_TOKENS)
+    with progress(f"loading {model}") as advance:
+        # Blocks for many users at once.
+        return load_model(model, context=context, sequences=16, progress=advance, **engine)
+
+
+def _shape(
+    shape: str,
+    traffic: Path,
+    budgets: tuple[str, ...],
+    questions: int,
+    seed: int,
+    engine: dict[str, Any],
+) -> dict[str, Any]:
+    from onesec.backend.devices import random_backend
+    from onesec.bench.deadlines import real_time_record
+    from onesec.bench.questions import Letters, of_traffic
+    from onesec.bench.scores import silent
+    from onesec.core.clock import MonotonicClock
+    from onesec.core.deadline import parse_duration_ms
+    from onesec.loading import latency_model
+    from onesec.model.shapes import shape as shape_of
+
+    budgets_ms = [parse_duration_ms(text) for text in budgets or SHAPE_BUDGETS]
+    config = shape_of(shape)
+    with closing(random_backend(config, context_tokens=CONTEXT_TOKENS, **engine)) as backend:
+        asked = of_traffic(
+            traffic,
+            count=questions,
+            longest=CONTEXT_TOKENS,
+            vocab_size=config.vocab_size,
+            rng=Random(seed),
+        )
+        with progress(f"{shape} in real time") as advance:
+            rows = real_time_record(
+                backend,
+                latency_model(backend, MonotonicClock()),
+                Letters(),
+                asked,
+                budgets_ms,
+                progress=advance or silent,
+            )
+    return {"subject": f"{shape}, random weights, lengths of {traffic.name}", "rows": rows}
+
+
+def _draw(record: dict[str, Any]) -> None:
+    from onesec.bench.deadlines import ALL
+    from onesec.bench.report import FIVE_HEADS, REAL_HEADS, five_rows, percent, real_rows
+    from onesec.bench.scores import OURS
+
+    if virtual := record.get("virtual"):
+        heads = ("share of natural time", "ours", "best static", "gain", "hit rate", "complete")
+        rows = []
+        for point in virtual["grid"]:
+            found = point["groups"][ALL]
+            ours, best = found["systems"][OURS], found["systems"][found["best_static"]]
+            gain = f"{found['gain']:+.3f}±{found['gain_half_width']:.3f}"
+            rows.append(
+                (
+                    f"{point['share']:g}",
+                    f"{ours['score']:.3f}",
+                    f"{best['score']:.3f} ({found['best_static']})",
+                    gain,
+                    percent(ours["hit_rate"]),
+                    percent(ours["complete_rate"]),
+                )
+            )
+        table("Score over time, in virtual time", heads, rows)
+        for name, systems in virtual["load"].items():
+            table(f"Load {name}, in virtual time", FIVE_HEADS, five_rows(systems))
+        for name, systems in virtual["disturbed"].items():
+            table(f"{name}, in virtual time", FIVE_HEADS, five_rows(systems))
+    for part in record.get("real", ()):
+        table(f"Real time: {part['subject']}", REAL_HEADS, real_rows(part["rows"]))
