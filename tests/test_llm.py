@@ -39,7 +39,7 @@ def test_an_answer_is_whole_and_says_how_it_came(parts: tuple[LLM, FakeClock, Re
     assert (output.finish_reason, output.ending, output.met) == ("stop", "natural", None)
     assert output.prompt_tokens == len(PROMPT)
     assert output.logprobs == ()  # nobody asked
-    assert sum(output.trace.gears.values()) >= len(output.tokens)
+    assert sum(output.trace.gears.values()) == len(output.tokens)
     assert output.to_dict()["trace"]["ending"] == "natural"
 
 

@@ -22,12 +22,14 @@ from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget, Duration
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.engine.structure import Structures
+from onesec.explain.attribution import Attribution, attribute, longest_text
+from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
@@ -163,6 +165,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
@@ -176,6 +179,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> list[Output]: ...
@@ -188,16 +192,17 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
         The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
-        `policy` says what the time
-        is for: see Request. `sampling` are the fields of
-        SamplingParams; those left out are the model's own (`default_params`), or those of `params`
-        where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
+        `policy` says what the time is for: see Request. `sampling` are the fields of SamplingParams;
+        those left out are the model's own (`default_params`), or those of `params` where it is
+        given. Raises DeadlineInfeasible with the smallest budget that would do; with `best_effort`
+        nothing is refused for its time, and what is there at the deadline is the answer.
 
         `fit` is the caller's leave to shorten a text that cannot be answered in its time as it is:
         "drop_oldest" takes away its beginning, "extract" keeps the sentences that speak of what is
@@ -213,7 +218,9 @@ class LLM(Closing):
         streams: list[Stream] = []
         try:
             for each in prompts:
-                asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+                asked = self._request(
+                    arrival_ns, budget, values, gear, min_gear, policy, best_effort
+                )
                 streams.append(self._submit(self._continued(each, asked, fit), stream=False))
             outputs = [stream.output for stream in streams]
         finally:
@@ -230,13 +237,14 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
-        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
         return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
@@ -250,6 +258,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -265,6 +274,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -279,6 +289,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -293,13 +304,57 @@ class LLM(Closing):
         """
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
-        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
         prepared = self._preparation(asked, fit, app).messages(messages)
         answer = self._submit(_with(asked, prepared), stream=stream)
         if stream:
             return answer
         with answer:
             return answer.output
+
+    def attribute(
+        self,
+        prompt: str | Sequence[Message],
+        answer: str | Output,
+        *,
+        deadline: Duration | Budget | None = None,
+        gear: str | None = None,
+    ) -> Attribution:
+        """Which sentences of the longest text among the messages (or of the prompt) carried the
+        answer: by how much its log-likelihood falls without each ("leave-one-out log-likelihood").
+
+        `deadline` is this call's own; what there was no time for is said to be not examined. In the
+        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest, UnknownGear, and
+        DeadlineInfeasible where there is no time to score the answer once.
+
+        >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3").leading()[0].text
+        ... # doctest: +SKIP
+        'Tea is 3 dollars.'
+        """
+        start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
+        chosen = next((known for known in self.gears if known.name == gear), None)
+        if gear is not None and chosen is None:
+            raise UnknownGear(gear, tuple(known.name for known in self.gears))
+        chosen = chosen or self.gears[-1]
+        text, prompt_with = longest_text(prompt)
+
+        def tokens_with(other: str) -> Sequence[int]:
+            whole = prompt_with(other)
+            if isinstance(whole, str):
+                return self.tokenizer.encode(whole, add_bos=True)
+            return self._loaded.render(whole)
+
+        told = answer.tokens if isinstance(answer, Output) else self.tokenizer.encode(answer)
+        with self._engine.lend() as blocks:
+            return attribute(
+                text,
+                tokens_with,
+                Scorer(self._loaded.backend, chosen, blocks, answer=told),
+                clock=self._clock,
+                start_ns=start_ns,
+                budget_ms=budget_ms,
+                predict_ms=lambda count: self._engine.latency.prefill_ms(chosen.name, count),
+            )
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
@@ -359,6 +414,7 @@ class LLM(Closing):
         gear: str | None,
         min_gear: str | None,
         policy: PolicyName,
+        best_effort: bool,
     ) -> Request:
         """A request that has no prompt yet."""
         return Request(
@@ -370,6 +426,7 @@ class LLM(Closing):
             gear=gear,
             min_gear=min_gear,
             policy=policy,
+            best_effort=best_effort,
         )
 
     def _continued(self, prompt: Prompt, asked: Request, fit: Fitting) -> Request:
@@ -392,7 +449,9 @@ class LLM(Closing):
 
     def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
-        self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        self._answers[request.id] = Answer(
+            request, self.tokenizer.stream(), self._loaded.confidence
+        )
         if self._quiet is not None and request.budget.limited:
             self._quiet.hold(request.id)
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))

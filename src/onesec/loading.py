@@ -29,6 +29,7 @@ from onesec.core.thinking import ThinkingMarks
 from onesec.engine.lengths import LengthStore
 from onesec.engine.profile import cached_profile, holds, profile
 from onesec.engine.structure import Vocabulary
+from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
@@ -62,6 +63,7 @@ class LoadedModel(Closing):
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
     lengths: Callable[[], LengthStore] | None = None  # where those of its answers are kept
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
+    confidence: Confidence = field(default_factory=Confidence)
     thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
 
@@ -241,6 +243,7 @@ def load_model(
             tokenizer = open_tokenizer(path, context_length=limit)
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = _chat_template_of(tokenizer)
+            confidence = read_confidence(path) if isinstance(source, Artifact) else Confidence()
         backend = load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -267,6 +270,7 @@ def load_model(
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
         lengths=lambda: length_store(path),
         default_params=SamplingParams(**defaults),
+        confidence=confidence,
         thinking=thinking_marks(tokenizer),
     )
 

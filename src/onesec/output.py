@@ -11,8 +11,10 @@ from typing import Any, Protocol, Self
 
 from onesec.core.fitted import FitReport
 from onesec.core.request import Request
-from onesec.core.trace import Trace
+from onesec.core.trace import MAX_EVENTS, Trace
 from onesec.engine.sequence import Delta
+from onesec.explain.confidence import Confidence
+from onesec.explain.timeline import token_gears
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,10 @@ class Output:
     (brought to a close for the deadline, or for max_tokens where it has a response_format) or
     "cut". A landed `text` may end with brackets, quotes or a fence that close it and are in no
     token; the trace's `stop` event names them. `met` is None without a deadline.
-    `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set.
+    `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set; nor
+    are `pieces`, the text of each token (together they are `text`, without what closes it; a
+    character of several tokens is in the last of them), and `confidence`, how likely each token is
+    the right one, in [0, 1]: by the model's curves where `calibrated`, else its own probability.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.
     `fitted` tells what was taken from a prompt that was shortened to fit; else it is None.
@@ -41,6 +46,9 @@ class Output:
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     prompt_logprobs: tuple[float | None, ...] = ()
+    pieces: tuple[str, ...] = ()
+    confidence: tuple[float, ...] = ()
+    calibrated: bool = False
     fitted: FitReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,10 +66,14 @@ class Pieces(Protocol):
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
-    def __init__(self, request: Request, decoder: Pieces) -> None:
+    def __init__(
+        self, request: Request, decoder: Pieces, confidence: Confidence | None = None
+    ) -> None:
         self._request = request
         self._decoder = decoder
+        self._confidence = confidence or Confidence()
         self._text = ""
+        self._pieces: list[str] = []  # of _text, one a token
         self._shown = 0  # characters of _text that take() has given
         self._visible = 0  # characters that may be shown
         self._tokens: list[int] = []
@@ -86,13 +98,18 @@ class Answer:
 
     def add(self, delta: Delta) -> None:
         """Take in what one step gave."""
-        self._text += "".join([self._decoder.push(token) for token in delta.tokens])
+        pieces = [self._decoder.push(token) for token in delta.tokens]
+        self._pieces += pieces
+        self._text += "".join(pieces)
         self._tokens += delta.tokens
         self._logprobs += delta.logprobs
         self._top += [tuple(alternatives) for alternatives in delta.top]
         if delta.finished:
             self._last = delta
-            self._text += self._decoder.flush()
+            rest = self._decoder.flush()
+            self._text += rest
+            if self._pieces:
+                self._pieces[-1] += rest
         whole = delta.text_chars is None
         self._visible = len(self._text) if whole else min(delta.text_chars or 0, len(self._text))
         if delta.closing:
@@ -112,22 +129,39 @@ class Answer:
             raise RuntimeError(f"request {self._request.id} is not finished")
         if last.error is not None:
             raise last.error
-        asked = self._request.params.prompt_logprobs
+        params, trace = self._request.params, last.trace
+        statistics: dict[str, Any] = {}
+        if params.logprobs is not None:
+            sure = self._confidence.of(self._logprobs, token_gears(trace))
+            trace.confidence = [round(value, 3) for value in sure[:MAX_EVENTS]]
+            statistics = {
+                "pieces": tuple(_until(self._visible - len(last.closing), self._pieces)),
+                "confidence": sure,
+                "calibrated": self._confidence.calibrated,
+            }
         return Output(
             text=self._text[: self._visible],
             tokens=tuple(self._tokens),
             finish_reason=last.finish_reason,
             ending=last.ending or "cut",
-            elapsed_ms=last.trace.elapsed_ms,
-            met=last.trace.met,
+            elapsed_ms=trace.elapsed_ms,
+            met=trace.met,
             prompt_tokens=len(self._request.prompt_tokens),
-            trace=last.trace,
+            trace=trace,
             stop_reason=last.stop_reason,
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
-            prompt_logprobs=(None, *last.prompt_logprobs) if asked else (),
+            prompt_logprobs=(None, *last.prompt_logprobs) if params.prompt_logprobs else (),
             fitted=self._request.fitted,
+            **statistics,
         )
+
+
+def _until(chars: int, pieces: list[str]) -> Iterator[str]:
+    """The pieces with so many characters in all; those behind them are empty."""
+    for piece in pieces:
+        yield piece[:chars]
+        chars = max(0, chars - len(piece))
 
 
 class Stream:

@@ -85,25 +85,30 @@ class Need(NamedTuple):
 
 
 def tightest(at: Standing, latency: LatencyModel, gear: str, ease: float = 1.0) -> Need:
-    """What binds an answer in that gear most, when all needs are taken `ease` times: the wanted
+    """What binds an answer in that gear most, where all needs are weighed `ease` times: the wanted
     tokens before the deadline, all of it before the deadline in the cheapest gear, or the next
     tokens in their rhythm. What drafts have gained so far counts by half: where the text stops
     repeating itself it ends."""
-    gained = max(1.0, 0.5 * (1.0 + at.speed))
-
-    def need(name: str, tokens: int, left_ms: float) -> Need:
-        tokens = max(1, min(tokens, at.limit_tokens))
-        run_ms = latency.decode_ms(name, at.context, tokens, batch=at.batch, quantile=P95)
-        return Need(tokens, ease * (run_ms / gained + tokens * at.others_ms), left_ms)
-
-    found = need(gear, at.want_tokens, at.left_ms)
+    needs = [wanted(at, latency, gear)]
     if at.whole_tokens > at.want_tokens:
-        found = min(found, need(at.gears[0], at.whole_tokens, at.left_ms), key=_slack_ms)
+        needs.append(_need(at, latency, at.gears[0], at.whole_tokens, at.left_ms))
     if not math.isinf(at.tpot_ms):
         tokens = min(_PACE_TOKENS, at.limit_tokens)
         pace_ms = at.due_ms + (tokens - 1) * at.tpot_ms
-        found = min(found, need(gear, tokens, pace_ms), key=_slack_ms)
-    return found
+        needs.append(_need(at, latency, gear, tokens, pace_ms))
+    return min(needs, key=lambda need: need.left_ms - ease * need.need_ms)
+
+
+def wanted(at: Standing, latency: LatencyModel, gear: str) -> Need:
+    """What the wanted tokens need in that gear, before the deadline."""
+    return _need(at, latency, gear, at.want_tokens, at.left_ms)
+
+
+def _need(at: Standing, latency: LatencyModel, gear: str, tokens: int, left_ms: float) -> Need:
+    tokens = max(1, min(tokens, at.limit_tokens))
+    run_ms = latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=P95)
+    gained = max(1.0, 0.5 * (1.0 + at.speed))
+    return Need(tokens, run_ms / gained + tokens * at.others_ms, left_ms)
 
 
 def last_step_ms(at: Standing, latency: LatencyModel, gear: str) -> float:
@@ -121,8 +126,9 @@ def with_own_time(at: Standing, latency: LatencyModel) -> Standing:
     return replace(at, left_ms=spare_ms(at.left_ms, need_ms, at.crowding))
 
 
-def _slack_ms(need: Need) -> float:
-    return need.slack_ms
+def _spares(at: Standing, latency: LatencyModel, gear: str, ease: float) -> bool:
+    need = tightest(at, latency, gear, ease)
+    return ease * need.need_ms <= need.left_ms
 
 
 def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision:
@@ -149,7 +155,8 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
         better, ease = at.gears[index + 1], 1.0 + policy.hysteresis
         step_ms = latency.decode_ms(better, at.context, 1, batch=at.batch, quantile=P95)
         steady = ease * (step_ms + at.others_ms) <= at.tpot_ms
-        if steady and tightest(own, latency, better, ease).slack_ms >= 0.0:
+        steady = steady and last_step_ms(at, latency, better) <= left_ms
+        if steady and _spares(own, latency, better, ease):
             gear = better
     slack_ms = tightest(at, latency, gear).slack_ms
     # Other work may be put off for the last token, so it does not count here.

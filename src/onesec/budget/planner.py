@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from onesec.core.cues import Cues
-from onesec.core.errors import DeadlineInfeasible
+from onesec.core.errors import DeadlineInfeasible, Which
 
-from .latency import LatencyModel
+from .latency import P50, P95, LatencyModel
 from .length import LengthModel
 from .policy import Policy
 
@@ -56,11 +56,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is intended for one request. Durations are milliseconds since arrival, at p95.
+    """What is intended for one request. Durations are milliseconds since arrival, at p95;
+    `likely_ms` is when a usual answer is done, in the median.
 
     `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
-    smallest budget that is not refused.
+    smallest budget that is not refused, `feasible_of` which one it is. `better_ms` is the earliest
+    instant for the last token with which the next better gear would have been chosen, with what is
+    kept for stalls and for others, and `better_tpot_ms` the least time for each token. One of the
+    two was not given; None where the gear is the best.
     """
 
     gear: str
@@ -68,7 +72,11 @@ class Plan:
     max_tokens: int
     landing_reserve_tokens: int
     predicted_ms: float
+    likely_ms: float
     feasible_ms: float
+    feasible_of: Which = "total"
+    better_ms: float | None = None
+    better_tpot_ms: float | None = None
 
 
 def plan(
@@ -121,6 +129,7 @@ def plan(
         max(need, min(ask.limit_tokens, length.quantile(quantile, cues=ask.cues)))
         for quantile in (policy.target_quantile, policy.gear_quantile)
     )
+    median = length.quantile(0.5, cues=ask.cues)
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -128,17 +137,21 @@ def plan(
             prefill_gear, prefill_ms = candidate, ms
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
+    better_ms = better_tpot_ms = None
     least_ms = first_ms + _decode_ms(ask, latency, cheapest, target)
-    own_ms = spare_ms(left_ms, least_ms, ask.crowding)
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, usual) <= own_ms
-        fits = fits and _pace_ms(ask, latency, candidate, target) <= tpot_ms
+        own_ms = ms + _decode_ms(ask, latency, candidate, usual)
         # What a prompt has cost cannot be taken back: then a stall must still leave time enough.
         kept = policy.reserve_share if name != cheapest else 0.0
-        if fits and _room(ask, latency, (1.0 - kept) * left_ms - ms) >= target:
+        whole_ms = (ms + _decode_ms(ask, latency, cheapest, target)) / (1.0 - kept)
+        there_ms = max(asked_ms(own_ms, least_ms, ask.crowding), whole_ms)
+        pace_ms = _pace_ms(ask, latency, candidate, target)
+        if there_ms <= left_ms and pace_ms <= tpot_ms:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
+        if candidate != cheapest:
+            better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
     room = max(1, _room(ask, latency, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
@@ -151,7 +164,12 @@ def plan(
         if ask.budget_ms is None
         else max(_LEAST_ZONE_TOKENS, min(policy.landing_tokens, room // 3)),
         predicted_ms=spent_ms + prefill_ms + decode_ms,
+        likely_ms=spent_ms
+        + _prefill_ms(ask, latency, prefill_gear, P50)
+        + _decode_ms(ask, latency, gear, min(median, usual, room), P50),
         feasible_ms=feasible_ms,
+        better_ms=better_ms,
+        better_tpot_ms=better_tpot_ms,
     )
 
 
@@ -207,28 +225,52 @@ def spare_ms(left_ms: float, least_ms: float, crowding: float) -> float:
     return left_ms - crowding * max(0.0, left_ms - least_ms)
 
 
-def at_gear(old: Plan, gear: str) -> Plan:
-    """The same plan in another gear."""
-    return replace(old, gear=gear, prefill_gear=gear)
+def asked_ms(own_ms: float, least_ms: float, crowding: float) -> float:
+    """The least time of which `spare_ms` leaves `own_ms` to one request: its inverse.
+
+    >>> asked_ms(70.0, 40.0, 0.5)
+    100.0
+    """
+    if own_ms <= least_ms:
+        return own_ms
+    free = 1.0 - crowding
+    return (own_ms - crowding * least_ms) / free if free > 0.0 else math.inf
+
+
+def at_gear(old: Plan, gear: str, feasible_ms: float, feasible_of: Which = "total") -> Plan:
+    """The same plan in another gear, for what would need a budget of `feasible_ms` by now."""
+    late_ms = 0.0 if feasible_of == "tpot" else feasible_ms
+    return replace(
+        old,
+        gear=gear,
+        prefill_gear=gear,
+        predicted_ms=max(old.predicted_ms, late_ms),
+        feasible_ms=feasible_ms,
+        feasible_of=feasible_of,
+        better_ms=None,
+        better_tpot_ms=None,
+    )
 
 
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 
 
-def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
+def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str, quantile: float = P95) -> float:
     """Until the first token: the prompt's chunks with work for others between them."""
     cached = ask.cached_tokens.get(gear, 0)
     tokens = ask.prompt_tokens - cached
     chunks = -(-tokens // ask.chunk_tokens)
-    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks)
+    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks, quantile=quantile)
     return run_ms + chunks * ask.turn_ms
 
 
-def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+def _decode_ms(
+    ask: Ask, latency: LatencyModel, gear: str, tokens: int, quantile: float = P95
+) -> float:
     """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
-    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
+    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
 
 

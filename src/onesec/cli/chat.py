@@ -13,6 +13,7 @@ import click
 
 from .generate import bounded, load_llm, summary
 from .options import (
+    best_effort_option,
     budget_options,
     budget_value,
     engine_options,
@@ -25,6 +26,7 @@ from .options import (
     sampling_values,
 )
 from .output import note
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
@@ -44,6 +46,7 @@ class Conversation:
         self._messages: list[Mapping[str, Any]] = list(self._system)
         self._gear = gear
         self._options = options
+        self._marked = options.get("logprobs") is not None
 
     def command(self, line: str) -> bool:
         """Obey a line that begins with a slash; False where the conversation is over."""
@@ -81,7 +84,7 @@ class Conversation:
                 fit="drop_oldest",
                 **self._options,
             ) as answer:
-                for piece in answer:
+                for piece in () if self._marked else answer:
                     print(piece, end="", flush=True)
                 output = answer.output
         except (OneSecError, KeyboardInterrupt) as error:
@@ -89,7 +92,10 @@ class Conversation:
             self._messages.pop()
             note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
             return
-        print()
+        if self._marked:
+            print_tinted(output)
+        else:
+            print()
         if output.fitted is not None:
             note(f"[without the oldest {output.fitted.dropped_turns} turns, for want of time]")
         note(summary(output))
@@ -111,7 +117,9 @@ class Conversation:
 @gear_option
 @min_gear_option
 @policy_option
+@best_effort_option
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
+@confidence_option
 @sampling_options
 @engine_options
 def command(
@@ -119,21 +127,23 @@ def command(
     gear: str | None,
     min_gear: str | None,
     policy: str,
+    best_effort: bool,
     system: str | None,
+    confidence: bool,
     **given: Any,
 ) -> None:
     """Talk with MODEL; every answer within --deadline. 对话"""
     from onesec.core.errors import InvalidRequest
 
     budget, values, engine = budget_value(given), sampling_values(given), engine_values(given)
+    values |= {"logprobs": 0} if confidence else {}
     with load_llm(model, engine, needs_16=gear == "16") as llm:
         if not llm.has_chat_template:
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
             )
-        options = bounded(
-            llm, {"deadline": budget, "min_gear": min_gear, "policy": policy, **values}
-        )
+        values |= {"deadline": budget, "min_gear": min_gear, "policy": policy}
+        options = bounded(llm, {"best_effort": best_effort, **values})
         conversation = Conversation(llm, system=system, gear=gear, options=options)
         if sys.stdin.isatty():
             import readline  # noqa: F401  (its import gives input() a history and editing)

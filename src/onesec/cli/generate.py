@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .attribution import draw_attribution
 from .explain import keep_last
 from .options import (
+    best_effort_option,
     budget_options,
     budget_value,
     engine_options,
@@ -23,6 +25,7 @@ from .options import (
     sampling_values,
 )
 from .output import emit_json, note, progress
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
     from onesec.core.fitted import Fitting
@@ -82,6 +85,7 @@ def _read_prompt(prompt: str) -> str:
 @gear_option
 @min_gear_option
 @policy_option
+@best_effort_option
 @fit_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
@@ -90,6 +94,14 @@ def _read_prompt(prompt: str) -> str:
     "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
 )
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@confidence_option
+@click.option(
+    "--attribute",
+    metavar="[TIME]",
+    is_flag=False,
+    flag_value="5s",
+    help="Then tell within TIME (5s) which sentences carried the answer. 归因",
+)
 @click.option("--prompt-logprobs", is_flag=True, help="With --json: of each prompt token.")
 @engine_options
 @json_option
@@ -99,11 +111,14 @@ def command(
     gear: str | None,
     min_gear: str | None,
     policy: str,
+    best_effort: bool,
     fit: Fitting,
     system: str | None,
     raw: bool,
     stream: bool | None,
     show: bool,
+    confidence: bool,
+    attribute: str | None,
     prompt_logprobs: bool,
     as_json: bool,
     **options: Any,
@@ -113,34 +128,51 @@ def command(
     The budget runs from the moment the model is loaded and the prompt is handed over. Sampling
     options left out are the model's own, from its generation_config.json.
     """
+    from onesec.core.deadline import parse_duration_ms
     from onesec.core.request import SamplingParams
 
     budget, values, engine = budget_value(options), sampling_values(options), engine_values(options)
+    if attribute is not None:
+        parse_duration_ms(attribute)  # refuse nonsense before a model is loaded
     SamplingParams(**values)
     if prompt_logprobs and not as_json:
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
+    values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
-    values |= {"policy": policy, "fit": fit}
-    with (
-        load_llm(model, engine, needs_16=gear == "16") as llm,
-        _start(llm, text, system, raw, **bounded(llm, values)) as run,
-    ):
-        if stream is None:
-            stream = sys.stdout.isatty()
-        live = stream and not as_json
-        for piece in run:
-            if live:
-                print(piece, end="", flush=True)
-        output = run.output
-    keep_last(output.trace.to_dict())
+    values |= {"policy": policy, "best_effort": best_effort, "fit": fit}
+    with load_llm(model, engine, needs_16=gear == "16") as llm:
+        asked = _asked(llm, text, system, raw)
+        with _start(llm, asked, **bounded(llm, values)) as run:
+            if stream is None:
+                stream = sys.stdout.isatty()
+            live = stream and not as_json and not confidence  # marks need the whole answer's gears
+            for piece in run:
+                if live:
+                    print(piece, end="", flush=True)
+            output = run.output
+        keep_last(output.trace.to_dict())
+        if not as_json:
+            _print(output, live=live, confidence=confidence)
+            if show:
+                note(summary(output))
+        found = None
+        if attribute is not None and output.tokens:
+            found = llm.attribute(asked, output, deadline=attribute)
     if as_json:
-        emit_json(output.to_dict())
-        return
-    print("" if live else output.text)
-    if show:
-        note(summary(output))
+        more = {} if found is None else {"attribution": found.to_dict()}
+        emit_json(output.to_dict() | more)
+    elif found is not None:
+        draw_attribution(found)
+
+
+def _print(output: Output, *, live: bool, confidence: bool) -> None:
+    """The answer, or, where it was printed as it came, its end."""
+    if confidence:
+        print_tinted(output)
+    else:
+        print("" if live else output.text)
 
 
 def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool) -> LLM:
@@ -160,11 +192,15 @@ def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _start(llm: LLM, text: str, system: str | None, raw: bool, **options: Any) -> Stream:
+def _asked(llm: LLM, text: str, system: str | None, raw: bool) -> str | list[dict[str, str]]:
     """A chat turn where the model has a template, else the text as it is."""
     if raw or not llm.has_chat_template:
-        return llm.stream(text, **options)
+        return text
     messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return llm.chat(messages, stream=True, **options)
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def _start(llm: LLM, asked: str | list[dict[str, str]], **options: Any) -> Stream:
+    if isinstance(asked, str):
+        return llm.stream(asked, **options)
+    return llm.chat(asked, stream=True, **options)

@@ -87,6 +87,9 @@ class UnknownGear(InvalidRequest):
         self.known = known
 
 
+Which = Literal["total", "ttft", "tpot"]  # budgets
+
+
 class DeadlineInfeasible(OneSecError):
     """Even the cheapest gear cannot answer in time. `which` budget does not do: "total", "ttft"
     (the first token) or "tpot" (each token after it); `feasible_ms` is the smallest that would."""
@@ -99,7 +102,7 @@ class DeadlineInfeasible(OneSecError):
         budget_ms: float,
         feasible_ms: float,
         why: str = "",
-        which: Literal["total", "ttft", "tpot"] = "total",
+        which: Which = "total",
     ) -> None:
         reason = f" ({why})" if why else ""
         name, help_too = _BUDGETS[which]

@@ -201,9 +201,9 @@ class Admission:
                 host_ms=host_ms,
                 own=sequence,
             )
-        except DeadlineInfeasible:
+        except DeadlineInfeasible as error:
             cheapest = sequence.gears[0].name
-            plan = planner.at_gear(sequence.plan, cheapest)
+            plan = planner.at_gear(sequence.plan, cheapest, error.feasible_ms, error.which)
         sequence.adopt(plan, now_ns)
 
     def look_later(self, sequence: Sequence, now_ns: int) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
@@ -24,7 +25,7 @@ from onesec.core.response_format import schema_of
 from onesec.core.thinking import ThinkingMarks
 
 from .admission import Admission
-from .block_manager import BlockManager
+from .block_manager import BlockManager, BlockTable
 from .dues import Dues
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence, TopLogprobs
@@ -269,6 +270,19 @@ class Engine:
         self._scheduler.remove(sequence)
         return True
 
+    @contextmanager
+    def lend(self) -> Iterator[list[int]]:
+        """The cache blocks that no request holds, for work beside the loop; nothing may be added or
+        stepped until they are back. Raises EngineClosed."""
+        if self._closed:
+            raise EngineClosed("The engine is closed.", hint="Open a new one.")
+        table = BlockTable()
+        self._blocks.append(table, self._blocks.free_blocks * self._blocks.block_size)
+        try:
+            yield table.blocks
+        finally:
+            self._blocks.free(table)
+
     def close(self) -> None:
         """Drop all requests and close the backend; closing twice does nothing."""
         if self._closed:
@@ -322,13 +336,13 @@ class Engine:
         """End what is out of time, and let the controller look where it is due."""
         scheduler, steering = self._scheduler, self._steering
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
-            self._out_of_time(waiting, now_ns)
+            self._give_up(waiting, now_ns)
         for sequence in list(scheduler.running):
             if not sequence.dues.steered:
                 continue
             if sequence.state != "decoding":
                 if steering.hopeless(sequence, now_ns):
-                    self._out_of_time(sequence, now_ns)
+                    self._give_up(sequence, now_ns)
             elif len(sequence.tokens) >= sequence.check_tokens or now_ns >= sequence.check_ns:
                 try:
                     move = steering.look(sequence, now_ns, self._host_ms)
@@ -508,7 +522,6 @@ class Engine:
         """Append drawn tokens, see whether the answer is over, and hand them out."""
         drawn = row.tokens
         trace = sequence.trace
-        trace.gears[gear.name] = trace.gears.get(gear.name, 0) + len(drawn)
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
             sequence.dues.begin(now_ns)
@@ -518,6 +531,7 @@ class Engine:
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
         if count:
+            trace.gears[gear.name] = trace.gears.get(gear.name, 0) + count
             sequence.last_ns = now_ns
         if count != len(drawn):
             for values in (row.tokens, row.logprobs, row.entropies, row.top):
@@ -568,6 +582,13 @@ class Engine:
         return stop
 
     # -- endings ---------------------------------------------------------------------------------
+
+    def _give_up(self, sequence: Sequence, now_ns: int) -> None:
+        """End what waits for a prompt's work that no longer fits."""
+        assert sequence.end_ns is not None
+        left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
+        sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
+        self._out_of_time(sequence, now_ns)
 
     def _out_of_time(self, sequence: Sequence, now_ns: int) -> None:
         try:

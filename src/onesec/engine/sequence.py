@@ -6,6 +6,7 @@ printed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -213,9 +214,15 @@ class Sequence:
             "plan",
             gear=plan.gear,
             prefill_gear=plan.prefill_gear,
+            gears=list(self.gear_names),
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
+            likely_ms=round(plan.likely_ms, 3),
             feasible_ms=plan.feasible_ms,
+            feasible_of=plan.feasible_of,
+            better_ms=_thousandths(plan.better_ms),
+            better_tpot_ms=_thousandths(plan.better_tpot_ms),
+            end_ms=None if self.end_ns is None else _thousandths(self.at_ms(self.end_ns)),
         )
 
     def at_ms(self, now_ns: int) -> float:
@@ -243,6 +250,14 @@ class Sequence:
                 slowest_ms=round(part.slowest_ms, 3), slowest_token=part.slowest_token,
             )  # fmt: skip
             self.segment = Segment()
+
+    def trace_no_time(self, at_ms: float, left_ms: float, need_ms: float) -> None:
+        """Tell the trace that nothing more fits: the next token (or the prompt) needs `need_ms`."""
+        self.trace_decode(at_ms)
+        self.trace.add(
+            at_ms, "no_time", token=len(self.tokens), left_ms=round(left_ms, 3),
+            need_ms=round(need_ms, 3),
+        )  # fmt: skip
 
     def close(self, stop: Stop, now_ns: int, block_bytes: int) -> None:
         """Take the ending over and complete the trace."""
@@ -306,6 +321,11 @@ class Sequence:
             trace=self.trace,
             error=self.error,
         )
+
+
+def _thousandths(ms: float | None) -> float | None:
+    """Milliseconds as the trace keeps them; what no budget would do is not told."""
+    return round(ms, 3) if ms is not None and math.isfinite(ms) else None
 
 
 @dataclass(slots=True)

@@ -58,13 +58,16 @@ class Steering:
             return False
         if sequence.request.best_effort:
             return now_ns >= sequence.end_ns
-        need_ms = self._latency.prefill_ms(
+        return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
+
+    def prefill_ms(self, sequence: Sequence) -> float:
+        """What the rest of its prompt takes, in the median."""
+        return self._latency.prefill_ms(
             sequence.prefill_gear.name,
             sequence.prefill_left,
             start=sequence.computed,
             quantile=P50,
         )
-        return now_ns + int(need_ms * 1e6) >= sequence.end_ns
 
     def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
         """The next move of a decoding sequence: its Stop, tokens to be put in, or None after its
@@ -100,40 +103,25 @@ class Steering:
             fenced=self._fenced,
         )
         decision = controller.shift(standing, self._latency, policy)
-        if decision.stop:
-            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         at_ms = sequence.at_ms(now_ns)
+        if decision.stop:
+            need_ms = controller.last_step_ms(standing, self._latency, decision.gear)
+            sequence.trace_no_time(at_ms, standing.left_ms, need_ms)
+            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         if decision.gear != name:
-            own = controller.with_own_time(standing, self._latency)
-            cause, there = self._cause(own, name), self._cause(own, decision.gear)
             sequence.trace_decode(at_ms)
+            own = controller.with_own_time(standing, self._latency)
+            self._trace_shift(sequence, own, decision.gear, at_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
-            sequence.trace.add(
-                at_ms,
-                "shift",
-                token=drawn,
-                gear=decision.gear,
-                was=name,
-                left_ms=round(cause.left_ms, 3),
-                want_tokens=cause.tokens,
-                need_ms=round(cause.need_ms, 3),
-                need_there_ms=round(cause.left_ms - there.slack_ms, 3),
-            )
         if decision.land and closing is not None:
             bare = sequence.stop.structured  # whose answer begins at once
             force = Force(closing.bare_closing_ids if bare else closing.closing_ids)
-            sequence.trace.add(
-                at_ms,
-                "close_thinking",
-                token=drawn,
-                tokens=len(force.tokens),
-                room_tokens=decision.room_tokens,
-            )
+            _trace_end(sequence, "close_thinking", standing, decision, at_ms, len(force.tokens))
             return force
         if decision.land and not sequence.landing:
             sequence.landing = True
-            sequence.trace.add(at_ms, "land", token=drawn, room_tokens=decision.room_tokens)
+            _trace_end(sequence, "land", standing, decision, at_ms)
             stop = sequence.stop.land(decision.room_tokens, may_trim=not sequence.streamed)
             if stop is not None:
                 return stop
@@ -166,13 +154,45 @@ class Steering:
         step_ms = self._latency.step_ms(sequence.gears[0].name, sequence.length)
         return answer + math.ceil(closing_ms / step_ms)
 
-    def _cause(self, at: controller.Standing, gear: str) -> controller.Need:
-        """What speaks for or against a gear: the tokens that bind it and what they need at p95; or
-        one token, where not even that fits."""
-        one_ms = controller.last_step_ms(at, self._latency, gear)
-        if one_ms > at.left_ms:
-            return controller.Need(1, one_ms, at.left_ms)
-        return controller.tightest(at, self._latency, gear)
+    def _trace_shift(
+        self, sequence: Sequence, at: controller.Standing, gear: str, at_ms: float
+    ) -> None:
+        """Tell the trace what called for that gear, and what it needs at p95 in the old one and in
+        the new one: the tokens that fit no longer, or one, where not even that fits; for a better
+        gear, those that bind it most."""
+        spare, latency = sequence.policy.hysteresis, self._latency
+        better = at.gears.index(gear) > at.gears.index(at.gear)
+        old = controller.tightest(at, latency, at.gear)
+        new = controller.tightest(at, latency, gear, 1.0 + spare if better else 1.0)
+        cause = new if better else old
+        need_ms, there_ms = cause.left_ms - old.slack_ms, cause.left_ms - new.slack_ms
+        if not better and old.slack_ms >= 0.0:
+            need_ms, there_ms = (
+                controller.last_step_ms(at, latency, each) for each in (at.gear, gear)
+            )
+            cause = controller.Need(1, need_ms, at.left_ms)
+        sequence.trace.add(
+            at_ms,
+            "shift",
+            token=len(sequence.tokens),
+            gear=gear,
+            was=at.gear,
+            left_ms=round(cause.left_ms, 3),
+            want_tokens=cause.tokens,
+            need_ms=round(need_ms, 3),
+            need_there_ms=round(there_ms, 3),
+            to_spare=spare,
+            likely_ms=round(self._likely_ms(sequence, at, gear), 3),
+            by_ms=round(controller.wanted(at, latency, gear).need_ms, 3),
+        )
+
+    def _likely_ms(self, sequence: Sequence, at: controller.Standing, gear: str) -> float:
+        """What a usual rest of the answer needs in that gear, in the median: for the trace."""
+        cues = sequence.request.cues
+        usual = self._length.quantile(0.5, done=len(sequence.tokens), cues=cues)
+        tokens = max(1, min(usual, at.want_tokens, at.limit_tokens))
+        run_ms = self._latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=P50)
+        return run_ms / max(1.0, at.speed) + tokens * at.others_ms
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""
@@ -186,3 +206,25 @@ class Steering:
                     context = group[0].length
                     others_ms += share * self._latency.step_ms(gear.name, context, len(group))
         return others_ms, batch
+
+
+def _trace_end(
+    sequence: Sequence,
+    kind: str,
+    at: controller.Standing,
+    decision: controller.Decision,
+    at_ms: float,
+    given: int = 0,
+) -> None:
+    """Tell the trace that the end begins, or that of the thinking, how little room there is, and
+    how many tokens are put in for it."""
+    sequence.trace_decode(at_ms)
+    sequence.trace.add(
+        at_ms,
+        kind,
+        token=len(sequence.tokens),
+        tokens=given,
+        room_tokens=decision.room_tokens,
+        zone_tokens=min(at.zone_tokens, at.limit_tokens - 1),
+        left_ms=round(at.left_ms, 3),
+    )
