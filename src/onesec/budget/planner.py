@@ -76,6 +76,7 @@ class Plan:
     feasible_ms: float
     feasible_of: Which = "total"
     better_ms: float | None = None
+    crowding: float = 0.0
     better_tpot_ms: float | None = None
 
 
@@ -169,6 +170,7 @@ def plan(
         + _decode_ms(ask, latency, gear, min(median, usual, room), P50),
         feasible_ms=feasible_ms,
         better_ms=better_ms,
+        crowding=ask.crowding,
         better_tpot_ms=better_tpot_ms,
     )
 

@@ -222,6 +222,7 @@ class Sequence:
             feasible_of=plan.feasible_of,
             better_ms=_thousandths(plan.better_ms),
             better_tpot_ms=_thousandths(plan.better_tpot_ms),
+            crowding=round(plan.crowding, 3),
             end_ms=None if self.end_ns is None else _thousandths(self.at_ms(self.end_ns)),
         )
 

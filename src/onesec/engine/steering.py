@@ -111,7 +111,7 @@ class Steering:
         if decision.gear != name:
             sequence.trace_decode(at_ms)
             own = controller.with_own_time(standing, self._latency)
-            self._trace_shift(sequence, own, decision.gear, at_ms)
+            self._trace_shift(sequence, own, decision.gear, at_ms, standing.left_ms - own.left_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
         if decision.land and closing is not None:
@@ -155,11 +155,16 @@ class Steering:
         return answer + math.ceil(closing_ms / step_ms)
 
     def _trace_shift(
-        self, sequence: Sequence, at: controller.Standing, gear: str, at_ms: float
+        self,
+        sequence: Sequence,
+        at: controller.Standing,
+        gear: str,
+        at_ms: float,
+        for_others_ms: float,
     ) -> None:
         """Tell the trace what called for that gear, and what it needs at p95 in the old one and in
         the new one: the tokens that fit no longer, or one, where not even that fits; for a better
-        gear, those that bind it most."""
+        gear, those that bind it most. The time that is left to others is not in `at`."""
         spare, latency = sequence.policy.hysteresis, self._latency
         better = at.gears.index(gear) > at.gears.index(at.gear)
         old = controller.tightest(at, latency, at.gear)
@@ -177,7 +182,8 @@ class Steering:
             token=len(sequence.tokens),
             gear=gear,
             was=at.gear,
-            left_ms=round(cause.left_ms, 3),
+            left_ms=round(cause.left_ms + for_others_ms, 3),
+            for_others_ms=round(for_others_ms, 3),
             want_tokens=cause.tokens,
             need_ms=round(need_ms, 3),
             need_there_ms=round(there_ms, 3),

@@ -133,7 +133,9 @@ class _Walk:
         tpot_ms = self.trace.budget_tpot_ms
         late = better is not None and better > end_ms - _ROUNDING_MS
         slow = pace is not None and tpot_ms is not None and pace > tpot_ms - _ROUNDING_MS
-        if not late and not slow:
+        # Where others need all of the time to spare, no budget buys a better gear.
+        others = better is None and number(detail, "crowding") == 1.0
+        if not late and not slow and not others:
             yield f"a better gear would be done at {better} ms, before {end_ms}"
 
     def stretch(self, event: Event) -> Iterator[str]:
@@ -171,6 +173,7 @@ class _Walk:
         if left is None or need is None or there is None or to_spare is None:
             yield "without the numbers that called for it"
             return
+        left -= number(detail, "for_others_ms") or 0.0
         down = need > left - _ROUNDING_MS
         up = there * (1.0 + to_spare) <= left + _ROUNDING_MS
         if was in self.order and gear in self.order:

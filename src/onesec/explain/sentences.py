@@ -42,6 +42,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{1}.",
         "更好一档连同余量需 {0} 毫秒；最后一个词元应在 {1} 毫秒前给出。",
     ),
+    "crowded": (
+        "{0} % of the time to spare was left to other requests.",
+        "富余时间的 {0}% 留给了其他请求。",
+    ),
     "better tpot": (
         "The next better gear needed {0} ms a token; the budget was {1}.",
         "更好一档每个词元需 {0} 毫秒，预算为 {1}。",
@@ -68,6 +72,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "At {0} ms token {1} was not done yet, after {2} ms instead of {3}: the answer was handed "
         "over without it.",
         "{0} 毫秒时，第 {1} 个词元仍未完成，已用 {2} 毫秒（通常 {3} 毫秒）：不再等待，先行作答。",
+    ),
+    "for others": (
+        "At token {0} ({1} ms) shifted from gear {2} to {3}: other requests are there; of {5} ms for "
+        "the next {4} tokens, {6} were its own.",
+        "在第 {0} 个词元（{1} 毫秒）从档位 {2} 换到 {3}：有其他请求；后 {4} 个词元需 {5} 毫秒，"
+        "自己可用 {6}。",
     ),
     "down": (
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
@@ -169,6 +179,8 @@ def _plan(event: Event, trace: Trace, say: Callable[..., str]) -> list[str]:
         better = number(detail, name)
         if better is not None and limit is not None and better > limit:
             lines.append(say(key, milliseconds(better), milliseconds(limit)))
+    if crowding := number(detail, "crowding"):
+        lines.append(say("crowded", round(100 * crowding)))
     return lines
 
 
@@ -249,6 +261,9 @@ def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
     where = (detail.get("token", "?"), at, detail.get("was", "?"), detail.get("gear", "?"))
     want, left = detail.get("want_tokens", "?"), number(detail, "left_ms")
     need, there = number(detail, "need_ms"), number(detail, "need_there_ms")
+    others = number(detail, "for_others_ms") or 0.0
+    if left is not None and need is not None and left - others < need <= left:
+        return say("for others", *where, want, milliseconds(need), milliseconds(left - others))
     if left is not None and need is not None and need > left:
         return say("down", *where, want, milliseconds(need), milliseconds(left))
     if left is not None and there is not None and there <= left:
