@@ -199,7 +199,7 @@ class LLM(Closing):
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
         The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
-        `policy` says what the time is for: see Request. `sampling` are the fields of SamplingParams;
+        `policy` says what the time is for: see Request. `sampling` are fields of SamplingParams;
         those left out are the model's own (`default_params`), or those of `params` where it is
         given. Raises DeadlineInfeasible with the smallest budget that would do; with `best_effort`
         nothing is refused for its time, and what is there at the deadline is the answer.

@@ -182,9 +182,7 @@ def test_closed_thinking_and_closing_text_are_told() -> None:
     trace.add(50.0, "close_thinking", token=40, tokens=3, room_tokens=30, zone_tokens=32)
     trace.add(95.0, "stop", finish_reason="stop", ending="landed", closing='"}')
     lines = explain(trace)
-    assert (
-        "Ended the thinking at 50 ms, after token 40: 30 more fitted; closing and the answer want 32."
-        in lines
-    )
+    closed = "Ended the thinking at 50 ms, after token 40: 30 more fitted;"
+    assert f"{closed} closing and the answer want 32." in lines
     assert any("closed with '\"}'" in line for line in lines)
     assert any("思考" in line for line in explain(trace, "zh"))

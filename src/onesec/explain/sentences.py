@@ -74,10 +74,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{0} 毫秒时，第 {1} 个词元仍未完成，已用 {2} 毫秒（通常 {3} 毫秒）：不再等待，先行作答。",
     ),
     "for others": (
-        "At token {0} ({1} ms) shifted from gear {2} to {3}: other requests are there; of {5} ms for "
-        "the next {4} tokens, {6} were its own.",
-        "在第 {0} 个词元（{1} 毫秒）从档位 {2} 换到 {3}：有其他请求；后 {4} 个词元需 {5} 毫秒，"
-        "自己可用 {6}。",
+        "At token {0} ({1} ms) shifted down from {2} to {3} for other requests: the {4} tokens "
+        "still wanted needed {5} ms; {6} were its own.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}，把时间让给其他请求：还要 {4} 个词元，需 {5} 毫秒，"
+        "自己可用 {6} 毫秒。",
     ),
     "down": (
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
