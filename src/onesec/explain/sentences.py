@@ -76,7 +76,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "for others": (
         "At token {0} ({1} ms) shifted down from {2} to {3} for other requests: the {4} tokens "
         "still wanted needed {5} ms; {6} were its own.",
-        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}，把时间让给其他请求：还要 {4} 个词元，需 {5} 毫秒，"
+        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}，让时间给其他请求：还要 {4} 个词元，需 {5} 毫秒，"
         "自己可用 {6} 毫秒。",
     ),
     "down": (
