@@ -61,12 +61,14 @@ class Steering:
         return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
 
     def prefill_ms(self, sequence: Sequence) -> float:
-        """What the rest of its prompt takes, in the median."""
+        """What the rest of its prompt takes, in the median; where it waits, without what the prefix
+        cache holds of it."""
+        computed = sequence.computed
+        if sequence.state == "waiting" and not sequence.tokens:
+            computed = self._scheduler.cached_tokens(sequence)
+        left = sequence.prefill_left - (computed - sequence.computed)
         return self._latency.prefill_ms(
-            sequence.prefill_gear.name,
-            sequence.prefill_left,
-            start=sequence.computed,
-            quantile=P50,
+            sequence.prefill_gear.name, left, start=computed, quantile=P50
         )
 
     def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
