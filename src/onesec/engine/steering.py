@@ -83,7 +83,7 @@ class Steering:
         drawn, name = len(sequence.tokens), sequence.gear.name
         policy, cues = sequence.policy, sequence.request.cues
         due_ns = dues.next_ns(drawn)
-        others_ms, batch = self._pace(sequence)
+        beside_ms, batch = self._pace(sequence)
         closing = self._marks if sequence.stop.thinking else None
         standing = controller.Standing(
             gears=sequence.gear_names,
@@ -96,7 +96,7 @@ class Steering:
             zone_tokens=self._zone_tokens(sequence, closing),
             since_shift=drawn - sequence.shifted_at,
             batch=batch,
-            others_ms=others_ms + host_ms,
+            others_ms=beside_ms + host_ms,
             speed=sequence.speed,
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,
@@ -113,7 +113,9 @@ class Steering:
         if decision.gear != name:
             sequence.trace_decode(at_ms)
             own = controller.with_own_time(standing, self._latency)
-            self._trace_shift(sequence, own, decision.gear, at_ms, standing.left_ms - own.left_ms)
+            # Without a deadline there is nothing to leave to others.
+            others_ms = standing.left_ms - own.left_ms if end_ns is not None else 0.0
+            self._trace_shift(sequence, own, decision.gear, at_ms, others_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
         if decision.land and closing is not None:
