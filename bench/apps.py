@@ -98,7 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(1)
     rows: dict[str, dict[str, Any]] = {}
-    with LLM(args.model) as llm:
+    with LLM(args.model, learn=False) as llm:
         desk, translate, answer = Support(llm, FAQ), Translate(llm), Answer(llm)
         summarize = Summarize(llm)
         # Numbers differ from call to call, so that no prompt is found in the prefix cache whole.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from examples.callables import In, Out, offered, serve
 from onesec.budget.latency import LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import Policy
 from onesec.cli.output import table
 from onesec.core.clock import Clock
 from onesec.core.errors import DeadlineInfeasible

@@ -3,14 +3,14 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
-#include <ctime>
-
 #include "bandwidth.h"
+#include "call.h"
 #include "linear.h"
 #include "transformer.h"
 
@@ -22,16 +22,11 @@ namespace {
 
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Cube = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-double clock_ms(clockid_t id) {
-  timespec t;
-  clock_gettime(id, &t);
-  return double(t.tv_sec) * 1e3 + double(t.tv_nsec) * 1e-6;
-}
 
 void require(bool ok, const std::string& message) {
   if (!ok) throw nb::value_error(message.c_str());
@@ -89,25 +84,6 @@ std::vector<Segment> parse_segments(const Matrix& m, const std::vector<std::pair
   return out;
 }
 
-struct RowIn {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> table;
-  int start = 0;
-  Sampler* sampler = nullptr;
-  std::vector<int32_t> stop_ids;
-  int top = 0;
-  bool prompt_logprobs = false;
-  int32_t next_token = -1;
-  bool statistics = true;
-  bool drafted = false;  // tokens after the first are a draft
-};
-
-struct RowOut {
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs, entropies, margins, prompt_logprobs;
-  std::vector<std::vector<std::pair<int32_t, float>>> top;
-};
-
 using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool, bool>;
 
 std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>& rows, int max_steps) {
@@ -118,7 +94,7 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
     r.tokens.assign(tokens.data(), tokens.data() + tokens.shape(0));
     r.table.assign(table.data(), table.data() + table.shape(0));
     r.start = start;
-    r.sampler = sampler.is_none() ? nullptr : nb::cast<Sampler*>(sampler);
+    if (!sampler.is_none()) r.sampler = nb::cast<std::shared_ptr<Sampler>>(sampler);
     r.stop_ids = stop_ids;
     r.top = top, r.prompt_logprobs = prompt_logprobs, r.next_token = next_token;
     r.statistics = statistics, r.drafted = drafted;
@@ -142,87 +118,52 @@ Widths parse_widths(const Transformer& t, const Bytes& widths) {
   return Widths(widths.data(), widths.data() + widths.shape(0));
 }
 
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
+// Nothing may touch the model while a call that was left behind goes on: waits for it, with the lock let go.
+Transformer& idle(Transformer& t) {
+  nb::gil_scoped_release release;
+  t.driver().wait(kForever);
+  return t;
 }
 
-// Up to max_steps steps of all rows; stops early after a stop id and before `until_ns` is passed.
-// `exact`: prompt chunks run in the decode arithmetic too, as every step after the first does.
+using Results = std::vector<std::tuple<std::vector<int32_t>, std::vector<float>, std::vector<float>, std::vector<float>,
+                                       std::vector<std::vector<std::pair<int32_t, float>>>, std::vector<float>>>;
+
+// (rows, step_ms, cpu_ms, bytes read, overdue) of what a call has done since it was last asked.
+auto tell(Call& call) {
+  Done done = call.take();
+  Results rows;
+  for (RowOut& o : done.rows)
+    rows.emplace_back(std::move(o.tokens), std::move(o.logprobs), std::move(o.entropies), std::move(o.margins), std::move(o.top), std::move(o.prompt_logprobs));
+  return std::tuple(std::move(rows), std::move(done.step_ms), done.cpu_ms, done.bytes, !done.over);
+}
+
+// A call with a fence runs on the driver's thread, and the caller comes back when `watch_ns` has passed.
 auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, int max_steps, int64_t until_ns,
-          bool exact) {
-  std::vector<RowIn> rows = parse_rows(t, tuples, max_steps);
-  const Widths widths = parse_widths(t, width_bytes);
-  std::vector<RowOut> outs(rows.size());
-  std::vector<double> step_ms;
-  size_t bytes = 0;
-  double cpu_ms = 0.0;
+          int64_t watch_ns, bool exact) {
+  const auto call = std::make_shared<Call>(t, parse_rows(t, tuples, max_steps), parse_widths(t, width_bytes), max_steps, until_ns, exact);
   {
     nb::gil_scoped_release release;
-    const double cpu_start = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
-    double start = clock_ms(CLOCK_MONOTONIC);
-    const int vocab = t.config().vocab_size;
-    for (int k = 0; k < max_steps; ++k) {
-      std::vector<SequenceRows> sequences;
-      bool argmax_only = true;
-      for (const RowIn& r : rows) {
-        sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), r.prompt_logprobs || r.drafted, r.sampler != nullptr});
-        argmax_only &= !r.prompt_logprobs && (!r.sampler || (!r.statistics && r.top == 0 && r.sampler->wants_argmax()));
-      }
-      t.forward(sequences, widths, {.prompt = !exact && k == 0, .argmax_only = argmax_only});
-      bytes += t.weight_bytes_read() + t.cache_bytes_read();
-      bool stopped = false;
-      int logit = 0;
-      for (size_t i = 0; i < rows.size(); ++i) {
-        RowIn& r = rows[i];
-        RowOut& out = outs[i];
-        if (r.prompt_logprobs) {
-          for (size_t j = 0; j < r.tokens.size(); ++j) {
-            const int32_t target = j + 1 < r.tokens.size() ? r.tokens[j + 1] : r.next_token;
-            if (target >= 0) out.prompt_logprobs.push_back(t.logits(logit + int(j))[target] - t.distribution(logit + int(j)).log_sum_exp);
-          }
-          logit += int(r.tokens.size()) - (r.sampler ? 1 : 0);  // a sampler draws from the last row's
-        }
-        if (!r.sampler) continue;
-        // One token, or as many as are drawn alike of a draft and the one after them. Each is drawn as it would be
-        // without a draft, so drafts change when tokens come and nothing else (arXiv 2211.17192 with a certain draft).
-        const int draws = r.drafted ? int(r.tokens.size()) : 1;
-        int32_t token = 0;
-        int drawn = 0;
-        while (drawn < draws) {
-          const Distribution d = t.distribution(logit + drawn);
-          float* logits = t.logits(logit + drawn);
-          if (r.top > 0) out.top.push_back(top_logprobs(logits, vocab, r.top, d.log_sum_exp));
-          token = r.sampler->sample(logits, vocab, d);
-          out.tokens.push_back(token);
-          if (r.statistics) {
-            out.logprobs.push_back(r.sampler->last_logit() - d.log_sum_exp);
-            out.entropies.push_back(d.entropy);
-            out.margins.push_back(d.margin);
-          }
-          ++drawn;
-          bool over = drawn == draws || token != r.tokens[size_t(drawn)];
-          for (const int32_t id : r.stop_ids) over |= id == token, stopped |= id == token;
-          if (over) break;
-        }
-        logit += draws;
-        r.start += r.drafted ? drawn : int(r.tokens.size());
-        r.tokens.assign(1, token);
-        r.drafted = false;
-        r.prompt_logprobs = false;
-      }
-      const double end = clock_ms(CLOCK_MONOTONIC);
-      step_ms.push_back(end - start);
-      start = end;
-      if (stopped || now_ns() >= until_ns) break;
-    }
-    cpu_ms = clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu_start;
+    t.driver().wait(kForever);
+    if (watch_ns == kForever) call->run();
+    else if (!t.driver().run(call, watch_ns)) call->abandon();
   }
-  std::vector<std::tuple<std::vector<int32_t>, std::vector<float>, std::vector<float>, std::vector<float>,
-                         std::vector<std::vector<std::pair<int32_t, float>>>, std::vector<float>>> results;
-  for (RowOut& o : outs) results.emplace_back(o.tokens, o.logprobs, o.entropies, o.margins, o.top, o.prompt_logprobs);
-  return std::tuple(results, step_ms, cpu_ms, bytes);
+  return tell(*call);
+}
+
+// The rest of an overdue call, or None where it goes on still when `until_ns` has passed.
+auto rest(Transformer& t, int64_t until_ns) {
+  std::optional<decltype(tell(std::declval<Call&>()))> told;
+  bool over;
+  {
+    nb::gil_scoped_release release;
+    over = t.driver().wait(until_ns);
+  }
+  if (over) {
+    const auto job = t.driver().take();
+    require(job != nullptr, "no call is overdue");
+    told = tell(static_cast<Call&>(*job));
+  }
+  return told;
 }
 
 auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, bool exact) {
@@ -233,6 +174,7 @@ auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes
   size_t count = 0;
   {
     nb::gil_scoped_release release;
+    t.driver().wait(kForever);
     std::vector<SequenceRows> sequences;
     for (const RowIn& r : rows) sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), true, true});
     t.forward(sequences, widths, {.prompt = !exact});
@@ -292,6 +234,10 @@ NB_MODULE(_native, m) {
            }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
            "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
       .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a)
+      .def("allow", [](Sampler& s, const Words& words) {
+             require(words.shape(0) > 0, "a mask needs words");
+             s.allow({words.data(), words.data() + words.shape(0)});
+           }, "words"_a)
       .def_prop_ro("wants_argmax", &Sampler::wants_argmax)
       .def("draw", &draw, "logits"_a, "top"_a);
 
@@ -340,9 +286,10 @@ NB_MODULE(_native, m) {
              require(!gram || (gram->shape(0) == blocks && gram->shape(1) == size && gram->shape(2) == size), "gram of the wrong shape: " + name);
              require(!matrix.mapped, "planes in a file cannot be packed anew: " + name);
              nb::gil_scoped_release release;
+             t.driver().wait(kForever);
              return t.pack(matrix, segments, gram ? gram->data() : nullptr);
            }, "name"_a, "segments"_a, "gram"_a = nb::none(), "False where a value is not finite.")
-      .def("watch", &Transformer::watch, "on"_a)
+      .def("watch", [](Transformer& t, bool on) { idle(t).watch(on); }, "on"_a)
       .def("moments", [](nb::handle self, const std::string& name) {
              const Moments& seen = nb::cast<const Transformer&>(self).moments(name);
              const auto size = size_t(seen.size());
@@ -382,8 +329,17 @@ NB_MODULE(_native, m) {
              t.allocate_cache(num_blocks, parse_dtype(dtype));
            }, "num_blocks"_a, "dtype"_a)
       .def("weight_bytes", [](const Transformer& t, const Bytes& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
-      .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "exact"_a)
+      .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "watch_ns"_a, "exact"_a)
+      .def("set_fault", [](Transformer& t, std::shared_ptr<Fault> fault) { idle(t).pool().set_fault(std::move(fault)); }, "fault"_a, "For tests.")
+      .def("rest", &rest, "until_ns"_a)
+      .def("settle", [](Transformer& t) { idle(t); }, "Waits for a call that goes on behind.")
       .def("logits", &all_logits, "rows"_a, "widths"_a, "exact"_a);
+
+  nb::class_<Fault>(m, "Fault", "For tests: stalls and slowness inside steps. Nothing in the package makes one.")
+      .def(nb::init<>())
+      .def("stall", &Fault::stall, "thread"_a, "run"_a, "ms"_a)
+      .def("slow", &Fault::slow, "factor"_a)
+      .def("release", &Fault::release);
 
   m.attr("BLOCK_TOKENS") = kBlockTokens;
   m.def("allowed_cpus", &allowed_cpus);

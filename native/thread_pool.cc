@@ -80,9 +80,14 @@ void ThreadPool::work(int thread) {
     }
     seen = job;
     if (stop_) return;
-    (*body_)(thread);
+    play(thread);
     barrier(thread);
   }
+}
+
+void ThreadPool::play(int thread) {
+  if (fault_) fault_->around(thread, [&] { (*body_)(thread); });
+  else (*body_)(thread);
 }
 
 void ThreadPool::run(const std::function<void(int)>& body) {
@@ -91,7 +96,7 @@ void ThreadPool::run(const std::function<void(int)>& body) {
     job_.fetch_add(1, std::memory_order_release);
     job_.notify_all();
   }
-  body(0);
+  play(0);
   barrier(0);
 }
 

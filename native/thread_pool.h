@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "fault.h"
+
 namespace onesec {
 
 // CPUs that affinity and the cgroup quota allow, at least 1.
@@ -22,6 +24,9 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return size_; }
+
+  // For tests; not while anything runs.
+  void set_fault(std::shared_ptr<Fault> fault) { fault_ = std::move(fault); }
 
   // Runs body(thread) on every thread, the caller being thread 0; returns when all are done.
   void run(const std::function<void(int)>& body);
@@ -68,6 +73,7 @@ class ThreadPool {
   struct alignas(64) PerThread { uint32_t round = 0; uint32_t phase = 0; };
 
   void work(int thread);
+  void play(int thread);  // the body
 
   int size_;
   std::unique_ptr<Slot[]> slots_;       // [kRounds][size]
@@ -76,6 +82,7 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<uint32_t> job_{0};
   const std::function<void(int)>* body_ = nullptr;
+  std::shared_ptr<Fault> fault_;
   bool stop_ = false;
   std::vector<std::thread> workers_;
 };

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "driver.h"
 #include "kernels.h"
 #include "memory.h"
 #include "moments.h"
@@ -77,6 +78,8 @@ class Transformer {
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
   ThreadPool& pool() { return pool_; }
+  // Runs calls that somebody does not wait out. Whoever touches anything here waits for it first.
+  Driver& driver() { return driver_; }
   const std::vector<std::string>& matrix_names() const { return names_; }
   Matrix& matrix(const std::string& name);
   void set_vector(const std::string& name, std::vector<float> values);
@@ -191,6 +194,8 @@ class Transformer {
   Buffers shared_, head_input_;      // head_input_: of prompt chunks, whose last rows meet the head in the decode arithmetic
   struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<int> wanted_tiles; std::vector<CacheLine> lines; };
   std::vector<Own> own_;
+
+  Driver driver_;  // the last member: its job ends before anything goes
 };
 
 }  // namespace onesec

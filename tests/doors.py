@@ -40,6 +40,7 @@ class Reciter:
     context_length = 512
     block_size = 16
     num_blocks = 64
+    leaves_steps = False
 
     def __init__(self, text: str, clock: FakeClock) -> None:
         self.text = text

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onesec.backend.base import Backend, Batch, BatchResult, BatchRow, Float32Array, RowResult
+from onesec.backend.base import (
+    Backend,
+    Batch,
+    BatchResult,
+    BatchRow,
+    Float32Array,
+    RowResult,
+    TokenMask,
+)
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
@@ -40,6 +48,10 @@ class FakeSampler:
     eos_ids: tuple[int, ...]
     drawn: int = 0
     seen: int = 0
+    mask: TokenMask | None = None  # of the next token
+
+    def allow(self, words: TokenMask) -> None:
+        self.mask = words
 
     def observe(self, tokens: Sequence[int]) -> None:
         self.seen += len(tokens)
@@ -82,6 +94,7 @@ class FakeBackend:
         self.costs = costs or COSTS
         self.gears = tuple(Gear(name, 4 if name == "4" else 8) for name in self.costs)
         self.kv_block_bytes = 1024
+        self.leaves_steps = False
         self.eos_rate = eos_rate
         self.noise = noise
         self.memory = memory

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from doors import EOS, Reciter, recite
 
 from onesec.core.clock import FakeClock
-from onesec.core.deadline import Budget
+from onesec.core.cues import Cues
+from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -16,6 +19,7 @@ from onesec.core.errors import (
 )
 from onesec.core.request import SamplingParams
 from onesec.llm import LLM
+from onesec.loading import length_store
 
 TEXT = "Once there was a fox. It lived in a wood. It ate berries. It slept well. The end."
 PROMPT = "Once there"  # the answer goes on where the prompt ends
@@ -35,7 +39,7 @@ def test_an_answer_is_whole_and_says_how_it_came(parts: tuple[LLM, FakeClock, Re
     assert (output.finish_reason, output.ending, output.met) == ("stop", "natural", None)
     assert output.prompt_tokens == len(PROMPT)
     assert output.logprobs == ()  # nobody asked
-    assert sum(output.trace.gears.values()) >= len(output.tokens)
+    assert sum(output.trace.gears.values()) == len(output.tokens)
     assert output.to_dict()["trace"]["ending"] == "natural"
 
 
@@ -74,6 +78,36 @@ def test_an_impossible_budget_is_refused_with_one_that_works(
     assert backend.forwards == 0
     output = llm.generate(PROMPT, deadline=caught.value.feasible_ms / 1e3)
     assert output.met is True
+
+
+def test_a_policy_and_all_three_budgets_reach_the_engine(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    """Gear 4 takes 1 ms a token, gear 8 takes 2 ms; a prompt token 0.1 and 0.2 ms."""
+    llm, _, _ = parts
+    assert set(llm.generate(PROMPT, policy="fastest").trace.gears) == {"4"}
+    assert set(llm.stream(PROMPT, policy="quality").output.trace.gears) == {"8"}
+    output = llm.generate(PROMPT, Budget(ttft_ms=90.0, tpot_ms=1.5))
+    assert output.met
+    assert set(output.trace.gears) == {"4"}
+    assert output.trace.tpot_ms is not None
+    assert output.trace.tpot_ms <= 1.5
+    with pytest.raises(DeadlineInfeasible) as caught:
+        llm.generate(PROMPT, Budget(tpot_ms=0.2))
+    assert caught.value.which == "tpot"
+    with pytest.raises(InvalidRequest, match="policy"):
+        llm.generate(PROMPT, policy="cheap")  # type: ignore[call-overload]
+
+
+def test_what_is_left_of_a_deadline_is_a_budget(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, clock, _ = parts
+    due = Deadline.within("300ms", clock.now_ns())
+    clock.advance_ms(100.0)
+    assert llm.generate(PROMPT, due).trace.budget_ms == pytest.approx(200.0)
+    clock.advance_ms(500.0)
+    with pytest.raises(DeadlineInfeasible) as caught:
+        llm.generate(PROMPT, due)
+    assert caught.value.feasible_ms > 1.0
 
 
 def test_several_prompts_come_back_in_their_order(
@@ -267,3 +301,29 @@ def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:
     output = llm.generate(TEXT)
     assert (output.text, output.tokens, output.ending) == ("", (), "natural")
     assert EOS not in output.tokens
+
+
+def test_lengths_are_kept_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    store = length_store(tmp_path / "model.bin")
+    assert length_store(tmp_path / "model.bin").path == store.path
+    (tmp_path / "other.bin").write_bytes(b"Weights")
+    assert length_store(tmp_path / "other.bin").path != store.path
+
+    def again(learn: bool) -> int:
+        loaded, clock, _ = recite(TEXT)
+        loaded.lengths = lambda: store
+        with LLM.over(loaded, clock=clock, learn=learn) as llm:
+            for _ in range(30):
+                llm.generate(PROMPT)
+            return llm._engine.length.cells
+
+    assert again(False) > 0
+    assert not store.path.exists()
+    again(True)
+    assert store.path.exists()
+    kept = store.load().quantile(0.5, cues=Cues(source_tokens=len(PROMPT)))
+    assert kept == pytest.approx(len(TEXT) - len(PROMPT), rel=0.2)

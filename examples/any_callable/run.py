@@ -14,7 +14,7 @@ import numpy as np
 from examples.callables import measure, rows_of, serve
 from examples.deadlines import met, print_deadlines, refused
 from onesec.budget.latency import P50, P95, P99, LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import Policy
 from onesec.cli.output import table
 from onesec.core.clock import MonotonicClock
 from onesec.core.errors import DeadlineInfeasible

@@ -12,7 +12,7 @@ from typing import Generic
 
 from examples.callables import In, Out, call_each, offered, plan_calls
 from onesec.budget.latency import P99, LatencyModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import Policy
 from onesec.core.clock import Clock
 
 

@@ -134,5 +134,6 @@ struct Model {
 
 void test_packing();  // test_packing.cc
 void test_prompts();  // test_prompts.cc
+void test_calls();    // test_calls.cc
 
 }  // namespace onesec::test

@@ -19,17 +19,23 @@ from typing import Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
-from onesec.core.deadline import Budget
-from onesec.core.errors import InvalidRequest
+from onesec.core.collector import QuietCollector
+from onesec.core.cues import Cues
+from onesec.core.deadline import Budget, Duration
+from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
-from onesec.core.request import Request, SamplingParams
+from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.structure import Structures
+from onesec.explain.attribution import Attribution, attribute, longest_text
+from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
+from onesec.prepare import Preparation, Prepared
 from onesec.wording import Message
 
-Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
 
 
@@ -44,10 +50,18 @@ class LLM(Closing):
                weights have) or "f32"
     reference  also load the 16-bit width as gear "16" (needs a checkpoint, not an artifact)
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
+    learn      keep what is learned of answers' lengths in the user's cache for the next start;
+               False begins with nothing and leaves nothing: measurements can be repeated
+    quiet_gc   keep Python's garbage collector out of answers with a deadline: none of what is alive
+               after loading is looked at again, and no collection begins while such an answer is
+               written. It changes the whole process until `close`, and so is the process's choice;
+               the `onesec` command makes it for itself
     progress   called with the share loaded, in [0, 1]
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
     """
+
+    _quiet: QuietCollector | None
 
     def __init__(
         self,
@@ -59,41 +73,51 @@ class LLM(Closing):
         kv_dtype: KvDtype = "f16",
         reference: bool = False,
         speculate: bool = True,
+        learn: bool = True,
+        quiet_gc: bool = False,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self._open(
-            load_model(
-                model,
-                context=context,
-                device=device,
-                threads=threads,
-                kv_dtype=kv_dtype,
-                reference=reference,
-                progress=progress,
-            ),
-            clock or MonotonicClock(),
-            speculate,
+        loaded = load_model(
+            model,
+            context=context,
+            device=device,
+            threads=threads,
+            kv_dtype=kv_dtype,
+            reference=reference,
+            progress=progress,
         )
+        self._open(loaded, clock or MonotonicClock(), speculate, learn)
+        self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
     def over(
-        cls, loaded: LoadedModel, *, clock: Clock | None = None, speculate: bool = True
+        cls,
+        loaded: LoadedModel,
+        *,
+        clock: Clock | None = None,
+        speculate: bool = True,
+        learn: bool = False,
     ) -> Self:
         """An LLM over parts that are loaded already; it closes them when it is closed."""
         llm = cls.__new__(cls)
-        llm._open(loaded, clock or MonotonicClock(), speculate)
+        llm._open(loaded, clock or MonotonicClock(), speculate, learn)
+        llm._quiet = None
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool) -> None:
+    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool, learn: bool) -> None:
         self._loaded = loaded
         self._clock = clock
+        self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
         self._engine = Engine(
             loaded.backend,
             clock,
             latency=loaded.measure_latency(clock, False),
             eos_ids=loaded.eos_ids,
             decode_text=loaded.tokenizer.decode,
+            length=None if self._lengths is None else self._lengths.load(),
+            thinking=loaded.thinking,
+            structures=Structures(loaded.vocabulary),
             speculate=speculate,
         )
         self._ids = itertools.count(1)
@@ -136,54 +160,69 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
     def generate(
         self,
         prompt: Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> list[Output]: ...
     def generate(
         self,
         prompt: Prompt | Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `sampling` are the fields of
-        SamplingParams; those left out are the model's own (`default_params`), or those of `params`
-        where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
+        The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
+        `policy` says what the time is for: see Request. `sampling` are fields of SamplingParams;
+        those left out are the model's own (`default_params`), or those of `params` where it is
+        given. Raises DeadlineInfeasible with the smallest budget that would do; with `best_effort`
+        nothing is refused for its time, and what is there at the deadline is the answer.
+
+        `fit` is the caller's leave to shorten a text that cannot be answered in its time as it is:
+        "drop_oldest" takes away its beginning, "extract" keeps the sentences that speak of what is
+        asked at its end; `Output.fitted` tells what is gone. "none" refuses.
 
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
         streams: list[Stream] = []
         try:
             for each in prompts:
-                tokens = self._encode(each)
-                streams.append(
-                    self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=False)
+                asked = self._request(
+                    arrival_ns, budget, values, gear, min_gear, policy, best_effort
                 )
+                streams.append(self._submit(self._continued(each, asked, fit), stream=False))
             outputs = [stream.output for stream in streams]
         finally:
             for stream in streams:
@@ -193,75 +232,130 @@ class LLM(Closing):
     def stream(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._encode(prompt)
-        return self._submit(tokens, arrival_ns, budget, values, gear, min_gear, stream=True)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
+        return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
     @overload
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream: ...
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: bool = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
+        fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | Stream:
         """Answer a conversation through the model's chat template.
 
         `messages` are OpenAI's: {"role": "system" | "user" | "assistant", "content": text}. Answer
-        lengths are learned for each `app` by itself. Raises InvalidRequest when the model has no
-        template.
+        lengths are learned for each `app` by itself. `fit` as in `generate`: "drop_oldest" drops
+        turns before it shortens texts. Raises InvalidRequest when the model has no template.
 
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
-        tokens = self._loaded.render(messages)
-        answer = self._submit(
-            tokens, arrival_ns, budget, values, gear, min_gear, stream=stream, app=app
-        )
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
+        prepared = self._preparation(asked, fit, app).messages(messages)
+        answer = self._submit(_with(asked, prepared), stream=stream)
         if stream:
             return answer
         with answer:
             return answer.output
+
+    def attribute(
+        self,
+        prompt: str | Sequence[Message],
+        answer: str | Output,
+        *,
+        deadline: Duration | Budget | None = None,
+        gear: str | None = None,
+    ) -> Attribution:
+        """Which sentences of the longest text among the messages (or of the prompt) carried the
+        answer: by how much its log-likelihood falls without each ("leave-one-out log-likelihood").
+
+        `deadline` is this call's own; what there was no time for is said to be not examined. In the
+        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest, UnknownGear, and
+        DeadlineInfeasible where there is no time to score the answer once.
+
+        >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3").leading()[0].text
+        ... # doctest: +SKIP
+        'Tea is 3 dollars.'
+        """
+        start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
+        chosen = next((known for known in self.gears if known.name == gear), None)
+        if gear is not None and chosen is None:
+            raise UnknownGear(gear, tuple(known.name for known in self.gears))
+        chosen = chosen or self.gears[-1]
+        text, prompt_with = longest_text(prompt)
+
+        def tokens_with(other: str) -> Sequence[int]:
+            whole = prompt_with(other)
+            if isinstance(whole, str):
+                return self.tokenizer.encode(whole, add_bos=True)
+            return self._loaded.render(whole)
+
+        told = answer.tokens if isinstance(answer, Output) else self.tokenizer.encode(answer)
+        with self._engine.lend() as blocks:
+            return attribute(
+                text,
+                tokens_with,
+                Scorer(self._loaded.backend, chosen, blocks, answer=told),
+                clock=self._clock,
+                start_ns=start_ns,
+                budget_ms=budget_ms,
+                predict_ms=lambda count: self._engine.latency.prefill_ms(chosen.name, count),
+            )
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
@@ -289,6 +383,10 @@ class LLM(Closing):
     def close(self) -> None:
         """Release the engine's memory and threads. Harmless when called again."""
         self._answers.clear()
+        if self._quiet is not None:
+            self._quiet.close()
+        if self._lengths is not None:
+            self._lengths.keep(self._engine.length)
         self._engine.close()
         self._loaded.close()
 
@@ -309,36 +407,59 @@ class LLM(Closing):
             )
         return replace(params or self.default_params, **values)
 
-    def _encode(self, prompt: Prompt) -> Sequence[int]:
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt, add_bos=True)
-        tokens: Sequence[int] = _checked(prompt)
-        return tokens
-
-    def _submit(
+    def _request(
         self,
-        tokens: Sequence[int],
         arrival_ns: int,
         budget: Budget,
         params: SamplingParams,
         gear: str | None,
         min_gear: str | None,
-        *,
-        stream: bool,
-        app: str = "",
-    ) -> Stream:
-        request = Request(
+        policy: PolicyName,
+        best_effort: bool,
+    ) -> Request:
+        """A request that has no prompt yet."""
+        return Request(
             id=f"r{next(self._ids)}",
-            prompt_tokens=tuple(tokens),
+            prompt_tokens=(),
             params=params,
             budget=budget,
             arrival_ns=arrival_ns,
             gear=gear,
             min_gear=min_gear,
-            metadata={"app": app},
+            policy=policy,
+            best_effort=best_effort,
         )
+
+    def _continued(self, prompt: Prompt, asked: Request, fit: Fitting) -> Request:
+        """The request with a plain prompt. One of token ids is never shortened."""
+        preparation = self._preparation(asked, fit, "")
+        if isinstance(prompt, str):
+            return _with(asked, preparation.text(prompt))
+        return _with(asked, Prepared.of_tokens(_checked(prompt)))
+
+    def _preparation(self, asked: Request, fit: Fitting, app: str) -> Preparation:
+        def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            known = replace(asked, prompt_tokens=tuple(tokens), cues=cues)
+            return self._engine.prompt_room(known, spare_ms=spare_ms)
+
+        deadline = asked.budget.deadline(asked.arrival_ns)
+        return Preparation(
+            self._loaded.wording,
+            self._clock,
+            context_length=self.context_length,
+            fitting=fit,
+            deadline=deadline,
+            room=room,
+            app=app,
+        )
+
+    def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
-        self._answers[request.id] = Answer(request, self.tokenizer.stream())
+        self._answers[request.id] = Answer(
+            request, self.tokenizer.stream(), self._loaded.confidence
+        )
+        if self._quiet is not None and request.budget.limited:
+            self._quiet.hold(request.id)
         return Stream(partial(self._take, request.id), partial(self._abort, request.id))
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
@@ -352,12 +473,23 @@ class LLM(Closing):
         if not answer.finished:
             return piece, None
         del self._answers[request_id]
+        if self._lengths is not None and not self._answers:
+            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
         answer = self._answers.pop(request_id, None)
+        if self._quiet is not None:
+            self._quiet.release(request_id)
         if answer is not None and not answer.finished:
             self._engine.abort(request_id)
+
+
+def _with(asked: Request, prepared: Prepared) -> Request:
+    """The request with its prompt."""
+    return replace(asked, prompt_tokens=prepared.tokens, cues=prepared.cues, fitted=prepared.report)
 
 
 def _checked(prompt: Any) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
+from os import SEEK_END
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,10 +25,15 @@ from onesec.core.clock import Clock
 from onesec.core.closing import Closing
 from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
+from onesec.core.thinking import ThinkingMarks
+from onesec.engine.lengths import LengthStore
 from onesec.engine.profile import cached_profile, holds, profile
+from onesec.engine.structure import Vocabulary
+from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
+from onesec.model.thinking import thinking_marks
 from onesec.model.tokenizer import Tokenizer
 from onesec.wording import Message, Wording
 
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
 KvDtype = Literal["f16", "i8", "f32"]
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
+_SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
 _BLOCKS = 64  # tokens, a multiple of every backend's block size
 
 
@@ -53,7 +61,10 @@ class LoadedModel(Closing):
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
     measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    lengths: Callable[[], LengthStore] | None = None  # where those of its answers are kept
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
+    confidence: Confidence = field(default_factory=Confidence)
+    thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
 
     @property
@@ -70,6 +81,17 @@ class LoadedModel(Closing):
     ) -> tuple[list[Message], int]:
         """The messages that fit: see `Wording.fit_messages`."""
         return self.wording.fit_messages(messages, max_tokens=max_tokens)
+
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens, as response formats are compiled to them."""
+        tokenizer = self.tokenizer
+        return Vocabulary(
+            size=self.backend.vocab_size,
+            token_bytes=tokenizer.token_bytes,
+            eos_ids=self.eos_ids,
+            special_ids=tokenizer.special_ids | set(tokenizer.added_tokens.values()),
+            encode=tokenizer.encode,
+        )
 
     def save(
         self,
@@ -206,6 +228,7 @@ def load_model(
             tokenizer = open_tokenizer(path, context_length=limit)
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = Wording.of(str(model), tokenizer).template
+            confidence = read_confidence(path) if isinstance(source, Artifact) else Confidence()
         backend = load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -230,7 +253,10 @@ def load_model(
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
         measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        lengths=lambda: length_store(path),
         default_params=SamplingParams(**defaults),
+        confidence=confidence,
+        thinking=thinking_marks(tokenizer),
     )
 
 
@@ -268,3 +294,18 @@ def latency_model(
         still_holds=lambda kept: holds(backend, kept),
         fresh=fresh,
     )
+
+
+def length_store(path: Path) -> LengthStore:
+    """Where the lengths of this model's answers are kept: in the user's cache, by what the model's
+    files are, whatever they are called and on whatever machine."""
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+    known = blake2b(digest_size=32)
+    for file in files:
+        with open(file, "rb") as opened:
+            size = opened.seek(0, SEEK_END)
+            opened.seek(0)
+            known.update(f"{size} ".encode() + opened.read(_SAMPLE_BYTES))
+            opened.seek(max(0, size - _SAMPLE_BYTES))
+            known.update(opened.read(_SAMPLE_BYTES))
+    return LengthStore(cache_folder(), known.hexdigest())

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
+from onesec.core.fitted import FitReport
 from onesec.core.request import Request
-from onesec.core.trace import Trace
+from onesec.core.trace import MAX_EVENTS, Trace
 from onesec.engine.sequence import Delta
+from onesec.explain.confidence import Confidence
+from onesec.explain.timeline import token_gears
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +22,16 @@ class Output:
     """One answer and how it came about.
 
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
-    (brought to a close for the deadline) or "cut". `met` is None without a deadline.
-    `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set.
+    (brought to a close for the deadline, or for max_tokens where it has a response_format) or
+    "cut". A landed `text` may end with brackets, quotes or a fence that close it and are in no
+    token; the trace's `stop` event names them. `met` is None without a deadline.
+    `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set; nor
+    are `pieces`, the text of each token (together they are `text`, without what closes it; a
+    character of several tokens is in the last of them), and `confidence`, how likely each token is
+    the right one, in [0, 1]: by the model's curves where `calibrated`, else its own probability.
     `prompt_logprobs` are empty unless params.prompt_logprobs was set; then they have one value for
     each prompt token that was read, None for the first, which nothing comes before.
+    `fitted` tells what was taken from a prompt that was shortened to fit; else it is None.
     """
 
     text: str
@@ -37,6 +46,10 @@ class Output:
     logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     prompt_logprobs: tuple[float | None, ...] = ()
+    pieces: tuple[str, ...] = ()
+    confidence: tuple[float, ...] = ()
+    calibrated: bool = False
+    fitted: FitReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -54,6 +67,7 @@ class GrowingText:
     """An answer's text as its tokens come, and how much of it may be shown."""
 
     def __init__(self, decoder: Pieces) -> None:
+        self.pieces: list[str] = []  # of the text, one a token, shown or not
         self._decoder = decoder
         self._text = ""
         self._shown = 0  # characters of _text that take() has given
@@ -64,13 +78,24 @@ class GrowingText:
         """All that may be shown."""
         return self._text[: self._visible]
 
-    def add(self, tokens: Sequence[int], text_chars: int | None, *, last: bool) -> None:
-        """Take in what one step gave; `text_chars` of the whole may be shown (None: all)."""
-        self._text += "".join([self._decoder.push(token) for token in tokens])
+    def add(
+        self, tokens: Sequence[int], text_chars: int | None, *, last: bool, closing: str = ""
+    ) -> None:
+        """Take in what one step gave; `text_chars` of the whole may be shown (None: all), and
+        behind these comes `closing`, which is in no token."""
+        pieces = [self._decoder.push(token) for token in tokens]
+        self.pieces += pieces
+        self._text += "".join(pieces)
         if last:
-            self._text += self._decoder.flush()
+            rest = self._decoder.flush()
+            self._text += rest
+            if self.pieces:
+                self.pieces[-1] += rest
         whole = text_chars is None
         self._visible = len(self._text) if whole else min(text_chars or 0, len(self._text))
+        if closing:
+            self._text = self._text[: self._visible] + closing
+            self._visible = len(self._text)
 
     def take(self) -> str:
         """Text that may be shown and was not taken yet."""
@@ -82,9 +107,12 @@ class GrowingText:
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
-    def __init__(self, request: Request, decoder: Pieces) -> None:
+    def __init__(
+        self, request: Request, decoder: Pieces, confidence: Confidence | None = None
+    ) -> None:
         self._request = request
         self._text = GrowingText(decoder)
+        self._confidence = confidence or Confidence()
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._top: list[tuple[tuple[int, float], ...]] = []
@@ -107,7 +135,7 @@ class Answer:
 
     def add(self, delta: Delta) -> None:
         """Take in what one step gave."""
-        self._text.add(delta.tokens, delta.text_chars, last=delta.finished)
+        self._text.add(delta.tokens, delta.text_chars, last=delta.finished, closing=delta.closing)
         self._tokens += delta.tokens
         self._logprobs += delta.logprobs
         self._top += [tuple(alternatives) for alternatives in delta.top]
@@ -125,21 +153,41 @@ class Answer:
             raise RuntimeError(f"request {self._request.id} is not finished")
         if last.error is not None:
             raise last.error
-        asked = self._request.params.prompt_logprobs
+        params, trace = self._request.params, last.trace
+        statistics: dict[str, Any] = {}
+        if params.logprobs is not None:
+            sure = self._confidence.of(self._logprobs, token_gears(trace))
+            trace.confidence = [round(value, 3) for value in sure[:MAX_EVENTS]]
+            statistics = {
+                "pieces": tuple(
+                    _until(len(self._text.text) - len(last.closing), self._text.pieces)
+                ),
+                "confidence": sure,
+                "calibrated": self._confidence.calibrated,
+            }
         return Output(
             text=self._text.text,
             tokens=tuple(self._tokens),
             finish_reason=last.finish_reason,
             ending=last.ending or "cut",
-            elapsed_ms=last.trace.elapsed_ms,
-            met=last.trace.met,
+            elapsed_ms=trace.elapsed_ms,
+            met=trace.met,
             prompt_tokens=len(self._request.prompt_tokens),
-            trace=last.trace,
+            trace=trace,
             stop_reason=last.stop_reason,
             logprobs=tuple(self._logprobs),
             top_logprobs=tuple(self._top),
-            prompt_logprobs=(None, *last.prompt_logprobs) if asked else (),
+            prompt_logprobs=(None, *last.prompt_logprobs) if params.prompt_logprobs else (),
+            fitted=self._request.fitted,
+            **statistics,
         )
+
+
+def _until(chars: int, pieces: list[str]) -> Iterator[str]:
+    """The pieces with so many characters in all; those behind them are empty."""
+    for piece in pieces:
+        yield piece[:chars]
+        chars = max(0, chars - len(piece))
 
 
 class Stream:

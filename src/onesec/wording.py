@@ -42,12 +42,16 @@ class Wording:
 
         Raises InvalidRequest when the model has no chat template or it refuses the messages.
         """
-        template = self._needed()
+        self._needed()
         from onesec.prompt.fit import cleaned
 
-        messages = [cleaned(message) for message in messages]
-        text = template.render(messages, protect=self.tokenizer.protect, **options)
+        text = self.render_text([cleaned(message) for message in messages], **options)
         return self.tokenizer.encode(text, special=True)
+
+    def render_text(self, messages: Sequence[Message], **options: Any) -> str:
+        """The text of a conversation that is clean already; its tokens are
+        `tokenizer.encode(text, special=True)`. Raises as `render` does."""
+        return self._needed().render(messages, protect=self.tokenizer.protect, **options)
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
@@ -58,12 +62,12 @@ class Wording:
         """
         from onesec.prompt.fit import fit
 
-        template = self._needed()
+        self._needed()
         fitted = fit(
             messages,
             count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
             max_tokens=max_tokens,
-            render=lambda some: template.render(some, protect=self.tokenizer.protect),
+            render=self.render_text,
             fitting="drop_oldest",
         )
         return list(fitted.messages or ()), fitted.report.dropped_turns

@@ -10,6 +10,7 @@ from onesec.bench.figures import difference, five, upper
 from onesec.bench.questions import Question
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.budget.length import LengthModel
+from onesec.core.cues import Cues
 from onesec.core.request import SamplingParams
 
 LATENCY = LatencyModel({"4": GearCost(b_ms=1.0, q_ms=10.0), "8": GearCost(b_ms=2.0, q_ms=20.0)})
@@ -22,7 +23,7 @@ def question(name: str = "q", tokens: int = 10) -> Question:
         language="en",
         prompt_tokens=tuple(range(tokens)),
         params=SamplingParams(max_tokens=50),
-        app="answer",
+        cues=Cues(app="answer"),
     )
 
 
@@ -45,7 +46,8 @@ RUNS = {"4": run("4", 8, 0.5), "8": run("8", 10, 1.0)}
 
 
 def test_a_static_gear_is_late_or_in_time() -> None:
-    assert static(RUNS["4"], 90.0).value == 0.5 and static(RUNS["4"], 90.0).complete
+    assert static(RUNS["4"], 90.0).value == 0.5
+    assert static(RUNS["4"], 90.0).complete
     late = static(RUNS["4"], 89.0)
     assert (late.value, late.met, late.complete) == (0.0, False, False)
 
@@ -53,15 +55,16 @@ def test_a_static_gear_is_late_or_in_time() -> None:
 def test_max_tokens_cuts_what_does_not_fit() -> None:
     cut = capped(RUNS["8"], 119.0, LATENCY)  # 20 ms of prompt, then 4 steps of 20 ms
     assert (cut.tokens, cut.ending, cut.value) == (5, "cut", 0.0)
-    assert cut.elapsed_ms == 100.0 and cut.met
+    assert cut.elapsed_ms == 100.0
+    assert cut.met
     assert capped(RUNS["8"], 500.0, LATENCY).value == 1.0
 
 
 def test_one_shot_takes_the_best_gear_that_fits_its_guess() -> None:
     lengths = LengthModel()
     for _ in range(500):
-        lengths.observe(10, ended=True, key="answer")
-    guess = lengths.quantile(0.5, key="answer")
+        lengths.observe(10, ended=True, cues=Cues(app="answer"))
+    guess = lengths.quantile(0.5, cues=Cues(app="answer"))
     fits_8 = 20.0 + (guess - 1) * 20.0
     assert one_shot(RUNS, 250.0, LATENCY, lengths, 1.0).gears == {"8": 10}
     assert one_shot(RUNS, fits_8 - 1.0, LATENCY, lengths, 1.0).gears == {"4": 8}
@@ -80,6 +83,7 @@ def outcome(name: str, ms: float | None, value: float, ending: str = "natural") 
         budget_ms=100.0,
         elapsed_ms=ms,
         ending=ending if ms is not None else "",
+        tokens=5 if ms is not None else 0,
         refusal="" if ms is not None else "deadline_infeasible",
         value=value,
     )
@@ -102,12 +106,15 @@ def test_the_five_figures() -> None:
     assert found.score == pytest.approx(0.3)
     deviation = math.sqrt(sum((v - 0.3) ** 2 for v in (1.0, 0.5, 0.0, 0.0, 0.0)) / 4)
     assert found.score_half_width == pytest.approx(1.96 * deviation / math.sqrt(5), rel=1e-3)
-    assert found.use == pytest.approx(0.95) and found.use_needed == pytest.approx(0.95)
+    assert found.use == pytest.approx(0.95)
+    assert found.use_needed == pytest.approx(0.95)
 
 
 def test_figures_of_nothing_are_no_numbers() -> None:
     found = five([outcome("a", None, 0.0)]).to_dict()
-    assert found["hit_rate"] is None and found["use"] is None and found["accepted"] == 0
+    assert found["hit_rate"] is None
+    assert found["use"] is None
+    assert found["accepted"] == 0
 
 
 def test_differences_are_paired() -> None:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Ask, Plan, plan
+from onesec.budget.planner import Ask, Plan, Policy, plan, prompt_room
 from onesec.core.errors import DeadlineInfeasible
 
 GEARS = ("g1", "g2", "g3")
@@ -97,19 +99,90 @@ def test_more_budget_is_never_worse(
 
 
 @given(ASKS, st.floats(0.01, 3000))
-def test_the_counter_offer_works_and_is_the_smallest(
+def test_a_budget_is_refused_where_the_smallest_answer_does_not_fit(
     values: dict[str, object], budget_ms: float
 ) -> None:
+    feasible_ms = plan(ask(**values), LATENCY, LENGTH).feasible_ms
+    offered_ms = None
     try:
-        result = plan(ask(**values, budget_ms=budget_ms), LATENCY, LENGTH)
-        feasible_ms, refused = result.feasible_ms, False
+        plan(ask(**values, budget_ms=budget_ms), LATENCY, LENGTH)
     except DeadlineInfeasible as refusal:
-        feasible_ms, refused = refusal.feasible_ms, True
-    assert refused == (budget_ms < feasible_ms) or abs(budget_ms - feasible_ms) <= 1.5
-    again = plan(ask(**values, budget_ms=feasible_ms), LATENCY, LENGTH)
-    assert again.feasible_ms == feasible_ms
+        offered_ms = refusal.feasible_ms
+    if offered_ms is None:
+        assert budget_ms > feasible_ms - 1.5
+    else:
+        assert budget_ms < feasible_ms <= offered_ms
+    plan(ask(**values, budget_ms=feasible_ms), LATENCY, LENGTH)
     with pytest.raises(DeadlineInfeasible):
         plan(ask(**values, budget_ms=max(1e-3, feasible_ms - 1.5)), LATENCY, LENGTH)
+
+
+@given(ASKS, st.lists(st.integers(1, 400), max_size=40))
+def test_what_a_refusal_offers_has_room_for_an_answer_that_ends_well(
+    values: dict[str, object], answers: list[int]
+) -> None:
+    length, policy = LengthModel(), Policy()
+    for tokens in answers:
+        length.observe(tokens, ended=True)
+    with pytest.raises(DeadlineInfeasible) as caught:
+        plan(ask(**values, budget_ms=1e-3), LATENCY, length)
+    offered = plan(ask(**values, budget_ms=caught.value.feasible_ms), LATENCY, length)
+    whole = min(policy.landable_tokens, length.quantile(policy.whole_quantile))
+    room = offered.max_tokens
+    usual = length.quantile(policy.target_quantile)
+    assert room >= min(int(str(values["limit_tokens"])), whole, usual)
+
+
+def test_short_answers_are_given_where_long_ones_are_not() -> None:
+    yes, essay = LengthModel(), LengthModel()
+    for _ in range(100):
+        yes.observe(2, ended=True)
+        essay.observe(300, ended=True)
+    needs = [plan(ask(), LATENCY, length).feasible_ms for length in (yes, essay)]
+    step_ms = LATENCY.step_ms("g1", 100)
+    # Two tokens and their end against eight, the most that is called the smallest answer.
+    assert needs[1] - needs[0] == pytest.approx(5 * step_ms, abs=2.0)
+    offers = []
+    for length in (yes, essay):
+        with pytest.raises(DeadlineInfeasible) as caught:
+            plan(ask(budget_ms=20.0), LATENCY, length)
+        offers.append(caught.value.feasible_ms)
+    assert offers[0] - needs[0] < 2 * step_ms
+    assert offers[1] - needs[1] > 35 * step_ms  # enough to land after a sentence or two
+
+
+# -- the prompt's room ---------------------------------------------------------------------------
+
+
+@given(ASKS, st.floats(0.1, 3000), st.floats(0, 3000))
+def test_what_the_prompt_has_room_for_fits_and_one_token_more_does_not(
+    values: dict[str, object], budget_ms: float, more_ms: float
+) -> None:
+    asked = ask(**values, budget_ms=budget_ms)
+    room = prompt_room(asked, LATENCY, LENGTH)
+    assert 0 <= room <= asked.prompt_tokens
+    assert room <= prompt_room(ask(**values, budget_ms=budget_ms + more_ms), LATENCY, LENGTH)
+    assert prompt_room(ask(**values), LATENCY, LENGTH) == asked.prompt_tokens
+    if room:
+        plan(replace(asked, prompt_tokens=room), LATENCY, LENGTH)
+    if room < asked.prompt_tokens:
+        larger = replace(asked, prompt_tokens=room + 1)
+        assert prompt_room(larger, LATENCY, LENGTH) == room
+        with pytest.raises(DeadlineInfeasible):  # a budget that is a little less refuses it
+            plan(replace(larger, min_tokens=48), LATENCY, LENGTH)
+
+
+def test_a_cached_prompt_has_more_room() -> None:
+    values = {"prompt_tokens": 1000, "budget_ms": 420.0}
+    assert prompt_room(ask(**values), LATENCY, LENGTH) < 1000
+    assert prompt_room(ask(**values, cached_tokens={"g1": 900}), LATENCY, LENGTH) == 1000
+
+
+def test_the_first_token_limits_the_prompt_too() -> None:
+    room = prompt_room(ask(prompt_tokens=2000, ttft_ms=100.0), LATENCY, LENGTH)
+    plan(ask(prompt_tokens=room, ttft_ms=100.0), LATENCY, LENGTH)
+    with pytest.raises(DeadlineInfeasible):
+        plan(ask(prompt_tokens=room + 1, ttft_ms=100.0), LATENCY, LENGTH)
 
 
 @given(ASKS, st.floats(0.01, 500))
@@ -120,3 +193,47 @@ def test_the_counter_offer_for_the_first_token_works(
         plan(ask(**values, ttft_ms=ttft_ms), LATENCY, LENGTH)
     except DeadlineInfeasible as refusal:
         plan(ask(**values, ttft_ms=refusal.feasible_ms), LATENCY, LENGTH)
+
+
+def test_a_token_budget_binds_the_gear_of_the_answer_only() -> None:
+    kept = planned(tpot_ms=8.0)  # g2 takes 7 ms and a little for what is cached
+    assert (kept.gear, kept.prefill_gear) == ("g2", "g2")
+    assert planned(tpot_ms=20.0).gear == "g3"
+    assert planned(tpot_ms=20.0, others_ms={"g3": 12.0}).gear == "g2"
+    assert planned(tpot_ms=8.0, others_ms={"g2": 3.0}).gear == "g1"
+
+
+@given(ASKS, st.floats(0.01, 60), st.floats(0, 40))
+def test_the_counter_offer_for_a_token_works_and_is_the_smallest(
+    values: dict[str, object], tpot_ms: float, more_ms: float
+) -> None:
+    refusal, first = None, None
+    try:
+        first = planned(**values, tpot_ms=tpot_ms)
+    except DeadlineInfeasible as error:
+        refusal = error
+    if first is not None:
+        second = planned(**values, tpot_ms=tpot_ms + more_ms)
+        assert GEARS.index(first.gear) <= GEARS.index(second.gear)
+        return
+    assert refusal is not None
+    assert (refusal.which, refusal.budget_ms) == ("tpot", tpot_ms)
+    assert refusal.feasible_ms > tpot_ms
+    planned(**values, tpot_ms=refusal.feasible_ms)
+    with pytest.raises(DeadlineInfeasible, match="per-token budget"):
+        planned(**values, tpot_ms=0.999 * refusal.feasible_ms)
+
+
+@given(ASKS, st.floats(0.01, 3000), st.floats(0.01, 500), st.floats(0.01, 60))
+def test_budgets_that_are_offered_one_by_one_do_together(
+    values: dict[str, object], total_ms: float, ttft_ms: float, tpot_ms: float
+) -> None:
+    budgets = {"budget_ms": total_ms, "ttft_ms": ttft_ms, "tpot_ms": tpot_ms}
+    names = {"total": "budget_ms", "ttft": "ttft_ms", "tpot": "tpot_ms"}
+    for _ in range(4):
+        try:
+            planned(**values, **budgets)
+            return
+        except DeadlineInfeasible as refusal:
+            budgets[names[refusal.which]] = refusal.feasible_ms
+    raise AssertionError(f"refused over and over: {budgets}")

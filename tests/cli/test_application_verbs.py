@@ -58,7 +58,7 @@ def test_support_answers_from_files_and_names_its_source(
     captured = capsys.readouterr()
     assert captured.out == "It costs 5 dollars.\n"
     assert "[from faq.md#fee]" in captured.err
-    assert " of 1000 ms · 19 tokens · gear 8:20 · natural · in time]" in captured.err
+    assert " of 1000 ms · 19 tokens · gear 8:19 · natural · in time]" in captured.err
     assert seen["model"] == "onesec-mini"
 
 

@@ -72,6 +72,25 @@ def test_generate_json_has_the_whole_story(
     assert found["trace"]["gears"] == {"4": 4}
 
 
+def test_generate_takes_a_policy_and_three_budgets(
+    loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(TEXT)
+    budgets = ["--deadline", "60s", "--ttft", "30s", "--tpot", "2s"]
+    assert main(["generate", "m", PROMPT, "--policy", "fastest", "--show", *budgets]) == 0
+    told = capsys.readouterr().err
+    for part in (" of 60000 ms", "gear 4:", " of 30000.0 ms", " of 2000.00 ms a token", "in time"):
+        assert part in told
+    assert main(["generate", "m", PROMPT, "--tpot", "0.1ms"]) != 0
+    assert "per-token budget of 0.10 ms cannot be met" in capsys.readouterr().err
+    assert main(["generate", "m", PROMPT, "--ttft", "soon"]) != 0
+    assert "'soon' is not a duration" in capsys.readouterr().err
+    assert main(["explain", "--last"]) == 0
+    story = capsys.readouterr().out
+    assert "The policy was fastest." in story
+    assert "Each further token took" in story
+
+
 def test_prompt_logprobs_are_in_the_json_one_for_each_prompt_token(
     loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

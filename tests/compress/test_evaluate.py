@@ -40,6 +40,7 @@ class Bigram:
     def __init__(self, tables: dict[str, Float32Array], num_blocks: int = 64) -> None:
         self.tables = tables
         self.num_blocks = num_blocks
+        self.leaves_steps = False
         self.batches: list[Batch] = []
         self._owner: dict[int, str] = {}
         self._length: dict[str, int] = {}

@@ -6,7 +6,6 @@ from fake_backend import ALPHABET, COSTS, EOS, FakeBackend, decode_text, jitter,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onesec.budget.planner import Policy
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import (
@@ -418,9 +417,7 @@ def test_accepted_requests_overrun_by_no_more_than_a_step(
 ) -> None:
     """Random arrivals on a machine with a little noise: whatever was accepted ends in time, give or
     take the longest call in the turn."""
-    engine, backend = engine_with(
-        num_blocks=400, noise=jitter(seed, 0.01), chunk_tokens=32, policy=Policy()
-    )
+    engine, backend = engine_with(num_blocks=400, noise=jitter(seed, 0.01), chunk_tokens=32)
     sequences = []
     longest = 9.0 * 2.0 + 0.06 * 32 + 0.5 + 5.0 * 2.0  # one turn: both gears and a chunk
     for i, (length, limit, ms, gap_ms, timed) in enumerate(arrivals):
@@ -539,3 +536,21 @@ def test_segments_tell_what_was_expected_and_the_slowest_step() -> None:
     assert segment["expected_ms"] < segment["ms"]
     (prefill,) = [e.detail for e in sequence.trace.events if e.kind == "prefill"]
     assert prefill["expected_ms"] == pytest.approx(prefill["ms"], rel=0.01)
+
+
+def test_a_cached_prompt_is_no_hopeless_one() -> None:
+    engine, _ = engine_with(num_blocks=128, eos_rate=0.0)
+    tokens = prompt(5, 200)
+    whole_ms = COSTS["4"].a_ms + 200 * COSTS["4"].b_ms
+    step_ms = COSTS["4"].q_ms + 200 * COSTS["4"].p_ms
+    first = engine.add_request(ask("first", tokens, gear="4"))
+    drain(engine)
+    # Time for a token and a step behind the cached prompt, and not for the prompt as a whole.
+    ms = 1.6 * step_ms
+    assert ms < whole_ms
+    again = engine.add_request(ask("again", tokens, ms=ms, gear="4", params={"max_tokens": 2}))
+    drain(engine)
+    assert first.trace.cached_tokens == 0
+    assert again.trace.cached_tokens >= 190
+    assert again.trace.met is True
+    assert again.tokens

@@ -23,11 +23,11 @@ def run(text: str, limit: int = 100, land_at: int | None = None, **params: objec
     shown = []
     for i, char in enumerate(text):
         if i == land_at:
-            stop = check.land()
+            stop = check.land(20, may_trim=True)
             if stop:
                 return stop, decode(tokens), shown
         stop = check.add(ord(char))
-        shown.append(check.safe_chars)
+        shown.append(check.show())
         if stop:
             return stop, decode(tokens), shown
     return None, decode(tokens), shown

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
-from onesec.prompt.fit import OMISSION, fit
+from onesec.prompt.fit import fit
+from onesec.prompt.pieces import OMISSION
 from onesec.prompt.template import ChatTemplate, Message
 
 TEMPLATE = ChatTemplate(
@@ -103,7 +104,7 @@ def test_plain_text_loses_its_beginning() -> None:
 
 def test_far_too_long_texts_are_not_counted() -> None:
     def capped(text: str) -> int:
-        if len(text) > 16 * 50:
+        if len(text) > 2000:
             raise InvalidRequest("too long to tokenize")
         return len(text)
 
@@ -111,6 +112,7 @@ def test_far_too_long_texts_are_not_counted() -> None:
     assert 30 <= fitted.prompt_tokens <= 50
     with pytest.raises(InvalidRequest):
         fit("Word. " * 20_000, count_tokens=capped, max_tokens=50)
+    assert fitted.report.tokens_before == 120_000  # by what a part of it has
 
 
 def test_nothing_helps() -> None:

@@ -66,7 +66,7 @@ def test_what_is_cut_is_incomplete(client: openai.OpenAI) -> None:
         {"previous_response_id": "resp-1"},
         {"background": True},
         {"tools": [{"type": "web_search"}]},
-        {"text": {"format": {"type": "json_object"}}},
+        {"text": {"format": "json"}},
         {"input": [{"type": "function_call_output", "call_id": "a", "output": "b"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
     ],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Duration
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -19,10 +19,10 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
-from onesec.core.request import SamplingParams
+from onesec.core.fitted import Fitting
+from onesec.core.request import PolicyName, SamplingParams
 
 Message = Mapping[str, Any]
-Duration = str | float | Budget | None
 OnText = Callable[[str], None]
 Result = TypeVar("Result")
 TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages
@@ -41,13 +41,15 @@ class Length:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One completion wanted: messages, the time it may take (None: any), and at most how many
-    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way."""
+    tokens. `shown`: the reply is part of what the caller reads, as opposed to a step on the way.
+    `fit`: leave to shorten the messages where their time is too short (see LLM.chat)."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     budget_ms: float | None
     app: str
     shown: bool = True
+    fit: Fitting = "none"
 
 
 class Reply(Protocol):
@@ -85,7 +87,9 @@ class Model(Protocol):
         stream: Literal[False] = False,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
     ) -> Reply: ...
     @overload
     def chat(
@@ -97,7 +101,9 @@ class Model(Protocol):
         stream: Literal[True],
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         app: str = "",
+        fit: Fitting = "none",
     ) -> ReplyStream: ...
 
 
@@ -110,18 +116,21 @@ def run(
     *,
     gear: str | None = None,
     min_gear: str | None = None,
+    policy: PolicyName = "balanced",
     on_text: OnText | None = None,
 ) -> Result:
-    """Complete what the steps ask for, one after the other, until they return.
+    """Complete what the steps ask for, one after the other, until they return. gear, min_gear,
+    policy: as in LLM.chat.
 
     Errors of the model are raised inside the steps, which may live with them. `on_text` is called
     with the text of shown replies as it comes.
     """
+    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "policy": policy}
     try:
         ask = next(steps)
         while True:
             try:
-                reply = _complete(model, ask, gear, min_gear, on_text)
+                reply = _complete(model, ask, options, on_text)
             except OneSecError as error:
                 ask = steps.throw(error)
             else:
@@ -131,16 +140,14 @@ def run(
         return result
 
 
-def _complete(
-    model: Model, ask: Ask, gear: str | None, min_gear: str | None, on_text: OnText | None
-) -> Reply:
+def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnText | None) -> Reply:
     budget, params = granted(model, ask), greedy(ask)
-    options: dict[str, Any] = {"gear": gear, "min_gear": min_gear, "app": ask.app}
+    options = dict(options) | ({"fit": ask.fit} if ask.fit != "none" else {})
     try:
         if on_text is None or not ask.shown:
-            reply: Reply = model.chat(ask.messages, budget, params, **options)
+            reply: Reply = model.chat(ask.messages, budget, params, app=ask.app, **options)
             return reply
-        stream = model.chat(ask.messages, budget, params, stream=True, **options)
+        stream = model.chat(ask.messages, budget, params, stream=True, app=ask.app, **options)
     except (EmptyPrompt, ContextLengthExceeded):
         raise
     except InvalidRequest:
@@ -148,7 +155,7 @@ def _complete(
             raise
         # Some templates have no system role: then its text opens the first turn.
         bare = replace(ask, messages=without_system(ask.messages))
-        return _complete(model, bare, gear, min_gear, on_text)
+        return _complete(model, bare, options, on_text)
     try:
         for piece in stream:
             on_text(piece)

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from onesec.core.clock import Clock
-from onesec.core.deadline import Deadline
+from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded
+from onesec.core.request import PolicyName
 
-from .ask import TEMPLATE_TOKENS, Duration, Length, Message, Model, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Length, Message, Model, OnText, Reply, Steps
 from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
@@ -130,9 +131,12 @@ class Support(App):
         deadline: Duration = None,
         gear: str | None = None,
         min_gear: str | None = None,
+        policy: PolicyName = "balanced",
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(model, deadline=deadline, gear=gear, min_gear=min_gear, clock=clock)
+        super().__init__(
+            model, deadline=deadline, gear=gear, min_gear=min_gear, policy=policy, clock=clock
+        )
         # A store may be iterable too, so it is told by how it is searched.
         self.knowledge: Library = (
             knowledge if isinstance(knowledge, Library) else Entries(knowledge)
@@ -202,7 +206,7 @@ class Conversation:
         entries = self._entries(question)
         notes = self._notes(entries, room, lang)
         messages = _messages(question, notes, records, memory, lang)
-        reply = yield desk.asking(messages, due)
+        reply = yield desk.asking(messages, due, fit="extract")
         text = reply.text.strip()
         said = [turn.question + "\n" + turn.answer for turn in memory]
         grounds = [*notes, *records, question, *said]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,7 @@ _LENGTH = re.compile(
     r"(?P<unit>sentences?|words?|characters?|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
     re.IGNORECASE,
 )
+_UNIT = re.compile(r"sentence|word|character|句话|字", re.IGNORECASE)
 _NUMBERS = {"one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5} | dict(
     zip("一二两三四五", (1, 2, 2, 3, 4, 5), strict=True)
 )
@@ -68,6 +70,20 @@ class Target:
         number = match["n"].lower()
         sentence = match["unit"].lower().startswith(("sentence", "句"))
         return cls(_NUMBERS.get(number) or int(number), "sentences" if sentence else "words")
+
+    @classmethod
+    def said(cls, prompt: str) -> Target | None:
+        """The length that a prompt asks for, wherever it says so; None where it does not.
+
+        >>> Target.said("请用60字总结"), Target.said("It has 3 rooms.")
+        (Target(count=60, unit='words'), None)
+        """
+        for unit in _UNIT.finditer(prompt):
+            match = _LENGTH.search(prompt, max(0, unit.start() - 8), unit.end())
+            if match is not None:
+                with suppress(InvalidRequest):
+                    return cls.of(match[0])
+        return None
 
     def instruction(self, lang: Language) -> str:
         """The words that ask a model for it."""

@@ -17,6 +17,9 @@ from onesec.core.request import SamplingParams
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
+TokenMask = npt.NDArray[
+    np.uint32
+]  # [(vocab + 31) // 32]: bit t % 32 of word t // 32 allows token t
 
 
 class Sampler(Protocol):
@@ -24,6 +27,11 @@ class Sampler(Protocol):
 
     def observe(self, tokens: Seq[int]) -> None:
         """Count tokens that were not drawn by this sampler (the prompt, a resumed answer)."""
+        ...
+
+    def allow(self, words: TokenMask) -> None:
+        """The next token alone is one of a mask's; the log-probabilities that are told of it stay
+        those of the unmodified distribution."""
         ...
 
 
@@ -67,6 +75,10 @@ class Batch:
     The call returns early after the step in which any row draws one of its stop_ids, and before a
     step that would start after `until_ns` (monotonic clock). max_steps > 1 needs every row to
     sample.
+
+    At `watch_ns` (the same clock) the call returns though a step has not ended, with those that
+    have: the result is `overdue`. That step goes on behind, with these rows' samplers and blocks,
+    and `Backend.rest` tells what it did. A backend that cannot leave a step alone ignores it.
     """
 
     gear: Gear
@@ -77,6 +89,7 @@ class Batch:
     # Else the rows are prompt chunks, and the first step may use another one: its bits differ, but
     # depend on the chunking no more than these do. Further steps and all logits' head are exact.
     exact: bool = False
+    watch_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -96,12 +109,14 @@ class RowResult:
 @dataclass(slots=True)
 class BatchResult:
     """Per row results, and what the call cost: wall time of each step (the first one includes all
-    prompt tokens), CPU time of all threads, weight and cache bytes read."""
+    prompt tokens), CPU time of all threads, weight and cache bytes read. `overdue`: a step of it
+    goes on."""
 
     rows: list[RowResult]
     step_ms: list[float]
     cpu_ms: float
     bytes_read: int
+    overdue: bool = False
 
 
 class Backend(Protocol):
@@ -119,6 +134,11 @@ class Backend(Protocol):
     @property
     def num_blocks(self) -> int: ...
     @property
+    def leaves_steps(self) -> bool:
+        """Whether a call comes back at `watch_ns` though its step goes on."""
+        ...
+
+    @property
     def gears(self) -> tuple[Gear, ...]:
         """From the cheapest to the best."""
         ...
@@ -128,6 +148,12 @@ class Backend(Protocol):
         ...
 
     def forward(self, batch: Batch) -> BatchResult: ...
+    def rest(self, until_ns: int | None) -> BatchResult | None:
+        """What an overdue call did after it was left alone; None where its step has not ended at
+        `until_ns` (monotonic clock; None: wait for it). Told once. Every other call waits for the
+        step, and what nobody asked for is lost."""
+        ...
+
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row; for evaluation."""
         ...

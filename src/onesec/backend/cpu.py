@@ -288,6 +288,10 @@ class CpuBackend:
         return int(self._engine.num_blocks)
 
     @property
+    def leaves_steps(self) -> bool:
+        return True
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return int(self._engine.block_bytes(self.kv_dtype))
@@ -323,15 +327,22 @@ class CpuBackend:
         return found
 
     def forward(self, batch: Batch) -> BatchResult:
-        """Run the batch; see Batch. The interpreter lock is free meanwhile."""
-        rows, step_ms, cpu_ms, bytes_read = self._engine.step(
+        """Run the batch; see Batch. The interpreter lock is free meanwhile. With `watch_ns` it
+        runs on a thread of its own, and this one comes back when that instant has passed."""
+        told = self._engine.step(
             [_row(row) for row in batch.rows],
             self._width_bytes(batch.gear),
             batch.max_steps,
             _FOREVER_NS if batch.until_ns is None else batch.until_ns,
+            _FOREVER_NS if batch.watch_ns is None else batch.watch_ns,
             batch.exact,
         )
-        return BatchResult([RowResult(*row) for row in rows], step_ms, cpu_ms, bytes_read)
+        return _result(told)
+
+    def rest(self, until_ns: int | None) -> BatchResult | None:
+        """What an overdue call did after all, or None; see Backend."""
+        told = self._engine.rest(_FOREVER_NS if until_ns is None else until_ns)
+        return None if told is None else _result(told)
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
@@ -353,13 +364,20 @@ class CpuBackend:
         return total
 
     def close(self) -> None:
-        """Free the weights, the cache and the threads."""
-        self.__dict__.pop("_engine", None)
+        """Free the weights, the cache and the threads; waits for a step that goes on behind."""
+        engine = self.__dict__.pop("_engine", None)
+        if engine is not None:
+            engine.settle()
         self._kept.clear()
 
 
 def _segments(source: Checkpoint, name: str) -> list[tuple[np.ndarray, str]]:
     return [(np.ascontiguousarray(t.data), t.dtype) for t in source.matrix(name)]
+
+
+def _result(told: _native.Told) -> BatchResult:
+    rows, step_ms, cpu_ms, bytes_read, overdue = told
+    return BatchResult([RowResult(*row) for row in rows], step_ms, cpu_ms, bytes_read, overdue)
 
 
 def _row(

@@ -56,7 +56,7 @@ def one_shot(
     best = next(reversed(runs.values()))
     question = best.question
     prompt = len(question.prompt_tokens)
-    tokens = round(pessimism * length.quantile(0.5, key=question.app))
+    tokens = round(pessimism * length.quantile(0.5, cues=question.cues))
     if question.params.max_tokens is not None:
         tokens = min(tokens, question.params.max_tokens)
     for gear in reversed(runs):

@@ -26,7 +26,7 @@ from .load import capacity_per_s, under_load
 from .questions import Question
 from .real import in_real_time, real_record
 from .recording import Recording
-from .scores import OURS, SHARES, Cell, Progress, World, cells, full_runs, silent
+from .scores import OURS, SHARES, TRYING, Cell, Machine, Progress, World, cells, full_runs, silent
 
 TAUGHT = 30  # questions of each kind and language, whose lengths planners know beforehand
 ALL = "all"
@@ -64,10 +64,9 @@ def virtual_record(
         tokenizer=loaded.tokenizer,
         eos_ids=loaded.eos_ids,
         recording=recording,
-        seed=seed,
     )
     with follow("lengths of answers") as advance:
-        world.taught = lengths_of(world, taught, advance or silent)
+        teach(world, taught, advance or silent)
     with follow("every gear") as advance:
         runs = full_runs(world, questions, advance or silent)
     with follow("every deadline") as advance:
@@ -90,19 +89,14 @@ def virtual_record(
     }
 
 
-def lengths_of(
-    world: World, questions: Sequence[Question], progress: Progress
-) -> list[tuple[int, str]]:
-    """Lengths of the answers in the best gear, where they ended by themselves."""
-    machine = world.open()
-    found = []
+def teach(world: World, questions: Sequence[Question], progress: Progress) -> None:
+    """Learn the lengths of the answers in the best gear, where they ended by themselves."""
+    machine = Machine(world)
     for i, question in enumerate(questions):
-        machine.begin(question)
+        machine.replay.begin(i)
         run = machine.driver.full(question, world.gears[-1])
-        if run.natural:
-            found.append((len(run.token_ms), question.app))
+        world.taught.observe(len(run.token_ms), ended=run.natural, cues=question.cues)
         progress((i + 1) / len(questions))
-    return found
 
 
 def point(share: float, cell: Cell) -> dict[str, Any]:
@@ -122,12 +116,14 @@ def _group(cell: Cell, group: str) -> dict[str, Any]:
     figures = {name: five(outcomes) for name, outcomes in chosen.items()}
     static = [name for name in chosen if name.startswith("gear ")]
     best = max(static, key=lambda name: figures[name].score)
-    gain, half_width = difference(chosen[OURS], chosen[best])
+    gains = {name: difference(chosen[name], chosen[best]) for name in (OURS, TRYING)}
     return {
         "systems": {name: five_.to_dict() for name, five_ in figures.items()},
         "best_static": best,
-        "gain": gain,
-        "gain_half_width": half_width,
+        "gains": {
+            name: {"gain": gain, "half_width": half_width}
+            for name, (gain, half_width) in gains.items()
+        },
     }
 
 

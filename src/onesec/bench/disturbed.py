@@ -11,12 +11,11 @@ from random import Random
 from .baselines import Runs
 from .drive import Asked, Outcome
 from .questions import Question
-from .scores import OURS, Cell, Progress, World, natural_ms, silent
+from .scores import OURS, Cell, Machine, Progress, World, natural_ms, silent
 from .virtual import Disturb, undisturbed
 
 STALL_MS = 200.0
 SLOWDOWN = 2.0
-ONE_IN = 5  # questions is disturbed: a machine that always stalls is another machine
 
 
 def stall(at_ns: int) -> Disturb:
@@ -64,26 +63,22 @@ def disturbed(
 ) -> dict[str, Cell]:
     """Kind -> our outcomes with budgets of `share` of the natural time.
 
-    Every question is asked, and one in ONE_IN is disturbed at an instant of its answer, between its
-    first token and its end in the cheapest gear; those are told of (also for the quiet machine).
+    Each answer is disturbed at an instant between its first token and its end in the cheapest gear,
+    on an engine that has met no disturbance before: a machine that always stalls is another one.
     """
     found: dict[str, Cell] = {}
     for i, (name, kind) in enumerate(KINDS.items()):
-        machine = world.open()
         outcomes: list[Outcome] = []
         for j, question in enumerate(questions):
+            machine = Machine(world)
             by_gear = runs[question.id]
             run = next(iter(by_gear.values()))
             first_ms = run.token_ms[0] if run.token_ms else 0.0
             at_ms = Random(f"{seed} {question.id}").uniform(first_ms, run.elapsed_ms)
-            machine.begin(question)
-            hit = j % ONE_IN == ONE_IN - 1
-            at_ns = machine.clock.now_ns() + round(at_ms * 1e6)
-            machine.virtual.disturb = kind(at_ns) if hit else undisturbed
+            machine.replay.begin(j)
+            machine.virtual.disturb = kind(machine.clock.now_ns() + round(at_ms * 1e6))
             budget_ms = share * natural_ms(by_gear)
-            outcome = machine.driver.ask(Asked(question=question, budget_ms=budget_ms))
-            if hit:
-                outcomes.append(outcome)
+            outcomes.append(machine.driver.ask(Asked(question=question, budget_ms=budget_ms)))
             progress((i + (j + 1) / len(questions)) / len(KINDS))
         found[name] = {OURS: outcomes}
     return found

@@ -32,6 +32,7 @@ class Asked:
     arrival_ns: int = 0
     gear: str | None = None
     told: bool = True
+    best_effort: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,8 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether an answer came within its budget."""
-        if self.elapsed_ms is None:
+        """Whether an answer came within its budget: at least a token of it, or its end."""
+        if self.elapsed_ms is None or not (self.tokens or self.ending == "natural"):
             return False
         return self.budget_ms is None or self.elapsed_ms <= self.budget_ms
 
@@ -178,7 +179,8 @@ class Driver:
             budget=Budget(total_ms=asked.budget_ms if asked.told else None),
             arrival_ns=arrival_ns,
             gear=asked.gear,
-            metadata={"app": question.app},
+            best_effort=asked.best_effort,
+            cues=question.cues,
         )
         before_ns = self._clock.now_ns()
         try:

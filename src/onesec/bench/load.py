@@ -12,7 +12,7 @@ from random import Random
 from .baselines import Runs
 from .drive import Asked, Outcome
 from .questions import Question
-from .scores import OURS, Cell, Progress, World, natural_ms, silent
+from .scores import OURS, Cell, Machine, Progress, World, natural_ms, silent
 
 LOADS = (0.5, 1.0, 2.0)  # of the capacity
 BURST = 16  # questions at once
@@ -95,4 +95,4 @@ def _run(world: World, arrivals: Sequence[Asked], gear: str | None) -> list[Outc
         )
         for each in arrivals
     ]
-    return world.open().driver.at_their_times(asked)
+    return Machine(world).driver.at_their_times(asked)

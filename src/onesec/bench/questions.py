@@ -10,15 +10,18 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from onesec.apps.ask import without_system
-from onesec.compress.examine import max_tokens, worth
-from onesec.core.errors import EmptyPrompt, InvalidRequest
+from onesec.compress.examine import asked, max_tokens, worth
+from onesec.core.clock import MonotonicClock
+from onesec.core.cues import Cues
+from onesec.core.deadline import Deadline
+from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
+from onesec.prepare import Preparation
 
 if TYPE_CHECKING:
     from onesec.apps.judge import Item
@@ -64,36 +67,36 @@ class Question:
     language: str
     prompt_tokens: tuple[int, ...]
     params: SamplingParams
-    app: str = ""
+    cues: Cues = field(default_factory=Cues)
     worth: Callable[[str, bool], float] = _nothing
 
 
 def of_suite(loaded: LoadedModel, items: Sequence[Item]) -> list[Question]:
     """The items of a suite as this model reads them, greedy.
 
-    Raises InvalidRequest where the model has no chat template, or where an item is scored by a
-    metric that is not installed (at once, not at the first reply).
+    Raises InvalidRequest where the model has no chat template.
     """
     return [_of_item(loaded, item) for item in items]
 
 
 def _of_item(loaded: LoadedModel, item: Item) -> Question:
-    messages = item["messages"]
-    try:
-        tokens = loaded.render(messages)
-    except EmptyPrompt:
-        raise
-    except InvalidRequest:  # perhaps the template has no system role
-        if messages[0]["role"] != "system" or len(messages) < 2:
-            raise
-        tokens = loaded.render(without_system(messages))
+    reader = Preparation(
+        loaded.wording,
+        MonotonicClock(),
+        context_length=loaded.context_length,
+        fitting="none",
+        deadline=Deadline(),
+        room=lambda tokens, cues, spare_ms: len(tokens),
+        app=item["skill"],
+    )
+    prepared = asked(reader.messages, item)
     return Question(
         id=item["id"],
         group=item["skill"],
         language=item["language"],
-        prompt_tokens=tuple(tokens),
+        prompt_tokens=prepared.tokens,
         params=SamplingParams(max_tokens=max_tokens(item)),
-        app=item["skill"],
+        cues=prepared.cues,
         worth=lambda reply, ended: worth(item, reply, ended=ended),
     )
 

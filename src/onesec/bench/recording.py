@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ PROMPTS = (16, 64, 128, 256, 512)  # tokens of the prompts that are measured
 STEPS = 64  # decode steps after each prompt
 _ROWS = (2, 4, 8)  # batches that are measured besides single rows
 _ROW_STEPS = 8
+_STRIDE = 16  # steps of the record between two questions' places
 _VERSION = 1
 
 
@@ -57,14 +57,14 @@ class Recording:
         """The fitted costs as a model, for gears of the recording's own names."""
         return LatencyModel({name: record.cost for name, record in self.gears.items()})
 
-    def replay(self, shares: Mapping[str, float], seed: int) -> Replay:
+    def replay(self, shares: Mapping[str, float]) -> Replay:
         """Times for other gears: `shares` says for each how far between the recording's cheapest
         and best gear its weight bytes lie (0 to 1)."""
         ordered = sorted(self.gears.values(), key=lambda record: record.bytes_per_token)
         low, high = ordered[0], ordered[-1]
         costs = {name: between(low.cost, high.cost, share) for name, share in shares.items()}
         nearest = {name: low if share < 0.5 else high for name, share in shares.items()}
-        return Replay(costs, nearest, seed)
+        return Replay(costs, nearest)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -119,29 +119,25 @@ class Recording:
 
 
 class Replay:
-    """Times of prompts and steps as the recorded machine would have taken them, drawn in order.
+    """Times of prompts and steps as the recorded machine would have taken them.
 
-    Each question begins at a place of the record that belongs to it (`begin`), and goes on from
-    there.
+    `begin` goes to a question's place in the record; steps go on from there, and a prompt meets the
+    noise of the steps beside it, so that slow spells stay spells.
     """
 
-    def __init__(
-        self, costs: Mapping[str, GearCost], nearest: Mapping[str, GearRecord], seed: int
-    ) -> None:
+    def __init__(self, costs: Mapping[str, GearCost], nearest: Mapping[str, GearRecord]) -> None:
         self.latency = LatencyModel(costs)
         self._nearest = nearest
-        self._seed = seed
         self._place = 0
 
-    def begin(self, name: str) -> None:
-        """Go to the place of the record that belongs to `name`."""
-        self._place = Random(f"{self._seed} {name}").randrange(1 << 20)
+    def begin(self, number: int) -> None:
+        """Go to the place of the question of that number."""
+        self._place = number * _STRIDE
 
     def prefill_ms(self, gear: str, tokens: int, start: int) -> float:
         """The time of one prompt chunk of `tokens` after `start` cached ones."""
         ratios = self._nearest[gear].prefill_ratios
-        self._place += 1
-        ratio = ratios[self._place % len(ratios)]
+        ratio = ratios[self._place // STEPS % len(ratios)]
         return ratio * self.latency.prefill_ms(gear, tokens, start=start, quantile=P50)
 
     def step_ms(self, gear: str, context: int, batch: int) -> float:

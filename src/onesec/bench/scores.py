@@ -26,6 +26,7 @@ from .virtual import VirtualBackend, shares
 SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5)  # of a question's natural time
 PESSIMISMS = (1.0, 5.0)  # of the one-shot planner
 OURS = "onesec"
+TRYING = "onesec, best effort"  # refuses nothing
 Progress = Callable[[float], None]
 Cell = dict[str, list[Outcome]]  # system -> outcomes, questions in the same order
 
@@ -38,15 +39,14 @@ def silent(share: float) -> None:
 class World:
     """A model's tokens at a recorded machine's times: what every system is run in.
 
-    taught   (tokens, app) of answers that every planner has seen before it begins
+    taught   lengths of answers that every planner has seen before it begins
     """
 
     backend: Backend
     tokenizer: Tokenizer
     eos_ids: tuple[int, ...]
     recording: Recording
-    seed: int = 0
-    taught: list[tuple[int, str]] = field(default_factory=list)
+    taught: LengthModel = field(default_factory=LengthModel)
     tapes: TapedBackend = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,34 +58,26 @@ class World:
         return tuple(gear.name for gear in self.backend.gears)
 
     def lengths(self) -> LengthModel:
-        """What is known of answers' lengths at the beginning."""
-        model = LengthModel()
-        for tokens, app in self.taught:
-            model.observe(tokens, ended=True, key=app)
-        return model
+        """What is known of answers' lengths at the beginning; a copy, to be learned further."""
+        return LengthModel.from_dict(self.taught.to_dict())
 
     def replay(self) -> Replay:
         """The recorded machine."""
-        return self.recording.replay(shares(self.backend), self.seed)
-
-    def open(self) -> Machine:
-        """An engine on a clock of its own, which believes in the recorded costs."""
-        return Machine(self)
+        return self.recording.replay(shares(self.backend))
 
 
 class Machine:
-    """One engine in virtual time. `begin` puts the machine's noise at the place that belongs to a
-    question, so that every system meets the same one."""
+    """One engine in virtual time. Questions of the same number meet the same noise, whatever the
+    system: see `Replay.begin`."""
 
     def __init__(self, world: World) -> None:
         self.clock = FakeClock(1)
-        self._replay = world.replay()
-        self.virtual = VirtualBackend(world.tapes, self.clock, self._replay)
-        self.latency = world.replay().latency
+        self.replay = world.replay()
+        self.virtual = VirtualBackend(world.tapes, self.clock, self.replay)
         engine = Engine(
             self.virtual,
             self.clock,
-            latency=self.latency,
+            latency=world.replay().latency,
             eos_ids=world.eos_ids,
             decode_text=world.tokenizer.decode,
             length=world.lengths(),
@@ -94,10 +86,6 @@ class Machine:
         )
         self.driver = Driver(engine, self.clock, world.tokenizer, self.clock.advance_ms)
 
-    def begin(self, question: Question) -> None:
-        """Before a question is asked."""
-        self._replay.begin(question.id)
-
 
 def full_runs(
     world: World, questions: Sequence[Question], progress: Progress = silent
@@ -105,9 +93,9 @@ def full_runs(
     """Every question in every gear, for as long as it takes: question id -> gear -> run."""
     found: dict[str, dict[str, FullRun]] = {question.id: {} for question in questions}
     for i, gear in enumerate(world.gears):
-        machine = world.open()
+        machine = Machine(world)
         for j, question in enumerate(questions):
-            machine.begin(question)
+            machine.replay.begin(j)
             found[question.id][gear] = machine.driver.full(question, gear)
             progress((i + (j + 1) / len(questions)) / len(world.gears))
     return found
@@ -128,19 +116,22 @@ def cells(
 ) -> dict[float, Cell]:
     """Each system's outcomes at each share of the natural time.
 
-    Ours runs for real, on an engine a cell; its planner learns as it goes. The others follow from
+    Ours runs for real, on an engine a cell, which learns as it goes: once refusing what it cannot
+    promise, once refusing nothing. The others follow from
     the full runs, with the lengths that were taught and with the recorded costs.
     """
     latency, lengths = world.replay().latency, world.lengths()
     found: dict[float, Cell] = {}
     for i, share in enumerate(at):
-        cell: Cell = {OURS: []}
-        machine = world.open()
+        cell: Cell = {OURS: [], TRYING: []}
+        machines = {OURS: Machine(world), TRYING: Machine(world)}
         for j, question in enumerate(questions):
             by_gear = runs[question.id]
             budget_ms = share * natural_ms(by_gear)
-            machine.begin(question)
-            cell[OURS].append(machine.driver.ask(Asked(question=question, budget_ms=budget_ms)))
+            for name, machine in machines.items():
+                machine.replay.begin(j)
+                asked = Asked(question=question, budget_ms=budget_ms, best_effort=name == TRYING)
+                cell[name].append(machine.driver.ask(asked))
             for name, outcome in _others(by_gear, budget_ms, latency, lengths):
                 cell.setdefault(name, []).append(outcome)
             progress((i + (j + 1) / len(questions)) / len(at))

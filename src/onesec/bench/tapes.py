@@ -59,10 +59,15 @@ class TapedBackend:
         self.block_size = inner.block_size
         self.num_blocks = inner.num_blocks
         self.gears: tuple[Gear, ...] = inner.gears
+        self.leaves_steps = False
         self.taped_tokens = self.computed_tokens = 0
 
     def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Sampler:
         return self._inner.sampler(params, eos_ids=eos_ids)
+
+    def rest(self, until_ns: int | None) -> BatchResult | None:
+        """Nothing: no step is left alone."""
+        return None
 
     def logits(self, batch: Batch) -> Float32Array:
         return self._inner.logits(batch)
@@ -74,7 +79,7 @@ class TapedBackend:
         """Nothing of its own: whoever opened the backend beneath closes it."""
 
     def forward(self, batch: Batch) -> BatchResult:
-        """As the backend beneath, without times: `step_ms` are zeros, `until_ns` is not read."""
+        """As the backend beneath, without times: `step_ms` are zeros, no instant is read."""
         lives = [self._life(row, batch.gear) for row in batch.rows]
         known = [self._known(life, row, batch) for life, row in zip(lives, batch.rows, strict=True)]
         steps = batch.max_steps
@@ -87,7 +92,9 @@ class TapedBackend:
             for i in missing:
                 self._make_good(lives[i], batch.rows[i])
             rows = [batch.rows[i] for i in missing]
-            made = self._inner.forward(replace(batch, rows=rows, max_steps=steps, until_ns=None))
+            made = self._inner.forward(
+                replace(batch, rows=rows, max_steps=steps, until_ns=None, watch_ns=None)
+            )
             steps = len(made.step_ms)
             results = dict(zip(missing, made.rows, strict=True))
         for i, tokens in enumerate(known):

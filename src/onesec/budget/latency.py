@@ -29,6 +29,11 @@ _TRUSTED = 20  # ratios needed before a window replaces the fitted tail
 _MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND = math.log(2.0)
+_TELLING_STEPS = 8  # a prompt chunk as long as these tells as much as it can of the machine
+# A step that takes longer than so many times its expectation has met a stall: it counts as that
+# long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
+# they may last is the watchdog's affair, not the margins'.
+_STALL = 8.0
 _SURPRISE = 1.0  # one stall moves a correction by no more than rate · e-fold
 
 
@@ -164,7 +169,7 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        base *= math.exp(state.prefill_offset)
+        base *= math.exp(self._machine + state.prefill_offset)
         if quantile == P50:
             return base
         tail = state.prefill_window.tail(quantile, _fitted(cost.prefill_tail, quantile))
@@ -262,10 +267,15 @@ class LatencyModel:
         base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
         if base <= 0.0 or ms <= 0.0:
             return
-        error = math.log(ms / base) - state.prefill_offset
-        state.prefill_window.add(math.exp(error))
-        moved = state.prefill_offset + _PREFILL_RATE * _clip(error, -_SURPRISE, _SURPRISE)
-        state.prefill_offset = _clip(moved, *_MACHINE_BOUNDS)
+        error = math.log(ms / base) - self._machine - state.prefill_offset
+        state.prefill_window.add(min(_STALL, math.exp(error)))
+        error = _clip(error, -_SURPRISE, _SURPRISE)
+        # A short chunk says little of the machine: what it takes beyond the fit is its own.
+        weight = min(1.0, base / (_TELLING_STEPS * cost.q_ms)) if cost.q_ms > 0.0 else 1.0
+        moved = self._machine + weight * _PREFILL_RATE * error
+        self._machine = _clip(moved, *_MACHINE_BOUNDS)
+        moved = state.prefill_offset + _GEAR_RATE * error
+        state.prefill_offset = _clip(moved, -_GEAR_BOUND, _GEAR_BOUND)
 
     def observe_decode(
         self, gear: str, context_sum: int, batch: int, step_ms: Iterable[float]
@@ -280,17 +290,14 @@ class LatencyModel:
             if base <= 0.0 or ms <= 0.0:
                 continue
             scale = math.exp(self._machine + state.offset)
-            state.add(ms, base, scale)
+            state.add(min(ms, _STALL * base * scale), base, scale)
             error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 
     def start_at(self, slowness: float) -> None:
         """Begin with all times `slowness` times what was fitted: measured just now."""
-        offset = _clip(math.log(slowness), *_MACHINE_BOUNDS)
-        self._machine = offset
-        for state in self._gears.values():
-            state.prefill_offset = offset
+        self._machine = _clip(math.log(slowness), *_MACHINE_BOUNDS)
 
     # -- save and load ----------------------------------------------------------------------------
 

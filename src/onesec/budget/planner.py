@@ -10,35 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from onesec.core.errors import DeadlineInfeasible
+from onesec.core.cues import Cues
+from onesec.core.errors import DeadlineInfeasible, Which
 
-from .latency import LatencyModel
+from .latency import P50, P95, LatencyModel
 from .length import LengthModel
+from .policy import Policy
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The few numbers that planning and steering turn on.
-
-    A budget T is planned as T - flush_ms - margin_share·T. A plan aims at the `target_quantile` of
-    the answer's length.
-    """
-
-    flush_ms: float = 0.3
-    margin_share: float = 0.01
-    target_quantile: float = 0.8
-    min_answer_tokens: int = 8
-    landing_tokens: int = 24  # about one sentence
-    hysteresis: float = 0.15  # a better gear must fit with this much to spare
-    shift_gap_tokens: int = 8  # tokens between two shifts upwards
-
-    def margin_ms(self, budget_ms: float) -> float:
-        """What is kept back of a budget for handing over the last byte."""
-        return self.flush_ms + self.margin_share * budget_ms
-
-    def budget_for(self, work_ms: float) -> float:
-        """The smallest budget in whole milliseconds that leaves `work_ms` after the margin."""
-        return float(math.ceil((work_ms + self.flush_ms) / (1.0 - self.margin_share) + 1e-6))
+_LEAST_ZONE_TOKENS = 4  # one dear step must not pass over the whole landing zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +31,8 @@ class Ask:
     batch          rows that will decode beside it, itself included
     others_ms      work for others between two of its tokens, for each gear that it may use
     turn_ms        work for others beside each of its prompt's chunks
+    crowding       share of the time to spare that others are likely to need
+    best_effort    begin in any case: what is there at the deadline is the answer
     """
 
     prompt_tokens: int
@@ -60,6 +41,7 @@ class Ask:
     min_tokens: int = 0
     budget_ms: float | None = None
     ttft_ms: float | None = None
+    tpot_ms: float | None = None
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
     elapsed_ms: float = 0.0
     wait_ms: float = 0.0
@@ -67,16 +49,22 @@ class Ask:
     others_ms: Mapping[str, float] = field(default_factory=dict)
     turn_ms: float = 0.0
     chunk_tokens: int = 512
-    key: str = ""
+    crowding: float = 0.0
+    best_effort: bool = False
+    cues: Cues = field(default_factory=Cues)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is intended for one request. Durations are milliseconds since arrival, at p95.
+    """What is intended for one request. Durations are milliseconds since arrival, at p95;
+    `likely_ms` is when a usual answer is done, in the median.
 
     `max_tokens` are the tokens that there is room for (no more than usual, unless the gear is the
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
-    smallest budget that works.
+    smallest budget that is not refused, `feasible_of` which one it is. `better_ms` is the earliest
+    instant for the last token with which the next better gear would have been chosen, with what is
+    kept for stalls and for others, and `better_tpot_ms` the least time for each token. One of the
+    two was not given; None where the gear is the best.
     """
 
     gear: str
@@ -84,7 +72,12 @@ class Plan:
     max_tokens: int
     landing_reserve_tokens: int
     predicted_ms: float
+    likely_ms: float
     feasible_ms: float
+    feasible_of: Which = "total"
+    better_ms: float | None = None
+    crowding: float = 0.0
+    better_tpot_ms: float | None = None
 
 
 def plan(
@@ -93,31 +86,51 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More budget never gives a cheaper gear or less room.
-    Raises DeadlineInfeasible when the cheapest gear has no room for the smallest answer.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
+    with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
+    Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
+    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful
+    answer (the budget that it offers has room for one that comes to a good end), comes too late
+    with its first token, or is too slow for its tokens.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
-    need = min(ask.limit_tokens, max(ask.min_tokens, policy.min_answer_tokens))
+    need, enough = _needs(ask, length, policy)
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
     first_ms = _prefill_ms(ask, latency, cheapest)
     smallest_ms = first_ms + _decode_ms(ask, latency, cheapest, need)
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
-    if left_ms < smallest_ms:
+    if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
-            feasible_ms=feasible_ms,
+            feasible_ms=policy.budget_for(
+                spent_ms + first_ms + _decode_ms(ask, latency, cheapest, enough)
+            ),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
-    if ttft_left_ms < first_ms:
+    if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="ttft",
         )
-    usual = length.quantile(policy.target_quantile, key=ask.key)
-    target = max(need, min(ask.limit_tokens, usual))
+    tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
+    pace_ms = _pace_ms(ask, latency, cheapest, need)
+    if tpot_ms < pace_ms and not ask.best_effort:
+        raise DeadlineInfeasible(
+            budget_ms=tpot_ms,
+            feasible_ms=pace_ms,
+            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            which="tpot",
+        )
+    target, usual = (
+        max(need, min(ask.limit_tokens, length.quantile(quantile, cues=ask.cues)))
+        for quantile in (policy.target_quantile, policy.gear_quantile)
+    )
+    median = length.quantile(0.5, cues=ask.cues)
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
         ms = _prefill_ms(ask, latency, candidate)
@@ -125,51 +138,148 @@ def plan(
             prefill_gear, prefill_ms = candidate, ms
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
+    better_ms = better_tpot_ms = None
+    least_ms = first_ms + _decode_ms(ask, latency, cheapest, target)
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
-        fits = ms + _decode_ms(ask, latency, candidate, target) <= left_ms
-        if fits and _room(ask, latency, left_ms - ms) >= target:
+        own_ms = ms + _decode_ms(ask, latency, candidate, usual)
+        # What a prompt has cost cannot be taken back: then a stall must still leave time enough.
+        kept = policy.reserve_share if name != cheapest else 0.0
+        whole_ms = (ms + _decode_ms(ask, latency, cheapest, target)) / (1.0 - kept)
+        there_ms = max(asked_ms(own_ms, least_ms, ask.crowding), whole_ms)
+        pace_ms = _pace_ms(ask, latency, candidate, target)
+        if there_ms <= left_ms and pace_ms <= tpot_ms:
             gear, prefill_gear, prefill_ms = candidate, name, ms
             break
-    room = _room(ask, latency, left_ms - prefill_ms)
+        if candidate != cheapest:
+            better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
+    room = max(1, _room(ask, latency, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
-    decode_ms = _decode_ms(ask, latency, gear, min(target, room))
+    decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
     return Plan(
         gear=gear,
         prefill_gear=prefill_gear,
         max_tokens=room,
         landing_reserve_tokens=0
         if ask.budget_ms is None
-        else max(1, min(policy.landing_tokens, room // 3)),
+        else max(_LEAST_ZONE_TOKENS, min(policy.landing_tokens, room // 3)),
         predicted_ms=spent_ms + prefill_ms + decode_ms,
+        likely_ms=spent_ms
+        + _prefill_ms(ask, latency, prefill_gear, P50)
+        + _decode_ms(ask, latency, gear, min(median, usual, room), P50),
         feasible_ms=feasible_ms,
+        better_ms=better_ms,
+        crowding=ask.crowding,
+        better_tpot_ms=better_tpot_ms,
     )
 
 
-def at_gear(old: Plan, gear: str) -> Plan:
-    """The same plan in another gear."""
-    return replace(old, gear=gear, prefill_gear=gear)
+def prompt_room(
+    ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None
+) -> int:
+    """The most of the prompt's tokens after which an answer that comes to a good end fits the
+    budget, in the cheapest gear; all of them where they do, with what is cached of them. More
+    budget never gives less room.
+    """
+    policy = policy or Policy()
+    enough = _needs(ask, length, policy)[1]
+    spent_ms = ask.elapsed_ms + ask.wait_ms
+    ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
+    left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
+
+    def fits(some: Ask) -> bool:
+        first_ms = _prefill_ms(some, latency, ask.gears[0])
+        whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
+        return first_ms <= ttft_left_ms and whole_ms <= left_ms
+
+    if fits(ask):
+        return ask.prompt_tokens
+    low, high = 0, ask.prompt_tokens - 1
+    while low < high:  # a prompt that is shortened shares no more than its beginning with the cache
+        middle = (low + high + 1) // 2
+        if fits(replace(ask, prompt_tokens=middle, cached_tokens={})):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _needs(ask: Ask, length: LengthModel, policy: Policy) -> tuple[int, int]:
+    """Tokens of the smallest useful answer, and of one that comes to a good end; where it ends by
+    itself, its end takes a step too."""
+    smallest = 1 + length.quantile(policy.smallest_quantile, cues=ask.cues)
+    need = max(ask.min_tokens, min(policy.min_answer_tokens, smallest))
+    whole = 1 + length.quantile(policy.whole_quantile, cues=ask.cues)
+    enough = max(need, min(policy.landable_tokens, whole))
+    return min(ask.limit_tokens, need), min(ask.limit_tokens, enough)
+
+
+def spare_ms(left_ms: float, least_ms: float, crowding: float) -> float:
+    """The part of `left_ms` that one request may use where others are likely to need theirs too:
+    what it needs at least, and of the rest the share that nobody is likely to ask for.
+
+    >>> spare_ms(100.0, 40.0, 0.5)
+    70.0
+    """
+    if math.isinf(left_ms):
+        return left_ms
+    return left_ms - crowding * max(0.0, left_ms - least_ms)
+
+
+def asked_ms(own_ms: float, least_ms: float, crowding: float) -> float:
+    """The least time of which `spare_ms` leaves `own_ms` to one request: its inverse.
+
+    >>> asked_ms(70.0, 40.0, 0.5)
+    100.0
+    """
+    if own_ms <= least_ms:
+        return own_ms
+    free = 1.0 - crowding
+    return (own_ms - crowding * least_ms) / free if free > 0.0 else math.inf
+
+
+def at_gear(old: Plan, gear: str, feasible_ms: float, feasible_of: Which = "total") -> Plan:
+    """The same plan in another gear, for what would need a budget of `feasible_ms` by now."""
+    late_ms = 0.0 if feasible_of == "tpot" else feasible_ms
+    return replace(
+        old,
+        gear=gear,
+        prefill_gear=gear,
+        predicted_ms=max(old.predicted_ms, late_ms),
+        feasible_ms=feasible_ms,
+        feasible_of=feasible_of,
+        better_ms=None,
+        better_tpot_ms=None,
+    )
 
 
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 
 
-def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str) -> float:
+def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str, quantile: float = P95) -> float:
     """Until the first token: the prompt's chunks with work for others between them."""
     cached = ask.cached_tokens.get(gear, 0)
     tokens = ask.prompt_tokens - cached
     chunks = -(-tokens // ask.chunk_tokens)
-    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks)
+    run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks, quantile=quantile)
     return run_ms + chunks * ask.turn_ms
 
 
-def _decode_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+def _decode_ms(
+    ask: Ask, latency: LatencyModel, gear: str, tokens: int, quantile: float = P95
+) -> float:
     """The rest of an answer of `tokens` tokens after the first."""
     steps = tokens - 1
-    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch)
+    run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
+
+
+def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """One step at the end of an answer of `tokens` tokens, and the work for others after it."""
+    step_ms = latency.decode_ms(gear, ask.prompt_tokens + tokens, 1, batch=ask.batch)
+    return step_ms + ask.others_ms.get(gear, 0.0)
 
 
 def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:

@@ -28,7 +28,7 @@ def command(question: str, file: str, **options: Any) -> None:
 
     text = read_text(file)
     with session(options) as run:
-        app = Answer(run.llm, deadline=run.deadline, **run.gears)
+        app = Answer(run.llm, deadline=run.deadline, **run.choices)
         run.start()
         found = app(question, text, on_text=run.on_text)
         remarks = []

@@ -29,7 +29,7 @@ class Session:
 
     def __init__(self, llm: LLM, options: dict[str, Any]) -> None:
         self.llm = llm
-        self.gears = {"gear": options["gear"], "min_gear": options["min_gear"]}
+        self.choices = {name: options[name] for name in ("gear", "min_gear", "policy")}
         self.deadline: str | None = options["deadline"]
         self.as_json: bool = options["as_json"]
         self.show: bool = options["show"]

@@ -1,6 +1,6 @@
 """`onesec chat`: a conversation in the terminal, streamed, each answer within the deadline.
 
-The history is fitted into the context by dropping the oldest turns; what was dropped is said.
+The history is fitted into context and time by dropping the oldest turns; what was dropped is said.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ import click
 
 from .generate import bounded, load_llm, summary
 from .options import (
-    deadline_option,
+    best_effort_option,
+    budget_options,
+    budget_value,
     engine_options,
     engine_values,
+    gear_option,
+    min_gear_option,
     model_argument,
+    policy_option,
     sampling_options,
     sampling_values,
 )
 from .output import note
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
@@ -40,6 +46,7 @@ class Conversation:
         self._messages: list[Mapping[str, Any]] = list(self._system)
         self._gear = gear
         self._options = options
+        self._marked = options.get("logprobs") is not None
 
     def command(self, line: str) -> bool:
         """Obey a line that begins with a slash; False where the conversation is over."""
@@ -71,9 +78,13 @@ class Conversation:
         self._messages.append({"role": "user", "content": text})
         try:
             with self._llm.chat(
-                self._fitted(), stream=True, gear=self._gear, **self._options
+                self._fitted(),
+                stream=True,
+                gear=self._gear,
+                fit="drop_oldest",
+                **self._options,
             ) as answer:
-                for piece in answer:
+                for piece in () if self._marked else answer:
                     print(piece, end="", flush=True)
                 output = answer.output
         except (OneSecError, KeyboardInterrupt) as error:
@@ -81,7 +92,12 @@ class Conversation:
             self._messages.pop()
             note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
             return
-        print()
+        if self._marked:
+            print_tinted(output)
+        else:
+            print()
+        if output.fitted is not None:
+            note(f"[without the oldest {output.fitted.dropped_turns} turns, for want of time]")
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 
@@ -97,33 +113,37 @@ class Conversation:
 
 @click.command("chat")
 @model_argument
-@deadline_option
-@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
-@click.option("--min-gear", help="Never below this gear. 最低档位")
+@budget_options
+@gear_option
+@min_gear_option
+@policy_option
+@best_effort_option
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
+@confidence_option
 @sampling_options
 @engine_options
 def command(
     model: str,
-    deadline: str | None,
     gear: str | None,
     min_gear: str | None,
+    policy: str,
+    best_effort: bool,
     system: str | None,
+    confidence: bool,
     **given: Any,
 ) -> None:
     """Talk with MODEL; every answer within --deadline. 对话"""
-    from onesec.core.deadline import parse_duration_ms
     from onesec.core.errors import InvalidRequest
 
-    if deadline is not None:
-        parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
-    values, engine = sampling_values(given), engine_values(given)
+    budget, values, engine = budget_value(given), sampling_values(given), engine_values(given)
+    values |= {"logprobs": 0} if confidence else {}
     with load_llm(model, engine, needs_16=gear == "16") as llm:
         if not llm.has_chat_template:
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
             )
-        options = bounded(llm, {"deadline": deadline, "min_gear": min_gear, **values})
+        values |= {"deadline": budget, "min_gear": min_gear, "policy": policy}
+        options = bounded(llm, {"best_effort": best_effort, **values})
         conversation = Conversation(llm, system=system, gear=gear, options=options)
         if sys.stdin.isatty():
             import readline  # noqa: F401  (its import gives input() a history and editing)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .output import note
+from .output import note, shown
 
 
 @click.command("explain")
@@ -18,16 +18,22 @@ from .output import note
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a time line as SVG. 时间线图",
 )
+@click.option("--check", is_flag=True, help="Hold every cause against its numbers. 核对")
 @click.option("--zh", "chinese", is_flag=True, help="In Chinese. 用中文")
-def command(trace: str | None, last: bool, picture: Path | None, chinese: bool) -> None:
+def command(
+    trace: str | None, last: bool, picture: Path | None, check: bool, chinese: bool
+) -> None:
     """Tell the story of one answer: TRACE is what `onesec generate … --json` printed ("-" reads
     stdin). 解释一次回答
 
     \b
     onesec generate onesec-mini "Hello" --deadline 50ms && onesec explain --last
     onesec generate onesec-mini "Hello" --deadline 50ms --json | onesec explain -
+
+    With --check it tells what in the trace does not hold instead, and exits with 1 if anything.
     """
     from onesec.core.errors import InvalidRequest
+    from onesec.explain.check import check as faults_of
     from onesec.explain.picture import picture as draw
     from onesec.explain.record import read_trace
     from onesec.explain.sentences import explain
@@ -50,11 +56,21 @@ def command(trace: str | None, last: bool, picture: Path | None, chinese: bool) 
             raise InvalidRequest(f"There is no file {trace}.", hint='Give a file, "-" or --last.')
         raw, source = path.read_bytes(), trace
     found = read_trace(raw, source=source)
-    for line in explain(found, "zh" if chinese else "en"):
-        print(line)
+    language = "zh" if chinese else "en"
     if picture is not None:
-        picture.write_text(draw(found), encoding="utf-8")
+        picture.write_text(draw(found, language), encoding="utf-8")
         note(f"Time line: {picture}")
+    if not check:
+        for line in explain(found, language):
+            print(shown(line))
+        return
+    faults = faults_of(found)
+    for line in faults:
+        print(shown(line))
+    if faults:
+        raise click.exceptions.Exit(1)
+    word = "条事件与其数字相符。" if chinese else "events, and each holds against its numbers."
+    print(f"{len(found.events)} {word}")
 
 
 def last_trace() -> Path:

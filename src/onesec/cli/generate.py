@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .attribution import draw_attribution
 from .explain import keep_last
 from .options import (
-    deadline_option,
+    best_effort_option,
+    budget_options,
+    budget_value,
     engine_options,
     engine_values,
+    fit_option,
+    gear_option,
     json_option,
+    min_gear_option,
     model_argument,
+    policy_option,
     sampling_options,
     sampling_values,
 )
 from .output import emit_json, note, progress
+from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
+    from onesec.core.fitted import Fitting
     from onesec.llm import LLM
     from onesec.output import Output, Stream
 
@@ -28,20 +37,30 @@ DEFAULT_MAX_TOKENS = 512  # without a deadline nothing else ends a model that do
 
 def summary(output: Output) -> str:
     """One line on how an answer came about: time, gears, ending."""
-    gears = "+".join(f"{name}:{count}" for name, count in output.trace.gears.items())
-    budget = f" of {output.trace.budget_ms:.0f}" if output.trace.budget_ms is not None else ""
+    trace = output.trace
+    gears = "+".join(f"{name}:{count}" for name, count in trace.gears.items())
     parts = [
-        f"{output.elapsed_ms:.0f}{budget} ms",
+        f"{output.elapsed_ms:.0f}{_of(trace.budget_ms, 0)} ms",
         f"{len(output.tokens)} tokens",
         f"gear {gears or '-'}",
         output.ending,
     ]
-    chosen = {key: value for key, value in output.trace.sampling.items() if key != "max_tokens"}
+    if trace.budget_ttft_ms is not None and trace.ttft_ms is not None:
+        parts.append(f"first after {trace.ttft_ms:.1f}{_of(trace.budget_ttft_ms, 1)} ms")
+    if trace.budget_tpot_ms is not None and trace.tpot_ms is not None:
+        parts.append(f"{trace.tpot_ms:.2f}{_of(trace.budget_tpot_ms, 2)} ms a token")
+    if output.fitted is not None:
+        parts.append(f"prompt {output.fitted.tokens_before}→{output.fitted.tokens_after} tokens")
+    chosen = {key: value for key, value in trace.sampling.items() if key != "max_tokens"}
     if chosen:
         parts.append(" ".join(f"{key}={value}" for key, value in chosen.items()))
     if output.met is not None:
         parts.append("in time" if output.met else "LATE")
     return "[" + " · ".join(parts) + "]"
+
+
+def _of(budget_ms: float | None, digits: int) -> str:
+    return "" if budget_ms is None else f" of {budget_ms:.{digits}f}"
 
 
 def _read_prompt(prompt: str) -> str:
@@ -62,9 +81,12 @@ def _read_prompt(prompt: str) -> str:
 @click.command("generate")
 @model_argument
 @click.argument("prompt")
-@deadline_option
-@click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
-@click.option("--min-gear", help="Never below this gear. 最低档位")
+@budget_options
+@gear_option
+@min_gear_option
+@policy_option
+@best_effort_option
+@fit_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without a chat template.")
@@ -72,19 +94,31 @@ def _read_prompt(prompt: str) -> str:
     "--stream/--no-stream", default=None, help="Print while generating (default on a terminal)."
 )
 @click.option("--show", is_flag=True, help="Add a line with time, gears and ending. 显示用时")
+@confidence_option
+@click.option(
+    "--attribute",
+    metavar="[TIME]",
+    is_flag=False,
+    flag_value="5s",
+    help="Then tell within TIME (5s) which sentences carried the answer. 归因",
+)
 @click.option("--prompt-logprobs", is_flag=True, help="With --json: of each prompt token.")
 @engine_options
 @json_option
 def command(
     model: str,
     prompt: str,
-    deadline: str | None,
     gear: str | None,
     min_gear: str | None,
+    policy: str,
+    best_effort: bool,
+    fit: Fitting,
     system: str | None,
     raw: bool,
     stream: bool | None,
     show: bool,
+    confidence: bool,
+    attribute: str | None,
     prompt_logprobs: bool,
     as_json: bool,
     **options: Any,
@@ -97,56 +131,76 @@ def command(
     from onesec.core.deadline import parse_duration_ms
     from onesec.core.request import SamplingParams
 
-    if deadline is not None:
-        parse_duration_ms(deadline)  # refuse nonsense before a model is loaded
-    values, engine = sampling_values(options), engine_values(options)
+    budget, values, engine = budget_value(options), sampling_values(options), engine_values(options)
+    if attribute is not None:
+        parse_duration_ms(attribute)  # refuse nonsense before a model is loaded
     SamplingParams(**values)
     if prompt_logprobs and not as_json:
         raise click.UsageError("--prompt-logprobs needs --json.")
     text = _read_prompt(prompt)
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
-    values |= {"deadline": deadline, "gear": gear, "min_gear": min_gear}
-    with (
-        load_llm(model, engine, needs_16=gear == "16") as llm,
-        _start(llm, text, system, raw, **bounded(llm, values)) as run,
-    ):
-        if stream is None:
-            stream = sys.stdout.isatty()
-        live = stream and not as_json
-        for piece in run:
-            if live:
-                print(piece, end="", flush=True)
-        output = run.output
-    keep_last(output.trace.to_dict())
+    values |= {"logprobs": 0} if confidence else {}
+    values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
+    values |= {"policy": policy, "best_effort": best_effort, "fit": fit}
+    with load_llm(model, engine, needs_16=gear == "16") as llm:
+        asked = _asked(llm, text, system, raw)
+        with _start(llm, asked, **bounded(llm, values)) as run:
+            if stream is None:
+                stream = sys.stdout.isatty()
+            live = stream and not as_json and not confidence  # marks need the whole answer's gears
+            for piece in run:
+                if live:
+                    print(piece, end="", flush=True)
+            output = run.output
+        keep_last(output.trace.to_dict())
+        if not as_json:
+            _print(output, live=live, confidence=confidence)
+            if show:
+                note(summary(output))
+        found = None
+        if attribute is not None and output.tokens:
+            found = llm.attribute(asked, output, deadline=attribute)
     if as_json:
-        emit_json(output.to_dict())
-        return
-    print("" if live else output.text)
-    if show:
-        note(summary(output))
+        more = {} if found is None else {"attribution": found.to_dict()}
+        emit_json(output.to_dict() | more)
+    elif found is not None:
+        draw_attribution(found)
+
+
+def _print(output: Output, *, live: bool, confidence: bool) -> None:
+    """The answer, or, where it was printed as it came, its end."""
+    if confidence:
+        print_tinted(output)
+    else:
+        print("" if live else output.text)
 
 
 def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool) -> LLM:
-    """The model, with a bar on the terminal while it loads; `engine`: see engine_values."""
+    """The model, with a bar on the terminal while it loads; `engine`: see engine_values. The
+    process is the command's own, and so is its garbage collector."""
     from onesec.llm import LLM
 
     with progress(f"loading {model}") as advance:
-        return LLM(model, reference=needs_16, progress=advance, **engine)
+        return LLM(model, reference=needs_16, quiet_gc=True, progress=advance, **engine)
 
 
 def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:
     """`options` of an answer with an end: where neither they nor the model set one, a longest
     answer is added."""
-    if options.get("deadline") is None and llm.default_params.max_tokens is None:
+    if options["deadline"].total_ms is None and llm.default_params.max_tokens is None:
         return {"max_tokens": DEFAULT_MAX_TOKENS, **options}
     return options
 
 
-def _start(llm: LLM, text: str, system: str | None, raw: bool, **options: Any) -> Stream:
+def _asked(llm: LLM, text: str, system: str | None, raw: bool) -> str | list[dict[str, str]]:
     """A chat turn where the model has a template, else the text as it is."""
     if raw or not llm.has_chat_template:
-        return llm.stream(text, **options)
+        return text
     messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return llm.chat(messages, stream=True, **options)
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def _start(llm: LLM, asked: str | list[dict[str, str]], **options: Any) -> Stream:
+    if isinstance(asked, str):
+        return llm.stream(asked, **options)
+    return llm.chat(asked, stream=True, **options)

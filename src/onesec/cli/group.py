@@ -19,6 +19,7 @@ VERBS = {
     "answer": "Answer a question from a text of any length. 文档问答",
     "summarize": "Summarize a text in the length you say. 摘要",
     "evaluate": "Measure what a gear costs: on a text, or on questions. 测量精度",
+    "confidence": "Are tokens right as often as the model is sure? 置信度校准",
     "explain": "Tell the story of one answer. 解释一次回答",
     "verify": "Check that a model loads, speaks and how its gears do. 自检",
     "profile": "Fit and show the latency model of this machine. 时延模型",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from onesec.core.request import POLICY_NAMES
+
+if TYPE_CHECKING:
+    from onesec.core.deadline import Budget
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,6 +39,51 @@ device_option = click.option(
 deadline_option = click.option(
     "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
 )
+
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(["none", "drop_oldest", "extract"]),
+    default="none",
+    show_default=True,
+    help="Shorten a prompt that has no time: by its oldest parts, or to what is asked. 缩短提示",
+)
+
+
+gear_option = click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
+min_gear_option = click.option("--min-gear", help="Never below this gear. 最低档位")
+best_effort_option = click.option(
+    "--best-effort",
+    is_flag=True,
+    help="Refuse nothing; answer with what is there by then. 尽力而为",
+)
+policy_option = click.option(
+    "--policy",
+    type=click.Choice(POLICY_NAMES),
+    default="balanced",
+    show_default=True,
+    help="What the time is for: the best gear that fits, or to be done soon. 策略",
+)
+
+
+def budget_options(command: Command) -> Command:
+    """--deadline, --ttft and --tpot: see budget_value."""
+    options = (
+        deadline_option,
+        click.option("--ttft", metavar="TIME", help="First token within TIME. 首词元时延"),
+        click.option("--tpot", metavar="TIME", help="Mean TIME of each further token. 每词元时延"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def budget_value(options: dict[str, Any]) -> Budget:
+    """Take the budget options out of `options`. Raises InvalidRequest."""
+    from onesec.core.deadline import Budget, parse_duration_ms
+
+    names = {"deadline": "total_ms", "ttft": "ttft_ms", "tpot": "tpot_ms"}
+    given = {field: options.pop(name) for name, field in names.items()}
+    return Budget(**{field: parse_duration_ms(v) for field, v in given.items() if v is not None})
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
@@ -63,8 +113,9 @@ def app_options(command: Command) -> Command:
             metavar="TIME",
             help='Whole answer within TIME: "800ms", "1.5s" (default: 1s). 时延预算',
         ),
-        click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位"),
-        click.option("--min-gear", help="Never below this gear. 最低档位"),
+        gear_option,
+        min_gear_option,
+        policy_option,
         engine_options,
         click.option("--show", is_flag=True, help="Add a line with time and ending. 显示用时"),
         json_option,

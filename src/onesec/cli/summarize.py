@@ -35,7 +35,7 @@ def command(file: str, length: str, **options: Any) -> None:
     text = read_text(file)
     with session(options) as run:
         run.live = False  # the bar and the text would share the terminal
-        app = Summarize(run.llm, deadline=run.deadline, **run.gears)
+        app = Summarize(run.llm, deadline=run.deadline, **run.choices)
         with progress("reading 阅读中") as advance:
             run.start()
             made = app(text, target, on_progress=advance)

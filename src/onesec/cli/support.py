@@ -75,7 +75,7 @@ def _serve(
             hint="An entry is a section of text, a row of a table, or a line of JSON.",
         )
     with session(options) as run:
-        desk = Support(run.llm, knowledge, deadline=run.deadline, **run.gears)
+        desk = Support(run.llm, knowledge, deadline=run.deadline, **run.choices)
         chat = desk.conversation(records=given)
         if question is None:
             return _talk(chat, run, desk.deadline.total_ms)

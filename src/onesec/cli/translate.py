@@ -66,7 +66,7 @@ def command(
     terms = {} if glossary is None else read_glossary(glossary)
     whole = "" if live else read_text(file or "-") if file or text == "-" else text
     with session(options) as run:
-        app = Translate(run.llm, to=to, glossary=terms, deadline=run.deadline, **run.gears)
+        app = Translate(run.llm, to=to, glossary=terms, deadline=run.deadline, **run.choices)
         if live:
             _translate_live(app, run)
             return

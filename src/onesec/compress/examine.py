@@ -148,7 +148,7 @@ def _in_time(model: Model, item: Item, gear: str | None, deadline_ms: float) -> 
         return model.chat(messages, deadline_ms / 1e3, _greedy(item), gear=gear, app=item["skill"])
 
     try:
-        reply = _asked(ask, item)
+        reply = asked(ask, item)
     except (DeadlineInfeasible, ContextLengthExceeded) as error:
         return Result(item=item, value=0.0, refusal=error.code, met=False)
     complete = reply.ending in ("natural", "landed")
@@ -195,12 +195,12 @@ def _begun(model: Model, item: Item, gear: str | None) -> Coming | OneSecError:
         return model.chat(messages, None, _greedy(item), stream=True, gear=gear, app=item["skill"])
 
     try:
-        return _asked(ask, item)
+        return asked(ask, item)
     except ContextLengthExceeded as error:
         return error
 
 
-def _asked(ask: Callable[[Sequence[Message]], Asked], item: Item) -> Asked:
+def asked(ask: Callable[[Sequence[Message]], Asked], item: Item) -> Asked:
     """Ask; where a template has no system role, its text opens the first turn."""
     messages: Sequence[Message] = item["messages"]
     try:

@@ -7,7 +7,7 @@ It must not know who raises it: standard library only.
     │   ├── EmptyPrompt
     │   ├── ContextLengthExceeded prompt_tokens, context_length
     │   └── UnknownGear           gear, known
-    ├── DeadlineInfeasible        budget_ms, feasible_ms: the counter-offer
+    ├── DeadlineInfeasible        which, budget_ms, feasible_ms: the counter-offer
     ├── QueueFull                 waiting, limit
     ├── ModelError
     │   ├── ModelNotFound         nothing at that path or name
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 _COMPILER_LINES = 20  # the last ones, that a message repeats
 
@@ -86,25 +87,52 @@ class UnknownGear(InvalidRequest):
         self.known = known
 
 
+Which = Literal["total", "ttft", "tpot"]  # budgets
+
+
 class DeadlineInfeasible(OneSecError):
-    """Even the cheapest gear cannot answer in time; `feasible_ms` is the smallest budget that
-    would do."""
+    """Even the cheapest gear cannot answer in time. `which` budget does not do: "total", "ttft"
+    (the first token) or "tpot" (each token after it); `feasible_ms` is the smallest that would."""
 
     code = "deadline_infeasible"
 
-    def __init__(self, *, budget_ms: float, feasible_ms: float, why: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        budget_ms: float,
+        feasible_ms: float,
+        why: str = "",
+        which: Which = "total",
+    ) -> None:
         reason = f" ({why})" if why else ""
-        asked = f"{budget_ms:.1f}".removesuffix(".0")
-        # Rounded up: a budget of what is written must do.
-        offer = f"{math.ceil(feasible_ms) if math.isfinite(feasible_ms) else feasible_ms} ms"
+        name, help_too = _BUDGETS[which]
+        # A token takes milliseconds or less, so its time is told in hundredths.
+        digits = 2 if which == "tpot" else 0
+        asked = f"{budget_ms:.{digits or 1}f}".removesuffix(".0")
         super().__init__(
-            f"A budget of {asked} ms cannot be met{reason}; "
-            f"the smallest that works now is {offer}.",
-            hint=f"Ask again with a budget of {offer} or more, or shorten the prompt.",
+            f"{name} of {asked} ms cannot be met{reason}; "
+            f"the smallest that works now is {_rounded_up(feasible_ms, digits)} ms.",
+            hint=f"Ask again with a budget of {_rounded_up(feasible_ms, digits)} ms or more, "
+            f"or {help_too}.",
         )
+        self.which = which
         self.budget_ms = budget_ms
         self.feasible_ms = feasible_ms
         self.why = why
+
+
+_BUDGETS = {
+    "total": ("A budget", "shorten the prompt"),
+    "ttft": ("A first-token budget", "shorten the prompt"),
+    "tpot": ("A per-token budget", "allow a cheaper gear"),
+}
+
+
+def _rounded_up(ms: float, digits: int) -> str:
+    """So that a budget of what is written does."""
+    if not math.isfinite(ms):
+        return str(ms)
+    return f"{math.ceil(ms * 10**digits) / 10**digits:.{digits}f}"
 
 
 class QueueFull(OneSecError):

@@ -8,11 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from .cues import Cues
 from .deadline import Budget
 from .errors import InvalidRequest
+from .fitted import FitReport
+from .response_format import schema_of
 
+PolicyName = Literal["quality", "balanced", "fastest"]
+POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 256
@@ -61,6 +66,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
     prompt_logprobs: bool = False  # report the log probability of each prompt token
+    response_format: Mapping[str, Any] | None = None  # see response_format.schema_of
 
     def shaping(self) -> dict[str, Any]:
         """The values that shape the answer and are not the defaults, by name: for traces.
@@ -93,6 +99,8 @@ class SamplingParams:
             raise InvalidRequest(
                 f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
             )
+        if self.response_format is not None:
+            schema_of(self.response_format)
         if self.logprobs is not None:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
@@ -136,6 +144,12 @@ class Request:
 
     `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
     quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
+    `fitted` tells what the prompt has lost on its way, where it was made to fit.
+    `best_effort`: never refused for its time; what is there at the deadline is the answer, and
+    `met` says whether there was any.
+    `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
+    "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
+    as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
     """
 
     id: str
@@ -145,4 +159,15 @@ class Request:
     arrival_ns: int = 0
     gear: str | None = None
     min_gear: str | None = None
+    cues: Cues = field(default_factory=Cues)
+    fitted: FitReport | None = None
+    policy: PolicyName = "balanced"
+    best_effort: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICY_NAMES:
+            raise InvalidRequest(
+                f"There is no policy {self.policy!r}.",
+                hint=f"Choose one of {', '.join(POLICY_NAMES)}.",
+            )

@@ -6,7 +6,7 @@ It must not know how a plan is carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from onesec.backend.base import Backend
 from onesec.budget import planner
 from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Ask, Plan, Policy
+from onesec.budget.planner import Ask, Plan
+from onesec.budget.policy import Policy
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -53,7 +54,6 @@ class Admission:
         scheduler: Scheduler,
         latency: LatencyModel,
         length: LengthModel,
-        policy: Policy,
     ) -> None:
         self.capacity = min(backend.context_length, backend.num_blocks * backend.block_size)
         self._backend = backend
@@ -61,7 +61,6 @@ class Admission:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
-        self._policy = policy
 
     def check(self, request: Request) -> None:
         """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range)."""
@@ -76,7 +75,7 @@ class Admission:
                 f"prompt token {low if low < 0 else high} is not in [0, {vocab_size})."
             )
 
-    def gears(self, request: Request) -> tuple[Gear, ...]:
+    def gears(self, request: Request, policy: Policy) -> tuple[Gear, ...]:
         """Gears that the request may use, cheapest first. Raises UnknownGear, InvalidRequest."""
         gears = self._backend.gears
         names = tuple(gear.name for gear in gears)
@@ -85,7 +84,7 @@ class Admission:
                 raise UnknownGear(asked, names)
         first = names.index(request.min_gear) if request.min_gear is not None else 0
         if request.gear is None:
-            return gears[first:]
+            return policy.choice(gears[first:])
         index = names.index(request.gear)
         if index < first:
             raise InvalidRequest(
@@ -113,28 +112,68 @@ class Admission:
     def plan(
         self,
         request: Request,
+        policy: Policy,
         names: list[bytes],
         *,
         elapsed_ms: float,
         order: tuple[int, int],
         host_ms: float,
+        stall_ms: float = 0.0,
+        own: Sequence | None = None,
     ) -> Plan:
-        """The planner's word on a request of that urgency. Raises DeadlineInfeasible."""
-        gears = self.gears(request)
+        """The planner's word on a request of that urgency, while the machine may stall for so much
+        longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
+        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms, own)
+        ask = replace(ask, wait_ms=ask.wait_ms + stall_ms)
+        return planner.plan(ask, self._latency, self._length, policy)
+
+    def prompt_room(
+        self,
+        request: Request,
+        policy: Policy,
+        *,
+        elapsed_ms: float,
+        order: tuple[int, int],
+        host_ms: float,
+    ) -> int:
+        """The most prompt tokens that fit the time (see planner.prompt_room), and leave room for an
+        answer in the context; without a prompt the most that any may have."""
+        asked, tokens = request.params.max_tokens, len(request.prompt_tokens)
+        answer = policy.landable_tokens if asked is None else asked
+        answer = min(answer, self.capacity // 2)
+        most = self.capacity - answer
+        whole = 0 < tokens <= most
+        names = self.names(request) if whole else []
+        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms)
+        if not whole:
+            ask = replace(ask, prompt_tokens=most, limit_tokens=answer)
+        return planner.prompt_room(ask, self._latency, self._length, policy)
+
+    def _ask(
+        self,
+        request: Request,
+        policy: Policy,
+        names: list[bytes],
+        elapsed_ms: float,
+        order: tuple[int, int],
+        host_ms: float,
+        own: Sequence | None = None,
+    ) -> Ask:
+        gears = self.gears(request, policy)
         budget = request.budget
-        timed = budget.total_ms is not None or budget.ttft_ms is not None
-        load = self._load(order, gears, host_ms) if timed else _Load()
+        load = self._load(order, gears, host_ms) if budget.limited else _Load()
         cached: Mapping[str, int] = {}
         if names:
             size = self._blocks.block_size
             cached = {gear.name: size * self._blocks.match(names, gear.name) for gear in gears}
-        ask = Ask(
+        return Ask(
             prompt_tokens=len(request.prompt_tokens),
             limit_tokens=self.limit(request),
             gears=tuple(gear.name for gear in gears),
             min_tokens=request.params.min_tokens,
             budget_ms=budget.total_ms,
             ttft_ms=budget.ttft_ms,
+            tpot_ms=budget.tpot_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
             wait_ms=load.wait_ms,
@@ -142,33 +181,35 @@ class Admission:
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
-            key=str(request.metadata.get("app", "")),
+            crowding=self._scheduler.crowding(own),
+            best_effort=request.best_effort,
+            cues=request.cues,
         )
-        return planner.plan(ask, self._latency, self._length, self._policy)
 
     def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
         """Plan anew what waited long: it has less time than the plan knew. Never refuses."""
-        if sequence.end_ns is None or sequence.tokens or now_ns < sequence.check_ns:
+        if not sequence.dues.timed or sequence.tokens or now_ns < sequence.check_ns:
             return
         self.look_later(sequence, now_ns)
         try:
             plan = self.plan(
                 sequence.request,
+                sequence.policy,
                 sequence.names,
                 elapsed_ms=sequence.at_ms(now_ns),
                 order=(0, 0),
                 host_ms=host_ms,
+                own=sequence,
             )
-        except DeadlineInfeasible:
+        except DeadlineInfeasible as error:
             cheapest = sequence.gears[0].name
-            plan = planner.at_gear(sequence.plan, cheapest)
+            plan = planner.at_gear(sequence.plan, cheapest, error.feasible_ms, error.which)
         sequence.adopt(plan, now_ns)
 
     def look_later(self, sequence: Sequence, now_ns: int) -> None:
         """Set the instant after which a waiting sequence's plan is out of date."""
-        if sequence.end_ns is not None:
-            left_ns = max(0, sequence.end_ns - now_ns)
-            sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
+        left_ns = max(0, sequence.dues.urgency - now_ns)
+        sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
 
     def _load(self, order: tuple[int, int], gears: tuple[Gear, ...], host_ms: float) -> _Load:
         """The load that a request of that urgency meets."""
@@ -176,7 +217,7 @@ class Admission:
         own: dict[Gear, float] = {}
         for gear, group in self._scheduler.decode_groups().items():
             step_ms = self._latency.step_ms(gear.name, group[0].length, len(group))
-            own[gear] = step_ms * (BACKGROUND_SHARE if group[0].end_ns is None else 1.0)
+            own[gear] = step_ms * (1.0 if group[0].dues.timed else BACKGROUND_SHARE)
             full += step_ms
             share += own[gear]
         load = _Load(

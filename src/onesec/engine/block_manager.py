@@ -132,6 +132,12 @@ class BlockManager:
                 self._name_of[block] = name
         table.published = max(table.published, last)
 
+    def hold(self, table: BlockTable) -> BlockTable:
+        """Another table of the same blocks: they are nobody else's until that is freed too."""
+        for block in table.blocks:
+            self._references[block] += 1
+        return BlockTable(list(table.blocks), table.shared, table.published)
+
     def free(self, table: BlockTable) -> None:
         """Give all blocks of the table back; the table is empty afterwards."""
         # Deepest first, so that a prefix is evicted after what hangs on it.

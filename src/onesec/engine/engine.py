@@ -1,33 +1,44 @@
 """Engine: owner of the loop. Requests go in, deltas come out, one turn a `step`.
 
-It must not know transports, prompts' text, or which library computes; it never waits or sleeps.
+It must not know transports, prompts' text, or which library computes; it waits for the backend
+only, and no longer than until the next answer is due.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Policy
+from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import Clock
+from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
 from onesec.core.request import Request
+from onesec.core.response_format import schema_of
+from onesec.core.thinking import ThinkingMarks
 
 from .admission import Admission
-from .block_manager import BlockManager
+from .block_manager import BlockManager, BlockTable
+from .dues import Dues
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence
+from .sequence import Delta, Sequence, TopLogprobs
 from .speculation import Draft, Speculation
-from .steering import Steering
+from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
+from .structure import Structure, Structures
+from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
-_NEVER_NS = 1 << 62  # sorts what has no deadline behind all that has
+_LEARNING_MS = 100.0  # a request with less time does not wait for what earlier answers teach,
+_MANY_ENDED = 64  # unless so many are to be learned; each takes some 0.2 ms
 
 
 class Engine:
@@ -41,6 +52,9 @@ class Engine:
 
     decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
     length        what is known of answers' lengths; it is learned further
+    policies      what the names of Request.policy stand for
+    thinking      the marks of the model's thinking, where it thinks aloud
+    structures    compiles response formats; without it they are refused
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -55,7 +69,9 @@ class Engine:
         eos_ids: tuple[int, ...],
         decode_text: DecodeText,
         length: LengthModel | None = None,
-        policy: Policy | None = None,
+        policies: Mapping[str, Policy] = POLICIES,
+        thinking: ThinkingMarks | None = None,
+        structures: Structures | None = None,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -70,11 +86,15 @@ class Engine:
             latency.cost(gear.name)  # raises where a gear was not measured
         self.backend = backend
         self.latency = latency
-        self.length = length or LengthModel()
+        self._length = length or LengthModel()
+        self._ended: list[tuple[int, bool, Cues]] = []  # answers that are still to be learned
+        self._thinking = thinking
+        self._structures = structures
+        self._answer_length = LengthModel()  # of what comes after thinking
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
-        self._policy = policy = policy or Policy()
+        self._policies = policies
         self._max_waiting = max_waiting
         self._blocks = BlockManager(
             backend.num_blocks,
@@ -95,10 +115,16 @@ class Engine:
         self.speculation = (
             Speculation(backend, latency, self._scheduler.reserve) if speculate else None
         )
-        self._steering = Steering(self._scheduler, latency, self.length, policy)
-        self._admission = Admission(
-            backend, self._blocks, self._scheduler, latency, self.length, policy
+        self._steering = Steering(
+            self._scheduler,
+            latency,
+            self._length,
+            thinking,
+            self._answer_length,
+            fenced=backend.leaves_steps,
         )
+        self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
+        self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
         self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
         self._sequences: dict[str, Sequence] = {}
         self._deltas: list[Delta] = []
@@ -109,6 +135,29 @@ class Engine:
         self._closed = False
 
     # -- requests --------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> LengthModel:
+        """What is known of answers' lengths by now."""
+        self._learn()
+        return self._length
+
+    def prompt_room(self, request: Request, *, spare_ms: float = 0.0) -> int:
+        """The most prompt tokens with which the request could be answered well in its time: all of
+        its own, where they fit, else the most that a shortened prompt may have. `spare_ms` is kept
+        for the shortening. Raises UnknownGear, InvalidRequest.
+        """
+        self._learn_before(request)
+        now_ns = self._clock.now_ns()
+        arrival_ns = request.arrival_ns or now_ns
+        policy = self._policies[request.policy]
+        return self._admission.prompt_room(
+            request,
+            policy,
+            elapsed_ms=(now_ns - arrival_ns) / 1e6 + spare_ms,
+            order=(Dues.of(request.budget, policy, arrival_ns).urgency, self._number + 1),
+            host_ms=self._host_ms,
+        )
 
     @property
     def has_work(self) -> bool:
@@ -135,33 +184,39 @@ class Engine:
 
         `arrival_ns` 0 means now. A streamed answer is never trimmed after the fact: it only stops
         at a good end, if one comes in time. Raises EmptyPrompt, ContextLengthExceeded, UnknownGear,
-        InvalidRequest (an id in use, a token out of range), QueueFull, DeadlineInfeasible (with a
-        counter-offer), EngineClosed.
+        InvalidRequest (an id in use, a token out of range, a response format that cannot be had),
+        QueueFull, DeadlineInfeasible (with a counter-offer), EngineClosed.
         """
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         admission = self._admission
         admission.check(request)
-        gears = admission.gears(request)
+        policy = self._policies[request.policy]
+        gears = admission.gears(request, policy)
         if request.id in self._sequences:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
+        self._learn_before(request)
+        came_ns = self._clock.now_ns()
+        structure, closing_ns = self._structure_of(request)
         now_ns = self._clock.now_ns()
-        arrival_ns = request.arrival_ns or now_ns
-        end_ns = None
-        budget_ms = request.budget.total_ms
-        if budget_ms is not None:
-            end_ns = arrival_ns + round((budget_ms - self._policy.margin_ms(budget_ms)) * 1e6)
+        arrival_ns = request.arrival_ns or came_ns
+        dues = Dues.of(request.budget, policy, arrival_ns)
+        if dues.end_ns is not None:
+            dues.end_ns -= closing_ns
         self._number += 1
-        order = (_NEVER_NS if end_ns is None else end_ns, self._number)
+        order = (dues.urgency, self._number)
         names = admission.names(request)
+        self._watchdog.over(now_ns)
         plan = admission.plan(
             request,
+            policy,
             names,
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
             order=order,
             host_ms=self._host_ms,
+            stall_ms=self._watchdog.delay_ms(now_ns),
         )
         sampler = self.backend.sampler(request.params, eos_ids=self._eos_ids)
         sampler.observe(request.prompt_tokens)
@@ -175,12 +230,17 @@ class Engine:
                 limit=admission.limit(request),
                 tokens=tokens,
                 decode=self._decode_text,
+                marks=self._thinking,
+                thinking=self._thinking is not None
+                and self._thinking.open_after(request.prompt_tokens),
+                structure=structure,
             ),
             tokens=tokens,
+            policy=policy,
             gears=gears,
             arrival_ns=arrival_ns,
-            end_ns=end_ns,
-            order=order,
+            dues=dues,
+            number=self._number,
             names=names,
             max_blocks=self._blocks.blocks_for(admission.capacity),
             streamed=stream,
@@ -191,6 +251,19 @@ class Engine:
         self._scheduler.add(sequence)
         return sequence
 
+    def _structure_of(self, request: Request) -> tuple[Structure | None, int]:
+        """What the answer must be, and the nanoseconds that are kept free for closing it."""
+        if request.params.response_format is None:
+            return None, 0
+        if self._structures is None:
+            raise InvalidRequest("This engine knows no vocabulary, which response_format needs.")
+        structure = self._structures.open(schema_of(request.params.response_format))
+        start_ns = self._clock.now_ns()
+        # Nothing is written yet: the longest closing there is. Reading what will be written takes a
+        # thousandth of the steps that write it, which the margin holds.
+        structure.close("")
+        return structure, 2 * (self._clock.now_ns() - start_ns)
+
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
         sequence = self._sequences.pop(request_id, None)
@@ -198,6 +271,19 @@ class Engine:
             return False
         self._scheduler.remove(sequence)
         return True
+
+    @contextmanager
+    def lend(self) -> Iterator[list[int]]:
+        """The cache blocks that no request holds, for work beside the loop; nothing may be added or
+        stepped until they are back. Raises EngineClosed."""
+        if self._closed:
+            raise EngineClosed("The engine is closed.", hint="Open a new one.")
+        table = BlockTable()
+        self._blocks.append(table, self._blocks.free_blocks * self._blocks.block_size)
+        try:
+            yield table.blocks
+        finally:
+            self._blocks.free(table)
 
     def close(self) -> None:
         """Drop all requests and close the backend; closing twice does nothing."""
@@ -208,6 +294,18 @@ class Engine:
             self.abort(request_id)
         self.backend.close()
 
+    def _learn(self) -> None:
+        """Count the answers that are over."""
+        for tokens, ended, cues in self._ended:
+            self._length.observe(tokens, ended=ended, cues=cues)
+        self._ended.clear()
+
+    def _learn_before(self, request: Request) -> None:
+        """Count the answers that are over where the request has time for it, or they are many."""
+        total_ms = request.budget.total_ms
+        if total_ms is None or total_ms >= _LEARNING_MS or len(self._ended) >= _MANY_ENDED:
+            self._learn()
+
     def _on_start(self, sequence: Sequence) -> None:
         self._admission.plan_again(sequence, self._clock.now_ns(), self._host_ms)
 
@@ -215,16 +313,23 @@ class Engine:
 
     def step(self) -> list[Delta]:
         """One turn: steer, schedule, compute. Returns what each sequence gained; raises
-        EngineClosed. An error of one sequence ends that one (finish_reason "error")."""
+        EngineClosed. An error of one sequence ends that one (finish_reason "error"). When a call
+        hangs, the turn ends at the next deadline; later turns wait for the call, deadline by
+        deadline."""
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         self._deltas = []
         self._turn_steps = 1
+        if not self._settle():
+            return self._deltas
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
         for work in self._scheduler.schedule(start_ns):
             compute_ms += self._run(work)
+            if self._watchdog.overdue is not None:
+                self._turn_end_ns = None
+                return self._deltas
         end_ns = self._clock.now_ns()
         if compute_ms > 0.0:
             since_ns = self._turn_end_ns or start_ns
@@ -238,33 +343,83 @@ class Engine:
         """End what is out of time, and let the controller look where it is due."""
         scheduler, steering = self._scheduler, self._steering
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
-            self._out_of_time(waiting, now_ns)
+            self._give_up(waiting, now_ns)
         for sequence in list(scheduler.running):
-            if sequence.end_ns is None:
+            if not sequence.dues.steered:
                 continue
             if sequence.state != "decoding":
                 if steering.hopeless(sequence, now_ns):
-                    self._out_of_time(sequence, now_ns)
+                    self._give_up(sequence, now_ns)
             elif len(sequence.tokens) >= sequence.check_tokens or now_ns >= sequence.check_ns:
                 try:
-                    stop = steering.look(sequence, now_ns, self._host_ms)
+                    move = steering.look(sequence, now_ns, self._host_ms)
+                    if isinstance(move, Force):
+                        move = self._force(sequence, move.tokens)
                 except Exception as error:
                     self._fail(sequence, error, now_ns)
                 else:
-                    if stop is not None:
-                        self._finish(sequence, stop, now_ns)
+                    if move is not None:
+                        self._finish(sequence, move, now_ns)
+
+    def _settle(self) -> bool:
+        """Wait for an overdue call, at most until an answer is due; whether none is left."""
+        watchdog = self._watchdog
+        if watchdog.overdue is None:
+            return True
+        over = watchdog.over(watchdog.fence_ns() if self.has_work else self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        if not over:
+            self._end_due(now_ns)
+            return False
+        call, result = watchdog.take()
+        if isinstance(result, Exception):
+            for sequence in call.work.sequences:
+                self._fail(sequence, result, now_ns)
+        elif call.wanted and result.step_ms:
+            self._took(call.work, call.draft, result, now_ns)
+        return True
+
+    def _end_due(self, now_ns: int) -> None:
+        """Hand over, as they are, the answers that cannot wait for the overdue call."""
+        call = self._watchdog.overdue
+        for sequence in self._scheduler.unfinished():
+            if call is not None and sequence.end_ns is not None and now_ns >= sequence.end_ns:
+                sequence.trace_decode(sequence.at_ms(now_ns))
+                sequence.trace.add(
+                    sequence.at_ms(now_ns),
+                    "stall",
+                    token=len(sequence.tokens) + 1,
+                    ms=round((now_ns - call.since_ns) / 1e6, 3),
+                    expected_ms=round(call.expected_ms, 3),
+                )
+                self._out_of_time(sequence, now_ns)
 
     def _run(self, work: Work) -> float:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
+        work.batch.watch_ns = self._watchdog.fence_ns()
+        start_ns = self._clock.now_ns()
         try:
             draft = self._draft(work)
-            result = self.backend.forward(work.batch)
-            if len(result.rows) != len(work.sequences):
+            _mask(work)
+            late = draft is not None and draft.overdue
+            result = BatchResult([], [], 0.0, 0) if late else self.backend.forward(work.batch)
+            if not late and len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
         except Exception as error:
             self._isolate(work, error)
             return 0.0
         now_ns = self._clock.now_ns()
+        if not (late or result.overdue):
+            return self._took(work, draft, result, now_ns)
+        since_ns = start_ns + round(math.fsum(result.step_ms) * 1e6)
+        self._watchdog.leave(work, draft, since_ns, wanted=not late)
+        if result.step_ms:
+            self._took(work, draft, result, now_ns)
+        self._end_due(now_ns)
+        return 0.0
+
+    def _took(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
+        """Hand out what a call computed; returns the milliseconds that it took."""
         gear, sequences = work.batch.gear, work.sequences
         step_ms, total_ms = result.step_ms, math.fsum(result.step_ms)
         self._turn_steps = max(self._turn_steps, len(result.step_ms))
@@ -277,6 +432,8 @@ class Engine:
             if not work.batch.exact:
                 self.latency.observe_prefill(gear.name, tokens, total_ms, start=first.start)
         elif draft is not None:
+            if sequences[0].finished:
+                return total_ms
             expected_ms = self._took_draft(sequences[0], draft, result)
             total_ms += draft.ms
             drawn = len(result.rows[0].tokens)
@@ -289,6 +446,8 @@ class Engine:
             self.latency.observe_decode(gear.name, context, len(sequences), step_ms)
         cpu_ms, bytes_read = result.cpu_ms / len(sequences), result.bytes_read // len(sequences)
         for sequence, row in zip(sequences, result.rows, strict=True):
+            if sequence.finished:  # while the call was overdue
+                continue
             trace = sequence.trace
             trace.cpu_ms += cpu_ms
             trace.bytes_read += bytes_read
@@ -299,7 +458,7 @@ class Engine:
                     drawn = len(sequence.tokens)
                     sequence.segment.add_steps(step_ms, expected_ms, len(row.tokens), drawn)
                     if row.tokens:
-                        self._took_tokens(sequence, row, sequence.gear, now_ns)
+                        self._took_tokens(sequence, row, gear, now_ns)
             except Exception as error:
                 self._fail(sequence, error, now_ns)
         return total_ms
@@ -309,6 +468,8 @@ class Engine:
         decode together use the arithmetic that a check would."""
         alone = not work.prefill and len(self._scheduler.running) == 1
         if self.speculation is None or not alone or self._scheduler.waiting:
+            return None
+        if work.sequences[0].stop.structured:  # a mask holds for one token
             return None
         return self.speculation.prepare(work.sequences[0], work.batch, self._clock.now_ns())
 
@@ -333,8 +494,9 @@ class Engine:
             return
         batch = work.batch
         for sequence, row in zip(work.sequences, batch.rows, strict=True):
-            alone = Batch(batch.gear, [row], 1, batch.until_ns, batch.exact)
-            self._run(Work(alone, [sequence], work.prefill))
+            if self._watchdog.overdue is None:  # else its turn comes again
+                alone = Batch(batch.gear, [row], 1, batch.until_ns, batch.exact)
+                self._run(Work(alone, [sequence], work.prefill))
 
     def _took_chunk(
         self, sequence: Sequence, row: RowResult, ms: tuple[float, float], now_ns: int
@@ -358,7 +520,7 @@ class Engine:
         chunk.sampler = sequence.sampler
         chunk.prompt_logprobs, chunk.next_token = False, None
         sequence.check_tokens = len(sequence.tokens)
-        if sequence.end_ns is None:
+        if not sequence.dues.steered:
             sequence.check_tokens = 1 << 60
         if row.tokens:
             self._took_tokens(sequence, row, sequence.prefill_gear, now_ns)
@@ -367,18 +529,17 @@ class Engine:
         """Append drawn tokens, see whether the answer is over, and hand them out."""
         drawn = row.tokens
         trace = sequence.trace
-        trace.gears[gear.name] = trace.gears.get(gear.name, 0) + len(drawn)
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
+            sequence.dues.begin(now_ns)
+            self._scheduler.reorder()
         known = len(sequence.tokens)
-        stop = None
-        for token in drawn:
-            stop = sequence.stop.add(token)
-            sequence.append(token)
-            if stop is not None:
-                break
+        stop = self._append(sequence, drawn)
         sequence.computed = sequence.length - 1
         count = len(sequence.tokens) - known
+        if count:
+            trace.gears[gear.name] = trace.gears.get(gear.name, 0) + count
+            sequence.last_ns = now_ns
         if count != len(drawn):
             for values in (row.tokens, row.logprobs, row.entropies, row.top):
                 del values[count:]
@@ -386,18 +547,55 @@ class Engine:
         sequence.entropies += row.entropies
         if row.top:
             sequence.top += row.top
-        if stop is None and sequence.until_ns is not None and now_ns >= sequence.until_ns:
+        last = sequence.until_ns is not None and now_ns >= sequence.until_ns
+        if stop is None and last and self._watchdog.overdue is None:
             # Perhaps its last step: then its end is told now, not after others had their turn.
-            stop = self._steering.look(sequence, now_ns, self._host_ms)
+            move = self._steering.look(sequence, now_ns, self._host_ms)
+            stop = move if isinstance(move, Stop) else None
         if stop is not None:
             self._finish(sequence, stop, now_ns, row)
         else:
-            safe_chars = sequence.stop.safe_chars
+            shown = sequence.stop.show()
             self._deltas.append(
-                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, safe_chars)
+                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, shown)
             )
 
+    def _append(self, sequence: Sequence, tokens: Seq[int]) -> Stop | None:
+        """Take tokens into the answer, up to the one that ends it."""
+        for token in tokens:
+            stop = sequence.stop.add(token)
+            sequence.append(token)
+            if stop is not None:
+                return stop
+        return None
+
+    def _force(self, sequence: Sequence, tokens: tuple[int, ...]) -> Stop | None:
+        """Put tokens into an answer as if they had been drawn; the model goes on after them. They
+        are given out with nothing told of their probability: logprob and entropy 0."""
+        known = len(sequence.tokens)
+        stop = self._append(sequence, tokens)
+        given = sequence.tokens[known:]
+        sequence.sampler.observe(given)
+        asked = sequence.request.params.logprobs is not None
+        told = [0.0] * len(given) if asked else []
+        top: list[TopLogprobs] = [[] for _ in given] if sequence.request.params.logprobs else []
+        sequence.logprobs += told
+        sequence.entropies += told
+        sequence.top += top
+        shown = sequence.stop.show()
+        self._deltas.append(Delta(sequence.id, given, told, list(told), top, shown))
+        if stop is None:
+            self._scheduler.catch_up(sequence)
+        return stop
+
     # -- endings ---------------------------------------------------------------------------------
+
+    def _give_up(self, sequence: Sequence, now_ns: int) -> None:
+        """End what waits for a prompt's work that no longer fits."""
+        assert sequence.end_ns is not None
+        left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
+        sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
+        self._out_of_time(sequence, now_ns)
 
     def _out_of_time(self, sequence: Sequence, now_ns: int) -> None:
         try:
@@ -421,11 +619,11 @@ class Engine:
         self._sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
         if stop.finish_reason != "error":
-            self.length.observe(
-                len(sequence.tokens),
-                ended=stop.ending == "natural",
-                key=sequence.length_key,
-            )
+            natural, cues = stop.ending == "natural", sequence.request.cues
+            self._ended.append((len(sequence.tokens), natural, cues))
+            answer_tokens = sequence.stop.answer_tokens
+            if answer_tokens is not None:
+                self._answer_length.observe(answer_tokens, ended=natural, cues=cues)
         row = row or RowResult()
         self._deltas.append(
             Delta(
@@ -441,5 +639,15 @@ class Engine:
                 sequence.trace,
                 sequence.error,
                 tuple(sequence.prompt_logprobs),
+                stop.closing,
             )
         )
+
+
+def _mask(work: Work) -> None:
+    """Tell the samplers of structured answers which tokens may come next."""
+    for sequence in work.sequences:
+        sampler = sequence.row.sampler
+        mask = None if sampler is None else sequence.stop.mask()
+        if sampler is not None and mask is not None:
+            sampler.allow(mask)

@@ -185,12 +185,13 @@ def cached_profile(
                 return kept
     model = measure()
     with suppress(OSError):
-        _write(path, json.dumps(model.to_dict()))
+        write_whole(path, json.dumps(model.to_dict()))
     return model
 
 
-def _write(path: Path, text: str) -> None:
-    """All of the file or nothing: another process may read or write it now."""
+def write_whole(path: Path, text: str) -> None:
+    """All of the file or nothing: another process may read or write it now. Only its owner may read
+    it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
     try:

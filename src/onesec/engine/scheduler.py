@@ -21,6 +21,7 @@ from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
+_MET_RATE = 0.1
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
 _BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
 
@@ -67,6 +68,7 @@ class Scheduler:
         self._turn_ms = turn_ms
         self._on_start = on_start
         self._turn = 0
+        self._met = 0.0  # how often a request has met another one under way, of late
 
     @property
     def waiting(self) -> int:
@@ -76,6 +78,21 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         return bool(self.running or self._waiting)
+
+    def cached_tokens(self, sequence: Sequence) -> int:
+        """Tokens of its prompt that the prefix cache holds, in the gear that would read it."""
+        blocks = self.blocks
+        return blocks.block_size * blocks.match(sequence.names, sequence.prefill_gear.name)
+
+    def note_arrival(self) -> None:
+        """A request has come."""
+        self._met += _MET_RATE * (float(self.has_work) - self._met)
+
+    def crowding(self, own: Sequence | None = None) -> float:
+        """The share of a request's time to spare that others are likely to need: all of it where
+        others with a deadline are there, else how often that was so of late."""
+        there = any(each is not own and each.dues.timed for each in self.unfinished())
+        return 1.0 if there else self._met
 
     def most_urgent_waiting(self) -> Sequence | None:
         """The waiting sequence that would start next."""
@@ -100,13 +117,17 @@ class Scheduler:
         self._release(sequence)
         sequence.state = "finished"
 
+    def reorder(self) -> None:
+        """Sort the running sequences anew: what one of them is owed has changed."""
+        self.running.sort(key=_order)
+
     def schedule(self, now_ns: int) -> list[Work]:
         """The batches of this turn, the most urgent first."""
         self._turn += 1
         if self._waiting:
             self._admit()
         works = self._decode_works()
-        prefill = self._prefill_work(works)
+        prefill = self._prefill_work(works, now_ns)
         if prefill is not None:
             works.append(prefill)
         if len(works) > 1:
@@ -162,6 +183,11 @@ class Scheduler:
             sequence.row.block_table = sequence.table_ids[: len(blocks)]
         return True
 
+    def catch_up(self, sequence: Sequence) -> None:
+        """Compute what was put into an answer from outside, before it decodes on."""
+        if self._grow(sequence, 1):
+            sequence.state = "prefilling"
+
     def _release(self, sequence: Sequence) -> None:
         sequence.peak_blocks = max(sequence.peak_blocks, len(sequence.table.blocks))
         self.blocks.free(sequence.table)
@@ -204,7 +230,7 @@ class Scheduler:
         else:
             late = any(sequence.slack_ms < 0.0 for sequence in self.running)
             if late and self._turn % _BACKGROUND_TURNS:
-                groups = {g: rows for g, rows in groups.items() if rows[0].end_ns is not None}
+                groups = {g: rows for g, rows in groups.items() if rows[0].dues.timed}
         # The most urgent first, over all groups: nobody may lose blocks after being put in a batch.
         for sequence in list(self.running):
             if sequence.state == "decoding" and sequence.gear in groups:
@@ -266,26 +292,35 @@ class Scheduler:
                 batch.until_ns = until_ns
         return work
 
-    def _prefill_work(self, decodes: list[Work]) -> Work | None:
+    def _prefill_work(self, decodes: list[Work], now_ns: int) -> Work | None:
         """A chunk of the most urgent prompt. Prompts without a deadline share what is left of it,
-        where they share the gear; one with a deadline does not wait for another's tokens."""
+        where they share the gear; one with a deadline does not wait for another's tokens. A chunk
+        ends before the next token of a more urgent rhythm is due; in one turn of some it takes the
+        least in any case, so that a rhythm that can just be kept does not stop all prompts."""
         budget = 0
         decode_ms = sum(
             self._latency.step_ms(w.batch.gear.name, w.sequences[0].length, len(w.sequences))
             for w in decodes
         )
-        slack_ms = math.inf
+        slack_ms = pace_ms = math.inf
+        least = 0 if self._turn % _BACKGROUND_TURNS else _MIN_CHUNK_TOKENS
         work: Work | None = None
         for sequence in self.running:
             if sequence.state == "decoding":
                 slack_ms = min(slack_ms, sequence.slack_ms)
+                due_ns = sequence.dues.next_ns(len(sequence.tokens))
+                if due_ns is not None:
+                    pace_ms = min(pace_ms, (due_ns - now_ns) / 1e6 - decode_ms)
                 continue
             gear, exact = sequence.prefill_gear, sequence.computed >= sequence.prompt_length
             if work is None:
                 budget = self.chunk_limit(gear)
             elif work.batch.gear is not gear or work.batch.exact != exact:
                 continue
-            count = min(self._chunk(sequence, slack_ms, decode_ms, budget), budget)
+            allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms)
+            count = self._chunk(sequence, allowed_ms, budget, _MIN_CHUNK_TOKENS)
+            if pace_ms < allowed_ms:
+                count = min(count, self._chunk(sequence, pace_ms, budget, least))
             if count <= 0:
                 break
             if work is None:
@@ -294,22 +329,24 @@ class Scheduler:
             work.batch.rows.append(sequence.row)
             work.sequences.append(sequence)
             budget -= count
-            if budget <= 0 or sequence.end_ns is not None:
+            if budget <= 0 or sequence.dues.timed:
                 break
         return work
 
-    def _chunk(self, sequence: Sequence, slack_ms: float, decode_ms: float, budget: int) -> int:
+    def _chunk(self, sequence: Sequence, allowed_ms: float, budget: int, least: int) -> int:
+        """Tokens of a prompt chunk that take about `allowed_ms`, at least `least` of them."""
         left = sequence.prefill_left
         if sequence.computed < sequence.prompt_length:
             left = min(left, sequence.prompt_length - sequence.computed)
         count = min(left, budget)
-        if math.isinf(slack_ms):
+        if math.isinf(allowed_ms):
             return count
-        allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms)
         gear = sequence.prefill_gear.name
         need = self._latency.prefill_ms(gear, count, start=sequence.computed, quantile=P50)
         if need > allowed_ms:
-            count = min(count, max(_MIN_CHUNK_TOKENS, int(count * allowed_ms / need)))
+            one = self._latency.prefill_ms(gear, 1, start=sequence.computed, quantile=P50)
+            fitting = int(count * (allowed_ms - one) / max(need - one, 1e-9))
+            count = min(count, max(least, fitting if fitting >= _MIN_CHUNK_TOKENS else 0))
         return count
 
     def _set_chunk(self, sequence: Sequence, count: int) -> None:

@@ -6,18 +6,21 @@ printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 
 from onesec.backend.base import BatchRow, Int32Array, Sampler
 from onesec.budget.planner import Plan
+from onesec.budget.policy import Policy
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 from onesec.core.trace import Trace
 
 from .block_manager import BlockTable
+from .dues import Dues
 from .stopping import Stop, StopCheck
 
 State = Literal["waiting", "prefilling", "decoding", "finished"]
@@ -30,10 +33,13 @@ class Delta:
     """What one step gave one sequence.
 
     tokens         new tokens of the answer; the end token is not among them
-    logprobs, entropies, top   one for each of `tokens` (top: only where asked for)
+    logprobs, entropies, top   one for each of `tokens` (top: only where asked for); of tokens that
+                   were put in from outside 0, 0 and nothing
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
+    closing        once finished: text behind them that belongs to the answer and has no tokens
     finish_reason  None while it goes on; then "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
+    stop_reason    what ended it: the stop string, the stop token's id, "deadline" or, where a
+                   structure was closed for it, "max_tokens"; else None
     ending         "natural", "landed" or "cut" once finished
     trace, error   once finished
     prompt_logprobs   once finished, where asked for: of the prompt's tokens after the first
@@ -51,6 +57,7 @@ class Delta:
     trace: Trace | None = None
     error: Exception | None = None
     prompt_logprobs: tuple[float, ...] = ()
+    closing: str = ""
 
     @property
     def finished(self) -> bool:
@@ -69,6 +76,7 @@ class RequestOutput:
     top: tuple[TopLogprobs, ...]
     prompt_logprobs: tuple[float, ...]
     text_chars: int | None
+    closing: str
     finish_reason: str | None
     stop_reason: str | int | None
     ending: str | None
@@ -79,8 +87,8 @@ class RequestOutput:
 class Sequence:
     """A request in flight: its tokens, cache blocks, plan, deadline, gear and results so far.
 
-    `ids[:length]` are prompt and answer; `computed` of them are in the cache. `order` sorts
-    sequences by urgency: deadline, then arrival at the engine.
+    `ids[:length]` are prompt and answer; `computed` of them are in the cache; `number` counts
+    arrivals at the engine.
     """
 
     def __init__(
@@ -90,23 +98,27 @@ class Sequence:
         sampler: Sampler,
         stop: StopCheck,
         tokens: list[int],
+        policy: Policy,
         gears: tuple[Gear, ...],
         arrival_ns: int,
-        end_ns: int | None,
-        order: tuple[int, int],
+        dues: Dues,
+        number: int,
         names: list[bytes],
         max_blocks: int,
         streamed: bool,
     ) -> None:
         self.request = request
         self.sampler = sampler
+        self.policy = policy
         self.gears = gears  # allowed ones, cheapest first
         self.gear_names = tuple(gear.name for gear in gears)
         self.plan: Plan
         self.gear = self.prefill_gear = gears[-1]
         self.arrival_ns = arrival_ns
-        self.end_ns = end_ns  # the deadline less the margin
-        self.order = order
+        self.dues = dues
+        self.end_ns = dues.end_ns
+        self.number = number
+        self.last_ns = arrival_ns  # when its last token came
         self.streamed = streamed
         self.state: State = "waiting"
         prompt = np.array(request.prompt_tokens, dtype=np.int32)
@@ -134,12 +146,12 @@ class Sequence:
         self.top: list[TopLogprobs] = []
         self.prompt_logprobs: list[float] = []
         self.text_chars: int | None = None
+        self.closing = ""
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.ending: str | None = None
         self.error: Exception | None = None
         self.landing = False
-        self.length_key = str(request.metadata.get("app", ""))
         self.shifted_at = 0  # tokens drawn at the last shift
         self.check_tokens = 0  # the controller looks again at this many tokens,
         self.check_ns = 0  # or at this instant
@@ -151,6 +163,9 @@ class Sequence:
         self.trace = Trace(
             request_id=request.id,
             budget_ms=budget.total_ms,
+            budget_ttft_ms=budget.ttft_ms,
+            budget_tpot_ms=budget.tpot_ms,
+            policy=request.policy,
             sampling=request.params.shaping(),
             prompt_tokens=len(prompt),
         )
@@ -172,6 +187,11 @@ class Sequence:
         return self.state == "finished"
 
     @property
+    def order(self) -> tuple[int, int]:
+        """Sorts sequences, the most urgent first."""
+        return self.dues.urgency, self.number
+
+    @property
     def prefill_left(self) -> int:
         """Tokens to run before it can decode; the last one drawn is not among them."""
         end = self.length - 1 if self.tokens else self.prompt_length
@@ -187,14 +207,23 @@ class Sequence:
         self.gear, self.prefill_gear = self.gear_of(plan.gear), self.gear_of(plan.prefill_gear)
         if self.trace.predicted_ms is None:
             self.trace.predicted_ms = plan.predicted_ms
+            if self.request.fitted is not None:
+                self.trace.add(self.at_ms(now_ns), "fit", **asdict(self.request.fitted))
         self.trace.add(
             self.at_ms(now_ns),
             "plan",
             gear=plan.gear,
             prefill_gear=plan.prefill_gear,
+            gears=list(self.gear_names),
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
+            likely_ms=round(plan.likely_ms, 3),
             feasible_ms=plan.feasible_ms,
+            feasible_of=plan.feasible_of,
+            better_ms=_thousandths(plan.better_ms),
+            better_tpot_ms=_thousandths(plan.better_tpot_ms),
+            crowding=round(plan.crowding, 3),
+            end_ms=None if self.end_ns is None else _thousandths(self.at_ms(self.end_ns)),
         )
 
     def at_ms(self, now_ns: int) -> float:
@@ -223,27 +252,44 @@ class Sequence:
             )  # fmt: skip
             self.segment = Segment()
 
+    def trace_no_time(self, at_ms: float, left_ms: float, need_ms: float) -> None:
+        """Tell the trace that nothing more fits: the next token (or the prompt) needs `need_ms`."""
+        self.trace_decode(at_ms)
+        self.trace.add(
+            at_ms, "no_time", token=len(self.tokens), left_ms=round(left_ms, 3),
+            need_ms=round(need_ms, 3),
+        )  # fmt: skip
+
     def close(self, stop: Stop, now_ns: int, block_bytes: int) -> None:
         """Take the ending over and complete the trace."""
         self.finish_reason, self.stop_reason = stop.finish_reason, stop.stop_reason
         self.ending, self.text_chars = stop.ending, stop.text_chars
+        self.closing = stop.closing
         trace, at_ms = self.trace, self.at_ms(now_ns)
         self.trace_prefill(at_ms)
         self.trace_decode(at_ms)
         trace.elapsed_ms, trace.ending = at_ms, stop.ending
         trace.answer_tokens = len(self.tokens)
         trace.peak_kv_bytes = self.peak_blocks * block_bytes
+        trace.tpot_ms = self._tpot_ms()
         budget = self.request.budget
-        if budget.total_ms is not None or budget.ttft_ms is not None:
+        if budget.limited:
             in_time = budget.total_ms is None or at_ms <= budget.total_ms
             ttft_ms = trace.ttft_ms
             first = budget.ttft_ms is None or (ttft_ms is not None and ttft_ms <= budget.ttft_ms)
+            rhythm = budget.tpot_ms is None or (trace.tpot_ms or 0.0) <= budget.tpot_ms
             some = bool(self.tokens) or stop.ending == "natural"
-            trace.met = in_time and first and some and self.error is None
+            trace.met = in_time and first and rhythm and some and self.error is None
         trace.add(
             at_ms, "stop", finish_reason=stop.finish_reason, stop_reason=stop.stop_reason,
-            ending=stop.ending,
+            ending=stop.ending, closing=stop.closing,
         )  # fmt: skip
+
+    def _tpot_ms(self) -> float | None:
+        """Mean milliseconds of the tokens after the first (see Budget); None without such."""
+        if self.dues.begun_ns is None or len(self.tokens) < 2:
+            return None
+        return (self.last_ns - self.dues.begun_ns) / (len(self.tokens) - 1) / 1e6
 
     def append(self, token: int) -> None:
         """Put a drawn token behind the ids."""
@@ -269,12 +315,18 @@ class Sequence:
             top=tuple(self.top),
             prompt_logprobs=tuple(self.prompt_logprobs),
             text_chars=self.text_chars,
+            closing=self.closing,
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
             ending=self.ending,
             trace=self.trace,
             error=self.error,
         )
+
+
+def _thousandths(ms: float | None) -> float | None:
+    """Milliseconds as the trace keeps them; what no budget would do is not told."""
+    return round(ms, 3) if ms is not None and math.isfinite(ms) else None
 
 
 @dataclass(slots=True)

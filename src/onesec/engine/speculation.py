@@ -45,6 +45,11 @@ class Draft:
         """Wall milliseconds that the guess took."""
         return sum(self.made.step_ms) if self.made else 0.0
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the forward did not end in time, so that there is no guess."""
+        return self.made is not None and self.made.overdue
+
 
 def look_up(ids: Int32Array, count: int) -> Int32Array:
     """What followed the latest earlier occurrence of the last tokens of int32 [n], at most `count`
@@ -88,16 +93,19 @@ class Speculation:
         self._idle = {LOOKUP: 0, CHEAP_GEAR: 0}
 
     def prepare(self, sequence: Sequence, batch: Batch, now_ns: int) -> Draft | None:
-        """Put a draft into the batch's only row, where one pays and ends in time."""
+        """Put a draft into the batch's only row, where one pays and ends in time; an overdue one
+        is returned as it is."""
         row, limit = batch.rows[0], min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
         draft = None
         if limit > 0:
             draft = self._lookup(sequence, limit, now_ns)
-            draft = draft or self._ask_cheapest(sequence, limit, now_ns)
+            draft = draft or self._ask_cheapest(sequence, limit, now_ns, batch.watch_ns)
         if draft is None:
             if sequence.speed > _FAST:
                 batch.max_steps = 1
             return None
+        if draft.overdue:
+            return draft
         row.tokens = np.concatenate([row.tokens, draft.tokens])
         row.drafted = True
         batch.max_steps = 1
@@ -155,7 +163,9 @@ class Speculation:
         count = self._length(LOOKUP, sequence, len(tokens), now_ns, 0.0)
         return Draft(LOOKUP, tokens[:count]) if count else None
 
-    def _ask_cheapest(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
+    def _ask_cheapest(
+        self, sequence: Sequence, limit: int, now_ns: int, watch_ns: int | None
+    ) -> Draft | None:
         if sequence.gear.name not in self._assisted or not self._awake(CHEAP_GEAR):
             return None
         step_ms = self._latency.step_ms(self._cheapest.name, sequence.length)
@@ -166,7 +176,9 @@ class Speculation:
         guess = BatchRow(
             row.tokens, row.start, row.block_table, self._greedy, row.stop_ids, statistics=False
         )
-        made = self._backend.forward(Batch(self._cheapest, [guess], count, exact=True))
+        made = self._backend.forward(
+            Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns)
+        )
         return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
 
     def _length(

@@ -6,10 +6,13 @@ a Decision into the sequence's gear, landing and instants.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from onesec.budget import controller
-from onesec.budget.latency import P50, P99, LatencyModel
+from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
-from onesec.budget.planner import Policy
+from onesec.core.thinking import ThinkingMarks
 
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -18,98 +21,188 @@ from .stopping import Stop
 BACKGROUND_SHARE = 0.25  # how much of the work without a deadline one with a deadline waits for
 
 
+@dataclass(frozen=True, slots=True)
+class Force:
+    """Tokens that go into an answer now, as if the model had drawn them."""
+
+    tokens: tuple[int, ...]
+
+
 class Steering:
-    """Asks the controller when a sequence's next look is due."""
+    """Asks the controller when a sequence's next look is due.
+
+    `marks` are those of the model's thinking, `answer_length` what is known of the answers that
+    come after it.
+    """
 
     def __init__(
-        self, scheduler: Scheduler, latency: LatencyModel, length: LengthModel, policy: Policy
+        self,
+        scheduler: Scheduler,
+        latency: LatencyModel,
+        length: LengthModel,
+        marks: ThinkingMarks | None,
+        answer_length: LengthModel,
+        *,
+        fenced: bool,
     ) -> None:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
-        self._policy = policy
+        self._marks = marks
+        self._answer_length = answer_length
+        self._fenced = fenced
 
     def hopeless(self, sequence: Sequence, now_ns: int) -> bool:
         """Whether not even its next token can come in time: no work is spent on it."""
         if sequence.end_ns is None:
             return False
-        need_ms = self._latency.prefill_ms(
-            sequence.prefill_gear.name,
-            sequence.prefill_left,
-            start=sequence.computed,
-            quantile=P50,
-        )
-        return now_ns + int(need_ms * 1e6) >= sequence.end_ns
+        if sequence.request.best_effort:
+            return now_ns >= sequence.end_ns
+        return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
 
-    def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | None:
-        """The next move of a decoding sequence: its Stop, or None after its state was set.
+    def prefill_ms(self, sequence: Sequence) -> float:
+        """What the rest of its prompt takes, in the median; where it waits, without what the prefix
+        cache holds of it."""
+        computed = sequence.computed
+        if sequence.state == "waiting" and not sequence.tokens:
+            computed = self._scheduler.cached_tokens(sequence)
+        left = sequence.prefill_left - (computed - sequence.computed)
+        return self._latency.prefill_ms(
+            sequence.prefill_gear.name, left, start=computed, quantile=P50
+        )
+
+    def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
+        """The next move of a decoding sequence: its Stop, tokens to be put in, or None after its
+        state was set.
 
         `host_ms` is the loop's own time between two steps.
         """
-        if sequence.end_ns is None:
+        dues, end_ns = sequence.dues, sequence.end_ns
+        if not dues.steered:
             return None
         drawn, name = len(sequence.tokens), sequence.gear.name
-        want = self._length.quantile(
-            self._policy.target_quantile, done=drawn, key=sequence.length_key
-        )
-        others_ms, batch = self._pace(sequence)
+        policy, cues = sequence.policy, sequence.request.cues
+        due_ns = dues.next_ns(drawn)
+        beside_ms, batch = self._pace(sequence)
+        closing = self._marks if sequence.stop.thinking else None
         standing = controller.Standing(
             gears=sequence.gear_names,
             gear=name,
             context=sequence.length,
-            left_ms=(sequence.end_ns - now_ns) / 1e6,
-            want_tokens=want,
+            left_ms=math.inf if end_ns is None else (end_ns - now_ns) / 1e6,
+            want_tokens=self._length.quantile(policy.gear_quantile, done=drawn, cues=cues),
+            whole_tokens=self._length.quantile(policy.target_quantile, done=drawn, cues=cues),
             limit_tokens=sequence.stop.left,
-            zone_tokens=sequence.plan.landing_reserve_tokens,
+            zone_tokens=self._zone_tokens(sequence, closing),
             since_shift=drawn - sequence.shifted_at,
             batch=batch,
-            others_ms=others_ms + host_ms,
+            others_ms=beside_ms + host_ms,
             speed=sequence.speed,
             landing=sequence.landing,
+            tpot_ms=sequence.request.budget.tpot_ms or math.inf,
+            due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
+            crowding=self._scheduler.crowding(sequence),
+            fenced=self._fenced,
         )
-        decision = controller.shift(standing, self._latency, self._policy)
-        if decision.stop:
-            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
+        decision = controller.shift(standing, self._latency, policy)
         at_ms = sequence.at_ms(now_ns)
+        if decision.stop:
+            need_ms = controller.last_step_ms(standing, self._latency, decision.gear)
+            sequence.trace_no_time(at_ms, standing.left_ms, need_ms)
+            return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         if decision.gear != name:
-            tokens, need_ms = self._cause(standing)
             sequence.trace_decode(at_ms)
+            own = controller.with_own_time(standing, self._latency)
+            # Without a deadline there is nothing to leave to others.
+            others_ms = standing.left_ms - own.left_ms if end_ns is not None else 0.0
+            self._trace_shift(sequence, own, decision.gear, at_ms, others_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
-            sequence.trace.add(
-                at_ms,
-                "shift",
-                token=drawn,
-                gear=decision.gear,
-                was=name,
-                left_ms=round(standing.left_ms, 3),
-                want_tokens=tokens,
-                need_ms=round(need_ms, 3),
-                need_there_ms=round(standing.left_ms - decision.slack_ms, 3),
-            )
+        if decision.land and closing is not None:
+            bare = sequence.stop.structured  # whose answer begins at once
+            force = Force(closing.bare_closing_ids if bare else closing.closing_ids)
+            _trace_end(sequence, "close_thinking", standing, decision, at_ms, len(force.tokens))
+            return force
         if decision.land and not sequence.landing:
             sequence.landing = True
-            sequence.trace.add(at_ms, "land", token=drawn, room_tokens=decision.room_tokens)
-            stop = sequence.stop.land()
+            _trace_end(sequence, "land", standing, decision, at_ms)
+            stop = sequence.stop.land(decision.room_tokens, may_trim=not sequence.streamed)
             if stop is not None:
                 return stop
-        step_ms = self._latency.decode_ms(
-            decision.gear, sequence.length, 1, batch=batch, quantile=P99
-        )
         sequence.slack_ms = decision.slack_ms
-        sequence.until_ns = sequence.end_ns - int(step_ms * 1e6)
         sequence.check_tokens = drawn + decision.check_tokens
-        sequence.check_ns = min(now_ns + int(decision.check_ms * 1e6), sequence.until_ns)
+        sequence.check_ns = now_ns + int(decision.check_ms * 1e6)
+        if end_ns is not None:
+            step_ms = controller.last_step_ms(standing, self._latency, decision.gear)
+            sequence.until_ns = end_ns - int(step_ms * 1e6)
+            sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
 
-    def _cause(self, standing: controller.Standing) -> tuple[int, float]:
-        """What spoke for another gear: the tokens that are wanted and what they need in this one at
-        p95; or one token at p99, where not even that fits."""
-        at = standing
-        one_ms = self._latency.decode_ms(at.gear, at.context, 1, batch=at.batch, quantile=P99)
-        if one_ms > at.left_ms:
-            return 1, one_ms
-        return controller.wanted(at, self._latency, at.gear)
+    def _zone_tokens(self, sequence: Sequence, closing: ThinkingMarks | None) -> int:
+        """Tokens that must still fit when the end begins: the landing zone; while the model thinks
+        (`closing`), before it a usual answer (half of the plan's room at most) and what closing
+        costs."""
+        zone, plan, policy = (
+            sequence.plan.landing_reserve_tokens,
+            sequence.plan,
+            sequence.policy,
+        )
+        if closing is None:
+            return zone
+        cues = sequence.request.cues
+        usual = self._answer_length.quantile(policy.target_quantile, cues=cues)
+        answer = zone + max(policy.min_answer_tokens, min(usual, plan.max_tokens // 2))
+        closing_ms = self._latency.prefill_ms(
+            sequence.prefill_gear.name, len(closing.closing_ids), start=sequence.length
+        )
+        step_ms = self._latency.step_ms(sequence.gears[0].name, sequence.length)
+        return answer + math.ceil(closing_ms / step_ms)
+
+    def _trace_shift(
+        self,
+        sequence: Sequence,
+        at: controller.Standing,
+        gear: str,
+        at_ms: float,
+        for_others_ms: float,
+    ) -> None:
+        """Tell the trace what called for that gear, and what it needs at p95 in the old one and in
+        the new one: the tokens that fit no longer, or one, where not even that fits; for a better
+        gear, those that bind it most. The time that is left to others is not in `at`."""
+        spare, latency = sequence.policy.hysteresis, self._latency
+        better = at.gears.index(gear) > at.gears.index(at.gear)
+        old = controller.tightest(at, latency, at.gear)
+        new = controller.tightest(at, latency, gear, 1.0 + spare if better else 1.0)
+        cause = new if better else old
+        need_ms, there_ms = cause.left_ms - old.slack_ms, cause.left_ms - new.slack_ms
+        if not better and old.slack_ms >= 0.0:
+            need_ms, there_ms = (
+                controller.last_step_ms(at, latency, each) for each in (at.gear, gear)
+            )
+            cause = controller.Need(1, need_ms, at.left_ms)
+        sequence.trace.add(
+            at_ms,
+            "shift",
+            token=len(sequence.tokens),
+            gear=gear,
+            was=at.gear,
+            left_ms=round(cause.left_ms + for_others_ms, 3),
+            for_others_ms=round(for_others_ms, 3),
+            want_tokens=cause.tokens,
+            need_ms=round(need_ms, 3),
+            need_there_ms=round(there_ms, 3),
+            to_spare=spare,
+            likely_ms=round(self._likely_ms(sequence, at, gear), 3),
+            by_ms=round(controller.wanted(at, latency, gear).need_ms, 3),
+        )
+
+    def _likely_ms(self, sequence: Sequence, at: controller.Standing, gear: str) -> float:
+        """What a usual rest of the answer needs in that gear, in the median: for the trace."""
+        cues = sequence.request.cues
+        usual = self._length.quantile(0.5, done=len(sequence.tokens), cues=cues)
+        tokens = max(1, min(usual, at.want_tokens, at.limit_tokens))
+        run_ms = self._latency.decode_ms(gear, at.context, tokens, batch=at.batch, quantile=P50)
+        return run_ms / max(1.0, at.speed) + tokens * at.others_ms
 
     def _pace(self, sequence: Sequence) -> tuple[float, int]:
         """Milliseconds of other batches between two of its tokens, and the rows of its own."""
@@ -119,7 +212,29 @@ class Steering:
                 if gear is sequence.gear:
                     batch = len(group)
                 else:
-                    share = BACKGROUND_SHARE if group[0].end_ns is None else 1.0
+                    share = 1.0 if group[0].dues.timed else BACKGROUND_SHARE
                     context = group[0].length
                     others_ms += share * self._latency.step_ms(gear.name, context, len(group))
         return others_ms, batch
+
+
+def _trace_end(
+    sequence: Sequence,
+    kind: str,
+    at: controller.Standing,
+    decision: controller.Decision,
+    at_ms: float,
+    given: int = 0,
+) -> None:
+    """Tell the trace that the end begins, or that of the thinking, how little room there is, and
+    how many tokens are put in for it."""
+    sequence.trace_decode(at_ms)
+    sequence.trace.add(
+        at_ms,
+        kind,
+        token=len(sequence.tokens),
+        tokens=given,
+        room_tokens=decision.room_tokens,
+        zone_tokens=min(at.zone_tokens, at.limit_tokens - 1),
+        left_ms=round(at.left_ms, 3),
+    )

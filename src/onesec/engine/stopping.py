@@ -9,8 +9,13 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from onesec.budget.landing import ends_well, last_end
+from onesec.backend.base import TokenMask
+from onesec.budget.landing import End
 from onesec.core.request import SamplingParams
+from onesec.core.thinking import ThinkingMarks
+
+from .descent import Descent
+from .structure import Structure
 
 DecodeText = Callable[[Seq[int]], str]
 _MAX_PENDING = 8  # tokens that may wait for the rest of a character
@@ -22,10 +27,12 @@ class Stop:
     """Why an answer ends.
 
     finish_reason  "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id, "deadline", or None (end token, max_tokens)
+    stop_reason    the stop string, the stop token's id, "deadline", "max_tokens" (where a structure
+                   was closed for it), or None (end token, max_tokens)
     ending         "natural", "landed" or "cut"
     keep_token     whether the last token drawn belongs to the answer
     text_chars     characters of the answer's text that count; None: all
+    closing        text behind them that ends the answer well; no token was computed for it
     """
 
     finish_reason: str
@@ -33,6 +40,7 @@ class Stop:
     ending: str
     keep_token: bool = True
     text_chars: int | None = None
+    closing: str = ""
 
 
 class GrowingText:
@@ -68,8 +76,10 @@ class GrowingText:
 class StopCheck:
     """Watches one answer grow and says when it is over.
 
-    `limit` is the most tokens it may have. Text is followed only where stop strings are set or
-    `land` was called; until then a token costs two comparisons.
+    `limit` is the most tokens it may have; `marks` are those of the model's thinking, `thinking`
+    whether the prompt has opened it; `structure` is what the answer must be. Text is followed only
+    where stop strings or a structure are set, or `land` was called; until then a token costs a few
+    comparisons.
     """
 
     def __init__(
@@ -80,6 +90,9 @@ class StopCheck:
         limit: int,
         tokens: list[int],
         decode: DecodeText,
+        marks: ThinkingMarks | None = None,
+        thinking: bool = False,
+        structure: Structure | None = None,
     ) -> None:
         self._tokens = tokens  # the answer so far: shared with the sequence, which appends to it
         self._decode = decode
@@ -89,8 +102,13 @@ class StopCheck:
         self._end_ids = frozenset(self._eos_ids + params.stop_token_ids)
         self._stop = params.stop
         self._longest = max(map(len, params.stop), default=0)
-        self._landed_from: int | None = None  # good ends after this position end the answer
-        self._text: GrowingText | None = GrowingText(decode) if params.stop else None
+        self._marks = marks
+        self._answer_at: int | None = None if thinking else 0
+        self._structure = structure
+        followed = bool(params.stop) or structure is not None
+        self._text: GrowingText | None = GrowingText(decode) if followed else None
+        self._shown = 0  # characters that were shown, of a text that is followed
+        self._descent: Descent | None = None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -108,27 +126,56 @@ class StopCheck:
         return self._limit - len(self._tokens)
 
     @property
-    def safe_chars(self) -> int | None:
-        """Characters that can no longer become part of a stop string; None: no text is followed."""
-        if not self._stop or self._text is None:
+    def structured(self) -> bool:
+        """Whether the answer must have a structure."""
+        return self._structure is not None
+
+    def mask(self) -> TokenMask | None:
+        """The tokens that may come next; None: all."""
+        return None if self._structure is None or self.thinking else self._structure.mask()
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the model is thinking: what it writes is no answer yet."""
+        return self._answer_at is None
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """Tokens after the model's thinking; None where it did not think, or still does."""
+        return len(self._tokens) - self._answer_at if self._answer_at else None
+
+    def show(self) -> int | None:
+        """Characters that may be shown now: never taken back, and no part of a stop string that is
+        on its way, nor of what a landing may leave out. None: all (no text is followed)."""
+        if self._text is None:
             return None
         text = self._text.text
+        safe = len(text)
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             if any(stop.startswith(text[start:]) for stop in self._stop):
-                return start
-        return len(text)
+                safe = start
+                break
+        if self._descent is not None:
+            safe = min(safe, self._descent.begin + self._descent.landing.held())
+        self._shown = max(self._shown, safe)
+        return self._shown
 
-    def land(self) -> Stop | None:
-        """From now on the end of a sentence is an end; the Stop if the text ends well already."""
+    def land(self, room_tokens: int, *, may_trim: bool) -> Stop | None:
+        """From now on a good end is an end, with `room_tokens` to come; the Stop if the text ends
+        well already. `may_trim`: nothing was shown, so the text may be cut back."""
         if self._text is None:
             self._text = GrowingText(self._decode)
             for token in self._tokens:
                 self._text.append(token)
-        text = self._text.text
-        self._landed_from = last_end(text)
-        if len(self._tokens) >= self._min_tokens and ends_well(text):
+            self._shown = len(self._text.text)
+        until = len(self._tokens) + room_tokens
+        self._descent = descent = self._begin_descent(self._text.text, until, may_trim)
+        if len(self._tokens) < self._min_tokens:
+            return None
+        if descent.ends_well:
             return Stop("stop", "deadline", "landed")
-        return None
+        end = descent.close(len(self._tokens))
+        return None if end is None else _landed(descent.begin + end.keep, end.closing)
 
     def add(self, token: int) -> Stop | None:
         """Take the next token drawn (and append it to the answer, if it belongs to it)."""
@@ -137,17 +184,53 @@ class StopCheck:
             reason = None if token in self._eos_ids else token
             return Stop("stop", reason, "natural", keep_token=False)
         self._tokens.append(token)
+        thinking = self.thinking
+        if self._marks is not None:
+            self._watch_thinking(self._marks, token)
+        if self._structure is not None and not thinking:
+            self._structure.take(token)
+            if self._structure.done:
+                return Stop("stop", None, "natural")
         if self._text is not None:
             stop = self._add_text(self._text, token)
             if stop is not None:
                 return stop
-        if count + 1 >= self._limit:
-            return Stop("length", None, "cut")
-        return None
+        return self._at_limit() if count + 1 >= self._limit else None
+
+    def _at_limit(self) -> Stop:
+        """The answer has all its tokens: cut, unless it has a structure that can be closed."""
+        if self._structure is not None and self._text is not None and not self.thinking:
+            text = self._text.text
+            descent = self._descent or self._begin_descent(text, 0, False)
+            end = self._best_end(descent, max(0, self._shown - descent.begin))
+            if end is not None:
+                return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
+        return Stop("length", None, "cut")
+
+    def _best_end(self, descent: Descent, floor: int) -> End | None:
+        """The best end that keeps `floor` characters of the answer."""
+        end = descent.landing.end(floor)
+        if self._structure is None:
+            return end
+        answer = descent.landing.text
+        ends = [end, End(len(answer))] if end is not None else [End(len(answer))]
+        return self._structure.end(answer, ends)
+
+    def _watch_thinking(self, marks: ThinkingMarks, token: int) -> None:
+        if token == marks.open_id:
+            self._answer_at = None
+        elif token == marks.close_id:
+            self._answer_at = len(self._tokens)
 
     def _add_text(self, text: GrowingText, token: int) -> Stop | None:
         known = len(text.text)
         new = text.append(token)
+        descent = self._descent
+        if descent is not None:
+            if self._answer_at in (None, len(self._tokens)):  # thinking, or just over
+                self._descent = self._begin_descent(text.text, descent.until, descent.may_trim)
+                return None
+            descent.landing.push(new)
         if not new or len(self._tokens) < self._min_tokens:
             return None
         if self._stop:
@@ -157,18 +240,43 @@ class StopCheck:
             if hits:
                 position, stop_string = min(hits)
                 return Stop("stop", stop_string, "natural", text_chars=position)
-        if self._landed_from is not None:
-            end = last_end(text.text)
-            if end > self._landed_from:
-                return Stop("stop", "deadline", "landed", text_chars=end)
+        if descent is not None:
+            end = descent.look(len(self._tokens), self._shown)
+            if end is not None:
+                return _landed(descent.begin + end.keep, end.closing)
         return None
 
+    def _begin_descent(self, text: str, until: int, may_trim: bool) -> Descent:
+        at = len(self._tokens) if self._answer_at is None else self._answer_at
+        begin = len(self._decode(self._tokens[:at])) if at else 0
+        begin = min(begin, len(text))
+        return Descent(
+            text[begin:],
+            begin=begin,
+            tokens=len(self._tokens),
+            answer_tokens=len(self._tokens) - at,
+            until=until,
+            may_trim=may_trim,
+            json=self.structured,
+        )
+
     def out_of_time(self, *, may_trim: bool) -> Stop:
-        """End here: landed where the text ends well, or may be trimmed to a good end; else cut."""
-        text = self._decode(self._tokens) if self._tokens else ""
-        if ends_well(text):
-            return Stop("stop", "deadline", "landed")
-        end = last_end(text) if may_trim else 0
-        if end:
-            return Stop("stop", "deadline", "landed", text_chars=end)
+        """End here: landed where the text ends well, is closed, or may be trimmed to a good end;
+        else cut."""
+        whole = self._decode(self._tokens) if self._tokens else ""
+        text = whole.rstrip(_REPLACEMENT)
+        shown = len(text)
+        if self._text is not None:
+            text, shown = self._text.text, self._shown
+        if not self.thinking:
+            descent = self._descent or self._begin_descent(text, 0, may_trim)
+            floor = 0 if may_trim else max(0, shown - descent.begin)
+            end = self._best_end(descent, floor)
+            if end is not None:
+                keep = descent.begin + end.keep
+                return _landed(None if keep == len(whole) else keep, end.closing)
         return Stop("length", "deadline", "cut")
+
+
+def _landed(keep: int | None, closing: str, reason: str = "deadline") -> Stop:
+    return Stop("stop", reason, "landed", text_chars=keep, closing=closing)

@@ -6,6 +6,8 @@ It must not know how a trace was made or what is said about it.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,6 +16,18 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.trace import Trace
 
 MAX_BYTES = 16 << 20
+
+
+def number(detail: Mapping[str, Any], name: str) -> float | None:
+    """A finite number of an event's detail; None where there is none.
+
+    >>> number({"ms": 3, "gear": "8"}, "ms"), number({"ms": 3, "gear": "8"}, "gear")
+    (3.0, None)
+    """
+    value = detail.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None
 
 
 def read_trace(raw: bytes, *, source: str) -> Trace:

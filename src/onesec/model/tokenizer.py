@@ -40,6 +40,7 @@ class Tokenizer:
     bos_id          the token that starts a text, or None
     eos_ids         the tokens that end an answer, most important first
     special_ids     ids whose text is not shown by default
+    added_tokens    ids by text of the tokens that no text is split into by itself
     chat_templates  raw Jinja sources by name ("default", "tool_use", ...); may be empty
     special_tokens  texts by name ("bos_token", ...), as chat templates expect them
     warnings        what was guessed while loading
@@ -76,6 +77,7 @@ class Tokenizer:
         special = {id_: token.content for id_, token in added.items() if token.special}
         self._special_text = any_of([text for text in special.values() if len(text) > 1])
         self.special_ids = frozenset(special)
+        self.added_tokens = {token.content: id_ for id_, token in added.items()}
         self._detokenizer = Detokenizer(library.id_to_token, decoder, self.special_ids)
         self.special_tokens = dict(special_tokens)
         self.chat_templates = dict(chat_templates or {})

@@ -6,34 +6,20 @@ It must not know tokenizers or templates: both come in as functions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
+from onesec.core.fitted import FitReport, Fitting
 
 from .clean import clean
+from .extract import extract
+from .pieces import OMISSION, ends_that_ask, pieces_of
 from .template import Message
 
 BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened without counting it
 LONGEST_PIECE = 200  # characters; longer sentences are cut between words
-OMISSION = " […] "  # stands where sentences were taken out of a message
-# Where a sentence ends: Latin marks need white space behind them (3.14), Chinese ones do not.
-_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+|[。！？…]+[”’」』）]*\s*|\n\s*")
-
-Fitting = Literal["none", "drop_oldest"]
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What fitting took: whole turns dropped, characters removed from the texts that stayed (not
-    those of cleaning), and how often the prompt was rendered and counted."""
-
-    dropped_turns: int = 0
-    removed_chars: int = 0
-    passes: int = 0
+_SAMPLE = 2000  # characters by which a text is estimated that is too long to be counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +40,8 @@ def fit(
     max_tokens: int,
     render: Callable[[Sequence[Message]], str] | None = None,
     fitting: Fitting = "none",
+    known_tokens: int | None = None,
+    hurry: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Clean a prompt, render it, and make it fit `max_tokens`.
 
@@ -64,6 +52,10 @@ def fit(
                   "drop_oldest": the oldest turns go first (a turn is a user's message with all that
                   answers it; system messages and the last turn stay), then the longest texts are
                   shortened at sentence ends: messages in their middle, plain text at its start.
+                  "extract": of the longest texts only the sentences stay that speak of the question
+                  (see extract.py); where that is not enough, it goes on as "drop_oldest".
+    known_tokens  of the prompt as it is, where the caller has counted them and they do not fit
+    hurry         asked between tries: when it says so, what fits so far is taken
 
     Raises EmptyPrompt, ContextLengthExceeded with both numbers, InvalidRequest, and what `render`
     and `count_tokens` raise.
@@ -77,25 +69,37 @@ def fit(
         messages: list[Message] = [{"role": "user", "content": clean(prompt, strip=False)}]
         if not messages[0]["content"]:
             raise EmptyPrompt("The prompt is empty.", hint="Write something.")
-        attempt = _Attempts(_content, count_tokens, max_tokens)
+        attempt = _Attempts(_content, count_tokens, max_tokens, hurry)
     else:
         if render is None:
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
         messages = [cleaned(message) for message in prompt]
-        attempt = _Attempts(render, count_tokens, max_tokens)
+        attempt = _Attempts(render, count_tokens, max_tokens, hurry)
     dropped = removed = 0
+    before = known_tokens
     if fitting == "none":
         attempt.force(messages)
-    elif not attempt.fits(messages):
-        turns = _turns(messages)
-        messages, dropped = _drop_turns(messages, turns, attempt)
-        if not attempt.fits(messages):
-            messages, removed = _trim(messages, attempt, from_start=isinstance(prompt, str))
+    elif known_tokens is not None or not attempt.fits(messages):
+        before = attempt.estimate() if known_tokens is None else known_tokens
+        if fitting == "extract":
+            messages, removed = extract(messages, attempt.fits, hurry=hurry)
+        if removed == 0 or not attempt.fits(messages):
+            turns = _turns(messages)
+            messages, dropped = _drop_turns(messages, turns, attempt)
+            if not attempt.fits(messages):
+                messages, more = _trim(messages, attempt, from_start=isinstance(prompt, str))
+                removed += more
     return Fitted(
         text=attempt.text,
         prompt_tokens=attempt.tokens,
         messages=None if isinstance(prompt, str) else tuple(messages),
-        report=FitReport(dropped, removed, attempt.passes),
+        report=FitReport(
+            dropped_turns=dropped,
+            removed_chars=removed,
+            passes=attempt.passes,
+            tokens_before=attempt.tokens if before is None else before,
+            tokens_after=attempt.tokens,
+        ),
     )
 
 
@@ -107,21 +111,32 @@ class _Attempts:
         render: Callable[[Sequence[Message]], str],
         count_tokens: Callable[[str], int],
         max_tokens: int,
+        hurry: Callable[[], bool],
     ) -> None:
+        self.hurry = hurry
         self._render = render
         self._count = count_tokens
         self.max_tokens = max_tokens
         self.passes = 0
         self.text = ""
         self.tokens = 0
+        self._counted = False
 
     def fits(self, messages: Sequence[Message]) -> bool:
         """Whether they fit; texts far too long are not even counted."""
         self.passes += 1
         self.text = self._render(messages)
         least = len(self.text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
-        self.tokens = least if least > self.max_tokens else self._count(self.text)
+        self._counted = least <= self.max_tokens
+        self.tokens = self._count(self.text) if self._counted else least
         return self.tokens <= self.max_tokens
+
+    def estimate(self) -> int:
+        """Tokens of the last attempt; where they were not counted, by what a part of it has."""
+        if self._counted:
+            return self.tokens
+        sample = self.text[: max(1, min(len(self.text), _SAMPLE))]
+        return max(self.tokens, self._count(sample) * len(self.text) // len(sample))
 
     def force(self, messages: Sequence[Message]) -> None:
         """Raise ContextLengthExceeded where they do not fit."""
@@ -174,7 +189,7 @@ def _drop_turns(
         return [message for index, message in enumerate(messages) if index not in gone]
 
     low, high = 0, max(len(turns) - 1, 0)  # `low` does not fit; `high` is the most to drop
-    while high - low > 1:
+    while high - low > 1 and not attempt.hurry():
         middle = (low + high) // 2
         if attempt.fits(without(middle)):
             high = middle
@@ -193,10 +208,12 @@ def _trim(
     removed = 0
     for index in sorted(texts, key=lambda i: len(texts[i]), reverse=True):
         text = texts[index]
-        pieces = _pieces(text, min(LONGEST_PIECE, max(8, attempt.max_tokens)))
+        pieces = pieces_of(text, min(LONGEST_PIECE, max(8, attempt.max_tokens)))
 
         low, high = 0, len(text)  # characters: `low` is kept at least, `high` does not fit
-        while high - low > max(8, low // 32):  # within 3 % of the best is close enough
+        while (
+            high - low > max(8, low // 32) and not attempt.hurry()
+        ):  # within 3 % of the best is close enough
             middle = (low + high) // 2
             if attempt.fits(_shortened(messages, index, pieces, middle, from_start)[0]):
                 low = middle
@@ -217,27 +234,11 @@ def _shortened(
     return [*messages[:index], made, *messages[index + 1 :]], gone
 
 
-def _pieces(text: str, longest: int) -> list[str]:
-    """The text in sentences; those longer than `longest` characters are cut between words, and in
-    words where there are no spaces. Joined, they are the text."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    pieces: list[str] = []
-    for start, end in pairwise([0, *ends, len(text)]):
-        while end - start > longest:
-            space = text.rfind(" ", start, start + longest) + 1
-            cut = space if space > start else start + longest
-            pieces.append(text[start:cut])
-            start = cut
-        if end > start:
-            pieces.append(text[start:end])
-    return pieces
-
-
 def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, int]:
-    """At most `budget` characters (but at least the last piece): from the end where `from_start` is
-    cut away, else from both ends alternately. Also how many characters are gone."""
-    head, tail = 0, 1
-    left = budget - len(pieces[-1])
+    """At most `budget` characters, but at least what says what is wanted: from the end where
+    `from_start` is cut away, else from both ends alternately. Also how many characters are gone."""
+    head, tail = (0, 1) if from_start else ends_that_ask(pieces)
+    left = budget - sum(map(len, pieces[:head])) - sum(map(len, pieces[len(pieces) - tail :]))
     while head + tail < len(pieces):
         take_head = not from_start and head < tail
         size = len(pieces[head] if take_head else pieces[-1 - tail])
@@ -248,5 +249,5 @@ def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, int
     gone = sum(len(piece) for piece in pieces[head : len(pieces) - tail])
     first, last = "".join(pieces[:head]), "".join(pieces[len(pieces) - tail :])
     if gone and not from_start:
-        return first.rstrip() + OMISSION + last if first else OMISSION.lstrip() + last, gone
+        return first.rstrip() + OMISSION + last, gone
     return first + last, gone

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from onesec.core.deadline import Budget
-from onesec.core.request import Request, SamplingParams
+from onesec.core.fitted import FitReport, Fitting
+from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.output import GrowingText
+from onesec.prepare import Prepared
 
 from . import wire
 from .deadlines import GRACE_MS
@@ -36,6 +38,7 @@ class Choice:
     index: int
     prompt_tokens: Sequence[int]
     text: GrowingText
+    fitted: FitReport | None = None  # what was taken from the prompt, if anything was
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -60,7 +63,7 @@ class Choice:
     def add(self, gained: wire.Gained) -> None:
         """Take in what one turn gave."""
         over = gained.finish_reason is not None
-        self.text.add(gained.tokens, gained.text_chars, last=over)
+        self.text.add(gained.tokens, gained.text_chars, last=over, closing=gained.closing)
         self.tokens += gained.tokens
         self.logprobs += gained.logprobs
         self.top += gained.top
@@ -77,9 +80,11 @@ class Wanted:
     params: SamplingParams
     gear: str | None = None
     min_gear: str | None = None
+    policy: PolicyName = "balanced"
+    best_effort: bool = False
+    fit: Fitting = "none"
     stream: bool = False
     count: int = 1
-    app: str = ""
     tools: tuple[Style, frozenset[str]] | None = None  # the notation, and the names offered
     arrival_ns: int = 0  # from when the budget runs; 0: the request's first byte
 
@@ -87,6 +92,30 @@ class Wanted:
     def begin_ns(self) -> int:
         """The instant from which the budget runs."""
         return self.arrival_ns or self.call.arrival_ns
+
+    def request(self, prepared: Prepared, budget: Budget, number: int = 0) -> Request:
+        """The answer of that number to a prompt, with what the engine may use of the budget."""
+        return Request(
+            id=secrets.token_hex(16),  # never a client's: two may choose the same
+            prompt_tokens=prepared.tokens,
+            params=_seeded(self.params, number),
+            budget=budget,
+            arrival_ns=self.begin_ns,
+            gear=self.gear,
+            min_gear=self.min_gear,
+            cues=prepared.cues,
+            fitted=prepared.report,
+            policy=self.policy,
+            best_effort=self.best_effort,
+            metadata={"cache_salt": self.call.tenant},
+        )
+
+    def patience_s(self, now_ns: int) -> float | None:
+        """How long the engine is waited for: it ends every request by its deadline, if it lives."""
+        if self.budget.total_ms is None:
+            return None
+        elapsed_ms = (now_ns - self.begin_ns) / 1e6
+        return max(0.0, self.budget.total_ms + GRACE_MS - elapsed_ms) / 1e3
 
 
 class Answers:
@@ -102,9 +131,10 @@ class Answers:
         self._told = False
         self._entered_ms = 0.0
 
-    def ask(self, prompts: Sequence[Sequence[int]]) -> None:
+    def ask(self, prompts: Sequence[Prepared]) -> None:
         """Hand all of it to the engine. Raises ApiError."""
         wanted, door = self.wanted, self._door
+        budget = door.time.inside(wanted.budget)
         self._entered_ms = self.elapsed_ms()
         if not wanted.arrival_ns:
             door.time.entry.observe(self._entered_ms)
@@ -113,25 +143,13 @@ class Answers:
                 index = len(self.choices)
                 # Calls of tools stand between tokens that are not shown otherwise.
                 text = door.wording.tokenizer.stream(skip_special=wanted.tools is None)
-                choice = Choice(index, prompt, GrowingText(text))
+                choice = Choice(index, prompt.tokens, GrowingText(text), prompt.report)
                 if wanted.tools is not None:
                     choice.tools = ToolText(*wanted.tools)
                 self.choices.append(choice)
-                request_id = secrets.token_hex(16)  # never a client's: two may choose the same
-                self._by_id[request_id] = choice
-                self._flow.submit(
-                    Request(
-                        id=request_id,
-                        prompt_tokens=tuple(prompt),
-                        params=_seeded(wanted.params, number),
-                        budget=door.time.inside(wanted.budget),
-                        arrival_ns=wanted.begin_ns,
-                        gear=wanted.gear,
-                        min_gear=wanted.min_gear,
-                        metadata={"app": wanted.app, "cache_salt": wanted.call.tenant},
-                    ),
-                    stream=wanted.stream,
-                )
+                request = wanted.request(prompt, budget, number)
+                self._by_id[request.id] = choice
+                self._flow.submit(request, stream=wanted.stream)
 
     async def accepted(self) -> None:
         """Wait until all are planned. Raises ApiError, with an offer for the whole way."""
@@ -139,7 +157,7 @@ class Answers:
             async with asyncio.timeout(self._patience_s()):
                 await self._flow.accepted()
         except TimeoutError:
-            raise _stalled() from None
+            raise stalled() from None
         except ApiError as error:
             raise self._door.whole(error, self.wanted.budget, self._entered_ms) from None
 
@@ -149,7 +167,7 @@ class Answers:
             async with asyncio.timeout(self._patience_s()):
                 gained = await self._flow.gained()
         except TimeoutError:
-            raise _stalled() from None
+            raise stalled() from None
         choice = self._by_id[gained.id]
         choice.add(gained)
         return choice, gained
@@ -160,11 +178,7 @@ class Answers:
             await self.grow()
 
     def _patience_s(self) -> float | None:
-        """How long the engine is waited for: it ends every request by its deadline, if it lives."""
-        total_ms = self.wanted.budget.total_ms
-        if total_ms is None:
-            return None
-        return max(0.0, total_ms + GRACE_MS - self.elapsed_ms()) / 1e3
+        return self.wanted.patience_s(self._door.clock.now_ns())
 
     def elapsed_ms(self) -> float:
         """Since the budget runs."""
@@ -208,7 +222,8 @@ class Answers:
             _log.info("%s left after %d tokens", self.wanted.call.id, tokens)
 
 
-def _stalled() -> ApiError:
+def stalled() -> ApiError:
+    """The engine did not say what it owed."""
     return ApiError("engine_closed", "The engine does not answer.", hint="Try again shortly.")
 
 
@@ -217,14 +232,15 @@ def met_by(choice: Choice, budget: Budget, elapsed_ms: float) -> bool | None:
     assert choice.last is not None
     assert choice.last.trace is not None
     trace = choice.last.trace
-    if budget.total_ms is None and budget.ttft_ms is None:
+    if not budget.limited:
         return None
     some = bool(choice.tokens) or trace.ending == "natural"
     in_time = budget.total_ms is None or elapsed_ms <= budget.total_ms
     first = budget.ttft_ms is None or (
         trace.ttft_ms is not None and trace.ttft_ms <= budget.ttft_ms
     )
-    return some and in_time and first
+    rhythm = budget.tpot_ms is None or trace.tpot_ms is None or trace.tpot_ms <= budget.tpot_ms
+    return some and in_time and first and rhythm
 
 
 def _seeded(params: SamplingParams, number: int) -> SamplingParams:

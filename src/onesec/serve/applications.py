@@ -20,7 +20,7 @@ from onesec.apps import Answer, App, Ask, Entry, Model, Steps, Summarize, Suppor
 from onesec.apps.ask import granted, greedy, without_system
 from onesec.apps.base import of_the_whole
 from onesec.apps.support import Turn
-from onesec.core.deadline import Budget, Deadline
+from onesec.core.deadline import Deadline
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -28,6 +28,8 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
+from onesec.core.request import PolicyName
+from onesec.prepare import Preparation, Prepared
 
 from .answers import Wanted
 from .door import Door, Seats
@@ -37,6 +39,7 @@ from .limits import CALL, Call
 from .schema import parse
 
 Asked = TypeVar("Asked", bound="Common")
+Made = TypeVar("Made")
 Starting = Callable[[Model, Any, dict[str, Any]], tuple[App, Callable[[Deadline], Steps[Any]]]]
 _MOST_ENTRIES = 1000  # that come with a request; more belong into a store
 
@@ -48,6 +51,7 @@ class Common(msgspec.Struct, kw_only=True):
     deadline_ms: float | None = None
     gear: str | None = None
     min_gear: str | None = None
+    policy: PolicyName = "balanced"
 
 
 class Note(msgspec.Struct):
@@ -153,30 +157,30 @@ class _Driver:
         """One completion. Raises what an application may live with as OneSecError."""
         door, call, asked = self._door, self._call, self._asked
         begin_ns = door.clock.now_ns()
-        prepared = await door.in_thread(call, partial(self._prepare, ask))
-        if isinstance(prepared, OneSecError):
-            raise prepared
-        budget, tokens = prepared
+        budget = await door.in_thread(call, lambda: _kept(lambda: granted(self._model, ask)))
         wanted = Wanted(
             call=call,
-            budget=budget,
+            budget=_raised(budget),
             params=greedy(ask),
             gear=asked.gear,
             min_gear=asked.min_gear,
-            app=ask.app,
+            policy=asked.policy,
+            fit=ask.fit,
             arrival_ns=begin_ns,
         )
+        read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
+        prompt = _raised(read)
         try:
-            answers = await door.answers(wanted, [tokens], Seats(door))
+            answers = await door.answers(wanted, [prompt], Seats(door))
         except ApiError as error:
             if error.code == "context_length_exceeded":
                 raise ContextLengthExceeded(
-                    prompt_tokens=len(tokens), context_length=self._model.context_length
+                    prompt_tokens=len(prompt.tokens), context_length=self._model.context_length
                 ) from None
             if error.feasible_ms is None:
                 raise
             raise DeadlineInfeasible(
-                budget_ms=budget.total_ms or 0.0, feasible_ms=error.feasible_ms
+                budget_ms=wanted.budget.total_ms or 0.0, feasible_ms=error.feasible_ms
             ) from None
         try:
             await answers.whole()
@@ -190,21 +194,32 @@ class _Driver:
         self.gears.update(choice.last.trace.gears)
         return Said(choice.text.text, choice.last.ending)
 
-    def _prepare(self, ask: Ask) -> tuple[Budget, list[int]] | OneSecError:
-        wording = self._door.wording
-        try:
-            budget = granted(self._model, ask)
-            try:
-                return budget, wording.render(ask.messages)
-            except (EmptyPrompt, ContextLengthExceeded):
-                raise
-            except InvalidRequest:
-                if ask.messages[0]["role"] != "system":
-                    raise
-                # Some templates have no system role: then its text opens the first turn.
-                return budget, wording.render(without_system(ask.messages))
-        except OneSecError as error:
-            return error
+
+def _read(ask: Ask, preparation: Preparation) -> Prepared:
+    """An Ask's prompt. Raises OneSecError."""
+    try:
+        return preparation.messages(ask.messages)
+    except (EmptyPrompt, ContextLengthExceeded):
+        raise
+    except InvalidRequest:
+        if ask.messages[0]["role"] != "system":
+            raise
+        # Some templates have no system role: then its text opens the first turn.
+        return preparation.messages(without_system(ask.messages))
+
+
+def _kept(work: Callable[[], Made]) -> Made | OneSecError:
+    """What comes of it, errors that an application may live with among it."""
+    try:
+        return work()
+    except OneSecError as error:
+        return error
+
+
+def _raised(found: Made | OneSecError) -> Made:
+    if isinstance(found, OneSecError):
+        raise found
+    return found
 
 
 def _advance(steps: Steps[Any], reply: Said | OneSecError | None) -> Ask | _Done:
@@ -266,7 +281,7 @@ async def application(name: str, door: Door, request: Request) -> Response:
     try:
         asked, _ = parse(call.body, kind)
         check_model(door, asked.model)
-        budget = door.budget(call, asked.deadline_ms, None)
+        budget = door.budget(call, asked.deadline_ms)
         model = _Counting(door)
         app, start = begin(model, asked, {"clock": door.clock})
         if budget.total_ms is None:

@@ -24,6 +24,7 @@ def budget_of(
     ttft_ms: float | None,
     headers: Mapping[str, str],
     *,
+    tpot_ms: float | None = None,
     default_ms: float | None,
     cap_ms: float,
 ) -> Budget:
@@ -32,7 +33,7 @@ def budget_of(
     ApiError for values out of range.
 
     >>> budget_of(None, None, {"x-stainless-read-timeout": "2"}, default_ms=None, cap_ms=6e5)
-    Budget(total_ms=2000.0, ttft_ms=None)
+    Budget(total_ms=2000.0, ttft_ms=None, tpot_ms=None)
     """
     total_ms = _checked("deadline_ms", deadline_ms)
     if total_ms is None and "x-deadline-ms" in headers:
@@ -45,7 +46,11 @@ def budget_of(
         total_ms = min(patience, default=None)
     if total_ms is not None:
         total_ms = min(total_ms, cap_ms)
-    return Budget(total_ms=total_ms, ttft_ms=_checked("ttft_ms", ttft_ms))
+    return Budget(
+        total_ms=total_ms,
+        ttft_ms=_checked("ttft_ms", ttft_ms),
+        tpot_ms=_checked("tpot_ms", tpot_ms),
+    )
 
 
 def _number(text: str) -> float:
@@ -93,6 +98,7 @@ class DoorTime:
         return Budget(
             total_ms=None if budget.total_ms is None else self._less(budget.total_ms),
             ttft_ms=None if budget.ttft_ms is None else self._less(budget.ttft_ms),
+            tpot_ms=budget.tpot_ms,  # between tokens the door's time is the same for each
         )
 
     def outside(self, engine_ms: float, entered_ms: float) -> float:

@@ -17,13 +17,16 @@ from typing import TypeVar
 
 from onesec.budget.latency import P50, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import OneSecError
+from onesec.core.request import Request
 from onesec.model.tokenizer import BYTES_PER_TOKEN
+from onesec.prepare import Preparation, Prepared
 from onesec.wording import Wording
 
 from . import wire
-from .answers import Answers, Wanted
+from .answers import Answers, Wanted, stalled
 from .deadlines import DoorTime, budget_of
 from .errors import ApiError, from_error, infeasible, queue_full
 from .limits import Call, ClientGone
@@ -139,11 +142,17 @@ class Door:
         try:
             seats.take()
         except ApiError as error:
-            error.patience_ms = self.budget(call, None, None).total_ms
+            error.patience_ms = self.budget(call).total_ms
             raise
         return seats
 
-    def budget(self, call: Call, deadline_ms: float | None, ttft_ms: float | None) -> Budget:
+    def budget(
+        self,
+        call: Call,
+        deadline_ms: float | None = None,
+        ttft_ms: float | None = None,
+        tpot_ms: float | None = None,
+    ) -> Budget:
         """The budget of a request. Raises ApiError."""
         if call.headers.get("x-stainless-retry-count", "0") != "0":
             self.metrics.retried()
@@ -151,13 +160,16 @@ class Door:
             deadline_ms,
             ttft_ms,
             call.headers,
+            tpot_ms=tpot_ms,
             default_ms=self.terms.default_ms,
             cap_ms=self.terms.cap_ms,
         )
 
-    def check_time(self, call: Call, budget: Budget) -> None:
-        """Refuse, from the body's size alone, what cannot be in time. Raises ApiError."""
-        if budget.total_ms is None:
+    def check_time(self, wanted: Wanted) -> None:
+        """Refuse, from the body's size alone, what cannot be in time and may not be shortened.
+        Raises ApiError."""
+        call, budget = wanted.call, wanted.budget
+        if budget.total_ms is None or wanted.best_effort or wanted.fit != "none":
             return
         latency = self.latency
         gear, size = self.ready.gears[0], len(call.body)
@@ -170,8 +182,11 @@ class Door:
         offer = self.time.outside(spent_ms + need_ms, spent_ms)
         raise infeasible(budget.total_ms, offer, f"a body of {size} bytes")
 
-    async def in_thread(self, call: Call, work: Callable[[], Made]) -> Made:
-        """Run what reads text in a thread, unless the client has left by then. Raises ApiError."""
+    async def in_thread(
+        self, call: Call, work: Callable[[], Made], *, short: bool | None = None
+    ) -> Made:
+        """Run what reads text in a thread, unless the client has left by then, or it is `short` (by
+        default: what came with a short body). Raises ApiError."""
 
         def run() -> Made:
             if call.gone:
@@ -179,15 +194,47 @@ class Door:
             return work()
 
         try:
-            if len(call.body) <= _SHORT_BYTES:
+            if len(call.body) <= _SHORT_BYTES if short is None else short:
                 return run()
             return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         except OneSecError as error:
             raise from_error(error) from None
 
-    async def answers(
-        self, wanted: Wanted, prompts: Sequence[Sequence[int]], seats: Seats
-    ) -> Answers:
+    async def prepared(
+        self, wanted: Wanted, make: Callable[[Preparation], Made], *, app: str = ""
+    ) -> Made:
+        """What `make` prepares of prompts, made to fit the time where that is wanted. Raises
+        ApiError, ClientGone."""
+        loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
+
+        async def ask(request: Request, spare_ms: float) -> int:
+            flow = self.runner.flow()
+            try:
+                async with asyncio.timeout(wanted.patience_s(self.clock.now_ns())):
+                    return await flow.room(request, spare_ms)
+            except TimeoutError:
+                raise stalled() from None
+            finally:
+                flow.close()
+
+        def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            request = wanted.request(Prepared(tuple(tokens), cues), budget)
+            return asyncio.run_coroutine_threadsafe(ask(request, spare_ms), loop).result()
+
+        preparation = Preparation(
+            self.wording,
+            self.clock,
+            context_length=self.ready.context_length,
+            fitting=wanted.fit,
+            deadline=budget.deadline(wanted.begin_ns),
+            room=room,
+            app=app,
+        )
+        # Who waits for the engine must not keep this thread from hearing it.
+        short = None if wanted.fit == "none" else False
+        return await self.in_thread(wanted.call, lambda: make(preparation), short=short)
+
+    async def answers(self, wanted: Wanted, prompts: Sequence[Prepared], seats: Seats) -> Answers:
         """Have prompts answered: returns once all are planned. Who gets them closes them, and with
         them the seats, of which one was taken. Raises ApiError, ClientGone."""
         flow = self.runner.flow()
@@ -211,12 +258,11 @@ class Door:
         """A refusal of the engine, which was given less than the budget, in a caller's numbers."""
         if error.feasible_ms is None or error.budget_ms is None:
             return error
-        asked = budget.total_ms if budget.total_ms is not None else budget.ttft_ms
-        if budget.ttft_ms is not None and error.budget_ms <= budget.ttft_ms:
-            asked = budget.ttft_ms
+        if error.which == "tpot":  # which the door takes nothing of
+            return error
+        asked = (budget.ttft_ms if error.which == "ttft" else budget.total_ms) or 0.0
         offer = self.time.outside(error.feasible_ms, entered_ms)
-        offer = max(offer, math.floor(asked or 0.0) + 1.0)
-        return infeasible(asked or 0.0, offer)
+        return infeasible(asked, max(offer, math.floor(asked) + 1.0), which=error.which)
 
     def close(self) -> None:
         """End the threads."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull
+from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, Which
 
 from .wire import Fault
 
@@ -58,6 +58,7 @@ class ApiError(Exception):
         param: str | None = None,
         budget_ms: float | None = None,
         feasible_ms: float | None = None,
+        which: Which = "total",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -66,6 +67,7 @@ class ApiError(Exception):
         self.patience_ms: float | None = None  # what the caller has left, where that is known
         self.budget_ms = budget_ms
         self.feasible_ms = feasible_ms
+        self.which = which  # budget does not do
 
     @property
     def status(self) -> int:
@@ -95,8 +97,9 @@ class ApiError(Exception):
         }
         body: dict[str, Any] = {"error": error}
         if self.feasible_ms is not None:
-            body["onesec"] = {"budget_ms": self.budget_ms, "feasible_ms": self.feasible_ms}
-            error |= {"feasible_ms": self.feasible_ms}  # SDKs keep only what is in `error`
+            offer = {"which": self.which, "feasible_ms": self.feasible_ms}
+            body["onesec"] = {"budget_ms": self.budget_ms, **offer}
+            error |= offer  # SDKs keep only what is in `error`
         return body
 
     def encoded(self) -> bytes:
@@ -113,23 +116,31 @@ def from_fault(fault: Fault) -> ApiError:
         hint=fault.hint,
         budget_ms=numbers.get("budget_ms"),
         feasible_ms=numbers.get("feasible_ms"),
+        which=fault.which,
     )
 
 
 def from_error(error: OneSecError) -> ApiError:
     """An error of the door's own preprocessing, for a client."""
     if isinstance(error, DeadlineInfeasible):
-        return infeasible(error.budget_ms, error.feasible_ms, error.why)
+        return infeasible(error.budget_ms, error.feasible_ms, error.why, which=error.which)
     if error.code not in _KINDS:
         return internal()
     return ApiError(error.code, error.message, hint=error.hint)
 
 
-def infeasible(budget_ms: float, feasible_ms: float, why: str = "") -> ApiError:
+def infeasible(
+    budget_ms: float, feasible_ms: float, why: str = "", *, which: Which = "total"
+) -> ApiError:
     """No time for it; `feasible_ms` would do."""
-    error = DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=why)
+    error = DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=why, which=which)
     return ApiError(
-        error.code, error.message, hint=error.hint, budget_ms=budget_ms, feasible_ms=feasible_ms
+        error.code,
+        error.message,
+        hint=error.hint,
+        budget_ms=budget_ms,
+        feasible_ms=feasible_ms,
+        which=which,
     )
 
 

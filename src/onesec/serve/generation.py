@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from onesec.prepare import Preparation, Prepared
+
 from .answers import Answers, Choice, Wanted
 from .door import Door
 from .errors import ApiError
@@ -62,7 +64,7 @@ async def chat(door: Door, request: Request) -> Response:
         limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=logprobs)
         wanted.tools = _tools(door, asked)
-        door.check_time(call, wanted.budget)
+        door.check_time(wanted)
         goes_on = asked.continue_final_message
         options = {
             "add_generation_prompt": asked.add_generation_prompt and not goes_on,
@@ -70,9 +72,9 @@ async def chat(door: Door, request: Request) -> Response:
             "tools": None if wanted.tools is None else asked.tools,
             **(asked.chat_template_kwargs or {}),
         }
-        wording, messages = door.wording, spoken(asked.messages)
-        tokens = await door.in_thread(call, lambda: wording.render(messages, **options))
-        answers = await door.answers(wanted, [tokens], seats)
+        messages = spoken(asked.messages)
+        prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages, **options))
+        answers = await door.answers(wanted, [prompt], seats)
     except BaseException:
         seats.leave()
         raise
@@ -94,20 +96,19 @@ async def complete(door: Door, request: Request) -> Response:
         wanted = wanted_of(door, call, asked, limit, logprobs=asked.logprobs)
         if asked.echo and asked.logprobs is not None:
             wanted.params = replace(wanted.params, prompt_logprobs=True)
-        door.check_time(call, wanted.budget)
-        prompts, tokenizer = asked.prompts(), door.wording.tokenizer
-
-        def encode() -> list[Sequence[int]]:
-            return [
-                tokenizer.encode(prompt, add_bos=True) if isinstance(prompt, str) else prompt
-                for prompt in prompts
-            ]
-
-        answers = await door.answers(wanted, await door.in_thread(call, encode), seats)
+        door.check_time(wanted)
+        given = asked.prompts()
+        prompts = await door.prepared(wanted, lambda prepare: [_read(prepare, p) for p in given])
+        answers = await door.answers(wanted, prompts, seats)
     except BaseException:
         seats.leave()
         raise
     return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
+
+
+def _read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
+    """A plain prompt. One of token ids is never shortened."""
+    return preparation.text(prompt) if isinstance(prompt, str) else Prepared.of_tokens(prompt)
 
 
 def spoken(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -190,10 +191,13 @@ def wanted_of(
     params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
     return Wanted(
         call=call,
-        budget=door.budget(call, asked.deadline_ms, asked.ttft_ms),
+        budget=door.budget(call, asked.deadline_ms, asked.ttft_ms, asked.tpot_ms),
         params=params,
         gear=asked.gear,
         min_gear=asked.min_gear,
+        policy=asked.policy,
+        best_effort=asked.best_effort,
+        fit=asked.fit,
         stream=bool(asked.stream),
         count=asked.n or 1,
     )
@@ -201,10 +205,6 @@ def wanted_of(
 
 def _check_chat(door: Door, asked: ChatRequest) -> None:
     check_model(door, asked.model)
-    form = asked.response_format
-    if form is not None and form.type != "text":
-        name = "response_format"
-        raise ApiError("invalid_request", f"{name} other than text {_REFUSED}", param=name)
     unknown = (asked.chat_template_kwargs or {}).keys() - _TEMPLATE_KEYS
     if unknown:
         raise ApiError(

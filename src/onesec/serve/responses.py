@@ -60,17 +60,18 @@ async def responses(door: Door, request: Request) -> Response:
     try:
         asked, ignored = parse(call.body, ResponsesRequest)
         _check(door, asked)
+        asked.response_format = (asked.text or {}).get("format") or asked.response_format
         limit = asked.max_output_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=None)
         wanted.count = 1
-        door.check_time(call, wanted.budget)
-        wording, messages = door.wording, spoken(asked.messages())
-        tokens = await door.in_thread(call, lambda: wording.render(messages))
-        answers = await door.answers(wanted, [tokens], seats)
+        door.check_time(wanted)
+        messages = spoken(asked.messages())
+        prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages))
+        answers = await door.answers(wanted, [prompt], seats)
     except BaseException:
         seats.leave()
         raise
-    form = Form(answers, wording.tokenizer, door.model, chat=True)
+    form = Form(answers, door.wording.tokenizer, door.model, chat=True)
     reply = _Reply(form, asked)
     if asked.stream:
         return EventStream(answers, _events(reply, answers), told(ignored))
@@ -197,8 +198,8 @@ def _check(door: Door, asked: ResponsesRequest) -> None:
         if getattr(asked, name):
             raise _refused(name, name)
     form = (asked.text or {}).get("format")
-    if form is not None and not (isinstance(form, dict) and form.get("type") == "text"):
-        raise _refused("text", "formats other than text")
+    if form is not None and not isinstance(form, dict):
+        raise _refused("text", "a format that is no object")
 
 
 def _text_part(given: Any) -> dict[str, Any]:

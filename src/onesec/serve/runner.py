@@ -18,6 +18,7 @@ from . import wire
 from .errors import ApiError, from_fault
 
 _READ_BYTES = 1 << 16
+_Told = wire.Accepted | wire.Measured | wire.Refused | wire.Gained
 
 
 def _gone() -> ApiError:
@@ -29,7 +30,7 @@ class Flow:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._queue: asyncio.Queue[wire.Accepted | wire.Refused | wire.Gained | Exception]
+        self._queue: asyncio.Queue[_Told | Exception]
         self._queue = asyncio.Queue()
         self._early: deque[wire.Gained] = deque()
         self._ids: list[str] = []
@@ -38,6 +39,15 @@ class Flow:
         """Hand one more request over. Raises ApiError where there is no engine."""
         self._ids.append(request.id)
         self._runner.submit(request, self, stream=stream)
+
+    async def room(self, request: Request, spare_ms: float) -> int:
+        """The most prompt tokens that there is time for; of a flow that nothing was submitted to.
+        Raises ApiError."""
+        self._ids.append(request.id)
+        self._runner.measure(request, self, spare_ms)
+        message = await self._get()
+        assert isinstance(message, wire.Measured)
+        return message.tokens
 
     async def accepted(self) -> None:
         """Wait until all are planned. Raises ApiError where one is refused."""
@@ -56,7 +66,7 @@ class Flow:
         assert isinstance(message, wire.Gained)
         return message
 
-    def put(self, message: wire.Accepted | wire.Refused | wire.Gained | Exception) -> None:
+    def put(self, message: _Told | Exception) -> None:
         """What the reader will find; an exception is raised there."""
         self._queue.put_nowait(message)
 
@@ -65,7 +75,7 @@ class Flow:
         for request_id in self._ids:
             self._runner.forget(request_id)
 
-    async def _get(self) -> wire.Accepted | wire.Gained:
+    async def _get(self) -> wire.Accepted | wire.Measured | wire.Gained:
         message = await self._queue.get()
         if isinstance(message, Exception):
             raise message
@@ -128,17 +138,24 @@ class Runner:
 
     def submit(self, request: Request, flow: Flow, *, stream: bool) -> None:
         """Hand a request to the engine; `flow` is told of it. Raises ApiError without an engine."""
-        if self.state != "ready":
-            raise _gone()
-        if not self._open:
-            self._heard_s = asyncio.get_running_loop().time()
-        self._open[request.id] = flow
-        self._send(wire.Submit(request, stream))
+        self._tell(request, flow, wire.Submit(request, stream))
+
+    def measure(self, request: Request, flow: Flow, spare_ms: float) -> None:
+        """Ask how long a request's prompt may be; `flow` is told. Raises ApiError likewise."""
+        self._tell(request, flow, wire.Measure(request, spare_ms))
 
     def forget(self, request_id: str) -> None:
         """Take a request back, if it is not over."""
         if self._drop(request_id):
             self._send(wire.Abort(request_id))
+
+    def _tell(self, request: Request, flow: Flow, message: wire.Submit | wire.Measure) -> None:
+        if self.state != "ready":
+            raise _gone()
+        if not self._open:
+            self._heard_s = asyncio.get_running_loop().time()
+        self._open[request.id] = flow
+        self._send(message)
 
     def abandon(self, error: ApiError) -> None:
         """End all that is open with an error."""
@@ -175,7 +192,7 @@ class Runner:
             if flow is None:
                 return  # it was taken back meanwhile
             flow.put(message)
-            over = isinstance(message, wire.Refused) or (
+            over = isinstance(message, wire.Refused | wire.Measured) or (
                 isinstance(message, wire.Gained) and message.finish_reason is not None
             )
             if over:

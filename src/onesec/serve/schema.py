@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from onesec.core.request import MAX_LOGPROBS, SamplingParams
+from onesec.core.fitted import Fitting
+from onesec.core.request import MAX_LOGPROBS, PolicyName, SamplingParams
 
 from .errors import ApiError
 
@@ -67,8 +68,13 @@ class Sampled(msgspec.Struct, kw_only=True):
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
     deadline_ms: float | None = None
     ttft_ms: float | None = None
+    tpot_ms: float | None = None
     gear: str | None = None
     min_gear: str | None = None
+    policy: PolicyName = "balanced"
+    best_effort: bool = False
+    fit: Fitting = "none"
+    response_format: dict[str, Any] | None = None
 
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
         """The sampling values: those that were given, else `defaults`. Raises InvalidRequest."""
@@ -79,6 +85,8 @@ class Sampled(msgspec.Struct, kw_only=True):
             values["stop_token_ids"] = tuple(self.stop_token_ids)
         if self.logit_bias is not None:
             values["logit_bias"] = {_token(k): v for k, v in self.logit_bias.items()}
+        if (self.response_format or {}).get("type", "text") != "text":
+            values["response_format"] = self.response_format
         return replace(defaults, **{**values, **more})
 
 
@@ -96,10 +104,6 @@ _PASSED = (
 )
 
 
-class ResponseFormat(msgspec.Struct):
-    type: str
-
-
 class ChatRequest(Sampled, kw_only=True):
     """POST /v1/chat/completions."""
 
@@ -107,7 +111,6 @@ class ChatRequest(Sampled, kw_only=True):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
-    response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from onesec.core.errors import Which
 from onesec.core.request import Request, SamplingParams
 from onesec.core.trace import Trace
 from onesec.loading import KvDtype
@@ -42,6 +43,14 @@ class Submit(msgspec.Struct, tag=True):
 
     request: Request
     stream: bool
+
+
+class Measure(msgspec.Struct, tag=True):
+    """How many prompt tokens are there time for: see `Engine.prompt_room`. The request's prompt is
+    the one that may be too long (or empty: much too long)."""
+
+    request: Request
+    spare_ms: float
 
 
 class Abort(msgspec.Struct, tag=True):
@@ -79,11 +88,13 @@ class Ready(msgspec.Struct, tag=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An error as values: the code of its class, its words, and its numbers by name."""
+    """An error as values: the code of its class, its words, which budget it is about, and its
+    numbers by name."""
 
     code: str
     message: str
     hint: str = ""
+    which: Which = "total"
     numbers: dict[str, float | None] = {}
 
 
@@ -97,6 +108,13 @@ class Accepted(msgspec.Struct, tag=True):
     """A request was planned."""
 
     id: str
+
+
+class Measured(msgspec.Struct, tag=True):
+    """The answer to Measure: the most tokens that the prompt may have."""
+
+    id: str
+    tokens: int
 
 
 class Refused(msgspec.Struct, tag=True):
@@ -120,6 +138,7 @@ class Gained(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
     trace: Trace | None = None
     fault: Fault | None = None
     prompt_logprobs: tuple[float, ...] = ()
+    closing: str = ""
 
 
 class Load(msgspec.Struct, tag=True):
@@ -130,8 +149,8 @@ class Load(msgspec.Struct, tag=True):
     kv_used_share: float
 
 
-ToEngine = Start | Submit | Abort
-ToDoor = Loading | Ready | Failed | Accepted | Refused | Gained | Load
+ToEngine = Start | Submit | Measure | Abort
+ToDoor = Loading | Ready | Failed | Accepted | Measured | Refused | Gained | Load
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(list[ToEngine])
 _to_door = msgspec.msgpack.Decoder(list[ToDoor])

@@ -17,6 +17,7 @@ from typing import Any
 
 from onesec.budget.latency import P95, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.collector import QuietCollector
 from onesec.core.errors import (
     DeadlineInfeasible,
     EngineClosed,
@@ -26,7 +27,9 @@ from onesec.core.errors import (
 )
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.lengths import LengthStore
 from onesec.engine.sequence import Delta
+from onesec.engine.structure import Structures
 from onesec.loading import LoadedModel, load_model
 
 from . import wire
@@ -51,7 +54,10 @@ def fault_of(error: BaseException) -> wire.Fault:
         for name, value in vars(error).items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-    return wire.Fault(code=error.code, message=error.message, hint=error.hint, numbers=numbers)
+    fault = wire.Fault(code=error.code, message=error.message, hint=error.hint, numbers=numbers)
+    if isinstance(error, DeadlineInfeasible):
+        fault.which = error.which
+    return fault
 
 
 def open_from(start: wire.Start, progress: Callable[[float], None]) -> LoadedModel:
@@ -68,8 +74,15 @@ def open_from(start: wire.Start, progress: Callable[[float], None]) -> LoadedMod
     )
 
 
-def serve(end: wire.EngineEnd, *, open_model: Open = open_from, clock: Clock | None = None) -> int:
-    """Serve one door until it closes its end; returns the process's exit code."""
+def serve(
+    end: wire.EngineEnd,
+    *,
+    open_model: Open = open_from,
+    clock: Clock | None = None,
+    quiet_gc: bool = False,
+) -> int:
+    """Serve one door until it closes its end; returns the process's exit code. `quiet_gc` as in
+    LLM."""
     clock = clock or MonotonicClock()
     try:
         first = end.receive(wait=True)
@@ -82,8 +95,17 @@ def serve(end: wire.EngineEnd, *, open_model: Open = open_from, clock: Clock | N
             latency = loaded.measure_latency(clock, False)
             # An engine of its own: what is learned of answers' lengths there is no user's.
             promises = _warm(_engine(loaded, start, clock, latency))
-            end.send([_ready(loaded, latency, promises)])
-            _loop(end, _engine(loaded, start, clock, latency))
+            lengths = loaded.lengths() if loaded.lengths is not None else None
+            engine = _engine(loaded, start, clock, latency, lengths)
+            quiet = QuietCollector() if quiet_gc else None
+            try:
+                end.send([_ready(loaded, latency, promises)])
+                _Loop(end, engine, clock, lengths, quiet).run()
+            finally:
+                if quiet is not None:
+                    quiet.close()
+                if lengths is not None:
+                    lengths.keep(engine.length)
         return 0
     except ConnectionError:
         return 0  # the door is gone: nobody is left to tell
@@ -101,13 +123,22 @@ def serve(end: wire.EngineEnd, *, open_model: Open = open_from, clock: Clock | N
         return 1
 
 
-def _engine(loaded: LoadedModel, start: wire.Start, clock: Clock, latency: LatencyModel) -> Engine:
+def _engine(
+    loaded: LoadedModel,
+    start: wire.Start,
+    clock: Clock,
+    latency: LatencyModel,
+    lengths: LengthStore | None = None,
+) -> Engine:
     return Engine(
         loaded.backend,
         clock,
         latency=latency,
         eos_ids=loaded.eos_ids,
         decode_text=loaded.tokenizer.decode,
+        length=None if lengths is None else lengths.load(),
+        thinking=loaded.thinking,
+        structures=Structures(loaded.vocabulary),
         max_rows=start.max_rows,
         max_waiting=start.max_waiting,
     )
@@ -152,30 +183,68 @@ def _promise(latency: LatencyModel, gear: str, prompt: int, answer: int) -> wire
     return wire.Promise(gear, prompt, ttft_ms, answer, ttft_ms + rest_ms)
 
 
-def _loop(end: wire.EngineEnd, engine: Engine) -> None:
+class _Loop:
     """Until the door is gone: take messages, run a turn, send what it gave."""
-    while (messages := end.receive(wait=not engine.has_work)) is not None:
-        out: list[Any] = [answer for message in messages for answer in _obey(message, engine)]
-        if out:
-            end.send(out)  # a refusal does not wait for a turn
-        if engine.has_work:
-            out = [_gained(delta) for delta in engine.step()]
-            out.append(wire.Load(engine.waiting, engine.running, engine.kv_used_share))
-            end.send(out)
 
+    def __init__(
+        self,
+        end: wire.EngineEnd,
+        engine: Engine,
+        clock: Clock,
+        lengths: LengthStore | None,
+        quiet: QuietCollector | None,
+    ) -> None:
+        self._end = end
+        self._engine = engine
+        self._clock = clock
+        self._lengths = lengths
+        self._quiet = quiet
 
-def _obey(message: wire.ToEngine, engine: Engine) -> list[wire.ToDoor]:
-    if isinstance(message, wire.Abort):
-        engine.abort(message.id)
-        return [wire.Load(engine.waiting, engine.running, engine.kv_used_share)]
-    if isinstance(message, wire.Start):
-        return []
-    request = message.request
-    try:
-        engine.add_request(request, stream=message.stream)
-    except Exception as error:  # one request's trouble is that request's alone
-        return [wire.Refused(request.id, fault_of(error))]
-    return [wire.Accepted(request.id)]
+    def run(self) -> None:
+        """Serve. Raises ConnectionError where the door goes while it is told something."""
+        end, engine = self._end, self._engine
+        while (messages := end.receive(wait=not engine.has_work)) is not None:
+            out: list[Any] = [answer for message in messages for answer in self._obey(message)]
+            if out:
+                end.send(out)  # a refusal does not wait for a turn
+            if engine.has_work:
+                deltas = engine.step()
+                out = [_gained(delta) for delta in deltas]
+                out.append(self._load())
+                end.send(out)
+                for delta in deltas:
+                    if delta.finished:
+                        self._over(delta.sequence_id)
+
+    def _obey(self, message: wire.ToEngine) -> list[wire.ToDoor]:
+        engine = self._engine
+        if isinstance(message, wire.Abort):
+            engine.abort(message.id)
+            self._over(message.id)
+            return [self._load()]
+        if isinstance(message, wire.Start):
+            return []
+        request = message.request
+        try:
+            if isinstance(message, wire.Measure):
+                tokens = engine.prompt_room(request, spare_ms=message.spare_ms)
+                return [wire.Measured(request.id, tokens)]
+            engine.add_request(request, stream=message.stream)
+        except Exception as error:  # one request's trouble is that request's alone
+            return [wire.Refused(request.id, fault_of(error))]
+        if self._quiet is not None and request.budget.limited:
+            self._quiet.hold(request.id)
+        return [wire.Accepted(request.id)]
+
+    def _over(self, request_id: str) -> None:
+        if self._quiet is not None:
+            self._quiet.release(request_id)
+        if self._lengths is not None and not self._engine.has_work:
+            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+
+    def _load(self) -> wire.Load:
+        engine = self._engine
+        return wire.Load(engine.waiting, engine.running, engine.kv_used_share)
 
 
 def _gained(delta: Delta) -> wire.Gained:
@@ -191,6 +260,7 @@ def _gained(delta: Delta) -> wire.Gained:
         trace=delta.trace,
         fault=None if delta.error is None else fault_of(delta.error),
         prompt_logprobs=delta.prompt_logprobs,
+        closing=delta.closing,
     )
 
 
@@ -199,7 +269,7 @@ def main() -> int:
     # The terminal's interrupt goes to the whole group; the door decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as sock:
-        return serve(wire.EngineEnd(sock))
+        return serve(wire.EngineEnd(sock), quiet_gc=True)
 
 
 if __name__ == "__main__":

@@ -167,6 +167,10 @@ class GpuBackend:
         return self._runner.num_blocks
 
     @property
+    def leaves_steps(self) -> bool:
+        return False
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return block_bytes(self.config, CACHE_DTYPES[self.kv_dtype])
@@ -198,6 +202,7 @@ class GpuBackend:
         """A fresh sampling state. A plainly greedy one never needs the host."""
         shaped = (
             params.temperature > 0.0
+            or params.response_format is not None
             or params.logit_bias
             or params.min_tokens > 0
             or params.repetition_penalty != 1.0
@@ -264,7 +269,8 @@ class GpuBackend:
 
     def forward(self, batch: Batch) -> BatchResult:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
-        so that the GPU does not wait for the host."""
+        so that the GPU does not wait for the host. `watch_ns` is ignored: what is launched cannot
+        be left alone, since the next batch would queue behind it on the device."""
         cpu_start = time.process_time()
         widths, step_bytes = self._known(batch.gear)
         with torch.inference_mode():
@@ -273,6 +279,10 @@ class GpuBackend:
         read = step_bytes + ends * self.kv_block_bytes // BLOCK_TOKENS
         cpu_ms = (time.process_time() - cpu_start) * 1e3
         return BatchResult(rows, step_ms, cpu_ms, len(step_ms) * read)
+
+    def rest(self, until_ns: int | None) -> BatchResult | None:
+        """Nothing: no call is overdue here."""
+        return BatchResult([], [], 0.0, 0)
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""

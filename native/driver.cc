@@ -1,0 +1,76 @@
+#include "driver.h"
+
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+namespace onesec {
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
+}
+
+Driver::~Driver() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  asked_.notify_one();
+  thread_.join();
+}
+
+// Neither side spins: with as many threads as CPUs, a spinning waiter takes the CPU of the one it waits for.
+bool Driver::idle_by(std::unique_lock<std::mutex>& lock, int64_t until_ns) {
+  const auto idle = [this] { return !busy_; };
+  if (until_ns == kForever) {
+    done_.wait(lock, idle);
+    return true;
+  }
+  const std::chrono::time_point<std::chrono::steady_clock> until{std::chrono::nanoseconds(until_ns)};
+  return done_.wait_until(lock, until, idle);
+}
+
+bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
+  std::unique_lock lock(mutex_);
+  idle_by(lock, kForever);
+  job_ = std::move(job);
+  busy_ = true;
+  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
+  lock.unlock();
+  asked_.notify_one();
+  lock.lock();
+  if (!idle_by(lock, until_ns)) return false;
+  job_.reset();
+  return true;
+}
+
+bool Driver::wait(int64_t until_ns) {
+  std::unique_lock lock(mutex_);
+  return idle_by(lock, until_ns);
+}
+
+std::shared_ptr<Job> Driver::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(job_, nullptr);
+}
+
+void Driver::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    asked_.wait(lock, [this] { return busy_ || stop_; });
+    if (!busy_) return;
+    Job* job = job_.get();
+    lock.unlock();
+    job->run();
+    lock.lock();
+    busy_ = false;
+    lock.unlock();
+    done_.notify_one();  // without the lock, which the caller would wake up to wait for
+    lock.lock();
+  }
+}
+
+}  // namespace onesec

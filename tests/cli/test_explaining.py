@@ -1,0 +1,80 @@
+"""The options that explain an answer, through the command line and on the shipped model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onesec._native")
+
+from onesec.cli.main import main
+from onesec.cli.tint import tinted
+from onesec.compress.suite import find_suite, read_suite
+
+KETTLE = ["onesec-mini", "How much is the blue kettle?", "--threads", "1", "--system"]
+NOTES = "Blue kettle: 34 dollars. Red lamp: 12 dollars. We close at 6."
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def test_confidence_stands_beside_the_pieces(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", *KETTLE, NOTES, "--confidence", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert "".join(answer["pieces"]) == answer["text"]
+    assert len(answer["pieces"]) == len(answer["confidence"]) == len(answer["tokens"])
+    assert all(0.0 < value < 1.0 for value in answer["confidence"])
+    assert answer["calibrated"] is True
+    assert answer["trace"]["confidence"] == [round(value, 3) for value in answer["confidence"]]
+    assert main(["explain", "--last"]) == 0
+    assert "Sure of its tokens" in capsys.readouterr().out
+    assert main(["generate", *KETTLE, NOTES, "--confidence"]) == 0
+    assert capsys.readouterr().out == answer["text"] + "\n"  # nobody sits at a terminal: no marks
+
+
+def test_a_stopped_answers_pieces_are_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", *KETTLE, NOTES, "--confidence", "--json", "--stop", "ettle"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert "ettle" not in answer["text"]
+    assert "".join(answer["pieces"]) == answer["text"]
+    assert len(answer["pieces"]) == len(answer["tokens"])
+
+
+def test_marks_and_what_may_not_be_marked() -> None:
+    pieces, sure = ["ok", " so", "\x1b[2J no"], [0.9, 0.7, 0.2]
+    assert tinted(pieces, sure, color=True) == "ok\x1b[33m so\x1b[0m\x1b[4;31m[2J no\x1b[0m"
+    assert tinted(pieces, sure, color=False) == "ok so\x1b[4m[2J no\x1b[0m"
+
+
+def test_the_sentence_that_carried_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", *KETTLE, NOTES, "--attribute", "60s", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["attribution"]
+    assert (found["examined"], found["sentences"], found["complete"]) == (3, 3, True)
+    first = max(found["parts"], key=lambda part: part["score"])
+    assert first["text"] == "Blue kettle: 34 dollars."
+    assert main(["generate", *KETTLE, NOTES, "--attribute"]) == 0
+    captured = capsys.readouterr()
+    assert "Blue kettle: 34 dollars." in captured.out
+    assert "leave-one-out log-likelihood" in captured.err
+    assert main(["generate", *KETTLE, NOTES, "--attribute", "soon"]) == 2
+
+
+def test_a_calibration_is_measured_drawn_and_kept_only_where_it_may(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [i for i in read_suite(find_suite("mini")) if i["skill"] == "answer"][:90]
+    suite, picture = tmp_path / "suite.jsonl", tmp_path / "it.svg"
+    suite.write_text("\n".join(json.dumps(item) for item in items))
+    words = ["confidence", "onesec-mini", "--suite", str(suite), "--gear", "4", "--threads", "1"]
+    assert main([*words, "--picture", str(picture), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)["gears"]["4"]
+    assert record["tokens"] > 200
+    assert picture.read_text().startswith("<svg")
+    checkpoint = Path(__file__).parents[2] / "training" / "onesec-mini"
+    assert main(["confidence", str(checkpoint), "--suite", "mini", "--save"]) == 2
+    assert "onesec pack" in capsys.readouterr().err
+    assert main(["confidence", "onesec-mini"]) == 2
