@@ -37,6 +37,9 @@ _WARM_MS = 1000.0  # about how long the warm-up may take
 _WARM_RUNS = 6
 _WARM_PROMPT = 64
 _WARM_ANSWER = 64
+_PROBE = "probe"  # an id that the door never gives
+_PROBE_PROMPT = 16
+_PROBE_STEPS = 16
 
 
 def fault_of(error: BaseException) -> wire.Fault:
@@ -154,14 +157,37 @@ def _promise(latency: LatencyModel, gear: str, prompt: int, answer: int) -> wire
 
 def _loop(end: wire.EngineEnd, engine: Engine) -> None:
     """Until the door is gone: take messages, run a turn, send what it gave."""
+    probed = 0
     while (messages := end.receive(wait=not engine.has_work)) is not None:
         out: list[Any] = [answer for message in messages for answer in _obey(message, engine)]
         if out:
             end.send(out)  # a refusal does not wait for a turn
+        if not engine.has_work and any(map(_for_want_of_time, out)):
+            _probe(engine)
         if engine.has_work:
-            out = [_gained(delta) for delta in engine.step()]
+            deltas = engine.step()
+            probed += sum(len(d.tokens) for d in deltas if d.sequence_id == _PROBE)
+            if probed >= _PROBE_STEPS:  # enough; an answer that is taken back teaches no length
+                engine.abort(_PROBE)
+                probed = 0
+            out = [_gained(delta) for delta in deltas if delta.sequence_id != _PROBE]
             out.append(wire.Load(engine.waiting, engine.running, engine.kv_used_share))
             end.send(out)
+
+
+def _for_want_of_time(answer: wire.ToDoor) -> bool:
+    refused = isinstance(answer, wire.Refused)
+    return refused and answer.fault.code == DeadlineInfeasible.code
+
+
+def _probe(engine: Engine) -> None:
+    """An idle engine that refuses learns nothing of the machine, which may have been slow for a
+    moment only: it answers a little something by itself."""
+    count = min(_PROBE_PROMPT, engine.backend.context_length // 2)
+    tokens = tuple(i % engine.backend.vocab_size for i in range(count))
+    params = SamplingParams(max_tokens=_WARM_ANSWER, ignore_eos=True)
+    gear = engine.backend.gears[0].name
+    engine.add_request(Request(id=_PROBE, prompt_tokens=tokens, params=params, gear=gear))
 
 
 def _obey(message: wire.ToEngine, engine: Engine) -> list[wire.ToDoor]:
