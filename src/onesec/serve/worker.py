@@ -176,8 +176,7 @@ def _loop(end: wire.EngineEnd, engine: Engine) -> None:
 
 
 def _for_want_of_time(answer: wire.ToDoor) -> bool:
-    refused = isinstance(answer, wire.Refused)
-    return refused and answer.fault.code == DeadlineInfeasible.code
+    return isinstance(answer, wire.Refused) and answer.fault.code == DeadlineInfeasible.code
 
 
 def _probe(engine: Engine) -> None:
