@@ -61,7 +61,7 @@ def test_a_refusal_tells_which_budget() -> None:
             assert error["which"] == offer["which"] == which
             [budget_ms] = asked.values()
             least_ms = STEP_MS["4"] if which == "tpot" else PREFILL_MS * len("user: Hi|")
-            assert offer["budget_ms"] <= budget_ms < least_ms < offer["feasible_ms"]
+            assert offer["budget_ms"] <= budget_ms < least_ms <= offer["feasible_ms"]
             assert error["feasible_ms"] == offer["feasible_ms"]
 
 
