@@ -121,7 +121,12 @@ class Characters:
     """A tokenizer whose tokens are code points."""
 
     chat_templates: dict[str, str] = {"default": TEMPLATE}  # noqa: RUF012  (never changed)
+    special_tokens: dict[str, str] = {"eos_token": chr(EOS)}  # noqa: RUF012  (never changed)
+    vocab_size = 0x110000
     eos_ids = (EOS,)
+
+    def token_bytes(self, token: int) -> bytes:
+        return chr(token).encode()
 
     def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:
         return [ord(character) for character in text]
@@ -129,7 +134,7 @@ class Characters:
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         return "".join(chr(token) for token in ids if token != EOS)
 
-    def stream(self) -> CharacterStream:
+    def stream(self, *, skip_special: bool = True) -> CharacterStream:
         return CharacterStream()
 
     def protect(self, text: str) -> str:

@@ -30,10 +30,11 @@ from onesec.engine.engine import Engine
 from onesec.engine.structure import Structures
 from onesec.explain.attribution import Attribution, attribute, longest_text
 from onesec.explain.scoring import Scorer
-from onesec.loading import KvDtype, LoadedModel, Message, load_model
+from onesec.loading import KvDtype, LoadedModel, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
+from onesec.wording import Message
 
 Prompt = str | Sequence[int]
 
@@ -434,8 +435,7 @@ class LLM(Closing):
         preparation = self._preparation(asked, fit, "")
         if isinstance(prompt, str):
             return _with(asked, preparation.text(prompt))
-        tokens = tuple(_checked(prompt))
-        return replace(asked, prompt_tokens=tokens, cues=Cues(source_tokens=len(tokens)))
+        return _with(asked, Prepared.of_tokens(_checked(prompt)))
 
     def _preparation(self, asked: Request, fit: Fitting, app: str) -> Preparation:
         def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
@@ -444,7 +444,13 @@ class LLM(Closing):
 
         deadline = asked.budget.deadline(asked.arrival_ns)
         return Preparation(
-            self._loaded, self._clock, fitting=fit, deadline=deadline, room=room, app=app
+            self._loaded.wording,
+            self._clock,
+            context_length=self.context_length,
+            fitting=fit,
+            deadline=deadline,
+            room=room,
+            app=app,
         )
 
     def _submit(self, request: Request, *, stream: bool) -> Stream:

@@ -35,6 +35,7 @@ from onesec.model.artifact import Artifact, is_artifact, open_artifact
 from onesec.model.hub import resolve_model
 from onesec.model.thinking import thinking_marks
 from onesec.model.tokenizer import Tokenizer
+from onesec.wording import Message, Wording
 
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from onesec.model.weights import Checkpoint
     from onesec.prompt.template import ChatTemplate
 
-Message = Mapping[str, Any]
 KvDtype = Literal["f16", "i8", "f32"]
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
 _SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
@@ -67,39 +67,20 @@ class LoadedModel(Closing):
     thinking: ThinkingMarks | None = None  # where it thinks aloud
     closed: bool = False
 
+    @property
+    def wording(self) -> Wording:
+        """Its tokenizer and chat template."""
+        return Wording(self.name, self.tokenizer, self.template)
+
     def render(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, cleaned, up to where the assistant speaks.
-
-        Raises InvalidRequest when the model has no chat template or it refuses the messages.
-        """
-        self._chat_template()
-        from onesec.prompt.fit import cleaned
-
-        text = self.render_text([cleaned(message) for message in messages])
-        return self.tokenizer.encode(text, special=True)
-
-    def render_text(self, messages: Sequence[Message]) -> str:
-        """The text of a conversation that is clean already; its tokens are
-        `tokenizer.encode(text, special=True)`. Raises as `render` does."""
-        return self._chat_template().render(messages, protect=self.tokenizer.protect)
+        """Token ids of a conversation: see `Wording.render`."""
+        return self.wording.render(messages)
 
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
     ) -> tuple[list[Message], int]:
-        """Clean the messages, drop the oldest turns until they fit; and how many turns went.
-
-        Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
-        """
-        from onesec.prompt.fit import fit
-
-        fitted = fit(
-            messages,
-            count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
-            max_tokens=max_tokens,
-            render=self.render_text,
-            fitting="drop_oldest",
-        )
-        return list(fitted.messages or ()), fitted.report.dropped_turns
+        """The messages that fit: see `Wording.fit_messages`."""
+        return self.wording.fit_messages(messages, max_tokens=max_tokens)
 
     def vocabulary(self) -> Vocabulary:
         """The model's tokens, as response formats are compiled to them."""
@@ -111,13 +92,6 @@ class LoadedModel(Closing):
             special_ids=tokenizer.special_ids | set(tokenizer.added_tokens.values()),
             encode=tokenizer.encode,
         )
-
-    def _chat_template(self) -> ChatTemplate:
-        if self.template is None:
-            raise InvalidRequest(
-                f"{self.name} has no chat template.", hint="Use generate with a plain prompt."
-            )
-        return self.template
 
     def save(
         self,
@@ -192,6 +166,17 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
     return Tokenizer.from_folder(path, context_length=context_length)
 
 
+def open_wording(model: str | Path) -> Wording:
+    """A MODEL's tokenizer and chat template, without its weights. Raises ModelError."""
+    path = find_model(model)
+    source = open_source(path)
+    try:
+        limit = source.config.max_context
+    finally:
+        source.close()
+    return Wording.of(str(model), open_tokenizer(path, context_length=limit))
+
+
 def _check_vocabulary(path: Path, tokenizer: Tokenizer, rows: int) -> None:
     """Refuse another model's tokenizer: `rows` are the embedding's. Tables are padded, but not to
     twice their size; tokens added afterwards (a padding token) may have no row."""
@@ -242,7 +227,7 @@ def load_model(
         with _touching(source):
             tokenizer = open_tokenizer(path, context_length=limit)
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
-            template = _chat_template_of(tokenizer)
+            template = Wording.of(str(model), tokenizer).template
             confidence = read_confidence(path) if isinstance(source, Artifact) else Confidence()
         backend = load(
             source,
@@ -273,14 +258,6 @@ def load_model(
         confidence=confidence,
         thinking=thinking_marks(tokenizer),
     )
-
-
-def _chat_template_of(tokenizer: Tokenizer) -> ChatTemplate | None:
-    if not tokenizer.chat_templates:
-        return None
-    from onesec.prompt.template import ChatTemplate
-
-    return ChatTemplate(tokenizer.chat_templates, special_tokens=tokenizer.special_tokens)
 
 
 @contextmanager

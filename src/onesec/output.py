@@ -5,7 +5,7 @@ It must not know how requests are driven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
@@ -63,6 +63,47 @@ class Pieces(Protocol):
     def flush(self) -> str: ...
 
 
+class GrowingText:
+    """An answer's text as its tokens come, and how much of it may be shown."""
+
+    def __init__(self, decoder: Pieces) -> None:
+        self.pieces: list[str] = []  # of the text, one a token, shown or not
+        self._decoder = decoder
+        self._text = ""
+        self._shown = 0  # characters of _text that take() has given
+        self._visible = 0  # characters that may be shown
+
+    @property
+    def text(self) -> str:
+        """All that may be shown."""
+        return self._text[: self._visible]
+
+    def add(
+        self, tokens: Sequence[int], text_chars: int | None, *, last: bool, closing: str = ""
+    ) -> None:
+        """Take in what one step gave; `text_chars` of the whole may be shown (None: all), and
+        behind these comes `closing`, which is in no token."""
+        pieces = [self._decoder.push(token) for token in tokens]
+        self.pieces += pieces
+        self._text += "".join(pieces)
+        if last:
+            rest = self._decoder.flush()
+            self._text += rest
+            if self.pieces:
+                self.pieces[-1] += rest
+        whole = text_chars is None
+        self._visible = len(self._text) if whole else min(text_chars or 0, len(self._text))
+        if closing:
+            self._text = self._text[: self._visible] + closing
+            self._visible = len(self._text)
+
+    def take(self) -> str:
+        """Text that may be shown and was not taken yet."""
+        piece = self._text[self._shown : self._visible]
+        self._shown = max(self._shown, self._visible)
+        return piece
+
+
 class Answer:
     """What has come of one request so far: feed it deltas, take the text that may be shown."""
 
@@ -70,12 +111,8 @@ class Answer:
         self, request: Request, decoder: Pieces, confidence: Confidence | None = None
     ) -> None:
         self._request = request
-        self._decoder = decoder
+        self._text = GrowingText(decoder)
         self._confidence = confidence or Confidence()
-        self._text = ""
-        self._pieces: list[str] = []  # of _text, one a token
-        self._shown = 0  # characters of _text that take() has given
-        self._visible = 0  # characters that may be shown
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._top: list[tuple[tuple[int, float], ...]] = []
@@ -98,29 +135,16 @@ class Answer:
 
     def add(self, delta: Delta) -> None:
         """Take in what one step gave."""
-        pieces = [self._decoder.push(token) for token in delta.tokens]
-        self._pieces += pieces
-        self._text += "".join(pieces)
+        self._text.add(delta.tokens, delta.text_chars, last=delta.finished, closing=delta.closing)
         self._tokens += delta.tokens
         self._logprobs += delta.logprobs
         self._top += [tuple(alternatives) for alternatives in delta.top]
         if delta.finished:
             self._last = delta
-            rest = self._decoder.flush()
-            self._text += rest
-            if self._pieces:
-                self._pieces[-1] += rest
-        whole = delta.text_chars is None
-        self._visible = len(self._text) if whole else min(delta.text_chars or 0, len(self._text))
-        if delta.closing:
-            self._text = self._text[: self._visible] + delta.closing
-            self._visible = len(self._text)
 
     def take(self) -> str:
         """Text that may be shown and was not taken yet."""
-        piece = self._text[self._shown : self._visible]
-        self._shown = max(self._shown, self._visible)
-        return piece
+        return self._text.take()
 
     def output(self) -> Output:
         """The finished answer. Raises the error that ended the request, if one did."""
@@ -135,12 +159,14 @@ class Answer:
             sure = self._confidence.of(self._logprobs, token_gears(trace))
             trace.confidence = [round(value, 3) for value in sure[:MAX_EVENTS]]
             statistics = {
-                "pieces": tuple(_until(self._visible - len(last.closing), self._pieces)),
+                "pieces": tuple(
+                    _until(len(self._text.text) - len(last.closing), self._text.pieces)
+                ),
                 "confidence": sure,
                 "calibrated": self._confidence.calibrated,
             }
         return Output(
-            text=self._text[: self._visible],
+            text=self._text.text,
             tokens=tuple(self._tokens),
             finish_reason=last.finish_reason,
             ending=last.ending or "cut",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from onesec.core.clock import Clock
 from onesec.core.cues import Cues
@@ -16,9 +16,7 @@ from onesec.core.deadline import Deadline
 from onesec.core.errors import ContextLengthExceeded, InvalidRequest
 from onesec.core.fitted import FitReport, Fitting
 from onesec.prompt.cues import cues
-
-if TYPE_CHECKING:
-    from onesec.loading import LoadedModel, Message
+from onesec.wording import Message, Wording
 
 FITTINGS: tuple[Fitting, ...] = ("none", "drop_oldest", "extract")
 _FIT_SHARE = 0.1  # of the time left, which shortening may take
@@ -34,6 +32,11 @@ class Prepared:
     cues: Cues
     report: FitReport | None = None
 
+    @classmethod
+    def of_tokens(cls, tokens: Sequence[int]) -> Prepared:
+        """A prompt of token ids, of which nothing else is known."""
+        return cls(tuple(tokens), Cues(source_tokens=len(tokens)))
+
 
 class Preparation:
     """How one request's prompt is prepared.
@@ -41,13 +44,15 @@ class Preparation:
     fitting   the caller's leave: "none", "drop_oldest" or "extract" (see prompt.fit.fit)
     deadline  until when the answer must be there
     room      the most tokens that the prompt may have, of the engine as it is now
+    context_length  tokens of one sequence
     """
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        wording: Wording,
         clock: Clock,
         *,
+        context_length: int,
         fitting: Fitting,
         deadline: Deadline,
         room: Room,
@@ -57,7 +62,8 @@ class Preparation:
             raise InvalidRequest(
                 f"fit is {fitting!r}.", hint=f"Choose one of {', '.join(FITTINGS)}."
             )
-        self._loaded = loaded
+        self._wording = wording
+        self._context_length = context_length
         self._clock = clock
         self._fitting = fitting
         self._deadline = deadline
@@ -66,14 +72,18 @@ class Preparation:
 
     def text(self, prompt: str) -> Prepared:
         """A plain text to be continued. Raises EmptyPrompt, ContextLengthExceeded."""
-        encode = self._loaded.tokenizer.encode
+        encode = self._wording.tokenizer.encode
         return self._prepared(prompt, prompt, lambda text: encode(text, add_bos=True), None)
 
-    def messages(self, messages: Sequence[Message]) -> Prepared:
-        """A conversation, through the chat template. Raises InvalidRequest, EmptyPrompt,
-        ContextLengthExceeded."""
-        encode, render = self._loaded.tokenizer.encode, self._loaded.render_text
-        if not self._loaded.template:
+    def messages(self, messages: Sequence[Message], **options: Any) -> Prepared:
+        """A conversation, through the chat template; `options` are those of `ChatTemplate.render`.
+        Raises InvalidRequest, EmptyPrompt, ContextLengthExceeded."""
+        encode = self._wording.tokenizer.encode
+
+        def render(some: Sequence[Message]) -> str:
+            return self._wording.render_text(some, **options)
+
+        if not self._wording.template:
             render([])  # raises
         from onesec.prompt.fit import cleaned
 
@@ -89,7 +99,7 @@ class Preparation:
         render: Callable[[Sequence[Message]], str] | None,
     ) -> Prepared:
         size = len(text.encode("utf-8", "replace"))
-        context = self._loaded.context_length
+        context = self._context_length
         whole: list[int] = []
         if self._fitting == "none" or size <= _BYTES_PER_TOKEN * context:
             whole = encode(text)

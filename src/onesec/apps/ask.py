@@ -141,18 +141,7 @@ def run(
 
 
 def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnText | None) -> Reply:
-    budget = Budget()
-    if ask.budget_ms is not None:
-        if ask.budget_ms <= 0.0:
-            tokens = sum(model.count_tokens(str(message["content"])) for message in ask.messages)
-            raise DeadlineInfeasible(
-                budget_ms=ask.budget_ms,
-                feasible_ms=model.predict_ms(tokens + TEMPLATE_TOKENS, min(ask.max_tokens, _LEAST)),
-                why="the time was used up before the model was asked",
-            )
-        budget = Budget(total_ms=ask.budget_ms)
-    # Greedy, whatever the model's own advice: the same question gets the same answer.
-    params = SamplingParams(max_tokens=ask.max_tokens)
+    budget, params = granted(model, ask), greedy(ask)
     options = dict(options) | ({"fit": ask.fit} if ask.fit != "none" else {})
     try:
         if on_text is None or not ask.shown:
@@ -173,6 +162,26 @@ def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnTex
         return stream.output
     finally:
         stream.close()
+
+
+def granted(model: Model, ask: Ask) -> Budget:
+    """The time that an Ask has. Raises DeadlineInfeasible where none is left."""
+    if ask.budget_ms is None:
+        return Budget()
+    if ask.budget_ms > 0.0:
+        return Budget(total_ms=ask.budget_ms)
+    tokens = sum(model.count_tokens(str(message["content"])) for message in ask.messages)
+    raise DeadlineInfeasible(
+        budget_ms=ask.budget_ms,
+        feasible_ms=model.predict_ms(tokens + TEMPLATE_TOKENS, min(ask.max_tokens, _LEAST)),
+        why="the time was used up before the model was asked",
+    )
+
+
+def greedy(ask: Ask) -> SamplingParams:
+    """How an Ask is sampled, whatever the model's own advice: the same question gets the same
+    answer."""
+    return SamplingParams(max_tokens=ask.max_tokens)
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -109,12 +109,7 @@ class App:
         except DeadlineInfeasible as refusal:
             if budget_ms is None:
                 raise
-            spent_ms = max(0.0, budget_ms - refusal.budget_ms)
-            # What is offered must be more than what did not do, whatever the predictions say.
-            feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
-            raise DeadlineInfeasible(
-                budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why
-            ) from None
+            raise of_the_whole(refusal, budget_ms) from None
 
     def run(self, steps: Steps[Result], on_text: OnText | None = None) -> Result:
         """Drive the steps with this application's model."""
@@ -171,3 +166,11 @@ class App:
                 hint="Shorten it, or take a model with a longer context.",
             )
         return tokens
+
+
+def of_the_whole(refusal: DeadlineInfeasible, budget_ms: float) -> DeadlineInfeasible:
+    """The refusal of a call that was given `budget_ms`, from that of one of its Asks."""
+    spent_ms = max(0.0, budget_ms - refusal.budget_ms)
+    # What is offered must be more than what did not do, whatever the predictions say.
+    feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
+    return DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why)

@@ -81,8 +81,9 @@ def of_suite(loaded: LoadedModel, items: Sequence[Item]) -> list[Question]:
 
 def _of_item(loaded: LoadedModel, item: Item) -> Question:
     reader = Preparation(
-        loaded,
+        loaded.wording,
         MonotonicClock(),
+        context_length=loaded.context_length,
         fitting="none",
         deadline=Deadline(),
         room=lambda tokens, cues, spare_ms: len(tokens),

@@ -13,6 +13,7 @@ VERBS = {
     "demo": "Show the four applications, each within a deadline. 演示",
     "generate": "Answer one prompt, within a deadline. 回答一个提示",
     "chat": "Talk with a model, streaming. 对话",
+    "serve": "Serve a model to OpenAI clients, with deadlines. 服务",
     "support": "Answer customers from your own FAQ. 智能客服",
     "translate": "Translate English and Chinese, sentence by sentence. 翻译",
     "answer": "Answer a question from a text of any length. 文档问答",

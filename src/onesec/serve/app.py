@@ -1,0 +1,200 @@
+"""App: the routes, and an answer for every error. It must not know how answers come about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from onesec import __version__
+from onesec.core.errors import OneSecError
+
+from . import generation
+from .applications import APPS, application
+from .door import Door
+from .errors import ApiError, from_error
+from .generation import json_response
+from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
+from .metrics import CONTENT_TYPE
+from .responses import responses
+from .schema import DetokenizeRequest, TokenizeRequest, parse
+
+_SILENT_S = 10.0  # more than any turn of the engine takes
+_log = logging.getLogger("onesec.serve")
+Endpoint = Callable[[Door, Request], Awaitable[Response]]
+
+
+async def models(door: Door, request: Request) -> Response:
+    """GET /v1/models."""
+    return json_response({"object": "list", "data": [_card(door)]})
+
+
+async def model(door: Door, request: Request) -> Response:
+    """GET /v1/models/{model}."""
+    if request.path_params["model"] != door.model:
+        raise ApiError("model_not_found", f"This server has the model {door.model}.")
+    return json_response(_card(door))
+
+
+def _card(door: Door) -> dict[str, Any]:
+    card: dict[str, Any] = {
+        "id": door.model,
+        "object": "model",
+        "created": door.created,
+        "owned_by": "onesec",
+    }
+    if door.runner.ready is not None:
+        card["max_model_len"] = door.runner.ready.context_length
+    return card
+
+
+async def livez(door: Door, request: Request) -> Response:
+    """GET /livez: the process and its engine process are there; also while loading and draining."""
+    alive = door.runner.state != "gone" and door.runner.silent_s() < _SILENT_S
+    return json_response({"status": "ok" if alive else "gone"}, status=200 if alive else 503)
+
+
+async def readyz(door: Door, request: Request) -> Response:
+    """GET /readyz, /health: requests are taken now."""
+    try:
+        _ = door.ready
+    except ApiError as error:
+        if error.code == "loading":
+            share = door.runner.loaded_share
+            body = {**error.body(), "status": "loading", "loaded": round(share, 3)}
+            return json_response(body, error.headers(), error.status)
+        raise
+    return json_response({"status": "ok"})
+
+
+async def metrics(door: Door, request: Request) -> Response:
+    """GET /metrics."""
+    return Response(door.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def props(door: Door, request: Request) -> Response:
+    """GET /props: what the model is, what this machine makes of it, what the server grants."""
+    ready, terms = door.ready, door.terms
+    return json_response(
+        {
+            "version": __version__,
+            "model": door.model,
+            "context_length": ready.context_length,
+            "vocab_size": ready.vocab_size,
+            "gears": ready.gears,
+            "chat_template": door.wording.template is not None,
+            "latency": ready.latency,
+            "promises": ready.promises,
+            "limits": {
+                "default_deadline_ms": terms.default_ms,
+                "max_deadline_ms": terms.cap_ms,
+                "default_max_tokens": terms.max_tokens,
+                "max_open_requests": terms.max_open,
+            },
+            "door_ms": {"entry": door.time.entry.ms, "exit": door.time.exit.ms},
+        }
+    )
+
+
+async def tokenize(door: Door, request: Request) -> Response:
+    """POST /tokenize: a prompt's or a conversation's token ids."""
+    call: Call = request.scope[CALL]
+    asked, _ = parse(call.body, TokenizeRequest)
+    wording, context = door.wording, door.ready.context_length
+    if (asked.prompt is None) == (asked.messages is None):
+        raise ApiError("invalid_request", "Send either prompt or messages.")
+
+    def encode() -> list[int]:
+        if asked.messages is not None:
+            return wording.render(asked.messages)
+        return wording.tokenizer.encode(asked.prompt or "", add_bos=asked.add_special_tokens)
+
+    tokens = await door.in_thread(call, encode)
+    return json_response({"tokens": tokens, "count": len(tokens), "max_model_len": context})
+
+
+async def detokenize(door: Door, request: Request) -> Response:
+    """POST /detokenize: the text of token ids."""
+    call: Call = request.scope[CALL]
+    asked, _ = parse(call.body, DetokenizeRequest)
+    tokenizer, size = door.wording.tokenizer, door.ready.vocab_size
+    if any(not 0 <= token < size for token in asked.tokens):
+        raise ApiError("invalid_request", f"Token ids lie in [0, {size}).", param="tokens")
+    text = await door.in_thread(call, lambda: tokenizer.decode(asked.tokens, skip_special=False))
+    return json_response({"prompt": text})
+
+
+async def tokenizer_info(door: Door, request: Request) -> Response:
+    """GET /tokenizer_info: what evaluation tools ask of it."""
+    tokenizer = door.wording.tokenizer
+    templates = tokenizer.chat_templates
+    return json_response(
+        {
+            **tokenizer.special_tokens,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "vocab_size": tokenizer.vocab_size,
+            "model_max_length": door.ready.context_length,
+            "chat_template": templates.get("default"),
+        }
+    )
+
+
+ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/v1/models", models),
+    ("GET", "/v1/models/{model:path}", model),
+    ("POST", "/v1/chat/completions", generation.chat),
+    ("POST", "/v1/completions", generation.complete),
+    ("POST", "/v1/responses", responses),
+    *(("POST", f"/v1/apps/{name}", partial(application, name)) for name in APPS),
+    ("GET", "/livez", livez),
+    ("GET", "/readyz", readyz),
+    ("GET", "/health", readyz),
+    ("GET", "/metrics", metrics),
+    ("GET", "/props", props),
+    ("POST", "/tokenize", tokenize),
+    ("POST", "/detokenize", detokenize),
+    ("GET", "/tokenizer_info", tokenizer_info),
+)
+
+
+def build(door: Door, bounds: Bounds) -> App:
+    """The whole application: limits first, then the routes."""
+    router = Router(
+        [
+            Route(path, partial(_call, door, endpoint), methods=[method])
+            for method, path, endpoint in ROUTES
+        ]
+    )
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = router  # so that starlette raises what it does not find
+        try:
+            await router(scope, receive, send)
+        except HTTPException as error:
+            code = "method_not_allowed" if error.status_code == 405 else "not_found"
+            raise ApiError(code, f"{scope['method']} is not served at this path.") from None
+
+    return Limits(routed, bounds)
+
+
+async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:
+    try:
+        return await endpoint(door, request)
+    except ApiError as error:
+        _refused(door, request, error)
+        raise
+    except OneSecError as error:
+        refusal = from_error(error)
+        _refused(door, request, refusal)
+        raise refusal from None
+
+
+def _refused(door: Door, request: Request, error: ApiError) -> None:
+    door.metrics.refused(error.code)
+    _log.info("%s refused: %s", request.scope[CALL].id, error.code)

@@ -1,0 +1,269 @@
+"""Door: what all routes share: who may come in, what can be refused early, and the way to answers.
+
+It must not know HTTP bodies or routes. What can be refused before tokenizing is refused there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from onesec.budget.latency import P50, LatencyModel
+from onesec.core.clock import Clock, MonotonicClock
+from onesec.core.cues import Cues
+from onesec.core.deadline import Budget
+from onesec.core.errors import OneSecError
+from onesec.core.request import Request
+from onesec.model.tokenizer import BYTES_PER_TOKEN
+from onesec.prepare import Preparation, Prepared
+from onesec.wording import Wording
+
+from . import wire
+from .answers import Answers, Wanted, stalled
+from .deadlines import DoorTime, budget_of
+from .errors import ApiError, from_error, infeasible, queue_full
+from .limits import Call, ClientGone
+from .metrics import Metrics
+from .runner import Runner
+
+Made = TypeVar("Made")
+_THREADS = 2  # that tokenize; the library frees the interpreter lock for long texts
+_SHORT_BYTES = 2048  # of a body whose text is sooner read than handed to a thread
+_USUAL_BYTES = 3  # of a request's body, a token: for what is offered before it was counted
+_ANSWER = 8  # tokens of the shortest answer that is worth a plan
+_log = logging.getLogger("onesec.serve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the server grants: milliseconds where a caller names none (None: unlimited), the most
+    that it may name, tokens of an answer where it names no limit, requests that may be open."""
+
+    default_ms: float | None = None
+    cap_ms: float = 600_000.0
+    max_tokens: int = 1024
+    max_open: int = 72
+
+
+class Seats:
+    """How many of the open requests one HTTP request is."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._count = 0
+
+    def take(self, count: int = 1) -> None:
+        """Take more places. Raises ApiError (queue_full, or the server is not ready)."""
+        door = self._door
+        _ = door.ready
+        if door.held + count > door.terms.max_open:
+            raise queue_full(door.held, door.terms.max_open)
+        door.held += count
+        self._count += count
+        door.idle.clear()
+
+    def leave(self) -> None:
+        """Give them back. Harmless when called again."""
+        self._door.held -= self._count
+        self._count = 0
+        if not self._door.held:
+            self._door.idle.set()
+
+
+class Door:
+    """What all routes share. `wording` is there once the model is known to be."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        model: str,
+        terms: Terms,
+        clock: Clock | None = None,
+    ) -> None:
+        self.runner = runner
+        self.model = Path(model).name if Path(model).exists() else model
+        self.names = (self.model, model)  # that a request may have for it
+        self.created = int(time.time())
+        self.terms = terms
+        self.clock = clock or MonotonicClock()
+        self.time = DoorTime()
+        self.metrics = Metrics(self.model)
+        self.draining = False
+        self.held = 0  # requests that were let in and are not over
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._wording: Wording | None = None
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="onesec-text")
+        watch = self.metrics.watch
+        watch("requests_running", lambda: runner.load.running)
+        watch("requests_waiting", lambda: runner.load.waiting)
+        watch("requests_open", lambda: self.held)
+        watch("kv_cache_usage", lambda: runner.load.kv_used_share)
+
+    @property
+    def wording(self) -> Wording:
+        """The model's tokenizer and template. Raises ApiError while it loads."""
+        if self._wording is None:
+            raise ApiError("loading", "The model is being loaded.")
+        return self._wording
+
+    @wording.setter
+    def wording(self, wording: Wording) -> None:
+        self._wording = wording
+
+    @property
+    def ready(self) -> wire.Ready:
+        """What the engine said of itself. Raises ApiError where it cannot be asked."""
+        if self.draining:
+            raise ApiError("draining", "The server is going down.", hint="Ask another one.")
+        if self.runner.state == "gone":
+            raise ApiError("engine_closed", "The engine process ended.")
+        if self.runner.ready is None or self._wording is None:
+            raise ApiError("loading", "The model is being loaded.")
+        return self.runner.ready
+
+    @property
+    def latency(self) -> LatencyModel:
+        """What the engine knew of this machine when it was ready. Raises ApiError."""
+        _ = self.ready
+        return self.runner.latency
+
+    def seats(self, call: Call) -> Seats:
+        """A place for a request, before anything is spent on it. Raises ApiError."""
+        seats = Seats(self)
+        try:
+            seats.take()
+        except ApiError as error:
+            error.patience_ms = self.budget(call).total_ms
+            raise
+        return seats
+
+    def budget(
+        self,
+        call: Call,
+        deadline_ms: float | None = None,
+        ttft_ms: float | None = None,
+        tpot_ms: float | None = None,
+    ) -> Budget:
+        """The budget of a request. Raises ApiError."""
+        if call.headers.get("x-stainless-retry-count", "0") != "0":
+            self.metrics.retried()
+        return budget_of(
+            deadline_ms,
+            ttft_ms,
+            call.headers,
+            tpot_ms=tpot_ms,
+            default_ms=self.terms.default_ms,
+            cap_ms=self.terms.cap_ms,
+        )
+
+    def check_time(self, wanted: Wanted) -> None:
+        """Refuse, from the body's size alone, what cannot be in time and may not be shortened.
+        Raises ApiError."""
+        call, budget = wanted.call, wanted.budget
+        if budget.total_ms is None or wanted.best_effort or wanted.fit != "none":
+            return
+        latency = self.latency
+        gear, size = self.ready.gears[0], len(call.body)
+        spent_ms = (self.clock.now_ns() - call.arrival_ns) / 1e6
+        least_ms = latency.prefill_ms(gear, size // BYTES_PER_TOKEN, quantile=P50)
+        if spent_ms + least_ms < budget.total_ms:
+            return
+        tokens = min(size // _USUAL_BYTES, self.ready.context_length)
+        need_ms = latency.prefill_ms(gear, tokens) + latency.decode_ms(gear, tokens, _ANSWER)
+        offer = self.time.outside(spent_ms + need_ms, spent_ms)
+        raise infeasible(budget.total_ms, offer, f"a body of {size} bytes")
+
+    async def in_thread(
+        self, call: Call, work: Callable[[], Made], *, short: bool | None = None
+    ) -> Made:
+        """Run what reads text in a thread, unless the client has left by then, or it is `short` (by
+        default: what came with a short body). Raises ApiError."""
+
+        def run() -> Made:
+            if call.gone:
+                raise ClientGone
+            return work()
+
+        try:
+            if len(call.body) <= _SHORT_BYTES if short is None else short:
+                return run()
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        except OneSecError as error:
+            raise from_error(error) from None
+
+    async def prepared(
+        self, wanted: Wanted, make: Callable[[Preparation], Made], *, app: str = ""
+    ) -> Made:
+        """What `make` prepares of prompts, made to fit the time where that is wanted. Raises
+        ApiError, ClientGone."""
+        loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
+
+        async def ask(request: Request, spare_ms: float) -> int:
+            flow = self.runner.flow()
+            try:
+                async with asyncio.timeout(wanted.patience_s(self.clock.now_ns())):
+                    return await flow.room(request, spare_ms)
+            except TimeoutError:
+                raise stalled() from None
+            finally:
+                flow.close()
+
+        def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            request = wanted.request(Prepared(tuple(tokens), cues), budget)
+            return asyncio.run_coroutine_threadsafe(ask(request, spare_ms), loop).result()
+
+        preparation = Preparation(
+            self.wording,
+            self.clock,
+            context_length=self.ready.context_length,
+            fitting=wanted.fit,
+            deadline=budget.deadline(wanted.begin_ns),
+            room=room,
+            app=app,
+        )
+        # Who waits for the engine must not keep this thread from hearing it.
+        short = None if wanted.fit == "none" else False
+        return await self.in_thread(wanted.call, lambda: make(preparation), short=short)
+
+    async def answers(self, wanted: Wanted, prompts: Sequence[Prepared], seats: Seats) -> Answers:
+        """Have prompts answered: returns once all are planned. Who gets them closes them, and with
+        them the seats, of which one was taken. Raises ApiError, ClientGone."""
+        flow = self.runner.flow()
+        answers = Answers(self, wanted, flow, seats)
+
+        def left() -> None:
+            flow.close()
+            flow.put(ClientGone())
+
+        wanted.call.when_gone(left)
+        try:
+            seats.take(len(prompts) * wanted.count - 1)
+            answers.ask(prompts)
+            await answers.accepted()
+        except BaseException:
+            answers.close()
+            raise
+        return answers
+
+    def whole(self, error: ApiError, budget: Budget, entered_ms: float) -> ApiError:
+        """A refusal of the engine, which was given less than the budget, in a caller's numbers."""
+        if error.feasible_ms is None or error.budget_ms is None:
+            return error
+        if error.which == "tpot":  # which the door takes nothing of
+            return error
+        asked = (budget.ttft_ms if error.which == "ttft" else budget.total_ms) or 0.0
+        offer = self.time.outside(error.feasible_ms, entered_ms)
+        return infeasible(asked, max(offer, math.floor(asked) + 1.0), which=error.which)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,243 @@
+"""Generation: POST /v1/chat/completions and /v1/completions, streamed or whole.
+
+It must not know sockets; limits were applied before, errors become answers after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from onesec.prepare import Preparation, Prepared
+
+from .answers import Answers, Choice, Wanted
+from .door import Door
+from .errors import ApiError
+from .limits import CALL, Call
+from .replies import Form
+from .schema import ChatRequest, CompletionRequest, Sampled, parse
+from .stream import EventStream, events
+from .tools import Style, style_of
+
+_TEMPLATE_KEYS = frozenset({"enable_thinking"})
+_COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
+_UNREAD = frozenset({"refusal", "annotations", "audio", "function_call"})  # of SDKs' messages
+_MOST_NAMED = 16
+_REFUSED = "is not supported by this server."
+
+
+def json_response(value: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """A value as JSON."""
+    body = msgspec.json.encode(value)
+    return Response(body, status, headers, media_type="application/json")
+
+
+class Whole(Response):
+    """An answer that is sent at once; it closes the answers."""
+
+    def __init__(self, body: Any, headers: dict[str, str], answers: Answers) -> None:
+        super().__init__(msgspec.json.encode(body), 200, headers, media_type="application/json")
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+            self._answers.sent()
+        finally:
+            self._answers.close()
+
+
+async def chat(door: Door, request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    call: Call = request.scope[CALL]
+    seats = door.seats(call)
+    try:
+        asked, ignored = parse(call.body, ChatRequest)
+        _check_chat(door, asked)
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+        limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
+        wanted = wanted_of(door, call, asked, limit, logprobs=logprobs)
+        wanted.tools = _tools(door, asked)
+        door.check_time(wanted)
+        goes_on = asked.continue_final_message
+        options = {
+            "add_generation_prompt": asked.add_generation_prompt and not goes_on,
+            "continue_final_message": goes_on,
+            "tools": None if wanted.tools is None else asked.tools,
+            **(asked.chat_template_kwargs or {}),
+        }
+        messages = spoken(asked.messages)
+        prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages, **options))
+        answers = await door.answers(wanted, [prompt], seats)
+    except BaseException:
+        seats.leave()
+        raise
+    return await _answer(door, asked, answers, ignored, chat=True)
+
+
+async def complete(door: Door, request: Request) -> Response:
+    """POST /v1/completions."""
+    call: Call = request.scope[CALL]
+    seats = door.seats(call)
+    try:
+        asked, ignored = parse(call.body, CompletionRequest)
+        check_model(door, asked.model)
+        if asked.suffix:
+            raise ApiError("invalid_request", f"suffix {_REFUSED}", param="suffix")
+        if asked.echo and asked.stream:
+            raise ApiError("invalid_request", f"echo in a stream {_REFUSED}", param="echo")
+        limit = asked.max_tokens or _COMPLETION_TOKENS
+        wanted = wanted_of(door, call, asked, limit, logprobs=asked.logprobs)
+        if asked.echo and asked.logprobs is not None:
+            wanted.params = replace(wanted.params, prompt_logprobs=True)
+        door.check_time(wanted)
+        given = asked.prompts()
+        prompts = await door.prepared(wanted, lambda prepare: [_read(prepare, p) for p in given])
+        answers = await door.answers(wanted, prompts, seats)
+    except BaseException:
+        seats.leave()
+        raise
+    return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
+
+
+def _read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
+    """A plain prompt. One of token ids is never shortened."""
+    return preparation.text(prompt) if isinstance(prompt, str) else Prepared.of_tokens(prompt)
+
+
+def spoken(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as templates know them: without what clients add and no template reads."""
+    return [
+        {
+            key: "system" if (key, value) == ("role", "developer") else value
+            for key, value in message.items()
+            if value is not None and key not in _UNREAD
+        }
+        for message in messages
+    ]
+
+
+async def _answer(
+    door: Door,
+    asked: Sampled,
+    answers: Answers,
+    ignored: tuple[str, ...],
+    *,
+    chat: bool,
+    echo: bool = False,
+) -> Response:
+    form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
+    headers = told(ignored)
+    if asked.stream:
+        return EventStream(answers, events(form, asked.stream_options), headers)
+    try:
+        await answers.whole()
+        make = _message if chat else _text
+        body = form.whole([make(form, choice, echo) for choice in answers.choices])
+    except BaseException:
+        answers.close()
+        raise
+    return Whole(body, headers, answers)
+
+
+def _message(form: Form, choice: Choice, _: bool) -> dict[str, Any]:
+    assert choice.last is not None
+    logprobs = None
+    if form.answers.wanted.params.logprobs is not None:
+        logprobs = form.chat_logprobs(choice.tokens, choice.logprobs, choice.top)
+    return {
+        "index": choice.index,
+        "message": form.message(choice),
+        "logprobs": logprobs,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _text(form: Form, choice: Choice, echo: bool) -> dict[str, Any]:
+    assert choice.last is not None
+    text, logprobs = choice.text.text, None
+    tokens: list[int] = list(choice.tokens)
+    values: list[float | None] = list(choice.logprobs)
+    top = list(choice.top)
+    if echo:
+        text = form.decode(choice.prompt_tokens) + text
+        tokens = [*choice.prompt_tokens, *tokens]
+        known = choice.last.prompt_logprobs
+        values = [None, *known, *values]
+        # Of a prompt's tokens only their own probability is known, not who came first.
+        read = zip(choice.prompt_tokens[1:], known, strict=True) if known else ()
+        top = [[], *([pair] for pair in read), *top]
+    if form.answers.wanted.params.logprobs is not None:
+        logprobs = form.text_logprobs(tokens, values, top)
+    return {
+        "index": choice.index,
+        "text": text,
+        "logprobs": logprobs,
+        "finish_reason": choice.last.finish_reason,
+    }
+
+
+def wanted_of(
+    door: Door, call: Call, asked: Sampled, limit: int, *, logprobs: int | None
+) -> Wanted:
+    """What a request asks of the engine. Raises ApiError, InvalidRequest."""
+    defaults = door.ready.default_params
+    params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
+    return Wanted(
+        call=call,
+        budget=door.budget(call, asked.deadline_ms, asked.ttft_ms, asked.tpot_ms),
+        params=params,
+        gear=asked.gear,
+        min_gear=asked.min_gear,
+        policy=asked.policy,
+        best_effort=asked.best_effort,
+        fit=asked.fit,
+        stream=bool(asked.stream),
+        count=asked.n or 1,
+    )
+
+
+def _check_chat(door: Door, asked: ChatRequest) -> None:
+    check_model(door, asked.model)
+    unknown = (asked.chat_template_kwargs or {}).keys() - _TEMPLATE_KEYS
+    if unknown:
+        raise ApiError(
+            "invalid_request",
+            f"chat_template_kwargs may have {', '.join(sorted(_TEMPLATE_KEYS))}.",
+            param="chat_template_kwargs",
+        )
+
+
+def _tools(door: Door, asked: ChatRequest) -> tuple[Style, frozenset[str]] | None:
+    """The tools that the model may call, and how it writes that. Raises ApiError."""
+    if not asked.tools or asked.tool_choice == "none":
+        return None
+    if asked.tool_choice not in (None, "auto"):
+        name = "tool_choice"
+        raise ApiError("invalid_request", f"{name} other than auto and none {_REFUSED}", param=name)
+    style = style_of(door.wording.tokenizer.chat_templates.values())
+    if style is None:
+        raise ApiError("invalid_request", "This model was not taught to use tools.", param="tools")
+    functions = [tool.get("function") for tool in asked.tools]
+    names = [f.get("name") for f in functions if isinstance(f, dict)]
+    if len(names) < len(asked.tools) or not all(isinstance(name, str) for name in names):
+        raise ApiError("invalid_request", "A tool is a function with a name.", param="tools")
+    return style, frozenset(map(str, names))
+
+
+def check_model(door: Door, model: str | None) -> None:
+    """Raises ApiError where a request names another model."""
+    if model is not None and model not in door.names:
+        raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
+
+
+def told(ignored: Sequence[str]) -> dict[str, str]:
+    """A header that names the fields that were ignored, where they are names."""
+    names = [name for name in ignored if name.isascii() and name.isidentifier()][:_MOST_NAMED]
+    return {"x-onesec-ignored": ", ".join(name[:64] for name in names)} if names else {}

@@ -1,0 +1,246 @@
+"""Limits: everything that is refused before routing, in one place, for every route.
+
+It must not know what routes do. Host, key, content type, the size of a body and the time it may
+take; and what every answer carries: its request id, and an error that is JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from .errors import ApiError, internal
+from .protocol import ABORT, ARRIVAL
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CALL = "onesec.call"  # in the scope: the Call
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WITHOUT_KEY = frozenset({"/livez"})
+_log = logging.getLogger("onesec.serve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """hosts: names that a Host header may have (empty: any); keys: SHA-256 of the keys that are
+    accepted (empty: none is asked for)."""
+
+    hosts: frozenset[str] = frozenset()
+    keys: tuple[bytes, ...] = ()
+    max_body_bytes: int = 8 << 20
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    send_seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP request as it was let in. `tenant` names the key that was used: what is cached for
+    one is not found by another."""
+
+    id: str
+    arrival_ns: int
+    headers: dict[str, str]
+    body: bytes = b""
+    tenant: str = ""
+    gone: bool = False
+    _hear: list[Callable[[], None]] = field(default_factory=list)
+
+    def when_gone(self, hear: Callable[[], None]) -> None:
+        """Call `hear` as soon as the client has left."""
+        if self.gone:
+            hear()
+        self._hear.append(hear)
+
+    def leave(self) -> None:
+        """The client has left."""
+        self.gone = True
+        hearing, self._hear = self._hear, []
+        for hear in hearing:
+            hear()
+
+
+def key_digest(key: str) -> bytes:
+    """What is kept of a key."""
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class Limits:
+    """ASGI middleware around the routes."""
+
+    def __init__(self, app: App, bounds: Bounds) -> None:
+        self._app = app
+        self._bounds = bounds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = _headers(scope)
+        asked = headers.get("x-request-id", "")
+        request_id = asked if _CLIENT_ID.fullmatch(asked) else f"req-{secrets.token_hex(8)}"
+        call = Call(request_id, scope.get(ARRIVAL) or time.monotonic_ns(), headers)
+        scope[CALL] = call
+        started = False
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                own = [(b"x-request-id", request_id.encode())]
+                message = {**message, "headers": [*message["headers"], *own]}
+            try:
+                async with asyncio.timeout(self._bounds.send_seconds):
+                    await send(message)
+            except TimeoutError:  # a peer that does not read holds nothing for longer
+                call.leave()
+                raise ClientGone from None
+
+        try:
+            self._check(scope, call)
+            await self._read(scope, receive, call)
+            await self._watched(scope, receive, answer, call)
+        except ClientGone:
+            call.leave()
+            scope.get(ABORT, _nothing)()  # what is not read is not kept
+        except ApiError as error:
+            if not started:
+                await _send_error(answer, error)
+        except Exception as error:
+            # Where it failed, but not what it says: that may be words of a prompt.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("%s failed: %s\n%s", request_id, type(error).__name__, place)
+            if started:
+                scope.get(ABORT, _nothing)()
+            else:
+                await _send_error(answer, internal())
+
+    def _check(self, scope: Scope, call: Call) -> None:
+        bounds, headers = self._bounds, call.headers
+        if bounds.hosts and _host_name(headers.get("host", "")) not in bounds.hosts:
+            raise ApiError(
+                "host_not_allowed",
+                "This Host is not served here.",
+                hint="Name it with --allowed-host.",
+            )
+        if bounds.keys and scope["path"] not in _WITHOUT_KEY:
+            call.tenant = _tenant(headers.get("authorization", ""), bounds.keys)
+        if scope["method"] == "POST":
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise ApiError(
+                    "unsupported_media_type", "Send JSON, with content-type: application/json."
+                )
+
+    async def _read(self, scope: Scope, receive: Receive, call: Call) -> None:
+        limit = self._bounds.max_body_bytes
+        declared = call.headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared[:12]) > limit:
+            raise _too_large(limit)
+        parts, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(self._bounds.body_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise _too_large(limit)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise ApiError("timeout", "The body did not arrive in time.") from None
+        call.body = b"".join(parts)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+        """Run the routes, and tell them when the client leaves: `call.gone`."""
+
+        left = asyncio.Event()
+        call.when_gone(left.set)
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            call.leave()
+
+        async def nothing_more() -> MutableMapping[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self._app(scope, nothing_more, send)
+        finally:
+            watcher.cancel()
+
+
+class ClientGone(Exception):
+    """The client left."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError("too_large", f"The body has more than {limit} bytes.")
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Names in lower case. Of one that is given twice the first counts."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return found
+
+
+def _host_name(host: str) -> str:
+    """The name of a Host header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _tenant(authorization: str, keys: Collection[bytes]) -> str:
+    """Compares with every key, each in constant time, whichever matches."""
+    scheme, _, given = authorization.partition(" ")
+    digest = key_digest(given.strip())
+    matches = [hmac.compare_digest(digest, known) for known in keys]
+    if scheme.lower() != "bearer" or not any(matches):
+        raise ApiError(
+            "invalid_api_key",
+            "The API key is missing or wrong.",
+            hint="Send Authorization: Bearer.",
+        )
+    return digest.hex()[:16]
+
+
+async def _send_error(send: Send, error: ApiError) -> None:
+    body = error.encoded()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **error.headers(),
+    }
+    if error.code in ("too_large", "timeout"):
+        headers["connection"] = "close"  # the rest of the body is not read
+    await send(
+        {
+            "type": "http.response.start",
+            "status": error.status,
+            "headers": [(k.encode(), v.encode("latin-1")) for k, v in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

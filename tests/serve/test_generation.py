@@ -1,0 +1,219 @@
+"""The generating routes over HTTP: what is answered, and in which order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from live import ANSWER, HI, TEXT, Live, live
+
+PATH = "/v1/chat/completions"
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The events of a stream, parsed, [DONE] as text."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in response.text.split("\n\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    found = [line.removeprefix("data: ") for line in lines]
+    return [line if line == "[DONE]" else json.loads(line) for line in found]
+
+
+def test_a_chat_is_answered_whole(reciter: Live) -> None:
+    with reciter.client() as client:
+        body = client.post(PATH, json={"model": "reciter", "messages": HI}).json()
+    [choice] = body["choices"]
+    assert choice["message"] == {"role": "assistant", "content": ANSWER, "refusal": None}
+    assert choice["finish_reason"] == "stop"
+    usage = body["usage"]
+    assert usage["prompt_tokens"] == len("user: Hi|assistant: ")
+    assert usage["completion_tokens"] == len(ANSWER)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert body["object"] == "chat.completion"
+    assert body["onesec"]["ending"] == "natural"
+    assert body["onesec"]["met"] is None
+
+
+@pytest.mark.parametrize("with_usage", [False, True])
+def test_the_order_of_a_stream_is_openais(reciter: Live, with_usage: bool) -> None:
+    asked: dict[str, Any] = {"messages": HI, "stream": True}
+    if with_usage:
+        asked["stream_options"] = {"include_usage": True}
+    with reciter.client() as client:
+        found = events(client.post(PATH, json=asked))
+    assert found.pop() == "[DONE]"
+    if with_usage:
+        last = found.pop()
+        assert last["choices"] == []
+        assert last["usage"]["completion_tokens"] == len(ANSWER)
+    first, *middle, finish = found
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert all(set(e["choices"][0]["delta"]) == {"content"} for e in middle)
+    assert "".join(e["choices"][0]["delta"]["content"] for e in middle) == ANSWER
+    assert finish["choices"][0]["delta"] == {}
+    assert [e["choices"][0]["finish_reason"] for e in found] == [None] * (len(found) - 1) + ["stop"]
+    assert finish["onesec"]["ending"] == "natural"
+    for name in ("id", "created", "model"):
+        assert len({e[name] for e in found}) == 1
+    assert {e["object"] for e in found} == {"chat.completion.chunk"}
+    assert all(("usage" in e) == with_usage for e in found)
+
+
+def test_a_stream_and_a_whole_answer_say_the_same(reciter: Live) -> None:
+    asked = {"prompt": TEXT[:10], "max_tokens": 30, "logprobs": 2}
+    with reciter.client() as client:
+        whole = client.post("/v1/completions", json=asked).json()["choices"][0]
+        found = events(client.post("/v1/completions", json={**asked, "stream": True}))[:-1]
+    parts = [e["choices"][0] for e in found]
+    assert "".join(part["text"] for part in parts) == whole["text"] == TEXT[10:40]
+    assert parts[-1]["finish_reason"] == whole["finish_reason"] == "length"
+    lists = [part["logprobs"] for part in parts if part["logprobs"]]
+    for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+        assert [value for part in lists for value in part[name]] == whole["logprobs"][name]
+
+
+def test_a_budget_is_kept_and_told(reciter: Live) -> None:
+    with reciter.client() as client:
+        body = client.post(PATH, json={"messages": HI, "deadline_ms": 40}).json()
+    told = body["onesec"]
+    assert told["budget_ms"] == 40.0
+    assert told["elapsed_ms"] <= 40.0
+    assert told["met"] is True
+    assert told["ending"] == "landed"
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert ANSWER.startswith(body["choices"][0]["message"]["content"])
+    assert body["choices"][0]["message"]["content"][-1] in ".?"
+
+
+def test_an_impossible_budget_is_refused_with_one_that_works(reciter: Live) -> None:
+    with reciter.client() as client:
+        refused = client.post(PATH, json={"messages": HI, "deadline_ms": 3})
+        assert refused.status_code == 422
+        assert refused.headers["x-should-retry"] == "false"
+        assert refused.json()["error"]["code"] == "deadline_infeasible"
+        offer = refused.json()["onesec"]
+        assert offer["budget_ms"] == 3.0
+        body = client.post(PATH, json={"messages": HI, "deadline_ms": offer["feasible_ms"]}).json()
+    assert body["onesec"]["met"] is True
+
+
+def test_a_header_is_a_budget_and_the_body_goes_before_it(reciter: Live) -> None:
+    with reciter.client(headers={"x-deadline-ms": "50"}) as client:
+        by_header = client.post(PATH, json={"messages": HI}).json()
+        by_body = client.post(PATH, json={"messages": HI, "deadline_ms": 90}).json()
+    assert by_header["onesec"]["budget_ms"] == 50.0
+    assert by_body["onesec"]["budget_ms"] == 90.0
+
+
+def test_several_answers_have_their_own_places(reciter: Live) -> None:
+    asked = {"messages": HI, "n": 3, "stream": True}
+    with reciter.client() as client:
+        found = events(client.post(PATH, json=asked))[:-1]
+        whole = client.post(PATH, json={"messages": HI, "n": 3}).json()
+    for index in range(3):
+        parts = [e["choices"][0] for e in found if e["choices"][0]["index"] == index]
+        assert parts[0]["delta"]["role"] == "assistant"
+        assert parts[-1]["finish_reason"] == "stop"
+        assert "".join(part["delta"].get("content", "") for part in parts) == ANSWER
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2]
+    assert whole["usage"]["completion_tokens"] == 3 * len(ANSWER)
+    assert whole["usage"]["prompt_tokens"] == len("user: Hi|assistant: ")
+
+
+def test_echo_tells_the_prompts_log_probabilities(reciter: Live) -> None:
+    prompts = [[ord(c) for c in TEXT[:4]], [ord(c) for c in TEXT[:7]]]
+    asked = {"prompt": prompts, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    with reciter.client() as client:
+        body = client.post("/v1/completions", json=asked).json()
+    for prompt, choice in zip(prompts, body["choices"], strict=True):
+        logprobs = choice["logprobs"]
+        assert choice["text"] == TEXT[: len(prompt) + 1]
+        assert logprobs["token_logprobs"][0] is None
+        # The model of this test gives a prompt's token minus its id.
+        assert logprobs["token_logprobs"][1:-1] == [-float(token) for token in prompt[1:]]
+        assert len(logprobs["tokens"]) == len(prompt) + 1
+        assert logprobs["text_offset"] == list(range(len(prompt) + 1))
+
+
+def test_chat_logprobs_have_their_bytes(reciter: Live) -> None:
+    asked = {"messages": HI, "logprobs": True, "top_logprobs": 1, "max_tokens": 2}
+    with reciter.client() as client:
+        choice = client.post(PATH, json=asked).json()["choices"][0]
+    for found, expected in zip(choice["logprobs"]["content"], ANSWER[:2], strict=True):
+        assert found["token"] == expected
+        assert found["bytes"] == list(expected.encode())
+        assert found["top_logprobs"][0]["token"] == expected
+
+
+def test_stop_strings_never_show(reciter: Live) -> None:
+    asked = {"messages": HI, "stop": "How", "stream": True}
+    with reciter.client() as client:
+        found = events(client.post(PATH, json=asked))[:-1]
+    text = "".join(e["choices"][0]["delta"].get("content", "") for e in found)
+    assert text == "Hello. "
+    assert found[-1]["onesec"]["stop_reason"] == "How"
+
+
+def test_fields_that_are_not_known_are_named(reciter: Live) -> None:
+    asked = {"messages": HI, "mirostat": 2, "user": "me", "x\r\ny": 1}
+    with reciter.client() as client:
+        response = client.post(PATH, json=asked)
+    assert response.status_code == 200
+    assert response.headers["x-onesec-ignored"] == "mirostat"
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"messages": []}, "empty_prompt"),
+    ({"messages": HI, "temperature": -1}, "invalid_request"),
+    ({"messages": HI, "temperature": "hot"}, "invalid_request"),
+    ({"messages": HI, "temperature": True}, "invalid_request"),
+    ({"messages": HI, "n": 0}, "invalid_request"),
+    ({"messages": HI, "n": 9}, "invalid_request"),
+    ({"messages": HI, "max_tokens": 0}, "invalid_request"),
+    ({"messages": HI, "top_logprobs": 21}, "invalid_request"),
+    ({"messages": HI, "deadline_ms": 0}, "invalid_request"),
+    ({"messages": HI, "deadline_ms": -5}, "invalid_request"),
+    ({"messages": HI, "gear": "5"}, "unknown_gear"),
+    ({"messages": HI, "logit_bias": {"-1": 1}}, "invalid_request"),
+    ({"messages": HI, "logit_bias": {"1": 1e9}}, "invalid_request"),
+    ({"messages": HI, "seed": -1}, "invalid_request"),
+    ({"messages": HI, "stop": ["x"] * 17}, "invalid_request"),
+    ({"messages": [{"role": "cook", "content": "x"}]}, "invalid_request"),
+    ({"messages": [{"role": "user", "content": "x" * 600}]}, "context_length_exceeded"),
+    ({"messages": HI, "model": "gpt-9"}, "model_not_found"),
+    ({}, "invalid_request"),
+]
+
+
+@pytest.mark.parametrize(("asked", "code"), BAD)
+def test_what_is_out_of_range_is_refused(reciter: Live, asked: dict[str, Any], code: str) -> None:
+    with reciter.client() as client:
+        response = client.post(PATH, json=asked)
+        assert response.json()["error"]["code"] == code
+        assert response.status_code == (404 if code == "model_not_found" else 400)
+        assert response.headers["x-should-retry"] == "false"
+        canary = client.post(PATH, json={"messages": HI}).json()
+    assert canary["choices"][0]["message"]["content"] == ANSWER
+
+
+@pytest.mark.parametrize("prompt", [[], [1, "a"], [[1], 2], [-1], [1 << 31], [1 << 40]])
+def test_prompts_that_are_none_are_refused(reciter: Live, prompt: Any) -> None:
+    with reciter.client() as client:
+        response = client.post("/v1/completions", json={"prompt": prompt})
+    assert response.status_code == 400
+
+
+def test_more_than_may_be_open_are_refused_before_any_work() -> None:
+    from onesec.serve.door import Terms
+
+    with live(terms=Terms(max_open=2)) as server, server.client() as client:
+        forwards = server.backend.forwards
+        response = client.post(PATH, json={"messages": HI, "n": 3})
+        assert response.status_code == 429
+        assert response.headers["x-should-retry"] == "true"
+        assert float(response.headers["retry-after-ms"]) > 0
+        assert response.json()["error"]["code"] == "queue_full"
+        assert server.backend.forwards == forwards
+        assert client.post(PATH, json={"messages": HI, "n": 2}).status_code == 200

@@ -1,0 +1,190 @@
+"""What becomes of requests when clients leave, the server is told to stop, or the engine dies."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from live import ANSWER, HI, Live, live
+
+from onesec.serve.server import Place
+
+PATH = "/v1/chat/completions"
+
+
+def send(server: Live, body: dict[str, Any], path: str = PATH) -> socket.socket:
+    """A request on a socket of its own, its answer unread."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    return sock
+
+
+def in_thread(do: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(do()))
+    thread.start()
+    return thread, found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> None:
+    with live() as server:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        before = server.backend.forwards
+        sock = send(server, {"messages": HI, "stream": stream})
+        assert server.backend.reached.wait(30)  # in its prompt
+        sock.close()
+        server.wait(server.door.idle.wait())  # the door has noticed, and told the engine
+        server.backend.gate.set()
+        with server.client() as client:
+            assert client.post(PATH, json={"messages": HI}).status_code == 200
+            counts = client.get("/metrics").text
+        # Its one prompt, and then all of the second request (a prompt, and a step a token).
+        assert server.backend.forwards - before <= 1 + 2 + len(ANSWER)
+        assert 'onesec_deadline_total{outcome="cancelled"} 1.0' in counts
+
+
+def test_a_drain_ends_what_runs_and_refuses_what_comes() -> None:
+    with live() as server, server.client() as client:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        thread, found = in_thread(lambda: client.post(PATH, json={"messages": HI}))
+        assert server.backend.reached.wait(30)
+        server.soon(server.server.drain)
+        with server.client() as other:
+            refused = other.post(PATH, json={"messages": HI})
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "draining"
+            assert refused.headers["retry-after-ms"]
+            assert other.get("/readyz").status_code == 503
+            assert other.get("/livez").status_code == 200
+        server.backend.gate.set()
+        thread.join(30)
+        assert found[0].json()["choices"][0]["message"]["content"] == ANSWER
+        server.served.join(30)
+        assert not server.served.is_alive()
+
+
+def test_a_second_signal_ends_streams_with_an_error() -> None:
+    with live() as server, server.client() as client:
+        server.backend.gate.clear()
+        asked = {"messages": HI, "stream": True}
+        with client.stream("POST", PATH, json=asked) as response:
+            lines = response.iter_lines()
+            assert "assistant" in next(lines)
+            server.soon(server.server.drain)
+            server.soon(server.server.drain)
+            rest = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        assert rest[-1]["error"]["code"] == "draining"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_when_the_engine_dies_open_requests_end_and_so_does_the_server(stream: bool) -> None:
+    with live(place=Place(port=0)) as server, server.client() as client:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        asked = {"messages": HI, "stream": stream}
+        thread, found = in_thread(lambda: client.post(PATH, json=asked))
+        assert server.backend.reached.wait(30)
+        server.engine_socket.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+        [response] = found
+        assert "engine_closed" in response.text
+        assert response.status_code == (200 if stream else 503)
+        server.wait(server.door.runner.ended.wait())
+        with server.client() as other:
+            assert other.get("/livez").status_code == 503
+            assert (
+                other.post(PATH, json={"messages": HI}).json()["error"]["code"] == "engine_closed"
+            )
+        server.backend.gate.set()
+
+
+def test_an_error_of_the_backend_is_one_requests_alone() -> None:
+    with live() as server, server.client() as client:
+        server.backend.raise_at[server.backend.forwards + 2] = RuntimeError("at 0xdeadbeef")
+        response = client.post(PATH, json={"messages": HI})
+        assert response.status_code == 500
+        assert response.json()["error"]["code"] == "internal_error"
+        assert "0x" not in response.text
+        body = client.post(PATH, json={"messages": HI}).json()
+        assert body["choices"][0]["message"]["content"] == ANSWER
+
+
+def test_an_error_in_a_stream_is_an_event() -> None:
+    with live() as server, server.client() as client:
+        server.backend.raise_at[server.backend.forwards + 3] = RuntimeError("on fire")
+        asked = {"messages": HI, "stream": True}
+        text = client.post(PATH, json=asked).text
+        last = json.loads(text.strip().split("\n\n")[-2].removeprefix("data: "))
+        assert last["error"]["code"] == "internal_error"
+        assert "fire" not in text
+
+
+def test_the_log_has_no_word_of_a_prompt(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    secret = "the word is swordfish"
+    with live() as server, server.client() as client:
+        client.post(PATH, json={"messages": [{"role": "user", "content": secret}]})
+        client.post(PATH, json={"messages": [{"role": secret, "content": secret}]})
+        client.post("/v1/completions", json={"prompt": secret, "deadline_ms": 1})
+        assert "swordfish" not in client.get("/metrics").text
+    assert "refused: deadline_infeasible" in caplog.text
+    assert "swordfish" not in caplog.text
+
+
+def test_health_and_what_is_told(reciter: Live) -> None:
+    with reciter.client() as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        assert client.get("/livez").status_code == 200
+        assert [m["id"] for m in client.get("/v1/models").json()["data"]] == ["reciter"]
+        assert client.get("/v1/models/reciter").json()["max_model_len"] == 512
+        assert client.get("/v1/models/other").status_code == 404
+        told = client.get("/props").json()
+        assert told["gears"] == ["4", "8"]
+        assert [promise["gear"] for promise in told["promises"]] == ["4", "8"]
+        tokens = client.post("/tokenize", json={"prompt": "abc"}).json()
+        assert (tokens["tokens"], tokens["count"]) == ([97, 98, 99], 3)
+        text = client.post("/detokenize", json={"tokens": tokens["tokens"]}).json()
+        assert text == {"prompt": "abc"}
+        assert client.post("/detokenize", json={"tokens": [-1]}).status_code == 400
+        assert "eos_token" in client.get("/tokenizer_info").json()
+        assert client.get("/nothing").json()["error"]["code"] == "not_found"
+        assert client.get(PATH).json()["error"]["code"] == "method_not_allowed"
+
+
+def test_small_writes_are_sent_at_once(reciter: Live) -> None:
+    with reciter.client() as client:
+        client.get("/livez")
+        [connection] = reciter.server._state.connections
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_metrics_have_their_names(reciter: Live) -> None:
+    with reciter.client() as client:
+        client.post(PATH, json={"messages": HI, "deadline_ms": 500})
+        client.post(PATH, json={"messages": HI, "deadline_ms": 2})
+        text = client.get("/metrics").text
+    for name in (
+        "onesec_request_seconds_bucket",
+        "onesec_ttft_seconds_bucket",
+        "onesec_tpot_seconds_bucket",
+        "onesec_queue_seconds_bucket",
+        "onesec_deadline_slack_seconds_bucket",
+        "onesec_predicted_minus_actual_seconds_bucket",
+        'onesec_deadline_total{outcome="met"}',
+        'onesec_deadline_total{outcome="infeasible"}',
+        'onesec_tokens_total{kind="answer"}',
+        "onesec_kv_cache_usage",
+        "onesec_build_info",
+    ):
+        assert name in text
+    assert "req-" not in text

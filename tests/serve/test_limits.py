@@ -1,0 +1,282 @@
+"""What is refused before routing, on every route: Host, key, content type, sizes, slowness."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from live import ANSWER, HI, Live, live
+
+from onesec.serve.app import ROUTES
+from onesec.serve.deadlines import budget_of
+from onesec.serve.errors import ApiError
+from onesec.serve.limits import Bounds, key_digest
+from onesec.serve.schema import ChatRequest
+
+PATH = "/v1/chat/completions"
+JSON = "Content-Type: application/json\r\n"
+
+
+def canary(server: Live) -> None:
+    """A normal request gets its normal answer."""
+    with server.client() as client:
+        body = client.post(PATH, json={"messages": HI}).json()
+    assert body["choices"][0]["message"]["content"] == ANSWER
+
+
+def talk(server: Live, data: bytes) -> bytes:
+    """Send bytes and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        return read_all(sock)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    parts = []
+    try:
+        while part := sock.recv(1 << 16):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Live]:
+    hosts = frozenset({"127.0.0.1", "localhost"})
+    bounds = Bounds(hosts=hosts, keys=(key_digest("one"), key_digest("two")), max_body_bytes=4096)
+    with live(bounds=bounds) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("method", "path"), [(m, p) for m, p, _ in ROUTES] + [("GET", "/x")])
+def test_every_route_but_livez_needs_a_key(locked: Live, method: str, path: str) -> None:
+    with locked.client() as client:
+        for headers in ({}, {"Authorization": "Bearer three"}, {"Authorization": "Basic one"}):
+            response = client.request(method, path, json={}, headers=headers)
+            if path == "/livez":
+                assert response.status_code == 200
+            else:
+                assert response.status_code == 401
+                assert response.json()["error"]["code"] == "invalid_api_key"
+            assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("key", ["one", "two"])
+def test_each_key_opens(locked: Live, key: str) -> None:
+    with locked.client(headers={"Authorization": f"Bearer {key}"}) as client:
+        assert client.post(PATH, json={"messages": HI}).status_code == 200
+
+
+HOSTS = {"localhost": 200, "127.0.0.1:1": 200, "evil.example": 403, "localhost.evil": 403, "": 403}
+
+
+@pytest.mark.parametrize(("host", "status"), HOSTS.items())
+def test_a_page_that_claims_another_name_is_kept_out(locked: Live, host: str, status: int) -> None:
+    with locked.client(headers={"Authorization": "Bearer one", "Host": host}) as client:
+        response = client.get("/v1/models")
+    assert response.status_code == status
+    assert not any(name.startswith("access-control") for name in response.headers)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "", "application/jsonx"])
+def test_posts_are_json(reciter: Live, kind: str) -> None:
+    data = json.dumps({"messages": HI}).encode()
+    with reciter.client() as client:
+        response = client.post(PATH, content=data, headers={"Content-Type": kind})
+    assert response.status_code == 415
+
+
+def test_a_body_that_is_too_large_is_not_read(locked: Live) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer one\r\n{JSON}"
+    declared = talk(locked, f"{head}Content-Length: 99999999\r\n\r\n".encode())
+    assert b" 413 " in declared
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    chunked = talk(locked, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 8 * chunk)
+    assert b" 413 " in chunked
+    assert b'"too_large"' in chunked
+
+
+BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"text"',
+    b"\xff\xfe{}",
+    b'{"messages": ' + b"[" * 100_000,
+    b'{"a": ' + b'{"a": ' * 50_000 + b"1",
+    b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+    b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
+    b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+    b'{"messages": [{"role": "user", "content": "x"}], "seed": 99999999999999999999999999}',
+    b'{"messages": [{"role": "user", "content": {"type": "x"}}]}',
+    b'{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}',
+    b'{"messages": "x"}',
+    b'{"messages": [1]}',
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_bad_bodies_are_told_so(reciter: Live, body: bytes) -> None:
+    with reciter.client(headers={"Content-Type": "application/json"}) as client:
+        response = client.post(PATH, content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert "Traceback" not in response.text
+    canary(reciter)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ChatRequest.__struct_fields__, "what"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+            max_leaves=6,
+        ),
+    )
+)
+def test_no_body_is_a_server_error(reciter: Live, body: dict[str, Any]) -> None:
+    data = json.dumps({"messages": HI, **body}).encode("utf-8", "replace")
+    with reciter.client(headers={"Content-Type": "application/json"}) as client:
+        response = client.post(PATH, content=data)
+    assert response.status_code < 500
+
+
+HEADERS = [
+    ("x-deadline-ms", "1e400"),
+    ("x-deadline-ms", "nan"),
+    ("x-deadline-ms", "-1"),
+    ("x-deadline-ms", "١٠٠"),
+    ("x-deadline-ms", "1_000"),
+    ("x-deadline-ms", "9" * 4000),
+    ("x-deadline-ms", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), HEADERS)
+def test_hostile_budgets_in_headers_are_refused(reciter: Live, name: str, value: str) -> None:
+    with reciter.client() as client:
+        headers = {name: value.encode()}
+        response = client.post(PATH, json={"messages": HI}, headers=headers)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == name
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-3", "x", "", "1e999", "0"])
+def test_a_clients_patience_that_makes_no_sense_is_no_budget(value: str) -> None:
+    headers = {"x-stainless-read-timeout": value}
+    budget = budget_of(None, None, headers, default_ms=None, cap_ms=600_000.0)
+    assert budget.total_ms is None
+
+
+@given(st.text(max_size=40), st.none() | st.floats())
+def test_budgets_are_positive_and_capped_or_refused(header: str, body: float | None) -> None:
+    with suppress(ApiError):
+        budget = budget_of(body, None, {"x-deadline-ms": header}, default_ms=700.0, cap_ms=1000.0)
+        assert budget.total_ms is not None
+        assert 0.0 < budget.total_ms <= 1000.0
+
+
+def test_a_request_id_is_given_back_only_where_it_is_one(reciter: Live) -> None:
+    with reciter.client() as client:
+        for given_id, kept in (("abc-1.2_3", True), ("a b", False), ("x" * 65, False)):
+            response = client.get("/health", headers={"x-request-id": given_id})
+            assert (response.headers["x-request-id"] == given_id) == kept
+
+
+def test_equal_request_ids_do_not_mix(reciter: Live) -> None:
+    texts: list[str] = []
+
+    def ask(prompt: str) -> None:
+        with reciter.client(headers={"x-request-id": "same"}) as client:
+            asked = {"prompt": prompt, "max_tokens": 5}
+            texts.append(client.post("/v1/completions", json=asked).json()["choices"][0]["text"])
+
+    prompts = ["x" * count for count in range(1, 9)]
+    threads = [threading.Thread(target=ask, args=(prompt,)) for prompt in prompts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    text = reciter.backend.text
+    assert sorted(texts) == sorted(text[n : n + 5] for n in range(1, 9))
+
+
+SMUGGLING = [
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    b"\x16\x03\x01\x02\x00",
+    b"GET /" + b"a" * (80 << 10) + b" HTTP/1.1\r\n",
+]
+
+
+@pytest.mark.parametrize("data", SMUGGLING, ids=range(len(SMUGGLING)))
+def test_what_is_no_http_is_refused(reciter: Live, data: bytes) -> None:
+    assert b"HTTP/1.1 4" in talk(reciter, data + b"\r\n")[:12] + b"\r\n"
+    canary(reciter)
+
+
+def test_slow_sockets_are_closed_and_others_do_not_notice() -> None:
+    bounds = Bounds(head_seconds=1.0, body_seconds=1.0)
+    with live(bounds=bounds) as server, ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+
+        def connect(data: bytes) -> socket.socket:
+            sock = stack.enter_context(socket.create_connection(address, timeout=30))
+            sock.sendall(data)
+            return sock
+
+        silent = [connect(b"") for _ in range(50)]
+        half = [connect(b"POST /v1/chat/completions HTTP/1.1\r\nHost: lo") for _ in range(50)]
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 9\r\n\r\n{{"
+        bodies = [connect(head.encode()) for _ in range(10)]
+        canary(server)
+        assert [read_all(sock) for sock in silent + half] == [b""] * 100
+        assert all(b" 408 " in read_all(sock) for sock in bodies)
+        canary(server)
+
+
+def test_a_body_in_pieces_does_not_start_the_heads_time() -> None:
+    with live() as server:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        data = json.dumps({"messages": HI}).encode()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}"
+            sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data[:5])
+            sock.sendall(data[5:])
+            assert server.backend.reached.wait(30)
+            [connection] = server.server._state.connections
+            assert connection._head_timer is None
+            server.backend.gate.set()
+            assert b" 200 " in read_all(sock)
+
+
+def test_a_peer_that_does_not_read_holds_nothing_for_long() -> None:
+    text = "user: Hi|assistant: " + "word " * 90
+    with live(text, bounds=Bounds(send_seconds=0.2)) as server:
+        asked = {"messages": HI, "stream": True, "n": 8, "logprobs": True, "top_logprobs": 1}
+        data = json.dumps(asked).encode()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            sock.settimeout(30)
+            sock.connect(("127.0.0.1", server.port))
+            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}"
+            sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            sock.recv(1)
+            server.wait(server.door.idle.wait())
+        with server.client() as client:
+            assert 'outcome="cancelled"} 1.0' in client.get("/metrics").text

@@ -1,0 +1,113 @@
+"""Calls of tools: found in text however it is cut, and given back as OpenAI's objects."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from live import live
+
+from onesec.serve.tools import Style, ToolText, style_of
+
+CALLS: list[tuple[Style, str]] = [
+    ("hermes", '<tool_call>\n{"name": "f", "arguments": {"x": "<1>"}}\n</tool_call>'),
+    ("mistral", '[TOOL_CALLS][{"name": "f", "arguments": {"x": "<1>"}}]'),
+    ("mistral", '[TOOL_CALLS]f[ARGS]{"x": "<1>"}'),
+    ("llama3", '{"name": "f", "parameters": {"x": "<1>"}}'),
+    ("llama3", '<|python_tag|>{"name": "f", "parameters": {"x": "<1>"}}'),
+]
+
+
+def read(style: Style, text: str, cuts: list[int]) -> tuple[str, list[tuple[str, Any]]]:
+    tools = ToolText(style, {"f", "g"})
+    edges = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    shown = "".join(tools.push(text[a:b]) for a, b in pairwise(edges))
+    shown += tools.end()
+    return shown, [(call.name, json.loads(call.arguments)) for call in tools.calls]
+
+
+@pytest.mark.parametrize(("style", "text"), CALLS)
+@given(cuts=st.lists(st.integers(0, 200), max_size=12))
+def test_a_call_is_found_however_it_is_cut(style: Style, text: str, cuts: list[int]) -> None:
+    assert read(style, text, cuts) == ("", [("f", {"x": "<1>"})])
+    if style != "llama3":
+        assert read(style, "Well, " + text, cuts) == ("Well, ", [("f", {"x": "<1>"})])
+
+
+@pytest.mark.parametrize(("style", "text"), CALLS)
+@given(cuts=st.lists(st.integers(0, 200), max_size=12), end=st.integers(1, 60))
+def test_half_a_call_is_text(style: Style, text: str, cuts: list[int], end: int) -> None:
+    half = text[:-end]
+    shown, calls = read(style, half, cuts)
+    assert (shown, calls) == (half, [])
+
+
+@pytest.mark.parametrize("style", ["hermes", "mistral", "llama3"])
+@given(text=st.text(alphabet='<tool_call>/[TOOL_CALLS]{"name": "f"}\\;|', max_size=60))
+def test_nothing_is_lost_or_raised(style: Style, text: str) -> None:
+    shown, calls = read(style, text, [3, 7, 20])
+    assert calls or shown == text
+
+
+def test_several_calls_and_strangers() -> None:
+    one = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    two = '<tool_call>{"name": "g", "arguments": "{\\"a\\": 1}"}</tool_call>'
+    assert read("hermes", f"{one}\n{two}", [])[1] == [("f", {}), ("g", {"a": 1})]
+    stranger = '<tool_call>{"name": "rm", "arguments": {}}</tool_call>'
+    assert read("hermes", one + stranger, []) == (one + stranger, [])
+    bare = '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}'
+    assert [name for name, _ in read("llama3", bare, [])[1]] == ["f", "g"]
+    assert read("llama3", '{"colour": "red"}', []) == ('{"colour": "red"}', [])
+    deep = "[TOOL_CALLS]" + "[" * 100_000
+    assert read("mistral", deep, []) == (deep, [])
+
+
+def test_the_notation_is_told_by_the_template() -> None:
+    assert style_of(["{{ x }}", "{% if tools %}<tool_call>{% endif %}"]) == "hermes"
+    assert style_of(["[TOOL_CALLS]"]) == "mistral"
+    assert style_of(["{{ '<|python_tag|>' }}"]) == "llama3"
+    assert style_of(["no tools"]) is None
+
+
+TEMPLATE = (
+    "{% for t in tools or [] %}{{ t.function.name }}{# <tool_call> #}{% endfor %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}|{% endfor %}assistant: "
+)
+TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+HI: Any = [{"role": "user", "content": "Hi"}]
+ANSWER = 'Well. <tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
+
+
+def test_the_client_gets_calls_whole_and_streamed() -> None:
+    with (
+        live("fuser: Hi|assistant: " + ANSWER, template=TEMPLATE) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+    ):
+        asked: Any = {"model": "reciter", "messages": HI, "tools": [TOOL]}
+        [choice] = client.chat.completions.create(**asked).choices
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.content == "Well. "
+        [call] = choice.message.tool_calls
+        assert (call.function.name, call.function.arguments) == ("f", '{"x": 1}')
+        with client.chat.completions.stream(**asked) as stream:
+            final = stream.get_final_completion().choices[0]
+        assert final.finish_reason == "tool_calls"
+        assert final.message.content == "Well. "
+        [streamed] = final.message.tool_calls
+        assert (streamed.function.name, streamed.function.arguments) == ("f", '{"x": 1}')
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(**asked, tool_choice="required")
+
+
+def test_a_model_without_tools_says_so() -> None:
+    with live() as server, server.client() as client:
+        response = client.post("/v1/chat/completions", json={"messages": HI, "tools": [TOOL]})
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == "tools"
+        plain = {"messages": HI, "tools": [TOOL], "tool_choice": "none"}
+        assert client.post("/v1/chat/completions", json=plain).status_code == 200
