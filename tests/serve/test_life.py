@@ -160,6 +160,22 @@ def test_health_and_what_is_told(reciter: Live) -> None:
         assert client.get(PATH).json()["error"]["code"] == "method_not_allowed"
 
 
+def test_a_slow_moment_does_not_refuse_for_ever() -> None:
+    with live() as server, server.client() as client:
+        asked = {"messages": HI, "deadline_ms": 60}
+        assert client.post(PATH, json=asked).status_code == 200
+        server.backend.slowness = 20.0
+        for _ in range(8):
+            client.post(PATH, json={"messages": HI})
+        assert client.post(PATH, json=asked).status_code == 422
+        server.backend.slowness = 1.0
+        statuses = [client.post(PATH, json=asked).status_code for _ in range(200)]
+        assert statuses[0] == 422
+        assert statuses[-1] == 200
+        # And what it learned by itself is nobody's answer.
+        assert client.post(PATH, json=asked).json()["onesec"]["ending"] in ("natural", "landed")
+
+
 def test_small_writes_are_sent_at_once(reciter: Live) -> None:
     with reciter.client() as client:
         client.get("/livez")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,12 @@ def read_all(sock: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
+
+
+@pytest.fixture(scope="module")
+def clients(reciter: Live) -> Iterator[httpx.Client]:
+    with reciter.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +152,9 @@ def test_bad_bodies_are_told_so(reciter: Live, body: bytes) -> None:
         ),
     )
 )
-def test_no_body_is_a_server_error(reciter: Live, body: dict[str, Any]) -> None:
+def test_no_body_is_a_server_error(clients: httpx.Client, body: dict[str, Any]) -> None:
     data = json.dumps({"messages": HI, **body}).encode("utf-8", "replace")
-    with reciter.client(headers={"Content-Type": "application/json"}) as client:
-        response = client.post(PATH, content=data)
+    response = clients.post(PATH, content=data, headers={"Content-Type": "application/json"})
     assert response.status_code < 500
 
 

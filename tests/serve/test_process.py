@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,24 @@ def test_the_document_does_as_it_says(server: Served) -> None:
         response = post(server, json.loads(body), path)
         assert response.status_code in (200, 422), response.text
         assert "onesec" in response.json()
+
+
+@pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")
+def test_an_answer_has_the_form_that_was_asked_for(server: Served) -> None:
+    properties = {"open": {"type": "boolean"}, "reply": {"type": "string"}}
+    schema = {"type": "object", "properties": properties, "required": ["open", "reply"]}
+    schema["additionalProperties"] = False
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    for limit in (60, 12):  # also where it is cut short
+        asked = {**ASKED, "response_format": form, "max_tokens": limit}
+        [choice] = post(server, asked).json()["choices"]
+        found = json.loads(choice["message"]["content"])
+        assert set(found) == {"open", "reply"}
+        assert isinstance(found["open"], bool)
+    flat = {"type": "json_schema", "name": "a", "schema": schema}
+    asked = {"input": "When do you open?", "text": {"format": flat}}
+    [item] = post(server, asked, "/v1/responses").json()["output"]
+    assert set(json.loads(item["content"][0]["text"])) == {"open", "reply"}
 
 
 def test_log_probabilities_over_http_are_those_of_the_library(server: Served) -> None:

@@ -148,14 +148,8 @@ def _complete(model: Model, ask: Ask, options: Mapping[str, Any], on_text: OnTex
             reply: Reply = model.chat(ask.messages, budget, params, app=ask.app, **options)
             return reply
         stream = model.chat(ask.messages, budget, params, stream=True, app=ask.app, **options)
-    except (EmptyPrompt, ContextLengthExceeded):
-        raise
-    except InvalidRequest:
-        if ask.messages[0]["role"] != "system":
-            raise
-        # Some templates have no system role: then its text opens the first turn.
-        bare = replace(ask, messages=without_system(ask.messages))
-        return _complete(model, bare, options, on_text)
+    except OneSecError as error:
+        return _complete(model, without_refused(ask, error), options, on_text)
     try:
         for piece in stream:
             on_text(piece)
@@ -182,6 +176,16 @@ def greedy(ask: Ask) -> SamplingParams:
     """How an Ask is sampled, whatever the model's own advice: the same question gets the same
     answer."""
     return SamplingParams(max_tokens=ask.max_tokens)
+
+
+def without_refused(ask: Ask, error: OneSecError) -> Ask:
+    """The Ask to try after the model refused this one: some templates have no system role, then its
+    text opens the first turn. Raises the error where that cannot be what is wrong."""
+    of_length = isinstance(error, EmptyPrompt | ContextLengthExceeded)
+    system = ask.messages[0]["role"] == "system"
+    if of_length or not system or not isinstance(error, InvalidRequest):
+        raise error
+    return replace(ask, messages=without_system(ask.messages))
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -17,17 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from onesec.apps import Answer, App, Ask, Entry, Model, Steps, Summarize, Support, Translate
-from onesec.apps.ask import granted, greedy, without_system
+from onesec.apps.ask import granted, greedy, without_refused
 from onesec.apps.base import of_the_whole
 from onesec.apps.support import Turn
 from onesec.core.deadline import Deadline
-from onesec.core.errors import (
-    ContextLengthExceeded,
-    DeadlineInfeasible,
-    EmptyPrompt,
-    InvalidRequest,
-    OneSecError,
-)
+from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, OneSecError
 from onesec.core.request import PolicyName
 from onesec.prepare import Preparation, Prepared
 
@@ -199,13 +193,9 @@ def _read(ask: Ask, preparation: Preparation) -> Prepared:
     """An Ask's prompt. Raises OneSecError."""
     try:
         return preparation.messages(ask.messages)
-    except (EmptyPrompt, ContextLengthExceeded):
-        raise
-    except InvalidRequest:
-        if ask.messages[0]["role"] != "system":
-            raise
-        # Some templates have no system role: then its text opens the first turn.
-        return preparation.messages(without_system(ask.messages))
+    except OneSecError as error:
+        bare = without_refused(ask, error)
+        return preparation.messages(bare.messages)
 
 
 def _kept(work: Callable[[], Made]) -> Made | OneSecError:

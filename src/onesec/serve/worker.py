@@ -1,8 +1,7 @@
 """Worker: the engine process. Loads the model, runs the engine, speaks to the door over a socket.
 
 It must not know HTTP, text that clients sent, or other processes: one socket is its world, and it
-ends when that is closed. It never polls: without work it waits for the socket; with work it takes
-what the socket holds between two turns of the engine.
+ends when that is closed.
 """
 
 from __future__ import annotations
@@ -11,53 +10,26 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
-from typing import Any
 
 from onesec.budget.latency import P95, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.collector import QuietCollector
-from onesec.core.errors import (
-    DeadlineInfeasible,
-    EngineClosed,
-    InvalidRequest,
-    OneSecError,
-    QueueFull,
-)
+from onesec.core.errors import OneSecError
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.engine.lengths import LengthStore
-from onesec.engine.sequence import Delta
 from onesec.engine.structure import Structures
 from onesec.loading import LoadedModel, load_model
 
 from . import wire
+from .turns import Turns
 
 Open = Callable[[wire.Start, Callable[[float], None]], LoadedModel]
-_SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their words are for users
 _WARM_MS = 1000.0  # about how long the warm-up may take
 _WARM_RUNS = 6
 _WARM_PROMPT = 64
 _WARM_ANSWER = 64
-
-
-def fault_of(error: BaseException) -> wire.Fault:
-    """An error as values. Only errors about a caller's own request keep their words: others could
-    tell of paths and addresses. Of those stderr is told the place."""
-    if not isinstance(error, _SPOKEN):
-        place = "".join(traceback.format_tb(error.__traceback__))
-        print(f"a request failed: {type(error).__name__}\n{place}", file=sys.stderr, flush=True)
-        return wire.Fault(code="internal_error", message="The server failed at this request.")
-    numbers: dict[str, float | None] = {
-        name: value
-        for name, value in vars(error).items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-    fault = wire.Fault(code=error.code, message=error.message, hint=error.hint, numbers=numbers)
-    if isinstance(error, DeadlineInfeasible):
-        fault.which = error.which
-    return fault
 
 
 def open_from(start: wire.Start, progress: Callable[[float], None]) -> LoadedModel:
@@ -100,7 +72,7 @@ def serve(
             quiet = QuietCollector() if quiet_gc else None
             try:
                 end.send([_ready(loaded, latency, promises)])
-                _Loop(end, engine, clock, lengths, quiet).run()
+                Turns(end, engine, clock, lengths, quiet).run()
             finally:
                 if quiet is not None:
                     quiet.close()
@@ -181,87 +153,6 @@ def _promise(latency: LatencyModel, gear: str, prompt: int, answer: int) -> wire
     ttft_ms = latency.prefill_ms(gear, prompt, quantile=P95)
     rest_ms = latency.decode_ms(gear, prompt, answer - 1, quantile=P95)
     return wire.Promise(gear, prompt, ttft_ms, answer, ttft_ms + rest_ms)
-
-
-class _Loop:
-    """Until the door is gone: take messages, run a turn, send what it gave."""
-
-    def __init__(
-        self,
-        end: wire.EngineEnd,
-        engine: Engine,
-        clock: Clock,
-        lengths: LengthStore | None,
-        quiet: QuietCollector | None,
-    ) -> None:
-        self._end = end
-        self._engine = engine
-        self._clock = clock
-        self._lengths = lengths
-        self._quiet = quiet
-
-    def run(self) -> None:
-        """Serve. Raises ConnectionError where the door goes while it is told something."""
-        end, engine = self._end, self._engine
-        while (messages := end.receive(wait=not engine.has_work)) is not None:
-            out: list[Any] = [answer for message in messages for answer in self._obey(message)]
-            if out:
-                end.send(out)  # a refusal does not wait for a turn
-            if engine.has_work:
-                deltas = engine.step()
-                out = [_gained(delta) for delta in deltas]
-                out.append(self._load())
-                end.send(out)
-                for delta in deltas:
-                    if delta.finished:
-                        self._over(delta.sequence_id)
-
-    def _obey(self, message: wire.ToEngine) -> list[wire.ToDoor]:
-        engine = self._engine
-        if isinstance(message, wire.Abort):
-            engine.abort(message.id)
-            self._over(message.id)
-            return [self._load()]
-        if isinstance(message, wire.Start):
-            return []
-        request = message.request
-        try:
-            if isinstance(message, wire.Measure):
-                tokens = engine.prompt_room(request, spare_ms=message.spare_ms)
-                return [wire.Measured(request.id, tokens)]
-            engine.add_request(request, stream=message.stream)
-        except Exception as error:  # one request's trouble is that request's alone
-            return [wire.Refused(request.id, fault_of(error))]
-        if self._quiet is not None and request.budget.limited:
-            self._quiet.hold(request.id)
-        return [wire.Accepted(request.id)]
-
-    def _over(self, request_id: str) -> None:
-        if self._quiet is not None:
-            self._quiet.release(request_id)
-        if self._lengths is not None and not self._engine.has_work:
-            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
-
-    def _load(self) -> wire.Load:
-        engine = self._engine
-        return wire.Load(engine.waiting, engine.running, engine.kv_used_share)
-
-
-def _gained(delta: Delta) -> wire.Gained:
-    return wire.Gained(
-        id=delta.sequence_id,
-        tokens=delta.tokens,
-        logprobs=delta.logprobs,
-        top=delta.top,
-        text_chars=delta.text_chars,
-        finish_reason=delta.finish_reason,
-        stop_reason=delta.stop_reason,
-        ending=delta.ending or "",
-        trace=delta.trace,
-        fault=None if delta.error is None else fault_of(delta.error),
-        prompt_logprobs=delta.prompt_logprobs,
-        closing=delta.closing,
-    )
 
 
 def main() -> int:

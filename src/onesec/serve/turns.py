@@ -1,0 +1,149 @@
+"""Turns: the engine process's loop: messages in, a turn of the engine, what it gave out.
+
+It must not know models or text. It never polls: without work it waits for the socket; with work it
+takes what the socket holds between two turns of the engine.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+from onesec.core.clock import Clock
+from onesec.core.collector import QuietCollector
+from onesec.core.errors import DeadlineInfeasible, EngineClosed, InvalidRequest, QueueFull
+from onesec.core.request import Request, SamplingParams
+from onesec.engine.engine import Engine
+from onesec.engine.lengths import LengthStore
+from onesec.engine.sequence import Delta
+
+from . import wire
+
+_SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their words are for users
+_PROBE = "probe"  # an id that the door never gives
+_PROBE_PROMPT = 16
+_PROBE_STEPS = 16
+
+
+class Turns:
+    """Until the door is gone: take messages, run a turn, send what it gave. `lengths`: where those
+    of answers are kept, while there is nothing to do; `quiet` is held while a budget runs."""
+
+    def __init__(
+        self,
+        end: wire.EngineEnd,
+        engine: Engine,
+        clock: Clock,
+        lengths: LengthStore | None,
+        quiet: QuietCollector | None,
+    ) -> None:
+        self._end = end
+        self._engine = engine
+        self._clock = clock
+        self._lengths = lengths
+        self._quiet = quiet
+        self._probed = 0  # tokens of a probe that runs
+
+    def run(self) -> None:
+        """Serve. Raises ConnectionError where the door goes while it is told something."""
+        end, engine = self._end, self._engine
+        while (messages := end.receive(wait=not engine.has_work)) is not None:
+            out: list[Any] = [answer for message in messages for answer in self._obey(message)]
+            if out:
+                end.send(out)  # a refusal does not wait for a turn
+            if not engine.has_work and any(map(_for_want_of_time, out)):
+                _probe(engine)
+            if engine.has_work:
+                self._turn()
+
+    def _turn(self) -> None:
+        deltas = self._engine.step()
+        self._probed += sum(len(d.tokens) for d in deltas if d.sequence_id == _PROBE)
+        if self._probed >= _PROBE_STEPS:  # enough; an answer that is taken back teaches no length
+            self._engine.abort(_PROBE)
+            self._probed = 0
+        gains = [_gained(delta) for delta in deltas if delta.sequence_id != _PROBE]
+        self._end.send([*gains, self._load()])
+        for delta in deltas:  # after it was told: nobody waits for what is learned
+            if delta.finished:
+                self._over(delta.sequence_id)
+
+    def _obey(self, message: wire.ToEngine) -> list[wire.ToDoor]:
+        engine = self._engine
+        if isinstance(message, wire.Abort):
+            engine.abort(message.id)
+            self._over(message.id)
+            return [self._load()]
+        if isinstance(message, wire.Start):
+            return []
+        request = message.request
+        try:
+            if isinstance(message, wire.Measure):
+                tokens = engine.prompt_room(request, spare_ms=message.spare_ms)
+                return [wire.Measured(request.id, tokens)]
+            engine.add_request(request, stream=message.stream)
+        except Exception as error:  # one request's trouble is that request's alone
+            return [wire.Refused(request.id, fault_of(error))]
+        if self._quiet is not None and request.budget.limited:
+            self._quiet.hold(request.id)
+        return [wire.Accepted(request.id)]
+
+    def _over(self, request_id: str) -> None:
+        if self._quiet is not None:
+            self._quiet.release(request_id)
+        if self._lengths is not None and not self._engine.has_work:
+            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+
+    def _load(self) -> wire.Load:
+        engine = self._engine
+        return wire.Load(engine.waiting, engine.running, engine.kv_used_share)
+
+
+def _for_want_of_time(answer: wire.ToDoor) -> bool:
+    return isinstance(answer, wire.Refused) and answer.fault.code == DeadlineInfeasible.code
+
+
+def _probe(engine: Engine) -> None:
+    """An idle engine that refuses learns nothing of the machine, which may have been slow for a
+    moment only: it answers a little something by itself."""
+    count = min(_PROBE_PROMPT, engine.backend.context_length // 2)
+    tokens = tuple(i % engine.backend.vocab_size for i in range(count))
+    params = SamplingParams(max_tokens=2 * _PROBE_STEPS, ignore_eos=True)
+    gear = engine.backend.gears[0].name
+    engine.add_request(Request(id=_PROBE, prompt_tokens=tokens, params=params, gear=gear))
+
+
+def fault_of(error: BaseException) -> wire.Fault:
+    """An error as values. Only errors about a caller's own request keep their words: others could
+    tell of paths and addresses. Of those stderr is told the place."""
+    if not isinstance(error, _SPOKEN):
+        place = "".join(traceback.format_tb(error.__traceback__))
+        print(f"a request failed: {type(error).__name__}\n{place}", file=sys.stderr, flush=True)
+        return wire.Fault(code="internal_error", message="The server failed at this request.")
+    numbers: dict[str, float | None] = {
+        name: value
+        for name, value in vars(error).items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    fault = wire.Fault(code=error.code, message=error.message, hint=error.hint, numbers=numbers)
+    if isinstance(error, DeadlineInfeasible):
+        fault.which = error.which
+    return fault
+
+
+def _gained(delta: Delta) -> wire.Gained:
+    return wire.Gained(
+        id=delta.sequence_id,
+        tokens=delta.tokens,
+        logprobs=delta.logprobs,
+        top=delta.top,
+        text_chars=delta.text_chars,
+        finish_reason=delta.finish_reason,
+        stop_reason=delta.stop_reason,
+        ending=delta.ending or "",
+        trace=delta.trace,
+        fault=None if delta.error is None else fault_of(delta.error),
+        prompt_logprobs=delta.prompt_logprobs,
+        closing=delta.closing,
+    )

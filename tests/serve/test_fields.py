@@ -1,0 +1,107 @@
+"""Fields of a request that are OneSec's own, over HTTP: they mean what they mean in process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from live import ANSWER, HI, live
+
+from onesec.core.request import Request
+from onesec.engine.engine import Engine
+
+PATH = "/v1/chat/completions"
+LONG = " ".join(f"Entry {i} is about the garden." for i in range(12)) + " Where is the key?"
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """The requests that reach the engine."""
+    found: list[Request] = []
+    add = Engine.add_request
+
+    def noted(self: Engine, request: Request, **options: Any) -> Any:
+        found.append(request)
+        return add(self, request, **options)
+
+    monkeypatch.setattr(Engine, "add_request", noted)
+    return found
+
+
+def test_they_reach_the_engine(taken: list[Request]) -> None:
+    with live() as server, server.client() as client:
+        asked = {
+            "messages": [{"role": "user", "content": "Summarize this in 30 words: it rains."}],
+            "policy": "fastest",
+            "best_effort": True,
+            "tpot_ms": 50,
+            "deadline_ms": 5000,
+        }
+        reply = client.post(PATH, json=asked).json()
+    request = taken[-1]
+    assert (request.policy, request.best_effort, request.budget.tpot_ms) == ("fastest", True, 50)
+    assert request.cues.task == "summary"
+    assert request.cues.target_words == 30
+    assert request.cues.source_tokens > 0
+    assert reply["onesec"]["policy"] == "fastest"
+    assert list(reply["onesec"]["gears"]) == ["4"]
+
+
+def test_a_refusal_tells_which_budget() -> None:
+    with live() as server, server.client() as client:
+        for which, asked in {
+            "ttft": {"ttft_ms": 0.1},
+            "tpot": {"tpot_ms": 0.01},
+            "total": {"deadline_ms": 1.5},
+        }.items():
+            reply = client.post(PATH, json={"messages": HI, **asked})
+            assert reply.status_code == 422
+            error, offer = reply.json()["error"], reply.json()["onesec"]
+            assert error["which"] == offer["which"] == which
+            [name] = asked
+            again = client.post(PATH, json={"messages": HI, name: offer["feasible_ms"]})
+            assert again.status_code == 200, again.text
+
+
+def test_best_effort_is_never_refused_for_its_time() -> None:
+    with live() as server, server.client() as client:
+        asked = {"messages": HI, "deadline_ms": 3, "best_effort": True}
+        reply = client.post(PATH, json=asked)
+        assert reply.status_code == 200
+        assert ANSWER.startswith(reply.json()["choices"][0]["message"]["content"])
+
+
+def test_a_prompt_is_shortened_with_leave_only(taken: list[Request]) -> None:
+    with live("x" * 2000) as server, server.client() as client:
+        asked = {
+            "messages": [{"role": "user", "content": LONG}],
+            "deadline_ms": 40,
+            "max_tokens": 4,
+        }
+        refused = client.post(PATH, json=asked)
+        assert refused.status_code == 422
+        reply = client.post(PATH, json={**asked, "fit": "extract"})
+    assert reply.status_code == 200, reply.text
+    fitted = reply.json()["onesec"]["fitted"]
+    assert fitted["removed_chars"] > 0
+    assert fitted["tokens_after"] == len(taken[-1].prompt_tokens) < len(LONG)
+    assert "".join(map(chr, taken[-1].prompt_tokens)).endswith("Where is the key?|assistant: ")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"policy": "slow"}, {"fit": "some"}, {"tpot_ms": -1}, {"best_effort": "yes"}]
+)
+def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with live() as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": HI, **wrong})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == next(iter(wrong))
+
+
+def test_a_response_format_of_another_type_is_refused() -> None:
+    with live() as server, server.client() as client:
+        asked = {"messages": HI, "response_format": {"type": "grammar"}}
+        reply = client.post(PATH, json=asked)
+        assert reply.status_code == 400
+        plain = client.post(PATH, json={**asked, "response_format": {"type": "text"}})
+        assert plain.status_code == 200
