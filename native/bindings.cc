@@ -22,6 +22,7 @@ namespace {
 
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Cube = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
@@ -233,6 +234,10 @@ NB_MODULE(_native, m) {
            }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
            "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
       .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a)
+      .def("allow", [](Sampler& s, const Words& words) {
+             require(words.shape(0) > 0, "a mask needs words");
+             s.allow({words.data(), words.data() + words.shape(0)});
+           }, "words"_a)
       .def_prop_ro("wants_argmax", &Sampler::wants_argmax)
       .def("draw", &draw, "logits"_a, "top"_a);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 namespace onesec {
 namespace {
@@ -56,7 +57,18 @@ void Sampler::observe(const int32_t* tokens, int count) {
 
 bool Sampler::changes_logits() const {
   return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f || params_.frequency_penalty != 0.0f ||
-         !params_.logit_bias.empty() || int64_t(drawn_) < params_.min_tokens;
+         !params_.logit_bias.empty() || int64_t(drawn_) < params_.min_tokens || !allowed_.empty();
+}
+
+void Sampler::ban_others(float* logits, int n) {
+  const auto bit = [&](int id) { return size_t(id) / 32 < allowed_.size() && (allowed_[size_t(id) / 32] >> (id % 32) & 1u); };
+  bool some = false;
+  for (int id = 0; id < n; ++id) {
+    if (bit(id)) some = true;
+    else logits[id] = -std::numeric_limits<float>::infinity();
+  }
+  allowed_.clear();
+  if (!some) throw std::invalid_argument("no token is allowed");
 }
 
 int32_t Sampler::sample(float* logits, int n, const Distribution& d) {
@@ -80,6 +92,7 @@ int32_t Sampler::sample(float* logits, int n, const Distribution& d) {
     if (int64_t(drawn_) < params_.min_tokens)
       for (const int32_t id : params_.end_ids)
         if (id >= 0 && id < n) logits[id] = -1e30f;
+    if (!allowed_.empty()) ban_others(logits, n);
     token = int32_t(std::max_element(logits, logits + n) - logits);
     max = logits[token];
   }

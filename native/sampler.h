@@ -36,9 +36,11 @@ class Sampler {
  public:
   explicit Sampler(SamplingParams params) : params_(std::move(params)) {}
   void observe(const int32_t* tokens, int count);  // prompt tokens: repetition penalty only
+  // The next token alone is one of those whose bit is set: bit t % 32 of word t / 32. Tokens beyond the words are not.
+  void allow(std::vector<uint32_t> words) { allowed_ = std::move(words); }
   // Whether the next token is the likeliest one, whatever the other logits are.
   bool wants_argmax() const { return params_.temperature <= 0.0f && !changes_logits(); }
-  // logits [n] may be changed. Counts the token it returns.
+  // logits [n] may be changed. Counts the token it returns. Throws std::invalid_argument where no token is allowed.
   int32_t sample(float* logits, int n, const Distribution& d);
   // The drawn token's logit before penalties and bias.
   float last_logit() const { return last_logit_; }
@@ -47,11 +49,13 @@ class Sampler {
   struct Count { int prompt = 0, answer = 0; };
   bool changes_logits() const;
   int32_t draw(const float* logits, int n, float max);
+  void ban_others(float* logits, int n);
 
   SamplingParams params_;
   std::unordered_map<int32_t, Count> counts_;
   uint64_t drawn_ = 0;
   float last_logit_ = 0.0f;
+  std::vector<uint32_t> allowed_;  // of the next token; empty: all
   std::vector<std::pair<int32_t, float>> originals_;  // of the logits that were changed
   std::vector<std::pair<float, int32_t>> candidates_;
 };

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onesec.backend.base import Backend, Batch, BatchResult, BatchRow, Float32Array, RowResult
+from onesec.backend.base import (
+    Backend,
+    Batch,
+    BatchResult,
+    BatchRow,
+    Float32Array,
+    RowResult,
+    TokenMask,
+)
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
@@ -40,6 +48,10 @@ class FakeSampler:
     eos_ids: tuple[int, ...]
     drawn: int = 0
     seen: int = 0
+    mask: TokenMask | None = None  # of the next token
+
+    def allow(self, words: TokenMask) -> None:
+        self.mask = words
 
     def observe(self, tokens: Sequence[int]) -> None:
         self.seen += len(tokens)

@@ -9,7 +9,7 @@ from doors import EOS, Reciter, recite
 
 from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -97,6 +97,17 @@ def test_a_policy_and_all_three_budgets_reach_the_engine(
     assert caught.value.which == "tpot"
     with pytest.raises(InvalidRequest, match="policy"):
         llm.generate(PROMPT, policy="cheap")  # type: ignore[call-overload]
+
+
+def test_what_is_left_of_a_deadline_is_a_budget(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, clock, _ = parts
+    due = Deadline.within("300ms", clock.now_ns())
+    clock.advance_ms(100.0)
+    assert llm.generate(PROMPT, due).trace.budget_ms == pytest.approx(200.0)
+    clock.advance_ms(500.0)
+    with pytest.raises(DeadlineInfeasible) as caught:
+        llm.generate(PROMPT, due)
+    assert caught.value.feasible_ms > 1.0
 
 
 def test_several_prompts_come_back_in_their_order(

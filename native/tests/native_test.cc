@@ -215,12 +215,80 @@ void test_sampler() {
   expect(deepest == nucleus - 1, "top_p reaches its whole nucleus and no further", "", int(deepest), int(nucleus));
 }
 
+// A mask holds for one token, under every filter; what is drawn follows the distribution of the tokens it leaves.
+void test_mask() {
+  const auto logits = random_floats(1000, 5, 3.0f);
+  LogitStats stats;
+  (*available_kernels())->logit_stats(logits.data(), 1000, 0, &stats);
+  const Distribution d = merge_stats(&stats, 1);
+  const std::vector<int32_t> some = {3, 31, 32, 500, 990};
+  std::vector<uint32_t> words(31, 0);  // 992 tokens: those beyond are not allowed
+  for (const int32_t id : some) words[size_t(id) / 32] |= 1u << (id % 32);
+  int32_t best = some[0];
+  double mass = 0.0;
+  for (const int32_t id : some) {
+    if (logits[size_t(id)] > logits[size_t(best)]) best = id;
+    mass += std::exp(double(logits[size_t(id)]));
+  }
+  const auto sample = [&](Sampler& sampler, bool masked) {
+    auto copy = logits;
+    if (masked) sampler.allow(words);
+    return sampler.sample(copy.data(), 1000, d);
+  };
+  Sampler greedy({});
+  expect(greedy.wants_argmax(), "greedy wants the argmax", "");
+  greedy.allow(words);
+  expect(!greedy.wants_argmax(), "a mask needs all logits", "");
+  expect(sample(greedy, true) == best, "the likeliest allowed token", "");
+  expect(greedy.last_logit() == logits[size_t(best)], "its logit is the unmodified one", "");
+  expect(sample(greedy, false) == d.argmax, "a mask holds for one token", "");
+  SamplingParams p;
+  p.temperature = 1.0f, p.seed = 7;
+  Sampler free(p);
+  std::vector<int> counts(1000, 0);
+  constexpr int draws = 20000;
+  for (int i = 0; i < draws; ++i) ++counts[size_t(sample(free, true))];
+  double chi = 0.0;
+  int inside = 0;
+  for (const int32_t id : some) {
+    const double expected = draws * std::exp(double(logits[size_t(id)])) / mass;
+    chi += (counts[size_t(id)] - expected) * (counts[size_t(id)] - expected) / expected;
+    inside += counts[size_t(id)];
+  }
+  expect(inside == draws, "only allowed tokens", "", inside);
+  expect(chi < 25.0, "masked draws follow the distribution (chi-square, 5 cells)", "", int(chi));
+  for (int filter = 0; filter < 3; ++filter) {
+    SamplingParams q = p;
+    if (filter == 0) q.top_k = 40;
+    if (filter == 1) q.top_p = 0.9f;
+    if (filter == 2) q.min_p = 0.05f, q.logit_bias = {{4, 100.0f}}, q.presence_penalty = 1.0f;
+    Sampler sampler(q);
+    for (int i = 0; i < 500; ++i) {
+      const int32_t token = sample(sampler, true);
+      expect(std::find(some.begin(), some.end(), token) != some.end(), "only allowed tokens, filtered", "", filter, token);
+    }
+  }
+  SamplingParams r;
+  r.min_tokens = 5, r.end_ids = {3};
+  Sampler ending(r);
+  words.assign(31, 0), words[0] = 1u << 3;
+  expect(sample(ending, true) == 3, "an end token that alone is allowed is drawn", "");
+  words.assign(31, 0);
+  bool thrown = false;
+  try {
+    sample(ending, true);
+  } catch (const std::invalid_argument&) {
+    thrown = true;
+  }
+  expect(thrown, "an empty mask is an error", "");
+}
+
 }  // namespace
 
 int main(int count, char** names) {
   const struct { const char* name; void (*run)(); } subjects[] = {
       {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
-      {"sampler", test_sampler}, {"forward", test_forward},   {"prompts", test_prompts}, {"bounds", test_residual_bounds},
+      {"sampler", test_sampler}, {"mask", test_mask}, {"forward", test_forward},   {"prompts", test_prompts}, {"bounds", test_residual_bounds},
       {"coarse_head", test_coarse_head}, {"calls", test_calls}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .core.deadline import Budget
+    from .core.deadline import Budget, Deadline
     from .core.errors import (
         ContextLengthExceeded,
         CorruptFile,
@@ -43,6 +43,7 @@ _HOME = {
     "Output": "output",
     "Stream": "output",
     "Budget": "core.deadline",
+    "Deadline": "core.deadline",
     "Gear": "core.gear",
     "SamplingParams": "core.request",
     "Trace": "core.trace",
@@ -67,6 +68,7 @@ __all__ = [
     "Budget",
     "ContextLengthExceeded",
     "CorruptFile",
+    "Deadline",
     "DeadlineInfeasible",
     "EmptyPrompt",
     "EngineClosed",

@@ -21,12 +21,13 @@ from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Duration
 from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.structure import Structures
 from onesec.explain.attribution import Attribution, attribute, longest_text
 from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, Message, load_model
@@ -34,7 +35,6 @@ from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
 
-Deadline = str | float | Budget | None
 Prompt = str | Sequence[int]
 
 
@@ -116,6 +116,7 @@ class LLM(Closing):
             decode_text=loaded.tokenizer.decode,
             length=None if self._lengths is None else self._lengths.load(),
             thinking=loaded.thinking,
+            structures=Structures(loaded.vocabulary),
             speculate=speculate,
         )
         self._ids = itertools.count(1)
@@ -158,7 +159,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -171,7 +172,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -183,7 +184,7 @@ class LLM(Closing):
     def generate(
         self,
         prompt: Prompt | Sequence[Prompt],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -194,7 +195,8 @@ class LLM(Closing):
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
-        The budget runs from this call: "800ms", seconds, or a Budget. `policy` says what the time
+        The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
+        `policy` says what the time
         is for: see Request. `sampling` are the fields of
         SamplingParams; those left out are the model's own (`default_params`), or those of `params`
         where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
@@ -206,7 +208,7 @@ class LLM(Closing):
         >>> llm.generate("Once upon a time", deadline="500ms", max_tokens=64).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         # A prompt of token ids is told from a list of prompts by its first item being a number.
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
@@ -224,7 +226,7 @@ class LLM(Closing):
     def stream(
         self,
         prompt: Prompt,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         gear: str | None = None,
@@ -235,7 +237,7 @@ class LLM(Closing):
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
         return self._submit(self._continued(prompt, asked, fit), stream=True)
 
@@ -243,7 +245,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
@@ -258,7 +260,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: Literal[True],
@@ -272,7 +274,7 @@ class LLM(Closing):
     def chat(
         self,
         messages: Sequence[Message],
-        deadline: Deadline = None,
+        deadline: Duration = None,
         params: SamplingParams | None = None,
         *,
         stream: bool = False,
@@ -292,7 +294,7 @@ class LLM(Closing):
         >>> llm.chat([{"role": "user", "content": "Hi"}], deadline=1.5).text  # doctest: +SKIP
         """
         arrival_ns = self._clock.now_ns()
-        budget, values = Budget.of(deadline), self._params(params, sampling)
+        budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
         prepared = self._preparation(asked, fit, app).messages(messages)
         answer = self._submit(_with(asked, prepared), stream=stream)
@@ -306,7 +308,7 @@ class LLM(Closing):
         prompt: str | Sequence[Message],
         answer: str | Output,
         *,
-        deadline: Deadline = None,
+        deadline: Duration = None,
         gear: str | None = None,
     ) -> Attribution:
         """Which sentences of the longest text among the messages (or of the prompt) carried the
@@ -320,7 +322,8 @@ class LLM(Closing):
         ... # doctest: +SKIP
         'Tea is 3 dollars.'
         """
-        start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
+        start_ns = self._clock.now_ns()
+        budget_ms = Budget.of(deadline, start_ns).total_ms
         chosen = next((known for known in self.gears if known.name == gear), None)
         if gear is not None and chosen is None:
             raise UnknownGear(gear, tuple(known.name for known in self.gears))

@@ -28,6 +28,7 @@ from onesec.core.request import SamplingParams
 from onesec.core.thinking import ThinkingMarks
 from onesec.engine.lengths import LengthStore
 from onesec.engine.profile import cached_profile, holds, profile
+from onesec.engine.structure import Vocabulary
 from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
 from onesec.model.artifact import Artifact, is_artifact, open_artifact
@@ -99,6 +100,17 @@ class LoadedModel(Closing):
             fitting="drop_oldest",
         )
         return list(fitted.messages or ()), fitted.report.dropped_turns
+
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens, as response formats are compiled to them."""
+        tokenizer = self.tokenizer
+        return Vocabulary(
+            size=self.backend.vocab_size,
+            token_bytes=tokenizer.token_bytes,
+            eos_ids=self.eos_ids,
+            special_ids=tokenizer.special_ids | set(tokenizer.added_tokens.values()),
+            encode=tokenizer.encode,
+        )
 
     def _chat_template(self) -> ChatTemplate:
         if self.template is None:

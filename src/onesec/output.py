@@ -22,9 +22,9 @@ class Output:
     """One answer and how it came about.
 
     `finish_reason` is OpenAI's ("stop", "length"); `ending` says how it ended: "natural", "landed"
-    (brought to a close for the deadline) or "cut". A landed `text` may end with brackets, quotes or
-    a fence that close it and are in no token; the trace's `stop` event names them. `met` is None
-    without a deadline.
+    (brought to a close for the deadline, or for max_tokens where it has a response_format) or
+    "cut". A landed `text` may end with brackets, quotes or a fence that close it and are in no
+    token; the trace's `stop` event names them. `met` is None without a deadline.
     `logprobs` (one value a token) and `top_logprobs` are empty unless params.logprobs was set; nor
     are `pieces`, the text of each token (together they are `text`, without what closes it; a
     character of several tokens is in the last of them), and `confidence`, how likely each token is

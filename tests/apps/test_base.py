@@ -7,7 +7,7 @@ from app_model import FakeModel
 
 from onesec.apps import Ask, Support, Translate, run
 from onesec.apps.ask import Steps
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 
 HELLO = ({"role": "user", "content": "Hi"},)
@@ -83,3 +83,11 @@ def test_deadlines_are_the_calls_then_the_apps_then_the_default() -> None:
     app("Three.", Budget())
     Translate(model, clock=model.clock)("Four.")
     assert model.budgets_ms == [299.0, 99.0, None, 999.0]  # the rest is for what comes afterwards
+
+
+def test_a_callers_deadline_is_handed_down() -> None:
+    model = FakeModel()
+    due = Deadline.within("100ms", model.clock.now_ns())
+    model.clock.advance_ms(40.0)
+    Translate(model, clock=model.clock)("Hi there.", due)
+    assert model.budgets_ms == [60.0 - Translate.AFTER_MS]

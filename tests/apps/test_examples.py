@@ -20,6 +20,7 @@ MODULES = [
             "summarize",
             "metrics",
             "judge",
+            "landed",
             "ask",
             "chunks",
             "target",

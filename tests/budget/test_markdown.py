@@ -32,6 +32,11 @@ Good. ~~Old. Text.~~ Done
 """
 
 
+def good(text: str) -> bool:
+    """Whether a text ends well, now that its line is over or another paragraph follows."""
+    return ends_well(text + "\n") or last_end(text + "\n\nNext") >= len(text.rstrip())
+
+
 def trimmed(text: str) -> str | None:
     end = last_end(text)
     return text[:end] if end else None
@@ -121,6 +126,18 @@ def test_json_as_the_whole_answer_ends_nowhere_else() -> None:
     assert landing.settled() == End(16)
 
 
+def test_the_tail_of_a_long_paragraph_is_enough() -> None:
+    long = "Some words here. " * 200
+    assert last_end(long + "And") == len(long) - 1
+    assert last_end("First. **" + "words in bold, " * 100) == 6
+    assert last_end(long + "**" + "Bold. " * 200) == len(long) - 1
+    landing = Landing()
+    pieces = DOCUMENT * 3
+    for i in range(0, len(pieces), 7):
+        landing.push(pieces[i : i + 7])
+        assert landing.last_end() == last_end(landing.text)
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.integers(1, len(DOCUMENT)), st.data())
 def test_every_prefix_of_a_document_lands_well(length: int, data: st.DataObject) -> None:
@@ -135,7 +152,7 @@ def test_every_prefix_of_a_document_lands_well(length: int, data: st.DataObject)
         return
     assert end.keep <= length
     assert not prefix[end.keep : floor].strip()
-    assert ends_well(prefix[: end.keep] + end.closing + "\n")
+    assert good(prefix[: end.keep] + end.closing)
 
 
 def test_a_document_is_landed_within_a_sentence_or_line() -> None:
@@ -165,7 +182,7 @@ def test_any_text_that_is_landed_ends_well(text: str, data: st.DataObject) -> No
     assert landing.end(0) is not None or not last_end(text)
     if end is not None:
         assert not text[end.keep : floor].strip()
-        assert ends_well(text[: end.keep] + end.closing + "\n")
+        assert good(text[: end.keep] + end.closing)
     settled = landing.settled()
     if settled is not None:
         assert not text[settled.keep :].strip()

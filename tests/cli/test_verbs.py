@@ -76,10 +76,10 @@ def test_generate_takes_a_policy_and_three_budgets(
     loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     loads(TEXT)
-    budgets = ["--deadline", "200ms", "--ttft", "90ms", "--tpot", "1.5ms"]
+    budgets = ["--deadline", "60s", "--ttft", "30s", "--tpot", "2s"]
     assert main(["generate", "m", PROMPT, "--policy", "fastest", "--show", *budgets]) == 0
     told = capsys.readouterr().err
-    for part in (" of 200 ms", "gear 4:", " of 90.0 ms", " of 1.50 ms a token", "in time"):
+    for part in (" of 60000 ms", "gear 4:", " of 30000.0 ms", " of 2000.00 ms a token", "in time"):
         assert part in told
     assert main(["generate", "m", PROMPT, "--tpot", "0.1ms"]) != 0
     assert "per-token budget of 0.10 ms cannot be met" in capsys.readouterr().err

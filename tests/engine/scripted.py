@@ -16,6 +16,7 @@ from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
 from onesec.core.thinking import ThinkingMarks
 from onesec.engine.engine import Engine
+from onesec.engine.structure import Vocabulary
 
 END = 0  # the end token
 THINK, ANSWER = 0xE001, 0xE002  # <think>, </think>: private use, no text of their own
@@ -26,6 +27,16 @@ COSTS = {"8": GearCost(a_ms=0.5, b_ms=0.05, p_ms=0.0, q_ms=1.0)}
 
 def decode(ids: Sequence[int]) -> str:
     return "".join(chr(i) for i in ids if i not in (END, THINK, ANSWER))
+
+
+# Of the tokens, those that a structure may be made of: ASCII.
+VOCABULARY = Vocabulary(
+    size=ANSWER + 1,
+    token_bytes=lambda token: bytes([token]) if 0 < token < 128 else b"",
+    eos_ids=(END,),
+    special_ids=frozenset({END, THINK, ANSWER}),
+    encode=lambda text: list(text.encode()),
+)
 
 
 class ScriptedBackend(FakeBackend):
@@ -52,6 +63,9 @@ class ScriptedBackend(FakeBackend):
         assert isinstance(row.sampler, FakeSampler)
         row.sampler.drawn += 1
         token = self.script(tokens[self.prompt_length :])
+        mask, row.sampler.mask = row.sampler.mask, None
+        if mask is not None and not mask[token // 32] >> (token % 32) & 1:
+            token = next(t for t in range(32 * len(mask)) if mask[t // 32] >> (t % 32) & 1)
         result.tokens.append(token)
         if row.statistics:
             result.logprobs.append(-0.5)

@@ -161,3 +161,23 @@ def test_the_backend_tells_what_a_measurement_needs(both: tuple[Backend, GpuBack
 def test_a_device_is_asked_for_by_its_word() -> None:
     with pytest.raises(InvalidRequest, match="cuda:99"):
         load_model("onesec-mini", device="cuda:99")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_mask_holds_for_one_token(both: tuple[Backend, GpuBackend], temperature: float) -> None:
+    params = SamplingParams(
+        temperature=temperature, seed=3, response_format={"type": "json_object"}, ignore_eos=True
+    )
+    drawn = []
+    for backend in both:
+        (table,) = block_tables(backend, [80])
+        state = backend.sampler(params, eos_ids=())
+        mask = np.zeros((backend.vocab_size + 31) // 32, dtype=np.uint32)
+        mask[0] = 0b101000
+        state.allow(mask)
+        first = backend.forward(Batch(EXACT, [BatchRow(WANT.prompt, 0, table, sampler=state)]))
+        tokens = first.rows[0].tokens
+        assert tokens[0] in (3, 5)
+        last = BatchRow(np.array(tokens, np.int32), len(WANT.prompt), table, sampler=state)
+        drawn.append((tokens, backend.forward(Batch(EXACT, [last])).rows[0].tokens))
+    assert drawn[0] == drawn[1]

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from onesec.core.deadline import Deadline
+from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
-from .ask import TEMPLATE_TOKENS, Duration, Length, Message, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Length, Message, OnText, Reply, Steps
 from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank
@@ -95,18 +95,19 @@ class Answer(App):
         fixed = self.checked("question", question) + self.count(_frame("", [], lang))
         if is_blank(text):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to answer from.")
-        left_ms = self.left_ms(due)
-        enough_ms = (1.0 - _READING_SHARE) * left_ms
+        left_ms, now_ns = self.left_ms(due), self.clock.now_ns()
+        cutting = due.part(_CUTTING_SHARE, now_ns=now_ns)
+        reading = due.part(_READING_SHARE, now_ns=now_ns)
         pieces: list[Span] = []
         for piece in _passages(text):
             pieces.append(piece)
             looks = len(pieces) % _LOOK_EVERY == 0
-            if looks and self.left_ms(due) < (1.0 - _CUTTING_SHARE) * left_ms:
+            if looks and self.left_ms(cutting) < 0.0:
                 break
         order, seen = rank(
             question,
             [piece.text for piece in pieces],
-            enough=lambda: self.left_ms(due) < enough_ms,
+            enough=lambda: self.left_ms(reading) < 0.0,
         )
         best = [index for index, _ in order]
         # A short text is given whole; so is the beginning of one in which nothing matches (another

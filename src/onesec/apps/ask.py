@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from onesec.core.deadline import Budget
+from onesec.core.deadline import Budget, Duration
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
@@ -23,7 +23,6 @@ from onesec.core.fitted import Fitting
 from onesec.core.request import PolicyName, SamplingParams
 
 Message = Mapping[str, Any]
-Duration = str | float | Budget | None
 OnText = Callable[[str], None]
 Result = TypeVar("Result")
 TEMPLATE_TOKENS = 48  # kept free for what the chat template writes around the messages

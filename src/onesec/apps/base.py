@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from onesec.core.clock import Clock, MonotonicClock
-from onesec.core.deadline import Budget, Deadline
+from onesec.core.deadline import Budget, Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 from onesec.core.fitted import Fitting
 from onesec.core.request import PolicyName
 
-from .ask import TEMPLATE_TOKENS, Ask, Duration, Length, Message, Model, OnText, Result, Steps, run
+from .ask import TEMPLATE_TOKENS, Ask, Length, Message, Model, OnText, Result, Steps, run
 from .text import is_blank
 
 CHARS_PER_TOKEN = 16  # no tokenizer makes fewer tokens of a text than this on the long run
@@ -24,7 +24,8 @@ _PROMPT_SHARE = 0.7  # of the context: few conversations that models learn from 
 
 class App:
     """An application on a model. Without a deadline of its own a call gets `deadline`, and without
-    that the application's `DEADLINE`; `Budget()` is unlimited. Of a Budget, `total_ms` counts.
+    that the application's `DEADLINE`; `Budget()` is unlimited, a Deadline is handed down. Of a
+    Budget, `total_ms` counts.
 
     gear, min_gear, policy  as in LLM.chat
     """
@@ -56,7 +57,7 @@ class App:
         return self._budget(deadline).deadline(self.clock.now_ns())
 
     def _budget(self, deadline: Duration) -> Budget:
-        return self.deadline if deadline is None else Budget.of(deadline)
+        return self.deadline if deadline is None else Budget.of(deadline, self.clock.now_ns())
 
     def left_ms(self, deadline: Deadline) -> float:
         """Milliseconds left of a deadline; inf where there is none."""
@@ -67,16 +68,23 @@ class App:
         messages: Sequence[Message],
         deadline: Deadline,
         *,
-        share: float = 1.0,
+        weight: float = 1.0,
+        of: float = 1.0,
+        reserve_ms: float = 0.0,
+        least_ms: float = 0.0,
         max_tokens: int | None = None,
         shown: bool = True,
         fit: Fitting = "none",
     ) -> Ask:
-        """An Ask that may take `share` of the time that is left, and none that the application
-        itself needs afterwards."""
-        left_ms = self.left_ms(deadline)
-        over_ms = left_ms - self.AFTER_MS
-        budget_ms = None if deadline.total_ns is None else min(share * left_ms, over_ms)
+        """An Ask that may take its part of the time that is left (see Deadline.part_ms), and none
+        that the application itself needs afterwards; less than none where that is over."""
+        now_ns, reserve_ms = self.clock.now_ns(), reserve_ms + self.AFTER_MS
+        budget_ms = None
+        if deadline.total_ns is not None:
+            part_ms = deadline.part_ms(
+                weight, of=of, reserve_ms=reserve_ms, least_ms=least_ms, now_ns=now_ns
+            )
+            budget_ms = min(part_ms, deadline.left_ms(now_ns) - reserve_ms)
         most = self.LENGTH.most if max_tokens is None else max_tokens
         return Ask(
             messages=tuple(messages),

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from onesec.core.deadline import Deadline
+from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
-from .ask import Ask, Duration, Length, OnText, Reply, Steps
+from .ask import Ask, Length, OnText, Reply, Steps
 from .base import App
 from .chunks import FRAME_TOKENS, PLANNED_SHARE, Plan, chunks, plan, spread
 from .cite import unsupported_numbers
@@ -122,13 +122,16 @@ class Summarize(App):
                     break  # sentences so long that they do not become fewer
                 merged, fewer = len(grouped) == 1, list[str]()
                 for number, group in enumerate(grouped):
-                    share = 1.0 if merged else min(1.0, _GENEROUS / (len(grouped) - number + 1))
+                    rest = (
+                        1.0 if merged else len(grouped) - number + 1.0
+                    )  # the last call is one too
                     reply = yield self._asking(
                         group.text,
                         target if merged else _PART,
                         lang,
                         due,
-                        share=share,
+                        weight=1.0 if merged else _GENEROUS,
+                        of=rest,
                         length=final if merged else None,
                     )
                     fewer.append(reply.text.strip())
@@ -161,12 +164,21 @@ class Summarize(App):
             spare_ms = left_ms - pace * planned.reduce_ms
             if made and PLANNED_SHARE * spare_ms < part_ms:
                 break
-            share = 1.0
+            waiting, reserve_ms = 1, 0.0
             if made and not math.isinf(left_ms):
-                waiting = min(len(order) - number, max(1, int(spare_ms / part_ms))) if fair else 1
-                share = min(1.0, _GENEROUS / waiting) * spare_ms / left_ms
+                reserve_ms = pace * planned.reduce_ms
+                if fair:
+                    waiting = min(len(order) - number, max(1, int(spare_ms / part_ms)))
             try:
-                reply = yield self._asking(pieces[index].text, _PART, lang, due, share=share)
+                reply = yield self._asking(
+                    pieces[index].text,
+                    _PART,
+                    lang,
+                    due,
+                    weight=_GENEROUS,
+                    of=waiting,
+                    reserve_ms=reserve_ms,
+                )
             except ContextLengthExceeded as error:
                 refusal = error
             except DeadlineInfeasible as error:
@@ -197,13 +209,23 @@ class Summarize(App):
         lang: Language,
         due: Deadline,
         *,
-        share: float = 1.0,
+        weight: float = 1.0,
+        of: float = 1.0,
+        reserve_ms: float = 0.0,
         length: Length | None = None,
     ) -> Ask:
         """`length` is given for the summary itself, not for the parts on the way to it."""
         most = (length or self.LENGTH).most
         message = {"role": "user", "content": prompt(body, target, lang)}
-        return self.asking([message], due, share=share, max_tokens=most, shown=length is not None)
+        return self.asking(
+            [message],
+            due,
+            weight=weight,
+            of=of,
+            reserve_ms=reserve_ms,
+            max_tokens=most,
+            shown=length is not None,
+        )
 
     def _tokens_per_char(self, text: str) -> float:
         """Measured at the beginning, in the middle and at the end."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from onesec.core.clock import Clock
-from onesec.core.deadline import Deadline
+from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded
 from onesec.core.request import PolicyName
 
-from .ask import TEMPLATE_TOKENS, Duration, Length, Message, Model, OnText, Reply, Steps
+from .ask import TEMPLATE_TOKENS, Length, Message, Model, OnText, Reply, Steps
 from .base import App
 from .cite import supports, unsupported_numbers
 from .rank import rank

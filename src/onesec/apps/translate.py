@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from onesec.core.clock import Clock
-from onesec.core.deadline import Deadline
+from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 from onesec.core.request import PolicyName
 
-from .ask import Duration, Length, Model, OnText, Reply, Steps
+from .ask import Length, Model, OnText, Reply, Steps
 from .base import App
 from .text import Language, SentenceStream, Span, is_blank, language, sentences
 
@@ -130,7 +130,7 @@ class Translate(App):
                 break
             made = _untranslated(span)
             try:
-                share = min(1.0, _GENEROUS * (span.end - span.start) / (stop - span.start))
+                share = _GENEROUS * (span.end - span.start) / (stop - span.start)
                 made = yield from self._sentence(span, target, due, share)
             except DeadlineInfeasible as error:
                 refusal = refusal or error
@@ -161,15 +161,17 @@ class Translate(App):
         messages = [{"role": "user", "content": prompt(source, spoken, terms)}]
         most = min(self.LENGTH.most, 16 + 3 * self.count(source))
         try:
-            reply = yield self.asking(messages, due, share=share, max_tokens=most)
+            reply = yield self.asking(messages, due, weight=share, max_tokens=most)
         except DeadlineInfeasible as error:
             left_ms = self.left_ms(due) - self.AFTER_MS
-            if share == 1.0 or error.feasible_ms > left_ms:
+            if share >= 1.0 or error.feasible_ms > left_ms:
                 raise DeadlineInfeasible(
                     budget_ms=left_ms, feasible_ms=error.feasible_ms, why="one sentence"
                 ) from None
-            share = min(1.0, _SPARE * error.feasible_ms / left_ms)
-            reply = yield self.asking(messages, due, share=share, max_tokens=most)
+            least_ms = _SPARE * error.feasible_ms
+            reply = yield self.asking(
+                messages, due, weight=share, least_ms=least_ms, max_tokens=most
+            )
         text = reply.text.strip()
         found = text.casefold()
         return Sentence(

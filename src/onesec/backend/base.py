@@ -17,6 +17,9 @@ from onesec.core.request import SamplingParams
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
+TokenMask = npt.NDArray[
+    np.uint32
+]  # [(vocab + 31) // 32]: bit t % 32 of word t // 32 allows token t
 
 
 class Sampler(Protocol):
@@ -24,6 +27,11 @@ class Sampler(Protocol):
 
     def observe(self, tokens: Seq[int]) -> None:
         """Count tokens that were not drawn by this sampler (the prompt, a resumed answer)."""
+        ...
+
+    def allow(self, words: TokenMask) -> None:
+        """The next token alone is one of a mask's; the log-probabilities that are told of it stay
+        those of the unmodified distribution."""
         ...
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from onesec.core.request import SamplingParams
 
-from .base import Float32Array
+from .base import Float32Array, TokenMask
 
 # token, its logprob (of the unmodified distribution), entropy, margin, likeliest alternatives
 Drawn = tuple[int, float, float, float, list[tuple[int, float]]]
@@ -26,6 +26,7 @@ class HostSampler(Protocol):
         ...
 
     def observe(self, tokens: Sequence[int]) -> None: ...
+    def allow(self, words: TokenMask) -> None: ...
     def draw(self, logits: Float32Array, top: int) -> Drawn:
         """Draw from float32 [vocab], and count what is drawn; `top` alternatives are told."""
         ...

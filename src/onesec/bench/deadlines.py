@@ -26,7 +26,7 @@ from .load import capacity_per_s, under_load
 from .questions import Question
 from .real import in_real_time, real_record
 from .recording import Recording
-from .scores import OURS, SHARES, Cell, Machine, Progress, World, cells, full_runs, silent
+from .scores import OURS, SHARES, TRYING, Cell, Machine, Progress, World, cells, full_runs, silent
 
 TAUGHT = 30  # questions of each kind and language, whose lengths planners know beforehand
 ALL = "all"
@@ -116,12 +116,14 @@ def _group(cell: Cell, group: str) -> dict[str, Any]:
     figures = {name: five(outcomes) for name, outcomes in chosen.items()}
     static = [name for name in chosen if name.startswith("gear ")]
     best = max(static, key=lambda name: figures[name].score)
-    gain, half_width = difference(chosen[OURS], chosen[best])
+    gains = {name: difference(chosen[name], chosen[best]) for name in (OURS, TRYING)}
     return {
         "systems": {name: five_.to_dict() for name, five_ in figures.items()},
         "best_static": best,
-        "gain": gain,
-        "gain_half_width": half_width,
+        "gains": {
+            name: {"gain": gain, "half_width": half_width}
+            for name, (gain, half_width) in gains.items()
+        },
     }
 
 

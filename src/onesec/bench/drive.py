@@ -32,6 +32,7 @@ class Asked:
     arrival_ns: int = 0
     gear: str | None = None
     told: bool = True
+    best_effort: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,7 @@ class Driver:
             budget=Budget(total_ms=asked.budget_ms if asked.told else None),
             arrival_ns=arrival_ns,
             gear=asked.gear,
+            best_effort=asked.best_effort,
             cues=question.cues,
         )
         before_ns = self._clock.now_ns()

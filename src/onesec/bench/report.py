@@ -14,7 +14,7 @@ from typing import Any
 from onesec.page import line_chart, page, pairs, table
 
 from .deadlines import ALL
-from .scores import OURS
+from .scores import OURS, TRYING
 
 Record = Mapping[str, Any]
 FIVE_HEADS = (
@@ -62,10 +62,12 @@ def _virtual(part: Record) -> Iterable[str]:
         found = point["groups"][ALL]
         yield f"<h3>At {point['share']:g} of the natural time</h3>"
         yield table(FIVE_HEADS, five_rows(found["systems"]), chosen=OURS)
-        yield (
-            f"<p class='soft'>Ours less the best static ({escape(found['best_static'])}): "
-            f"{found['gain']:+.3f} ± {found['gain_half_width']:.3f}</p>"
+        gains = ", ".join(
+            f"{name}: {g['gain']:+.3f} ± {g['half_width']:.3f}"
+            for name, g in found["gains"].items()
         )
+        best = escape(found["best_static"])
+        yield f"<p class='soft'>Score less that of the best static ({best}): {escape(gains)}</p>"
     yield "<h2>Many users, in virtual time 负载</h2>"
     for name, systems in part["load"].items():
         yield f"<h3>{escape(name)} of the capacity ({part['capacity_per_s']:.2f}/s)</h3>"
@@ -143,13 +145,16 @@ def number(value: float | None, form: str, unit: str = "") -> str:
 def _score_chart(grid: Sequence[Record], group: str) -> str:
     """The score of every system over the share of the natural time; of the static gears the one
     that is best at each point."""
-    lines: dict[str, list[tuple[float, float | None]]] = {OURS: [], "best static gear": []}
+    lines: dict[str, list[tuple[float, float | None]]] = {
+        OURS: [],
+        "best static gear": [],
+        TRYING: [],
+    }
     for point in grid:
         found, share = point["groups"][group], point["share"]
         systems = found["systems"]
-        lines[OURS].append((share, systems[OURS]["score"]))
         lines["best static gear"].append((share, systems[found["best_static"]]["score"]))
         for name, five in systems.items():
-            if name != OURS and not name.startswith("gear "):
+            if not name.startswith("gear "):
                 lines.setdefault(name, []).append((share, five["score"]))
     return line_chart(f"Score over time: {group}", lines, y_max=1.0)

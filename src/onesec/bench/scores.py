@@ -26,6 +26,7 @@ from .virtual import VirtualBackend, shares
 SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5)  # of a question's natural time
 PESSIMISMS = (1.0, 5.0)  # of the one-shot planner
 OURS = "onesec"
+TRYING = "onesec, best effort"  # refuses nothing
 Progress = Callable[[float], None]
 Cell = dict[str, list[Outcome]]  # system -> outcomes, questions in the same order
 
@@ -115,19 +116,22 @@ def cells(
 ) -> dict[float, Cell]:
     """Each system's outcomes at each share of the natural time.
 
-    Ours runs for real, on an engine a cell; its planner learns as it goes. The others follow from
+    Ours runs for real, on an engine a cell, which learns as it goes: once refusing what it cannot
+    promise, once refusing nothing. The others follow from
     the full runs, with the lengths that were taught and with the recorded costs.
     """
     latency, lengths = world.replay().latency, world.lengths()
     found: dict[float, Cell] = {}
     for i, share in enumerate(at):
-        cell: Cell = {OURS: []}
-        machine = Machine(world)
+        cell: Cell = {OURS: [], TRYING: []}
+        machines = {OURS: Machine(world), TRYING: Machine(world)}
         for j, question in enumerate(questions):
             by_gear = runs[question.id]
             budget_ms = share * natural_ms(by_gear)
-            machine.replay.begin(j)
-            cell[OURS].append(machine.driver.ask(Asked(question=question, budget_ms=budget_ms)))
+            for name, machine in machines.items():
+                machine.replay.begin(j)
+                asked = Asked(question=question, budget_ms=budget_ms, best_effort=name == TRYING)
+                cell[name].append(machine.driver.ask(asked))
             for name, outcome in _others(by_gear, budget_ms, latency, lengths):
                 cell.setdefault(name, []).append(outcome)
             progress((i + (j + 1) / len(questions)) / len(at))

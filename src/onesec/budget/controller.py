@@ -117,8 +117,9 @@ def last_step_ms(at: Standing, latency: LatencyModel, gear: str) -> float:
     return latency.decode_ms(gear, at.context, 1, batch=at.batch, quantile=quantile)
 
 
-def _alone(at: Standing, latency: LatencyModel) -> Standing:
-    """The standing with the time only that others are not likely to need."""
+def with_own_time(at: Standing, latency: LatencyModel) -> Standing:
+    """The standing with the time only that others are not likely to need: what gears are chosen
+    for."""
     if at.crowding == 0.0:
         return at
     need_ms = at.left_ms - tightest(at, latency, at.gears[0]).slack_ms
@@ -134,30 +135,30 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     """The next move of one answer.
 
     A cheaper gear as soon as the wanted tokens no longer fit at p95, before the deadline or in
-    their rhythm; a better one when they fit with `policy.hysteresis` to spare, and one step at p95
-    keeps the rhythm (time saved earlier does not buy a gear that cannot be held); landing when the
-    cheapest gear has room for the landing zone only; stop when not even one step fits: at p99, or
-    in the median where a late one can be left alone.
+    their rhythm, or others need the time; a better one when they fit with `policy.hysteresis` to
+    spare, and one step at p95 keeps the rhythm (time saved earlier does not buy a gear that cannot
+    be held); landing when the cheapest gear has room for the landing zone only; stop when not even
+    one step fits: at p99, or in the median where a late one can be left alone.
     """
     at, left_ms = standing, standing.left_ms
     if math.isinf(left_ms) and math.isinf(at.tpot_ms):
         return Decision(at.gear, False, False, at.limit_tokens, math.inf, 1 << 30, math.inf)
 
+    own = with_own_time(at, latency)
     gear = at.gear
-    slack_ms = tightest(at, latency, gear).slack_ms
     index = at.gears.index(gear)
-    if slack_ms < 0.0:
-        for cheaper in reversed(at.gears[:index]):
-            gear, slack_ms = cheaper, tightest(at, latency, cheaper).slack_ms
-            if slack_ms >= 0.0:
+    if index and tightest(own, latency, gear).slack_ms < 0.0:
+        for gear in reversed(at.gears[:index]):
+            if tightest(own, latency, gear).slack_ms >= 0.0:
                 break
     elif index + 1 < len(at.gears) and at.since_shift >= policy.shift_gap_tokens:
         better, ease = at.gears[index + 1], 1.0 + policy.hysteresis
         step_ms = latency.decode_ms(better, at.context, 1, batch=at.batch, quantile=P95)
         steady = ease * (step_ms + at.others_ms) <= at.tpot_ms
         steady = steady and last_step_ms(at, latency, better) <= left_ms
-        if steady and _spares(_alone(at, latency), latency, better, ease):
-            gear, slack_ms = better, tightest(at, latency, better).slack_ms
+        if steady and _spares(own, latency, better, ease):
+            gear = better
+    slack_ms = tightest(at, latency, gear).slack_ms
     # Other work may be put off for the last token, so it does not count here.
     if last_step_ms(at, latency, gear) > left_ms:
         gear = at.gears[0]

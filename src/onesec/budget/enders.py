@@ -52,7 +52,7 @@ _LIST_MARK = re.compile(r"[ \t>]*(?:[-*+] +)?(?:\d+|[A-Za-z])")
 _ADDRESS = re.compile(r"(?:\S*(?:://|@)\S*|www\.\S*|/\S+|\S+/\S*)\Z")
 _WORD_CHARS = 24  # the longest abbreviation with all its points, and room
 
-_ABBREVIATIONS = """
+_SHORTENED = """
 mr mrs ms dr prof st jr sr vs no nos fig figs eq al approx dept inc ltd co corp vol pp ca cf e.g i.e
 a.m p.m u.s u.k ph.d jan feb mar apr jun jul aug sep sept oct nov dec gen col rev hon
 bzw z.b d.h u.a o.ä nr abs bspw evtl ggf inkl mio mrd vgl hr hrn fr str tel z.t i.d.r
@@ -65,11 +65,9 @@ np tzn ul m.in
 π.χ κ κα δηλ
 örn
 """
-_ABBREVIATION = re.compile(
-    rf"(?:^|[\s(\[\"'“‘«„¿¡])(?:{'|'.join(map(re.escape, _ABBREVIATIONS.split()))}"
-    "|[A-Za-z\u00c0-\u024f\u0400-\u04ff\u0391-\u03a9])$",
-    re.IGNORECASE,
-)
+_ABBREVIATIONS = frozenset(_SHORTENED.split())
+_OPENERS = "([{\"'“‘«„¿¡*_~`"
+_INITIAL = re.compile("[A-Za-z\u00c0-\u024f\u0400-\u04ff\u0391-\u03c9]")
 # "am 3. Mai": an ordinal before a month, where a point writes ordinals.
 _MONTH = re.compile(
     r"\s(?:Januar|Jänner|Februar|März|Mär|April|Mai|Juni|Juli|August|September|Oktober|November"
@@ -85,7 +83,7 @@ def sentence_ends(text: str, start: int = 0, end: int | None = None) -> Iterator
     may follow; nor is one at the end of an address.
 
     >>> list(sentence_ends("It costs 3.5 dollars. ¿Qué? 好的。他说"))
-    [21, 27, 30]
+    [21, 27, 31]
     """
     end = len(text) if end is None else end
     at = start
@@ -126,11 +124,12 @@ def _ends(text: str, match: re.Match[str], end: int) -> bool:
         return False
     if marks not in (".", "．"):
         return True
-    line = text.rfind("\n", 0, at) + 1
+    line = text.rfind("\n", max(0, at - 256), at) + 1
     if at - line < 16 and _LIST_MARK.fullmatch(text, line, at):
         return False  # "1." opens an item
     if text[at - 1 : at].isdigit():  # not before the next word is seen
         over = text[match.end() : end].isspace() or not following
         if over or _MONTH.match(text, match.end(), end):
             return False
-    return _ABBREVIATION.search(text, max(0, at - _WORD_CHARS), at) is None
+    word = (text[max(0, at - _WORD_CHARS) : at].split() or [""])[-1].lstrip(_OPENERS)
+    return word.casefold() not in _ABBREVIATIONS and _INITIAL.fullmatch(word) is None

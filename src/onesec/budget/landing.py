@@ -47,7 +47,7 @@ def trim_to_sentence(text: str) -> tuple[str, bool]:
 
 
 class Landing:
-    """Follows an answer's text and knows how it may end.
+    """Follows an answer's text and knows how it may end. `json`: it is known to be a JSON text.
 
     >>> answer = Landing()
     >>> answer.push('{"city": "Par')
@@ -55,10 +55,14 @@ class Landing:
     End(keep=13, closing='"}')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, json: bool = False) -> None:
         self.text = ""
+        self._known = json
         self._json = JsonScan()  # of the whole text
-        self._page: markdown.Page | None = None
+        self._base = 0  # what stands before it is read; it has its last end at
+        self._earlier = 0
+        self._page: markdown.Page | None = None  # of what follows
+        self._end = 0  # the last one, where the page was read
         self._fenced: tuple[int, JsonScan] | None = None  # of an open JSON fence: where it begins
 
     def push(self, piece: str) -> None:
@@ -71,8 +75,8 @@ class Landing:
         """Length of the longest prefix that ends well by itself; 0 if there is none."""
         if self._is_json:
             return self._json.stable if self._json.done else 0
-        ends = self._read().ends
-        return ends[-1] if ends else 0
+        self._read()
+        return self._end
 
     def end(self, floor: int = 0) -> End | None:
         """The best End that keeps at least `floor` characters; None where there is none.
@@ -83,8 +87,13 @@ class Landing:
         if self._is_json:
             return self._json.end(floor)
         page = self._read()
-        ends = [End(max(at, floor)) for at in page.ends[-1:] if at >= self._visible(floor)]
-        ends += [End(at, marks) for at, marks in page.open_ends[-1:] if at >= floor]
+        at = self._end
+        ends = [End(max(at, floor))] if 0 < at >= self._visible(floor) else []
+        ends += [
+            End(self._base + at, marks)
+            for at, marks in page.open_ends[-1:]
+            if self._base + at >= floor
+        ]
         if page.fence is not None:
             ends += self._end_fence(page.fence, floor)
         return max(ends, key=lambda end: end.keep, default=None)
@@ -97,7 +106,7 @@ class Landing:
         fence = self._read().fence
         if fence is not None and (scan := self._scan_fence(fence)) is not None:
             end = scan.settled()
-            return None if end is None else _in_fence(fence, end)
+            return None if end is None else _in_fence(fence, self._content(fence), end)
         return self.end(len(self.text))
 
     @property
@@ -107,7 +116,7 @@ class Landing:
         fence = None if self._is_json else self._read().fence
         if fence is None:
             return 0
-        return max(map(len, self.text[fence.content :].split("\n")[-_LINES:]))
+        return max(map(len, self.text[self._content(fence) :].split("\n")[-_LINES:]))
 
     def held(self) -> int:
         """Characters that may be shown while it is about to end: what follows is left out where
@@ -116,12 +125,25 @@ class Landing:
 
     @property
     def _is_json(self) -> bool:
-        return self._json.ok and self.text.lstrip()[:1] in ("{", "[")
+        return self._known or (self._json.ok and self.text.lstrip()[:1] in ("{", "["))
 
     def _read(self) -> markdown.Page:
+        """The blocks of the text from `_base` on, which moves along with finished paragraphs."""
         if self._page is None:
-            self._page = markdown.read(self.text)
+            page = markdown.read(self.text[self._base :])
+            if page.settled:
+                done = page.last_end(page.settled)
+                self._earlier = self._base + done if done else self._earlier
+                self._base += page.settled
+                page = markdown.read(self.text[self._base :])
+            self._page = page
+            end = page.last_end()
+            self._end = self._base + end if end else self._earlier
         return self._page
+
+    def _content(self, fence: markdown.Fence) -> int:
+        """Where an open code block's content begins."""
+        return self._base + fence.content
 
     def _visible(self, floor: int) -> int:
         """The floor, but for white space before it."""
@@ -131,28 +153,26 @@ class Landing:
         """The scan of an open fence's content, where it is JSON."""
         if not fence.info.lower().startswith("json"):
             return None
-        if self._fenced is None or self._fenced[0] != fence.content:
-            self._fenced = (fence.content, JsonScan())
+        if self._fenced is None or self._fenced[0] != self._content(fence):
+            self._fenced = (self._content(fence), JsonScan())
         scan = self._fenced[1]
-        scan.push(self.text[fence.content + len(scan.text) :])
+        scan.push(self.text[self._content(fence) + len(scan.text) :])
         return scan if scan.ok and scan.text.strip() else None
 
     def _end_fence(self, fence: markdown.Fence, floor: int) -> list[End]:
         scan = self._scan_fence(fence)
         if scan is not None:
-            end = scan.end(max(0, floor - fence.content))
-            return [] if end is None else [_in_fence(fence, end)]
-        if self.text.endswith("\n"):
-            at = len(self.text)
-        else:
-            at = self.text.rfind("\n", fence.content) + 1
-        if at <= fence.content or not self.text[fence.content : at].strip() or at < floor:
+            end = scan.end(max(0, floor - self._content(fence)))
+            return [] if end is None else [_in_fence(fence, self._content(fence), end)]
+        content = self._content(fence)
+        at = self.text.rfind("\n", content) + 1
+        if not self.text[content:at].strip() or at < floor:
             return []
         return [End(at, fence.closing)]
 
 
-def _in_fence(fence: markdown.Fence, end: End) -> End:
-    return End(fence.content + end.keep, f"{end.closing}\n{fence.closing}")
+def _in_fence(fence: markdown.Fence, content: int, end: End) -> End:
+    return End(content + end.keep, f"{end.closing}\n{fence.closing}")
 
 
 def _followed(text: str) -> Landing:

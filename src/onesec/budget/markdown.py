@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .enders import sentence_ends
@@ -25,6 +25,7 @@ _ROW = re.compile(r"[ \t>]*\|")
 _DELIMITER = re.compile(r"[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 _PIPE = re.compile(r"(?<!\\)\|")
 _MARKS = "*_~`$"
+_TAIL = 512  # characters of a paragraph
 _RUN = re.compile(r"\\.|`+|\$\$|~~|\*{1,3}|_{1,3}", re.DOTALL)
 
 
@@ -41,22 +42,42 @@ class Fence:
 
 @dataclass(slots=True)
 class Page:
-    """A text's blocks. `ends` are the offsets where it may end, rising; `fence` is the code block
-    that is open at its end; `open_ends` are sentence ends inside emphasis or code that is open
-    there, with the marks that close it."""
+    """A text's blocks.
 
-    ends: list[int] = field(default_factory=list)
+    parts       paragraphs and list items, as offsets
+    lines       ends of finished rows and code blocks, rising
+    fence       the code block that is open at its end
+    open_ends   sentence ends inside emphasis that is open there, with what closes it
+    settled     what stands before it is read alike whatever follows
+    """
+
+    text: str
+    parts: list[tuple[int, int]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
     fence: Fence | None = None
     open_ends: list[tuple[int, str]] = field(default_factory=list)
+    settled: int = 0
+
+    def last_end(self, limit: int | None = None) -> int:
+        """The last offset (of those up to `limit`) where the text may end; 0: nowhere."""
+        limit = len(self.text) if limit is None else limit
+        last = max((end for end in self.lines if end <= limit), default=0)
+        for start, end in reversed(self.parts):
+            if end <= last:
+                break
+            ends = _paragraph(self.text, start, end)[0] if end <= limit else []
+            if ends:
+                return max(last, ends[-1])
+        return last
 
 
 def read(text: str) -> Page:
     """The blocks of a text, which may break off anywhere.
 
-    >>> read("Look:\\n```py\\nx = 1\\n```\\nDone. **Well").ends
-    [23, 29]
+    >>> read("Look:\\n```py\\nx = 1\\n```\\nDone. **Well").last_end()
+    27
     """
-    page = Page()
+    page = Page(text)
     begin = 0  # of the paragraph or list item
     table = ""  # "": none; "head": a first row; "body": its delimiter was seen
     cells = 0
@@ -69,41 +90,48 @@ def read(text: str) -> Page:
             continue
         fence = _FENCE.fullmatch(line)
         if fence and not (fence["mark"][0] == "`" and "`" in fence["info"]):
-            _paragraph(text, page, begin, start)
+            _part(page, begin, start)
             indent = re.sub("[^ \t>]", " ", line[: fence.start("mark")])
             page.fence = Fence(
                 fence["mark"], fence["info"].strip(), end + 1, indent + fence["mark"]
             )
             begin, table = end + 1, ""
         elif "|" in line and not table and begin < start and _DELIMITER.fullmatch(line):
-            _paragraph(text, page, begin, before)  # a table without pipes at its edges
+            _part(page, begin, before)  # a table without pipes at its edges
             begin, table, cells = end + 1, "body", len(_PIPE.findall(line))
         elif _ROW.match(line) or (table and "|" in line):
-            _paragraph(text, page, begin, start)
+            _part(page, begin, start)
             begin = end + 1
             pipes = _PIPE.findall(line)
             if table == "body":
                 whole = line.rstrip().endswith("|") and len(pipes) == cells
                 if whole or end < len(text):
-                    page.ends.append(start + len(line.rstrip()))
+                    page.lines.append(start + len(line.rstrip()))
             elif table == "head" and _DELIMITER.fullmatch(line):
                 table, cells = "body", len(pipes)
             else:
                 table = "head"
         elif _HEADING.match(line) or (_UNDERLINE.fullmatch(line) and begin < start):
-            _paragraph(text, page, begin, start if _HEADING.match(line) else begin)
+            _part(page, begin, start if _HEADING.match(line) else begin)
             begin, table = end + 1, ""
         elif not line.strip() and end == len(text):
             pass  # the last line's break: its paragraph may go on
         elif not line.strip() or _ITEM.match(line):
-            _paragraph(text, page, begin, start)
+            _part(page, begin, start)
             begin, table = start, ""
+            if not line.strip():
+                page.settled = end + 1
         else:
             table = ""
     if page.fence is None:
-        page.open_ends = _paragraph(text, page, begin, len(text))
-    page.ends.sort()
+        _part(page, begin, len(text))
+        page.open_ends = _paragraph(text, begin, len(text))[1] if begin < len(text) else []
     return page
+
+
+def _part(page: Page, start: int, end: int) -> None:
+    if start < end:
+        page.parts.append((start, end))
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:
@@ -120,39 +148,54 @@ def _inside_fence(text: str, page: Page, start: int, end: int) -> None:
     assert fence is not None
     mark = text[start:end].strip(" \t>")
     if len(mark) >= len(fence.mark) and not mark.strip(fence.mark[0]):
-        page.ends.append(start + len(text[start:end].rstrip()))
+        page.lines.append(start + len(text[start:end].rstrip()))
         page.fence = None
 
 
-def _paragraph(text: str, page: Page, start: int, end: int) -> list[tuple[int, str]]:
-    """Add the ends of a paragraph or list item; returns those inside marks that are open at its
-    end, with what closes these."""
-    if start >= end:
-        return []
-    spans, left = _marked(text, start, end)
-    open_at = left[0][0] if left else end + 1
-    ends = list(sentence_ends(text, start, end))
+def _paragraph(text: str, start: int, end: int) -> tuple[list[int], list[tuple[int, str]]]:
+    """Where a paragraph or list item may end (rising, the last one among them); and its ends
+    inside marks that are open at its end, with what closes these."""
+    marked = _marked(text, start, end)
+    line: list[int] = []
     item = _ITEM.match(text, start, end)
     if item:  # an item is an end once its line is over
         whole = text[start:end].rstrip()
         over = "\n" in text[start + len(whole) : end] and start + len(whole) > item.end()
         if over and not _BROKEN_OFF.search(whole):
-            ends.append(start + len(whole))
+            line = _outside(text, [start + len(whole)], end, marked)[0]
+    # The last end is what counts: a long paragraph is searched from its tail.
+    outside, inside = _outside(text, sentence_ends(text, max(start, end - _TAIL), end), end, marked)
+    if not outside and end - start > _TAIL:
+        outside, inside = _outside(text, sentence_ends(text, start, end), end, marked)
+    return sorted([*outside, *line]), inside
+
+
+def _outside(
+    text: str,
+    ends: Iterable[int],
+    end: int,
+    marked: tuple[list[tuple[int, int]], list[tuple[int, str]]],
+) -> tuple[list[int], list[tuple[int, str]]]:
+    """Those ends of a paragraph that stand in no marks, and those that stand in emphasis which is
+    open at its end, with what closes it."""
+    spans, left = marked
+    open_at = left[0][0] if left else end + 1
     starts = [a for a, _ in spans]
     openers = {*starts, *(at for at, _ in left)}
     last = left[-1][0] + len(left[-1][1]) if left else end
     closing = "".join(mark for _, mark in reversed(left))
-    inner: list[tuple[int, str]] = []
+    emphasis = not set(closing) & set("`$")  # code that is broken off is not closed
+    outside: list[int] = []
+    inside: list[tuple[int, str]] = []
     for found in ends:
         at = _before_openers(text, found, openers)
         index = bisect_right(starts, at - 1) - 1
-        inside = index >= 0 and at < spans[index][1]
-        if not inside and at <= open_at:
-            page.ends.append(at)
-        elif found > last:
+        if at <= open_at and (index < 0 or at >= spans[index][1]):
+            outside.append(at)
+        elif found > last and emphasis:
             part = _half_mark(text, found, left[-1][1]) if found == end else 0
-            inner.append((found, closing[part:]))
-    return inner
+            inside.append((found, closing[part:]))
+    return outside, inside
 
 
 def _half_mark(text: str, end: int, mark: str) -> int:

@@ -30,6 +30,7 @@ class Ask:
     others_ms      work for others between two of its tokens, for each gear that it may use
     turn_ms        work for others beside each of its prompt's chunks
     crowding       share of the time to spare that others are likely to need
+    best_effort    begin in any case: what is there at the deadline is the answer
     """
 
     prompt_tokens: int
@@ -47,6 +48,7 @@ class Ask:
     turn_ms: float = 0.0
     chunk_tokens: int = 512
     crowding: float = 0.0
+    best_effort: bool = False
     cues: Cues = field(default_factory=Cues)
 
 
@@ -59,8 +61,9 @@ class Plan:
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
     smallest budget that is not refused, `feasible_of` which one it is. `better_ms` is the earliest
     instant for the last token with which the next better gear would have been chosen, with what is
-    kept for stalls and for others, and `better_tpot_ms` the least time for each token. One of the
-    two was not given; None where the gear is the best.
+    kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
+    it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
+    where the gear is the best.
     """
 
     gear: str
@@ -73,6 +76,7 @@ class Plan:
     feasible_of: Which = "total"
     better_ms: float | None = None
     better_tpot_ms: float | None = None
+    crowding: float = 0.0
 
 
 def plan(
@@ -97,7 +101,7 @@ def plan(
     first_ms = _prefill_ms(ask, latency, cheapest)
     smallest_ms = first_ms + _decode_ms(ask, latency, cheapest, need)
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
-    if left_ms < smallest_ms:
+    if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
             feasible_ms=policy.budget_for(
@@ -105,7 +109,7 @@ def plan(
             ),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
-    if ttft_left_ms < first_ms:
+    if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
@@ -113,7 +117,8 @@ def plan(
             which="ttft",
         )
     tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
-    if tpot_ms < (pace_ms := _pace_ms(ask, latency, cheapest, need)):
+    pace_ms = _pace_ms(ask, latency, cheapest, need)
+    if tpot_ms < pace_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=tpot_ms,
             feasible_ms=pace_ms,
@@ -147,7 +152,7 @@ def plan(
             break
         if candidate != cheapest:
             better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
-    room = _room(ask, latency, left_ms - prefill_ms)
+    room = max(1, _room(ask, latency, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
     decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
@@ -165,6 +170,7 @@ def plan(
         feasible_ms=feasible_ms,
         better_ms=better_ms,
         better_tpot_ms=better_tpot_ms,
+        crowding=ask.crowding,
     )
 
 

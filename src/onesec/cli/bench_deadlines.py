@@ -196,19 +196,24 @@ def _shape(
 def _draw(record: dict[str, Any]) -> None:
     from onesec.bench.deadlines import ALL
     from onesec.bench.report import FIVE_HEADS, REAL_HEADS, five_rows, percent, real_rows
-    from onesec.bench.scores import OURS
+    from onesec.bench.scores import OURS, TRYING
 
     if virtual := record.get("virtual"):
-        heads = ("share of natural time", "ours", "best static", "gain", "hit rate", "complete")
+        heads = (
+            *("share of natural time", "ours", "best effort", "best static", "gain"),
+            *("hit rate", "complete"),
+        )
         rows = []
         for point in virtual["grid"]:
             found = point["groups"][ALL]
             ours, best = found["systems"][OURS], found["systems"][found["best_static"]]
-            gain = f"{found['gain']:+.3f}±{found['gain_half_width']:.3f}"
+            tried = found["gains"][TRYING]
+            gain = f"{tried['gain']:+.3f}±{tried['half_width']:.3f}"
             rows.append(
                 (
                     f"{point['share']:g}",
                     f"{ours['score']:.3f}",
+                    f"{found['systems'][TRYING]['score']:.3f}",
                     f"{best['score']:.3f} ({found['best_static']})",
                     gain,
                     percent(ours["hit_rate"]),

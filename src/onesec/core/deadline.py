@@ -1,6 +1,6 @@
 """Budget: durations that a caller grants. Deadline: a Budget fixed to the monotonic clock.
 
-They must not know what the time is spent on.
+A Deadline hands its time down to the parts of a work. They must not know what the time is spent on.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import math
 import re
 from dataclasses import dataclass
 
-from .errors import InvalidRequest
+from .clock import MonotonicClock
+from .errors import DeadlineInfeasible, InvalidRequest
 
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|min)?\s*")
 _UNIT_MS = {"ms": 1.0, "s": 1e3, "m": 6e4, "min": 6e4}
 MAX_BUDGET_MS = 600_000.0
+_NOTHING_MS = 1e-3  # a budget of what is over: none can be met in it
 
 
 def parse_duration_ms(value: str | float | int) -> float:
@@ -73,18 +75,27 @@ class Budget:
         return (self.total_ms, self.ttft_ms, self.tpot_ms) != (None, None, None)
 
     @classmethod
-    def of(cls, value: str | float | Budget | None) -> Budget:
-        """A Budget as it is, None as an unlimited one, a duration as the time for everything.
+    def of(cls, value: Duration, now_ns: int | None = None) -> Budget:
+        """A Budget as it is, None as an unlimited one, a duration as the time for everything, a
+        Deadline as what is left of it (of nothing left a microsecond, which is refused).
 
         >>> Budget.of("800ms").total_ms
         800.0
         """
+        if isinstance(value, Deadline):
+            now_ns = _instant(now_ns)
+            total, first = (
+                None if due_ns is None else max(_NOTHING_MS, (due_ns - now_ns) / 1e6)
+                for due_ns in (value.total_ns, value.ttft_ns)
+            )
+            return cls(total_ms=total, ttft_ms=first)
         if value is None or isinstance(value, Budget):
             return value or cls()
         return cls(total_ms=parse_duration_ms(value))
 
-    def deadline(self, arrival_ns: int) -> Deadline:
-        """Fix the budget to the clock instant `arrival_ns`."""
+    def deadline(self, arrival_ns: int | None = None) -> Deadline:
+        """Fix the budget to the clock instant `arrival_ns` (now)."""
+        arrival_ns = _instant(arrival_ns)
         return Deadline(
             total_ns=None if self.total_ms is None else arrival_ns + round(self.total_ms * 1e6),
             ttft_ns=None if self.ttft_ms is None else arrival_ns + round(self.ttft_ms * 1e6),
@@ -93,12 +104,84 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """Instants owed, on the monotonic clock in nanoseconds; None = never."""
+    """Instants owed, on the monotonic clock in nanoseconds; None = never.
+
+    A work in several parts hands its time down: each part gets its share of what is left then, so
+    what one part did not use is the others'. `now_ns` may be left out where the clock is the
+    process's own.
+
+    >>> due = Deadline.within("1s")
+    >>> plan_by = due.part(2, of=4)           # half of the second, for a first call
+    >>> tool_by = due.part(1, of=2)           # half of what is left then, for a tool
+    >>> answer_by = due.part(least_ms=50)     # all that is left; 50 ms of it are needed
+    """
 
     total_ns: int | None = None
     ttft_ns: int | None = None
 
-    def left_ms(self, now_ns: int) -> float:
+    @classmethod
+    def within(cls, value: str | float | Budget | None, now_ns: int | None = None) -> Deadline:
+        """The deadline of a duration (see parse_duration_ms) or Budget that begins now."""
+        return Budget.of(value).deadline(now_ns)
+
+    def left_ms(self, now_ns: int | None = None) -> float:
         """Milliseconds until the whole answer is due; negative when late, inf without a
         deadline."""
-        return math.inf if self.total_ns is None else (self.total_ns - now_ns) / 1e6
+        return math.inf if self.total_ns is None else (self.total_ns - _instant(now_ns)) / 1e6
+
+    def part_ms(
+        self,
+        weight: float = 1.0,
+        *,
+        of: float = 1.0,
+        reserve_ms: float = 0.0,
+        least_ms: float = 0.0,
+        now_ns: int | None = None,
+    ) -> float:
+        """Milliseconds that the next part may take; inf without a deadline.
+
+        weight, of   its weight, and that of all parts still to do, itself included; a weight above
+                     its due is generous to what comes first, and never gives more than there is
+        reserve_ms   kept for what follows the last part
+        least_ms     given to it in any case, as far as there is as much
+
+        >>> Deadline(total_ns=10**9).part_ms(1, of=4, reserve_ms=200, now_ns=0)
+        200.0
+        """
+        there_ms = max(0.0, self.left_ms(now_ns) - reserve_ms)
+        if math.isinf(there_ms):
+            return there_ms
+        return min(there_ms, max(least_ms, there_ms * weight / of))
+
+    def part(
+        self,
+        weight: float = 1.0,
+        *,
+        of: float = 1.0,
+        reserve_ms: float = 0.0,
+        least_ms: float = 0.0,
+        now_ns: int | None = None,
+    ) -> Deadline:
+        """The deadline of the next part, which takes at most `part_ms`; first tokens are not
+        handed down. Raises DeadlineInfeasible where not even `least_ms` are left beside the
+        reserve, before anything is spent on it; its `feasible_ms` counts from now."""
+        now_ns = _instant(now_ns)
+        there_ms = self.left_ms(now_ns) - reserve_ms
+        if least_ms > max(0.0, there_ms):
+            raise DeadlineInfeasible(
+                budget_ms=max(0.0, there_ms + reserve_ms),
+                feasible_ms=least_ms + reserve_ms,
+                why=f"the next part takes {least_ms:g} ms"
+                + (f" and {reserve_ms:g} ms are kept for the end" if reserve_ms else ""),
+            )
+        part_ms = self.part_ms(
+            weight, of=of, reserve_ms=reserve_ms, least_ms=least_ms, now_ns=now_ns
+        )
+        return Deadline(total_ns=None if math.isinf(part_ms) else now_ns + int(part_ms * 1e6))
+
+
+Duration = str | float | Budget | Deadline | None
+
+
+def _instant(now_ns: int | None) -> int:
+    return MonotonicClock().now_ns() if now_ns is None else now_ns

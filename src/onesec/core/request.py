@@ -14,6 +14,7 @@ from .cues import Cues
 from .deadline import Budget
 from .errors import InvalidRequest
 from .fitted import FitReport
+from .response_format import schema_of
 
 PolicyName = Literal["quality", "balanced", "fastest"]
 POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -65,6 +66,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
     prompt_logprobs: bool = False  # report the log probability of each prompt token
+    response_format: Mapping[str, Any] | None = None  # see response_format.schema_of
 
     def shaping(self) -> dict[str, Any]:
         """The values that shape the answer and are not the defaults, by name: for traces.
@@ -97,6 +99,8 @@ class SamplingParams:
             raise InvalidRequest(
                 f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
             )
+        if self.response_format is not None:
+            schema_of(self.response_format)
         if self.logprobs is not None:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
@@ -141,6 +145,8 @@ class Request:
     `gear` names a gear to use throughout (None: the planner chooses); `min_gear` is the caller's
     quality floor. `arrival_ns` is the monotonic instant of the first byte: the budget runs from it.
     `fitted` tells what the prompt has lost on its way, where it was made to fit.
+    `best_effort`: never refused for its time; what is there at the deadline is the answer, and
+    `met` says whether there was any.
     `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
     "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
     as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
@@ -156,6 +162,7 @@ class Request:
     cues: Cues = field(default_factory=Cues)
     fitted: FitReport | None = None
     policy: PolicyName = "balanced"
+    best_effort: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -25,6 +25,11 @@ class ThinkingMarks:
     close_id: int
     closing_ids: tuple[int, ...]
 
+    @property
+    def bare_closing_ids(self) -> tuple[int, ...]:
+        """`closing_ids` without what follows the mark itself."""
+        return self.closing_ids[: self.closing_ids.index(self.close_id) + 1]
+
     def open_after(self, tokens: Sequence[int]) -> bool:
         """Whether a text of these tokens ends while the model is thinking."""
         for token in reversed(tokens):

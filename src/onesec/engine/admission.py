@@ -119,10 +119,11 @@ class Admission:
         order: tuple[int, int],
         host_ms: float,
         stall_ms: float = 0.0,
+        own: Sequence | None = None,
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
-        longer. Raises DeadlineInfeasible."""
-        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms)
+        longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
+        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms, own)
         ask = replace(ask, wait_ms=ask.wait_ms + stall_ms)
         return planner.plan(ask, self._latency, self._length, policy)
 
@@ -156,6 +157,7 @@ class Admission:
         elapsed_ms: float,
         order: tuple[int, int],
         host_ms: float,
+        own: Sequence | None = None,
     ) -> Ask:
         gears = self.gears(request, policy)
         budget = request.budget
@@ -179,7 +181,8 @@ class Admission:
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
-            crowding=self._scheduler.crowding,
+            crowding=self._scheduler.crowding(own),
+            best_effort=request.best_effort,
             cues=request.cues,
         )
 
@@ -196,6 +199,7 @@ class Admission:
                 elapsed_ms=sequence.at_ms(now_ns),
                 order=(0, 0),
                 host_ms=host_ms,
+                own=sequence,
             )
         except DeadlineInfeasible as error:
             cheapest = sequence.gears[0].name

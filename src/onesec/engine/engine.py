@@ -21,6 +21,7 @@ from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
 from onesec.core.gear import Gear
 from onesec.core.request import Request
+from onesec.core.response_format import schema_of
 from onesec.core.thinking import ThinkingMarks
 
 from .admission import Admission
@@ -31,6 +32,7 @@ from .sequence import Delta, Sequence, TopLogprobs
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
+from .structure import Structure, Structures
 from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
@@ -50,6 +52,7 @@ class Engine:
     length        what is known of answers' lengths; it is learned further
     policies      what the names of Request.policy stand for
     thinking      the marks of the model's thinking, where it thinks aloud
+    structures    compiles response formats; without it they are refused
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
@@ -66,6 +69,7 @@ class Engine:
         length: LengthModel | None = None,
         policies: Mapping[str, Policy] = POLICIES,
         thinking: ThinkingMarks | None = None,
+        structures: Structures | None = None,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -83,6 +87,7 @@ class Engine:
         self._length = length or LengthModel()
         self._ended: list[tuple[int, bool, Cues]] = []  # answers that are still to be learned
         self._thinking = thinking
+        self._structures = structures
         self._answer_length = LengthModel()  # of what comes after thinking
         self._clock = clock
         self._eos_ids = eos_ids
@@ -177,8 +182,8 @@ class Engine:
 
         `arrival_ns` 0 means now. A streamed answer is never trimmed after the fact: it only stops
         at a good end, if one comes in time. Raises EmptyPrompt, ContextLengthExceeded, UnknownGear,
-        InvalidRequest (an id in use, a token out of range), QueueFull, DeadlineInfeasible (with a
-        counter-offer), EngineClosed.
+        InvalidRequest (an id in use, a token out of range, a response format that cannot be had),
+        QueueFull, DeadlineInfeasible (with a counter-offer), EngineClosed.
         """
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
@@ -191,9 +196,13 @@ class Engine:
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
         self._learn()
+        came_ns = self._clock.now_ns()
+        structure, closing_ns = self._structure_of(request)
         now_ns = self._clock.now_ns()
-        arrival_ns = request.arrival_ns or now_ns
+        arrival_ns = request.arrival_ns or came_ns
         dues = Dues.of(request.budget, policy, arrival_ns)
+        if dues.end_ns is not None:
+            dues.end_ns -= closing_ns
         self._number += 1
         order = (dues.urgency, self._number)
         names = admission.names(request)
@@ -222,6 +231,7 @@ class Engine:
                 marks=self._thinking,
                 thinking=self._thinking is not None
                 and self._thinking.open_after(request.prompt_tokens),
+                structure=structure,
             ),
             tokens=tokens,
             policy=policy,
@@ -238,6 +248,19 @@ class Engine:
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
+
+    def _structure_of(self, request: Request) -> tuple[Structure | None, int]:
+        """What the answer must be, and the nanoseconds that are kept free for closing it."""
+        if request.params.response_format is None:
+            return None, 0
+        if self._structures is None:
+            raise InvalidRequest("This engine knows no vocabulary, which response_format needs.")
+        structure = self._structures.open(schema_of(request.params.response_format))
+        start_ns = self._clock.now_ns()
+        # Nothing is written yet: the longest closing there is. Reading what will be written takes a
+        # thousandth of the steps that write it, which the margin holds.
+        structure.close("")
+        return structure, 2 * (self._clock.now_ns() - start_ns)
 
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
@@ -370,6 +393,7 @@ class Engine:
         start_ns = self._clock.now_ns()
         try:
             draft = self._draft(work)
+            _mask(work)
             late = draft is not None and draft.overdue
             result = BatchResult([], [], 0.0, 0) if late else self.backend.forward(work.batch)
             if not late and len(result.rows) != len(work.sequences):
@@ -437,6 +461,8 @@ class Engine:
         decode together use the arithmetic that a check would."""
         alone = not work.prefill and len(self._scheduler.running) == 1
         if self.speculation is None or not alone or self._scheduler.waiting:
+            return None
+        if work.sequences[0].stop.structured:  # a mask holds for one token
             return None
         return self.speculation.prepare(work.sequences[0], work.batch, self._clock.now_ns())
 
@@ -609,3 +635,12 @@ class Engine:
                 stop.closing,
             )
         )
+
+
+def _mask(work: Work) -> None:
+    """Tell the samplers of structured answers which tokens may come next."""
+    for sequence in work.sequences:
+        sampler = sequence.row.sampler
+        mask = None if sampler is None else sequence.stop.mask()
+        if sampler is not None and mask is not None:
+            sampler.allow(mask)

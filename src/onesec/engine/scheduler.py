@@ -21,7 +21,7 @@ from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
-_CROWDING_RATE = 0.1
+_MET_RATE = 0.1
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
 _BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
 
@@ -68,7 +68,7 @@ class Scheduler:
         self._turn_ms = turn_ms
         self._on_start = on_start
         self._turn = 0
-        self.crowding = 0.0  # how often a request arrives while another one is under way, of late
+        self._met = 0.0  # how often a request has met another one under way, of late
 
     @property
     def waiting(self) -> int:
@@ -81,7 +81,13 @@ class Scheduler:
 
     def note_arrival(self) -> None:
         """A request has come."""
-        self.crowding += _CROWDING_RATE * (float(self.has_work) - self.crowding)
+        self._met += _MET_RATE * (float(self.has_work) - self._met)
+
+    def crowding(self, own: Sequence | None = None) -> float:
+        """The share of a request's time to spare that others are likely to need: all of it where
+        others with a deadline are there, else how often that was so of late."""
+        there = any(each is not own and each.dues.timed for each in self.unfinished())
+        return 1.0 if there else self._met
 
     def most_urgent_waiting(self) -> Sequence | None:
         """The waiting sequence that would start next."""

@@ -38,7 +38,8 @@ class Delta:
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
     closing        once finished: text behind them that belongs to the answer and has no tokens
     finish_reason  None while it goes on; then "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id or "deadline" that ended it, else None
+    stop_reason    what ended it: the stop string, the stop token's id, "deadline" or, where a
+                   structure was closed for it, "max_tokens"; else None
     ending         "natural", "landed" or "cut" once finished
     trace, error   once finished
     prompt_logprobs   once finished, where asked for: of the prompt's tokens after the first
@@ -217,10 +218,12 @@ class Sequence:
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
             likely_ms=round(plan.likely_ms, 3),
+            best_effort=self.request.best_effort,
             feasible_ms=plan.feasible_ms,
             feasible_of=plan.feasible_of,
             better_ms=_thousandths(plan.better_ms),
             better_tpot_ms=_thousandths(plan.better_tpot_ms),
+            crowding=round(plan.crowding, 3),
             end_ms=None if self.end_ns is None else _thousandths(self.at_ms(self.end_ns)),
         )
 

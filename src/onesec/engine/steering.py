@@ -56,6 +56,8 @@ class Steering:
         """Whether not even its next token can come in time: no work is spent on it."""
         if sequence.end_ns is None:
             return False
+        if sequence.request.best_effort:
+            return now_ns >= sequence.end_ns
         return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
 
     def prefill_ms(self, sequence: Sequence) -> float:
@@ -97,7 +99,7 @@ class Steering:
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,
             due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
-            crowding=self._scheduler.crowding,
+            crowding=self._scheduler.crowding(sequence),
             fenced=self._fenced,
         )
         decision = controller.shift(standing, self._latency, policy)
@@ -112,7 +114,8 @@ class Steering:
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
         if decision.land and closing is not None:
-            force = Force(closing.closing_ids)
+            bare = sequence.stop.structured  # whose answer begins at once
+            force = Force(closing.bare_closing_ids if bare else closing.closing_ids)
             _trace_end(sequence, "close_thinking", standing, decision, at_ms, len(force.tokens))
             return force
         if decision.land and not sequence.landing:
@@ -155,25 +158,28 @@ class Steering:
     ) -> None:
         """Tell the trace what called for that gear, and what it needs at p95 in the old one and in
         the new one: the tokens that fit no longer, or one, where not even that fits; for a better
-        gear, those that bind it most."""
+        gear, those that bind it most. What is kept for others is told beside what is left."""
         spare, latency = sequence.policy.hysteresis, self._latency
         better = at.gears.index(gear) > at.gears.index(at.gear)
-        old = controller.tightest(at, latency, at.gear)
-        new = controller.tightest(at, latency, gear, 1.0 + spare if better else 1.0)
+        own = controller.with_own_time(at, latency)
+        old = controller.tightest(own, latency, at.gear)
+        new = controller.tightest(own, latency, gear, 1.0 + spare if better else 1.0)
         cause = new if better else old
         need_ms, there_ms = cause.left_ms - old.slack_ms, cause.left_ms - new.slack_ms
+        for_others_ms = at.left_ms - own.left_ms if cause.left_ms == own.left_ms < math.inf else 0.0
         if not better and old.slack_ms >= 0.0:
             need_ms, there_ms = (
                 controller.last_step_ms(at, latency, each) for each in (at.gear, gear)
             )
-            cause = controller.Need(1, need_ms, at.left_ms)
+            cause, for_others_ms = controller.Need(1, need_ms, at.left_ms), 0.0
         sequence.trace.add(
             at_ms,
             "shift",
             token=len(sequence.tokens),
             gear=gear,
             was=at.gear,
-            left_ms=round(cause.left_ms, 3),
+            left_ms=round(cause.left_ms + for_others_ms, 3),
+            for_others_ms=round(for_others_ms, 3),
             want_tokens=cause.tokens,
             need_ms=round(need_ms, 3),
             need_there_ms=round(there_ms, 3),

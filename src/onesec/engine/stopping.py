@@ -9,9 +9,13 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from onesec.budget.landing import End, Landing
+from onesec.backend.base import TokenMask
+from onesec.budget.landing import End
 from onesec.core.request import SamplingParams
 from onesec.core.thinking import ThinkingMarks
+
+from .descent import Descent
+from .structure import Structure
 
 DecodeText = Callable[[Seq[int]], str]
 _MAX_PENDING = 8  # tokens that may wait for the rest of a character
@@ -23,7 +27,8 @@ class Stop:
     """Why an answer ends.
 
     finish_reason  "stop", "length" or "error"
-    stop_reason    the stop string, the stop token's id, "deadline", or None (end token, max_tokens)
+    stop_reason    the stop string, the stop token's id, "deadline", "max_tokens" (where a structure
+                   was closed for it), or None (end token, max_tokens)
     ending         "natural", "landed" or "cut"
     keep_token     whether the last token drawn belongs to the answer
     text_chars     characters of the answer's text that count; None: all
@@ -72,8 +77,9 @@ class StopCheck:
     """Watches one answer grow and says when it is over.
 
     `limit` is the most tokens it may have; `marks` are those of the model's thinking, `thinking`
-    whether the prompt has opened it. Text is followed only where stop strings are set or `land` was
-    called; until then a token costs a few comparisons.
+    whether the prompt has opened it; `structure` is what the answer must be. Text is followed only
+    where stop strings or a structure are set, or `land` was called; until then a token costs a few
+    comparisons.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class StopCheck:
         decode: DecodeText,
         marks: ThinkingMarks | None = None,
         thinking: bool = False,
+        structure: Structure | None = None,
     ) -> None:
         self._tokens = tokens  # the answer so far: shared with the sequence, which appends to it
         self._decode = decode
@@ -97,9 +104,11 @@ class StopCheck:
         self._longest = max(map(len, params.stop), default=0)
         self._marks = marks
         self._answer_at: int | None = None if thinking else 0
-        self._text: GrowingText | None = GrowingText(decode) if params.stop else None
+        self._structure = structure
+        followed = bool(params.stop) or structure is not None
+        self._text: GrowingText | None = GrowingText(decode) if followed else None
         self._shown = 0  # characters that were shown, of a text that is followed
-        self._descent: _Descent | None = None
+        self._descent: Descent | None = None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -115,6 +124,15 @@ class StopCheck:
     def left(self) -> int:
         """Tokens that the answer may still have."""
         return self._limit - len(self._tokens)
+
+    @property
+    def structured(self) -> bool:
+        """Whether the answer must have a structure."""
+        return self._structure is not None
+
+    def mask(self) -> TokenMask | None:
+        """The tokens that may come next; None: all."""
+        return None if self._structure is None or self.thinking else self._structure.mask()
 
     @property
     def thinking(self) -> bool:
@@ -166,15 +184,37 @@ class StopCheck:
             reason = None if token in self._eos_ids else token
             return Stop("stop", reason, "natural", keep_token=False)
         self._tokens.append(token)
+        thinking = self.thinking
         if self._marks is not None:
             self._watch_thinking(self._marks, token)
+        if self._structure is not None and not thinking:
+            self._structure.take(token)
+            if self._structure.done:
+                return Stop("stop", None, "natural")
         if self._text is not None:
             stop = self._add_text(self._text, token)
             if stop is not None:
                 return stop
-        if count + 1 >= self._limit:
-            return Stop("length", None, "cut")
-        return None
+        return self._at_limit() if count + 1 >= self._limit else None
+
+    def _at_limit(self) -> Stop:
+        """The answer has all its tokens: cut, unless it has a structure that can be closed."""
+        if self._structure is not None and self._text is not None and not self.thinking:
+            text = self._text.text
+            descent = self._descent or self._begin_descent(text, 0, False)
+            end = self._best_end(descent, max(0, self._shown - descent.begin))
+            if end is not None:
+                return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
+        return Stop("length", None, "cut")
+
+    def _best_end(self, descent: Descent, floor: int) -> End | None:
+        """The best end that keeps `floor` characters of the answer."""
+        end = descent.landing.end(floor)
+        if self._structure is None:
+            return end
+        answer = descent.landing.text
+        ends = [end, End(len(answer))] if end is not None else [End(len(answer))]
+        return self._structure.end(answer, ends)
 
     def _watch_thinking(self, marks: ThinkingMarks, token: int) -> None:
         if token == marks.open_id:
@@ -206,11 +246,19 @@ class StopCheck:
                 return _landed(descent.begin + end.keep, end.closing)
         return None
 
-    def _begin_descent(self, text: str, until: int, may_trim: bool) -> _Descent:
+    def _begin_descent(self, text: str, until: int, may_trim: bool) -> Descent:
         at = len(self._tokens) if self._answer_at is None else self._answer_at
         begin = len(self._decode(self._tokens[:at])) if at else 0
         begin = min(begin, len(text))
-        return _Descent(text[begin:], begin, len(self._tokens), at, until, may_trim)
+        return Descent(
+            text[begin:],
+            begin=begin,
+            tokens=len(self._tokens),
+            answer_tokens=len(self._tokens) - at,
+            until=until,
+            may_trim=may_trim,
+            json=self.structured,
+        )
 
     def out_of_time(self, *, may_trim: bool) -> Stop:
         """End here: landed where the text ends well, is closed, or may be trimmed to a good end;
@@ -223,54 +271,12 @@ class StopCheck:
         if not self.thinking:
             descent = self._descent or self._begin_descent(text, 0, may_trim)
             floor = 0 if may_trim else max(0, shown - descent.begin)
-            end = descent.landing.end(floor)
+            end = self._best_end(descent, floor)
             if end is not None:
                 keep = descent.begin + end.keep
                 return _landed(None if keep == len(whole) else keep, end.closing)
         return Stop("length", "deadline", "cut")
 
 
-class _Descent:
-    """An answer that is landing, from `begin` characters on (where its thinking is over) and for
-    no longer than `until` tokens. Where nothing may be trimmed later, an end that needs closing text
-    is taken once the next one may come too late: in the second half of what is left, or where a
-    line of code would not fit.
-    """
-
-    __slots__ = ("_from", "_half", "_token_chars", "begin", "landing", "may_trim", "until")
-
-    def __init__(
-        self, text: str, begin: int, tokens: int, at: int, until: int, may_trim: bool
-    ) -> None:
-        self.landing = Landing()
-        self.landing.push(text)
-        self.begin = begin
-        self.until = until
-        self.may_trim = may_trim
-        self._half = (until - tokens) // 2
-        self._token_chars = max(1.0, len(text) / max(1, tokens - at))
-        self._from = self.landing.last_end()  # good ends after it end the answer
-
-    @property
-    def ends_well(self) -> bool:
-        """Whether the text ends well already."""
-        return 0 < len(self.landing.text.rstrip()) <= self._from
-
-    def look(self, tokens: int, shown: int) -> End | None:
-        """Where to end, now that more was written, and so many characters were shown."""
-        end, shown = self.landing.last_end(), 0 if self.may_trim else shown - self.begin
-        if end > self._from and not self.landing.text[end:shown].strip():
-            return End(max(end, shown))
-        return self.close(tokens)
-
-    def close(self, tokens: int) -> End | None:
-        """The end right here that closing text makes good, where no better one will come."""
-        if self.may_trim:
-            return None
-        if self.until - tokens > max(self._half, self.landing.stride / self._token_chars):
-            return None
-        return self.landing.settled()
-
-
-def _landed(keep: int | None, closing: str) -> Stop:
-    return Stop("stop", "deadline", "landed", text_chars=keep, closing=closing)
+def _landed(keep: int | None, closing: str, reason: str = "deadline") -> Stop:
+    return Stop("stop", reason, "landed", text_chars=keep, closing=closing)

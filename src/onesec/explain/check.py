@@ -117,7 +117,8 @@ class _Walk:
             "tpot": trace.budget_tpot_ms,
         }
         budget_ms = budgets.get(str(detail.get("feasible_of", "total")))
-        if first and budget_ms is not None and (feasible is None or feasible >= budget_ms + 1.0):
+        least_ms = -math.inf if feasible is None or budget_ms is None else feasible - budget_ms
+        if first and not detail.get("best_effort") and least_ms >= 1.0:
             yield f"accepted with {budget_ms} ms, which is less than the {feasible} it takes"
         cheapest, best = self.gear == self.order[0], self.gear == self.order[-1]
         end_ms = math.inf if self.end_ms is None else self.end_ms
@@ -131,7 +132,8 @@ class _Walk:
         """Whether the next better gear was rightly left."""
         better, pace = number(detail, "better_ms"), number(detail, "better_tpot_ms")
         tpot_ms = self.trace.budget_tpot_ms
-        late = better is not None and better > end_ms - _ROUNDING_MS
+        crowded = better is None and pace is not None and number(detail, "crowding") == 1.0
+        late = crowded or (better is not None and better > end_ms - _ROUNDING_MS)
         slow = pace is not None and tpot_ms is not None and pace > tpot_ms - _ROUNDING_MS
         if not late and not slow:
             yield f"a better gear would be done at {better} ms, before {end_ms}"
@@ -171,13 +173,14 @@ class _Walk:
         if left is None or need is None or there is None or to_spare is None:
             yield "without the numbers that called for it"
             return
-        down = need > left - _ROUNDING_MS
-        up = there * (1.0 + to_spare) <= left + _ROUNDING_MS
+        own = left - (number(detail, "for_others_ms") or 0.0)
+        down = need > own - _ROUNDING_MS
+        up = there * (1.0 + to_spare) <= own + _ROUNDING_MS
         if was in self.order and gear in self.order:
             step = self.order.index(gear) - self.order.index(was)
             down, up = down and step < 0, up and step > 0
         if not down and not up:
-            numbers = f"{need:g} ms needed of {left:g} left ({there:g} in gear {gear})"
+            numbers = f"{need:g} ms needed of {own:g} left ({there:g} in gear {gear})"
             yield f"{numbers}: no cause to shift"
 
     def land(self, event: Event) -> Iterator[str]:
@@ -211,7 +214,8 @@ class _Walk:
             yield f"{ending}, but the trace says {self.trace.ending}"
         if ending == "natural" and by_time:
             yield "natural, but for the deadline"
-        if ending == "landed" and not (self.landing or self.no_time):
+        by_tokens = event.detail.get("stop_reason") == "max_tokens"
+        if ending == "landed" and not (self.landing or self.no_time or by_tokens):
             yield "landed, but nothing called for it"
         if ending == "cut" and by_time and not self.no_time:
             yield "cut for the deadline, but there was time"

@@ -46,6 +46,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The next better gear needed {0} ms a token; the budget was {1}.",
         "更好一档每个词元需 {0} 毫秒，预算为 {1}。",
     ),
+    "crowded": (
+        "Others needed all the time to spare, so no better gear was taken.",
+        "其余时间须留给其他请求，故未用更好的档位。",
+    ),
     "first": ("The first token came at {0} ms.", "首个词元在 {0} 毫秒给出。"),
     "band": (
         "From then on expected: done at {0} ms in the median, by {1} ms at p95.",
@@ -73,6 +77,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
         "{5} ms of {6} left.",
         "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}：还要 {4} 个词元，需 {5} 毫秒，只剩 {6} 毫秒。",
+    ),
+    "down for others": (
+        "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
+        "{5} ms of {6} left, {7} of them kept for others.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}：还要 {4} 个词元，需 {5} 毫秒，剩 {6} 毫秒，其中 "
+        "{7} 留给他人。",
     ),
     "up": (
         "At token {0} ({1} ms) shifted up from {2} to {3}: the {4} tokens still wanted need {5} ms "
@@ -169,6 +179,9 @@ def _plan(event: Event, trace: Trace, say: Callable[..., str]) -> list[str]:
         better = number(detail, name)
         if better is not None and limit is not None and better > limit:
             lines.append(say(key, milliseconds(better), milliseconds(limit)))
+    told = number(detail, "better_ms"), number(detail, "better_tpot_ms")
+    if told[0] is None and told[1] is not None and number(detail, "crowding") == 1.0:
+        lines.append(say("crowded"))
     return lines
 
 
@@ -249,8 +262,10 @@ def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
     where = (detail.get("token", "?"), at, detail.get("was", "?"), detail.get("gear", "?"))
     want, left = detail.get("want_tokens", "?"), number(detail, "left_ms")
     need, there = number(detail, "need_ms"), number(detail, "need_there_ms")
-    if left is not None and need is not None and need > left:
-        return say("down", *where, want, milliseconds(need), milliseconds(left))
+    others = number(detail, "for_others_ms") or 0.0
+    if left is not None and need is not None and need > left - others:
+        numbers = milliseconds(need), milliseconds(left), milliseconds(others)
+        return say("down for others" if others > 0.0 else "down", *where, want, *numbers)
     if left is not None and there is not None and there <= left:
         return say("up", *where, want, milliseconds(there), milliseconds(left))
     return say("shift", *where)

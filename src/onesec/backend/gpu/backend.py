@@ -202,6 +202,7 @@ class GpuBackend:
         """A fresh sampling state. A plainly greedy one never needs the host."""
         shaped = (
             params.temperature > 0.0
+            or params.response_format is not None
             or params.logit_bias
             or params.min_tokens > 0
             or params.repetition_penalty != 1.0

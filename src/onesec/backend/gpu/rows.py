@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onesec.backend.base import Batch, BatchRow, RowResult
+from onesec.backend.base import Batch, BatchRow, RowResult, TokenMask
 from onesec.backend.sampling import Drawn, sampler
 from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
@@ -30,6 +30,10 @@ class Greedy:
 
     def observe(self, tokens: Sequence[int]) -> None:
         """Nothing to remember."""
+
+    def allow(self, words: TokenMask) -> None:
+        """Masks are for states that draw on the host."""
+        raise InvalidRequest("A plainly greedy state takes no mask.", hint="Set response_format.")
 
 
 class Progress:

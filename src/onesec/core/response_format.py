@@ -1,0 +1,81 @@
+"""Response formats: what form an answer must have, checked before anything is compiled from it.
+
+It must not know grammars, tokens or models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import InvalidRequest
+
+MAX_SCHEMA_BYTES = 16 << 10
+MAX_SCHEMA_DEPTH = 32
+MAX_NUMBER_BOUNDS = 64  # each is compiled to a pattern of digits, about 10 ms
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_OWN = "x-guidance"  # settings of the compiler, which are not the caller's
+
+
+def schema_of(response_format: Mapping[str, Any]) -> str:
+    """The JSON schema, as text, that an answer of this format satisfies.
+
+    {"type": "json_object"}: any object. {"type": "json_schema", "schema": {...}}: that schema;
+    OpenAI's nesting {"json_schema": {"schema": {...}}} is taken too.
+    Raises InvalidRequest for other types, and for schemas beyond the limits of bytes, depth and
+    bounds of numbers.
+
+    >>> schema_of({"type": "json_object"})
+    '{"type":"object"}'
+    """
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
+    if kind == "json_object":
+        return '{"type":"object"}'
+    if kind != "json_schema":
+        raise InvalidRequest(
+            f"response_format has the type {str(kind)[:40]!r}.",
+            hint='It must be "json_object" or "json_schema".',
+        )
+    nested = response_format.get("json_schema")
+    schema = (nested if isinstance(nested, Mapping) else response_format).get("schema")
+    if not isinstance(schema, Mapping):
+        raise InvalidRequest("response_format has no schema.", hint="Give it as an object.")
+    depth, bounds = _measure(schema)
+    if depth > MAX_SCHEMA_DEPTH:
+        raise InvalidRequest(f"The schema nests deeper than {MAX_SCHEMA_DEPTH}.")
+    if bounds > MAX_NUMBER_BOUNDS:
+        raise InvalidRequest(
+            f"The schema bounds numbers {bounds} times; the limit is {MAX_NUMBER_BOUNDS}."
+        )
+    try:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"The schema is no JSON: {str(error)[:120]}.") from None
+    if size > MAX_SCHEMA_BYTES:
+        raise InvalidRequest(f"The schema has {size} bytes; the limit is {MAX_SCHEMA_BYTES}.")
+    return text
+
+
+def _measure(schema: object) -> tuple[int, int]:
+    """How deep a value nests (one more than the limit where it is deeper), and how many bounds of
+    numbers it has."""
+    bounds, level, depth = 0, [schema], 0
+    while level and depth <= MAX_SCHEMA_DEPTH:
+        depth += 1
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                if _OWN in value:
+                    raise InvalidRequest(
+                        f"The schema has a key {_OWN!r}, which is not JSON Schema's."
+                    )
+                bounds += sum(key in value for key in _BOUNDS)
+                inner += value.values()
+            elif isinstance(value, (list, tuple)):
+                inner += value
+        level = [value for value in inner if isinstance(value, (Mapping, list, tuple))]
+        if len(level) > MAX_SCHEMA_BYTES:
+            break  # too long in any case
+    return depth + bool(level), bounds
