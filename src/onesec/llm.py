@@ -165,6 +165,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Output: ...
@@ -178,6 +179,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> list[Output]: ...
@@ -190,16 +192,17 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Output | list[Output]:
         """Continue a prompt (text or token ids), or several at once, each within `deadline`.
 
         The budget runs from this call: "800ms", seconds, a Budget, or what is left of a Deadline.
-        `policy` says what the time
-        is for: see Request. `sampling` are the fields of
-        SamplingParams; those left out are the model's own (`default_params`), or those of `params`
-        where it is given. Raises DeadlineInfeasible with the smallest budget that would do.
+        `policy` says what the time is for: see Request. `sampling` are fields of SamplingParams;
+        those left out are the model's own (`default_params`), or those of `params` where it is
+        given. Raises DeadlineInfeasible with the smallest budget that would do; with `best_effort`
+        nothing is refused for its time, and what is there at the deadline is the answer.
 
         `fit` is the caller's leave to shorten a text that cannot be answered in its time as it is:
         "drop_oldest" takes away its beginning, "extract" keeps the sentences that speak of what is
@@ -215,7 +218,9 @@ class LLM(Closing):
         streams: list[Stream] = []
         try:
             for each in prompts:
-                asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+                asked = self._request(
+                    arrival_ns, budget, values, gear, min_gear, policy, best_effort
+                )
                 streams.append(self._submit(self._continued(each, asked, fit), stream=False))
             outputs = [stream.output for stream in streams]
         finally:
@@ -232,13 +237,14 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         fit: Fitting = "none",
         **sampling: Any,
     ) -> Stream:
         """As `generate`, with the text as it comes."""
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
-        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
         return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
@@ -252,6 +258,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -267,6 +274,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -281,6 +289,7 @@ class LLM(Closing):
         gear: str | None = None,
         min_gear: str | None = None,
         policy: PolicyName = "balanced",
+        best_effort: bool = False,
         app: str = "",
         fit: Fitting = "none",
         **sampling: Any,
@@ -295,7 +304,7 @@ class LLM(Closing):
         """
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
-        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy)
+        asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
         prepared = self._preparation(asked, fit, app).messages(messages)
         answer = self._submit(_with(asked, prepared), stream=stream)
         if stream:
@@ -308,7 +317,7 @@ class LLM(Closing):
         prompt: str | Sequence[Message],
         answer: str | Output,
         *,
-        deadline: Duration = None,
+        deadline: Duration | Budget | None = None,
         gear: str | None = None,
     ) -> Attribution:
         """Which sentences of the longest text among the messages (or of the prompt) carried the
@@ -322,8 +331,7 @@ class LLM(Closing):
         ... # doctest: +SKIP
         'Tea is 3 dollars.'
         """
-        start_ns = self._clock.now_ns()
-        budget_ms = Budget.of(deadline, start_ns).total_ms
+        start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
         chosen = next((known for known in self.gears if known.name == gear), None)
         if gear is not None and chosen is None:
             raise UnknownGear(gear, tuple(known.name for known in self.gears))
@@ -406,6 +414,7 @@ class LLM(Closing):
         gear: str | None,
         min_gear: str | None,
         policy: PolicyName,
+        best_effort: bool,
     ) -> Request:
         """A request that has no prompt yet."""
         return Request(
@@ -417,6 +426,7 @@ class LLM(Closing):
             gear=gear,
             min_gear=min_gear,
             policy=policy,
+            best_effort=best_effort,
         )
 
     def _continued(self, prompt: Prompt, asked: Request, fit: Fitting) -> Request:

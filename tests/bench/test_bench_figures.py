@@ -83,6 +83,7 @@ def outcome(name: str, ms: float | None, value: float, ending: str = "natural") 
         budget_ms=100.0,
         elapsed_ms=ms,
         ending=ending if ms is not None else "",
+        tokens=5 if ms is not None else 0,
         refusal="" if ms is not None else "deadline_infeasible",
         value=value,
     )

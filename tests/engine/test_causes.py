@@ -16,7 +16,7 @@ from onesec.explain.check import check
 from onesec.explain.sentences import LANGUAGES, explain
 from onesec.explain.timeline import token_gears, token_times
 
-ENGINES, ANSWERS = 16, 80
+ENGINES, ANSWERS = 16, 96
 
 
 def simulate(seed: int) -> list[Trace]:

@@ -536,3 +536,21 @@ def test_segments_tell_what_was_expected_and_the_slowest_step() -> None:
     assert segment["expected_ms"] < segment["ms"]
     (prefill,) = [e.detail for e in sequence.trace.events if e.kind == "prefill"]
     assert prefill["expected_ms"] == pytest.approx(prefill["ms"], rel=0.01)
+
+
+def test_a_cached_prompt_is_no_hopeless_one() -> None:
+    engine, _ = engine_with(num_blocks=128, eos_rate=0.0)
+    tokens = prompt(5, 200)
+    whole_ms = COSTS["4"].a_ms + 200 * COSTS["4"].b_ms
+    step_ms = COSTS["4"].q_ms + 200 * COSTS["4"].p_ms
+    first = engine.add_request(ask("first", tokens, gear="4"))
+    drain(engine)
+    # Time for a token and a step behind the cached prompt, and not for the prompt as a whole.
+    ms = 1.6 * step_ms
+    assert ms < whole_ms
+    again = engine.add_request(ask("again", tokens, ms=ms, gear="4", params={"max_tokens": 2}))
+    drain(engine)
+    assert first.trace.cached_tokens == 0
+    assert again.trace.cached_tokens >= 190
+    assert again.trace.met is True
+    assert again.tokens

@@ -124,14 +124,13 @@ def test_several_steps_stay_near_the_length_of_a_turn(turn_ms: float) -> None:
         assert batch.max_steps == 1 or batch.max_steps * 9.0 <= turn_ms
 
 
-@pytest.mark.parametrize(("ms", "gear"), [(300.0, "4"), (900.0, "8")])
-def test_what_waited_long_is_planned_anew_when_it_starts(ms: float, gear: str) -> None:
+def test_what_waited_long_is_planned_anew_when_it_starts() -> None:
     engine, _ = build(max_rows=1)
     add(engine, "first", 8, ms=260.0)
-    second = add(engine, "second", 8, ms=ms)
+    second = add(engine, "second", 8, ms=900.0)
     while engine.has_work:
         engine.step()
     plans = [event.detail["gear"] for event in second.trace.events if event.kind == "plan"]
     assert plans[0] == "4"  # another one is there
-    assert plans[-1] == gear  # alone, with what is left
+    assert plans[-1] == "8"  # alone, with what is left
     assert second.trace.met is True

@@ -179,12 +179,10 @@ def test_the_verb_reads_files_and_the_last_answer(
 
 def test_closed_thinking_and_closing_text_are_told() -> None:
     trace = Trace("r1", budget_ms=100.0, elapsed_ms=95.0, ending="landed", met=True)
-    trace.add(50.0, "close_thinking", token=40, tokens=3, room_tokens=30, zone_tokens=31)
+    trace.add(50.0, "close_thinking", token=40, tokens=3, room_tokens=30, zone_tokens=32)
     trace.add(95.0, "stop", finish_reason="stop", ending="landed", closing='"}')
     lines = explain(trace)
-    ended = (
-        "Ended the thinking at 50 ms, after token 40: 30 more fitted; closing and the answer want"
-    )
-    assert f"{ended} 31." in lines
+    closed = "Ended the thinking at 50 ms, after token 40: 30 more fitted;"
+    assert f"{closed} closing and the answer want 32." in lines
     assert any("closed with '\"}'" in line for line in lines)
     assert any("思考" in line for line in explain(trace, "zh"))

@@ -69,8 +69,8 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether an answer came within its budget."""
-        if self.elapsed_ms is None:
+        """Whether an answer came within its budget: at least a token of it, or its end."""
+        if self.elapsed_ms is None or not (self.tokens or self.ending == "natural"):
             return False
         return self.budget_ms is None or self.elapsed_ms <= self.budget_ms
 

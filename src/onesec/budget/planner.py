@@ -17,6 +17,8 @@ from .latency import P50, P95, LatencyModel
 from .length import LengthModel
 from .policy import Policy
 
+_LEAST_ZONE_TOKENS = 4  # one dear step must not pass over the whole landing zone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -162,7 +164,7 @@ def plan(
         max_tokens=room,
         landing_reserve_tokens=0
         if ask.budget_ms is None
-        else max(1, min(policy.landing_tokens, room // 3)),
+        else max(_LEAST_ZONE_TOKENS, min(policy.landing_tokens, room // 3)),
         predicted_ms=spent_ms + prefill_ms + decode_ms,
         likely_ms=spent_ms
         + _prefill_ms(ask, latency, prefill_gear, P50)

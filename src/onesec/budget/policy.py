@@ -32,7 +32,7 @@ class Policy:
     climbs             whether time that is left over buys a better gear
     """
 
-    flush_ms: float = 0.3
+    flush_ms: float = 0.5
     margin_share: float = 0.01
     gear_quantile: float = 0.8
     target_quantile: float = 0.8

@@ -13,6 +13,7 @@ import click
 
 from .generate import bounded, load_llm, summary
 from .options import (
+    best_effort_option,
     budget_options,
     budget_value,
     engine_options,
@@ -116,6 +117,7 @@ class Conversation:
 @gear_option
 @min_gear_option
 @policy_option
+@best_effort_option
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
 @confidence_option
 @sampling_options
@@ -125,6 +127,7 @@ def command(
     gear: str | None,
     min_gear: str | None,
     policy: str,
+    best_effort: bool,
     system: str | None,
     confidence: bool,
     **given: Any,
@@ -139,9 +142,8 @@ def command(
             raise InvalidRequest(
                 f"{model} has no chat template.", hint="Use onesec generate with a plain prompt."
             )
-        options = bounded(
-            llm, {"deadline": budget, "min_gear": min_gear, "policy": policy, **values}
-        )
+        values |= {"deadline": budget, "min_gear": min_gear, "policy": policy}
+        options = bounded(llm, {"best_effort": best_effort, **values})
         conversation = Conversation(llm, system=system, gear=gear, options=options)
         if sys.stdin.isatty():
             import readline  # noqa: F401  (its import gives input() a history and editing)

@@ -10,6 +10,7 @@ import click
 from .attribution import draw_attribution
 from .explain import keep_last
 from .options import (
+    best_effort_option,
     budget_options,
     budget_value,
     engine_options,
@@ -84,6 +85,7 @@ def _read_prompt(prompt: str) -> str:
 @gear_option
 @min_gear_option
 @policy_option
+@best_effort_option
 @fit_option
 @sampling_options
 @click.option("--system", metavar="TEXT", help="System message. 系统提示")
@@ -109,6 +111,7 @@ def command(
     gear: str | None,
     min_gear: str | None,
     policy: str,
+    best_effort: bool,
     fit: Fitting,
     system: str | None,
     raw: bool,
@@ -138,7 +141,7 @@ def command(
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
-    values |= {"policy": policy, "fit": fit}
+    values |= {"policy": policy, "best_effort": best_effort, "fit": fit}
     with load_llm(model, engine, needs_16=gear == "16") as llm:
         asked = _asked(llm, text, system, raw)
         with _start(llm, asked, **bounded(llm, values)) as run:

@@ -51,6 +51,11 @@ fit_option = click.option(
 
 gear_option = click.option("--gear", help="Keep to this gear (default: the planner chooses). 档位")
 min_gear_option = click.option("--min-gear", help="Never below this gear. 最低档位")
+best_effort_option = click.option(
+    "--best-effort",
+    is_flag=True,
+    help="Refuse nothing; answer with what is there by then. 尽力而为",
+)
 policy_option = click.option(
     "--policy",
     type=click.Choice(POLICY_NAMES),

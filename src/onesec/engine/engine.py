@@ -37,6 +37,8 @@ from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
+_LEARNING_MS = 100.0  # a request with less time does not wait for what earlier answers teach,
+_MANY_ENDED = 64  # unless so many are to be learned; each takes some 0.2 ms
 
 
 class Engine:
@@ -145,7 +147,7 @@ class Engine:
         its own, where they fit, else the most that a shortened prompt may have. `spare_ms` is kept
         for the shortening. Raises UnknownGear, InvalidRequest.
         """
-        self._learn()
+        self._learn_before(request)
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or now_ns
         policy = self._policies[request.policy]
@@ -195,7 +197,7 @@ class Engine:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
-        self._learn()
+        self._learn_before(request)
         came_ns = self._clock.now_ns()
         structure, closing_ns = self._structure_of(request)
         now_ns = self._clock.now_ns()
@@ -293,10 +295,16 @@ class Engine:
         self.backend.close()
 
     def _learn(self) -> None:
-        """Count the answers that are over, at a time when none of them waits for it."""
+        """Count the answers that are over."""
         for tokens, ended, cues in self._ended:
             self._length.observe(tokens, ended=ended, cues=cues)
         self._ended.clear()
+
+    def _learn_before(self, request: Request) -> None:
+        """Count the answers that are over where the request has time for it, or they are many."""
+        total_ms = request.budget.total_ms
+        if total_ms is None or total_ms >= _LEARNING_MS or len(self._ended) >= _MANY_ENDED:
+            self._learn()
 
     def _on_start(self, sequence: Sequence) -> None:
         self._admission.plan_again(sequence, self._clock.now_ns(), self._host_ms)
@@ -312,7 +320,6 @@ class Engine:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
         self._deltas = []
         self._turn_steps = 1
-        self._learn()
         if not self._settle():
             return self._deltas
         start_ns = self._clock.now_ns()

@@ -79,6 +79,11 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self.running or self._waiting)
 
+    def cached_tokens(self, sequence: Sequence) -> int:
+        """Tokens of its prompt that the prefix cache holds, in the gear that would read it."""
+        blocks = self.blocks
+        return blocks.block_size * blocks.match(sequence.names, sequence.prefill_gear.name)
+
     def note_arrival(self) -> None:
         """A request has come."""
         self._met += _MET_RATE * (float(self.has_work) - self._met)

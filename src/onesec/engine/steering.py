@@ -61,12 +61,14 @@ class Steering:
         return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
 
     def prefill_ms(self, sequence: Sequence) -> float:
-        """What the rest of its prompt takes, in the median."""
+        """What the rest of its prompt takes, in the median; where it waits, without what the prefix
+        cache holds of it."""
+        computed = sequence.computed
+        if sequence.state == "waiting" and not sequence.tokens:
+            computed = self._scheduler.cached_tokens(sequence)
+        left = sequence.prefill_left - (computed - sequence.computed)
         return self._latency.prefill_ms(
-            sequence.prefill_gear.name,
-            sequence.prefill_left,
-            start=sequence.computed,
-            quantile=P50,
+            sequence.prefill_gear.name, left, start=computed, quantile=P50
         )
 
     def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
@@ -81,7 +83,7 @@ class Steering:
         drawn, name = len(sequence.tokens), sequence.gear.name
         policy, cues = sequence.policy, sequence.request.cues
         due_ns = dues.next_ns(drawn)
-        others_ms, batch = self._pace(sequence)
+        beside_ms, batch = self._pace(sequence)
         closing = self._marks if sequence.stop.thinking else None
         standing = controller.Standing(
             gears=sequence.gear_names,
@@ -94,7 +96,7 @@ class Steering:
             zone_tokens=self._zone_tokens(sequence, closing),
             since_shift=drawn - sequence.shifted_at,
             batch=batch,
-            others_ms=others_ms + host_ms,
+            others_ms=beside_ms + host_ms,
             speed=sequence.speed,
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,

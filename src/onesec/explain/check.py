@@ -132,10 +132,11 @@ class _Walk:
         """Whether the next better gear was rightly left."""
         better, pace = number(detail, "better_ms"), number(detail, "better_tpot_ms")
         tpot_ms = self.trace.budget_tpot_ms
-        crowded = better is None and pace is not None and number(detail, "crowding") == 1.0
-        late = crowded or (better is not None and better > end_ms - _ROUNDING_MS)
+        late = better is not None and better > end_ms - _ROUNDING_MS
         slow = pace is not None and tpot_ms is not None and pace > tpot_ms - _ROUNDING_MS
-        if not late and not slow:
+        # Where others need all of the time to spare, no budget buys a better gear.
+        others = better is None and number(detail, "crowding") == 1.0
+        if not late and not slow and not others:
             yield f"a better gear would be done at {better} ms, before {end_ms}"
 
     def stretch(self, event: Event) -> Iterator[str]:
@@ -173,14 +174,14 @@ class _Walk:
         if left is None or need is None or there is None or to_spare is None:
             yield "without the numbers that called for it"
             return
-        own = left - (number(detail, "for_others_ms") or 0.0)
-        down = need > own - _ROUNDING_MS
-        up = there * (1.0 + to_spare) <= own + _ROUNDING_MS
+        left -= number(detail, "for_others_ms") or 0.0
+        down = need > left - _ROUNDING_MS
+        up = there * (1.0 + to_spare) <= left + _ROUNDING_MS
         if was in self.order and gear in self.order:
             step = self.order.index(gear) - self.order.index(was)
             down, up = down and step < 0, up and step > 0
         if not down and not up:
-            numbers = f"{need:g} ms needed of {own:g} left ({there:g} in gear {gear})"
+            numbers = f"{need:g} ms needed of {left:g} left ({there:g} in gear {gear})"
             yield f"{numbers}: no cause to shift"
 
     def land(self, event: Event) -> Iterator[str]:

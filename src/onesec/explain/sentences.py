@@ -42,13 +42,13 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{1}.",
         "更好一档连同余量需 {0} 毫秒；最后一个词元应在 {1} 毫秒前给出。",
     ),
+    "crowded": (
+        "{0} % of the time to spare was left to other requests.",
+        "富余时间的 {0}% 留给了其他请求。",
+    ),
     "better tpot": (
         "The next better gear needed {0} ms a token; the budget was {1}.",
         "更好一档每个词元需 {0} 毫秒，预算为 {1}。",
-    ),
-    "crowded": (
-        "Others needed all the time to spare, so no better gear was taken.",
-        "其余时间须留给其他请求，故未用更好的档位。",
     ),
     "first": ("The first token came at {0} ms.", "首个词元在 {0} 毫秒给出。"),
     "band": (
@@ -73,16 +73,16 @@ _WORDS: dict[str, tuple[str, str]] = {
         "over without it.",
         "{0} 毫秒时，第 {1} 个词元仍未完成，已用 {2} 毫秒（通常 {3} 毫秒）：不再等待，先行作答。",
     ),
+    "for others": (
+        "At token {0} ({1} ms) shifted down from {2} to {3} for other requests: the {4} tokens "
+        "still wanted needed {5} ms; {6} were its own.",
+        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}，让时间给其他请求：还要 {4} 个词元，需 {5} 毫秒，"
+        "自己可用 {6} 毫秒。",
+    ),
     "down": (
         "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
         "{5} ms of {6} left.",
         "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}：还要 {4} 个词元，需 {5} 毫秒，只剩 {6} 毫秒。",
-    ),
-    "down for others": (
-        "At token {0} ({1} ms) shifted down from {2} to {3}: the {4} tokens still wanted needed "
-        "{5} ms of {6} left, {7} of them kept for others.",
-        "第 {0} 个词元（{1} 毫秒）由 {2} 降到 {3}：还要 {4} 个词元，需 {5} 毫秒，剩 {6} 毫秒，其中 "
-        "{7} 留给他人。",
     ),
     "up": (
         "At token {0} ({1} ms) shifted up from {2} to {3}: the {4} tokens still wanted need {5} ms "
@@ -148,9 +148,9 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
             lines.append(say("first", milliseconds(first_ms)))
             first_ms = None
     lines.append(_ending(trace, say))
-    if trace.budget_ttft_ms is not None:
+    if trace.budget_ttft_ms is not None and trace.ttft_ms is not None:
         lines.append(say("ttft", milliseconds(trace.ttft_ms), milliseconds(trace.budget_ttft_ms)))
-    if trace.budget_tpot_ms is not None:
+    if trace.budget_tpot_ms is not None and trace.tpot_ms is not None:
         lines.append(say("tpot", milliseconds(trace.tpot_ms), milliseconds(trace.budget_tpot_ms)))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
@@ -179,9 +179,8 @@ def _plan(event: Event, trace: Trace, say: Callable[..., str]) -> list[str]:
         better = number(detail, name)
         if better is not None and limit is not None and better > limit:
             lines.append(say(key, milliseconds(better), milliseconds(limit)))
-    told = number(detail, "better_ms"), number(detail, "better_tpot_ms")
-    if told[0] is None and told[1] is not None and number(detail, "crowding") == 1.0:
-        lines.append(say("crowded"))
+    if crowding := number(detail, "crowding"):
+        lines.append(say("crowded", round(100 * crowding)))
     return lines
 
 
@@ -263,9 +262,10 @@ def _shift(detail: Values, at: str, say: Callable[..., str]) -> str:
     want, left = detail.get("want_tokens", "?"), number(detail, "left_ms")
     need, there = number(detail, "need_ms"), number(detail, "need_there_ms")
     others = number(detail, "for_others_ms") or 0.0
-    if left is not None and need is not None and need > left - others:
-        numbers = milliseconds(need), milliseconds(left), milliseconds(others)
-        return say("down for others" if others > 0.0 else "down", *where, want, *numbers)
+    if left is not None and need is not None and left - others < need <= left:
+        return say("for others", *where, want, milliseconds(need), milliseconds(left - others))
+    if left is not None and need is not None and need > left:
+        return say("down", *where, want, milliseconds(need), milliseconds(left))
     if left is not None and there is not None and there <= left:
         return say("up", *where, want, milliseconds(there), milliseconds(left))
     return say("shift", *where)
