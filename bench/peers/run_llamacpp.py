@@ -66,11 +66,17 @@ def first_token(port: int, ids: list[int]) -> tuple[float, float]:
     return start, end
 
 
-def server(command: list[str], threads: int) -> dict[str, float]:
-    """Cold start, time to first token and memory of llama-server."""
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+        port: int = s.getsockname()[1]
+        return port
+
+
+def server(command: list[str], threads: int) -> dict[str, float]:
+    """Cold start, time to first token and memory of llama-server."""
+    port = free_port()
     command = [*command, "-tb", str(threads), "-c", "1024", "-np", "1", "--no-warmup", "--offline"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     start = time.time()

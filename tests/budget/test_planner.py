@@ -95,7 +95,9 @@ def test_more_budget_is_never_worse(
     for worse, better in ((first, second), (second, unlimited)):
         assert GEARS.index(worse.gear) <= GEARS.index(better.gear)
         assert worse.max_tokens <= better.max_tokens
-    assert first.max_tokens >= min(small.limit_tokens, max(8, small.min_tokens))
+    smallest = 1 + length.quantile(Policy().smallest_quantile)
+    need = max(small.min_tokens, min(8, smallest))
+    assert first.max_tokens >= min(small.limit_tokens, need)
 
 
 @given(ASKS, st.floats(0.01, 3000))

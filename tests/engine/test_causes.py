@@ -16,7 +16,7 @@ from onesec.explain.check import check
 from onesec.explain.sentences import LANGUAGES, explain
 from onesec.explain.timeline import token_gears, token_times
 
-ENGINES, ANSWERS = 16, 80
+ENGINES, ANSWERS = 16, 96
 
 
 def simulate(seed: int) -> list[Trace]:
@@ -52,7 +52,13 @@ def simulate(seed: int) -> list[Trace]:
                     temperature=rng.choice([0.0, 1.0]),
                     stop=rng.choice([(), (". a",)]),
                 ),
-                budget=Budget(total_ms=rng.choice([None, 60, 150, 400, 900, 2000])),
+                budget=Budget(
+                    total_ms=rng.choice([None, 60, 150, 400, 900, 2000]),
+                    ttft_ms=rng.choice([None, None, None, 300]),
+                    tpot_ms=rng.choice([None, None, 8, 15, 40]),
+                ),
+                policy=rng.choice(["balanced", "balanced", "quality", "fastest"]),
+                best_effort=rng.random() < 0.2,
             )
             try:
                 engine.add_request(request, stream=rng.random() < 0.5)

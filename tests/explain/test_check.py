@@ -11,6 +11,7 @@ from stories import story
 from onesec.core.trace import MAX_EVENTS, Event, Trace
 from onesec.explain.check import check
 from onesec.explain.sentences import explain
+from onesec.explain.timeline import token_gears, token_times
 
 
 def bent(index: int, **detail: Any) -> Trace:
@@ -120,3 +121,63 @@ def test_a_trace_is_bounded_and_keeps_its_end() -> None:
     assert trace.events[-1].kind == "stop"
     assert trace.dropped_events == 8 + 2 * MAX_EVENTS + 1 - MAX_EVENTS
     assert f"{trace.dropped_events} further events were not kept." in explain(trace)
+
+
+def test_a_shift_down_may_leave_time_to_others() -> None:
+    assert check(bent(3, need_ms=600.0, for_others_ms=100.0)) == []
+    assert "600 ms needed of 610 left" in check(bent(3, need_ms=600.0, for_others_ms=50.0))[0]
+
+
+def test_a_rhythm_has_an_instant_of_its_own() -> None:
+    rhythm = {"want_tokens": 8, "left_ms": 34.0, "need_ms": 50.0, "need_there_ms": 30.0}
+    trace = bent(3, **rhythm)  # token 21 + 8 is due at 84 + 28 · 10 ms, and it is 330 ms
+    trace.budget_tpot_ms = 10.0
+    assert check(trace) == []
+    trace.budget_tpot_ms = 11.0
+    assert "34 ms left, but 660 until 990" in check(trace)[0]
+
+
+@pytest.mark.parametrize(
+    ("detail", "tpot_ms", "faults"),
+    [
+        ({"better_ms": 600.0, "better_tpot_ms": 12.0}, 10.0, 0),
+        ({"better_ms": 600.0, "better_tpot_ms": 12.0}, 13.0, 1),
+        ({"better_ms": None, "better_tpot_ms": 12.0, "crowding": 1.0}, None, 0),
+        ({"better_ms": None, "better_tpot_ms": 12.0, "crowding": 0.5}, None, 1),
+    ],
+)
+def test_a_better_gear_is_left_for_a_cause(
+    detail: dict[str, Any], tpot_ms: float | None, faults: int
+) -> None:
+    trace = bent(0, gear="g2", prefill_gear="8", **detail)
+    trace.budget_tpot_ms = tpot_ms
+    assert sum("a better gear" in fault for fault in check(trace)) == faults
+
+
+def test_best_effort_is_begun_in_any_case() -> None:
+    assert len(check(bent(0, feasible_ms=1200.0))) == 1
+    assert check(bent(0, feasible_ms=1200.0, best_effort=True)) == []
+
+
+def test_an_answer_is_handed_over_when_a_step_hangs_past_its_end() -> None:
+    trace = Trace("r", budget_ms=10.0, elapsed_ms=10.0, ending="cut")
+    plan = story().events[0].detail | {"end_ms": 9.6, "predicted_ms": 9.0, "likely_ms": 8.0}
+    trace.add(0.0, "plan", **plan | {"feasible_ms": 5.0})
+    trace.add(9.7, "stall", token=1, ms=7.0, expected_ms=2.0)
+    trace.add(9.8, "stop", finish_reason="length", stop_reason="deadline", ending="cut")
+    assert check(trace) == []
+    trace.events[1] = replace(trace.events[1], at_ms=9.0)
+    assert "there was time" in check(trace)[0]
+
+
+def test_tokens_that_close_the_thinking_were_drawn_in_no_gear() -> None:
+    trace = Trace("r", ttft_ms=2.0, elapsed_ms=9.0, answer_tokens=5, gears={"4": 3})
+    trace.add(2.0, "prefill", gear="4", tokens=9, ms=2.0)
+    trace.add(4.0, "decode", gear="4", tokens=1, calls=1, ms=2.0)
+    trace.add(4.0, "close_thinking", token=2, tokens=2, room_tokens=9, zone_tokens=9)
+    trace.add(9.0, "decode", gear="4", tokens=1, calls=1, ms=1.0)
+    assert check(trace) == []
+    assert token_gears(trace) == ["4", "4", "", "", "4"]
+    assert token_times(trace) == [2.0, 4.0, 4.0, 4.0, 9.0]
+    trace.events[2].detail["zone_tokens"] = 8
+    assert "no cause to land" in check(trace)[0]

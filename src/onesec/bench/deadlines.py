@@ -176,7 +176,14 @@ def real_time_record(
 ) -> list[dict[str, Any]]:
     """The figures of every budget on this machine's own clock, one user."""
     clock = MonotonicClock()
-    engine = Engine(backend, clock, latency=latency, eos_ids=eos_ids, decode_text=words.decode)
+    engine = Engine(
+        backend,
+        clock,
+        latency=latency,
+        eos_ids=eos_ids,
+        decode_text=words.decode,
+        prefix_cache=False,  # a question is asked at every budget, and must not find itself
+    )
 
     def never(milliseconds: float) -> None:
         raise RuntimeError("one user never waits for an arrival")

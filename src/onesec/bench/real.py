@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from onesec.core.collector import QuietCollector
+
 from .drive import Asked, Driver, Outcome
 from .figures import five, upper
 from .questions import Question
@@ -32,16 +34,22 @@ def in_real_time(
     progress: Progress = silent,
 ) -> dict[float, RealCell]:
     """Every question at every budget; budgets take turns, so that a slow spell of the machine meets
-    all of them."""
+    all of them. Garbage is collected between questions, as the command does for its answers."""
     found = {budget_ms: RealCell() for budget_ms in budgets_ms}
-    for i, question in enumerate(questions):
-        for budget_ms, cell in found.items():
-            outcome = driver.ask(Asked(question=question, budget_ms=budget_ms))
-            cell.outcomes.append(outcome)
-            if outcome.offered_ms is not None:
-                again = Asked(question=question, budget_ms=outcome.offered_ms)
-                cell.again.append(driver.ask(again))
-        progress((i + 1) / len(questions))
+    quiet = QuietCollector()
+    try:
+        for i, question in enumerate(questions):
+            quiet.hold(question.id)
+            for budget_ms, cell in found.items():
+                outcome = driver.ask(Asked(question=question, budget_ms=budget_ms))
+                cell.outcomes.append(outcome)
+                if outcome.offered_ms is not None:
+                    again = Asked(question=question, budget_ms=outcome.offered_ms)
+                    cell.again.append(driver.ask(again))
+            quiet.release(question.id)
+            progress((i + 1) / len(questions))
+    finally:
+        quiet.close()
     return found
 
 

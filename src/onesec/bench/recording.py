@@ -114,7 +114,7 @@ class Recording:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRequest(
                 f"{path} is not a recording of step times: {error!r}.",
-                hint="Make one with `onesec bench deadlines --record FILE --shape NAME`.",
+                hint="Make one with `onesec bench record --shape NAME -o FILE`.",
             ) from None
 
 

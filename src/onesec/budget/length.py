@@ -24,6 +24,7 @@ _LEAD_KEEP, _LEAD_CLIP = 0.98, 4.0  # of the running lead; nats that one answer 
 _LEAD = 1.0  # nats that the ratio must be ahead
 _APP_CHARS = 64
 _ROOTS = (("length",), ("ratio",))
+_FORMS = 256  # requests whose distributions are kept at hand
 _DEEPEST = 5  # cells of a chain
 _LEAST_CELLS = 2 * _DEEPEST  # a request's own chains must find room
 Key = tuple[str, ...]
@@ -41,6 +42,7 @@ class LengthModel:
 
     def __init__(self, *, max_cells: int = 512) -> None:
         self._cells = _Cells(max_cells)
+        self._forms: dict[Cues, tuple[Survival, float]] = {}  # until more is learned
         self._news = _Cells(max_cells)  # the same answers, counted since `take_news`
 
     @property
@@ -50,6 +52,7 @@ class LengthModel:
 
     def observe(self, tokens: int, *, ended: bool, cues: Cues = Cues()) -> None:  # noqa: B008
         """Count an answer of `tokens` tokens; `ended` is False where it was stopped early."""
+        self._forms.clear()
         plain, ratio = _chain("length", cues), _chain("ratio", cues)
         scale = _scale(cues)
         lead = 0.0
@@ -89,9 +92,16 @@ class LengthModel:
 
     def _form(self, cues: Cues) -> tuple[Survival, float]:
         """The survival to be asked, and what a number of tokens is to be multiplied with for it."""
-        if self.by_ratio(cues):
-            return self._survival(_chain("ratio", cues)), _scale(cues)
-        return self._survival(_chain("length", cues)), 1.0
+        form = self._forms.get(cues)
+        if form is None:
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            if self.by_ratio(cues):
+                form = self._survival(_chain("ratio", cues)), _scale(cues)
+            else:
+                form = self._survival(_chain("length", cues)), 1.0
+            self._forms[cues] = form
+        return form
 
     def _survival(self, chain: tuple[Key, ...]) -> Survival:
         survival, weight = _PRIOR[chain[0][0]], _PRIOR_WEIGHT
@@ -111,10 +121,12 @@ class LengthModel:
         """What was learned since the last call, by itself: to be merged into what others keep."""
         news = LengthModel(max_cells=self._cells.limit)
         news._cells, self._news = self._news, _Cells(self._cells.limit)
+        news._forms.clear()
         return news
 
     def merge(self, news: LengthModel) -> None:
         """Take in what `take_news` gave, as if its answers had been observed here."""
+        self._forms.clear()
         for key, later in news._cells.items():
             cell = self._cells.touch(_ancestors(key))[-1]
             cell.absorb(later)

@@ -63,8 +63,9 @@ class Plan:
     best); the last `landing_reserve_tokens` of them are the landing zone. `feasible_ms` is the
     smallest budget that is not refused, `feasible_of` which one it is. `better_ms` is the earliest
     instant for the last token with which the next better gear would have been chosen, with what is
-    kept for stalls and for others, and `better_tpot_ms` the least time for each token. One of the
-    two was not given; None where the gear is the best.
+    kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
+    it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
+    where the gear is the best.
     """
 
     gear: str
@@ -76,8 +77,8 @@ class Plan:
     feasible_ms: float
     feasible_of: Which = "total"
     better_ms: float | None = None
-    crowding: float = 0.0
     better_tpot_ms: float | None = None
+    crowding: float = 0.0
 
 
 def plan(
@@ -170,8 +171,8 @@ def plan(
         + _decode_ms(ask, latency, gear, min(median, usual, room), P50),
         feasible_ms=feasible_ms,
         better_ms=better_ms,
-        crowding=ask.crowding,
         better_tpot_ms=better_tpot_ms,
+        crowding=ask.crowding,
     )
 
 

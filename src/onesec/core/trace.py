@@ -17,8 +17,9 @@ class Event:
     no_time, stall, stop, refuse.
 
     An event that decides says in `detail` what it was decided on, in these words: `left_ms` until
-    the last token must be there (of a rhythm: until the next ones are due); `need_ms` what those
-    tokens need at p95; `likely_ms` what a usual rest needs in the median, `by_ms` at p95.
+    the last token must be there (of a rhythm: until the next ones are due), `for_others_ms` what of
+    it is kept for others; `need_ms` what those tokens need at p95; `likely_ms` what a usual rest
+    needs in the median, `by_ms` at p95.
     """
 
     at_ms: float

@@ -218,6 +218,7 @@ class Sequence:
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
             likely_ms=round(plan.likely_ms, 3),
+            best_effort=self.request.best_effort,
             feasible_ms=plan.feasible_ms,
             feasible_of=plan.feasible_of,
             better_ms=_thousandths(plan.better_ms),

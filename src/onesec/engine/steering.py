@@ -112,10 +112,7 @@ class Steering:
             return sequence.stop.out_of_time(may_trim=not sequence.streamed)
         if decision.gear != name:
             sequence.trace_decode(at_ms)
-            own = controller.with_own_time(standing, self._latency)
-            # Without a deadline there is nothing to leave to others.
-            others_ms = standing.left_ms - own.left_ms if end_ns is not None else 0.0
-            self._trace_shift(sequence, own, decision.gear, at_ms, others_ms)
+            self._trace_shift(sequence, standing, decision.gear, at_ms)
             sequence.gear = sequence.gear_of(decision.gear)
             sequence.shifted_at = drawn
         if decision.land and closing is not None:
@@ -159,27 +156,24 @@ class Steering:
         return answer + math.ceil(closing_ms / step_ms)
 
     def _trace_shift(
-        self,
-        sequence: Sequence,
-        at: controller.Standing,
-        gear: str,
-        at_ms: float,
-        for_others_ms: float,
+        self, sequence: Sequence, at: controller.Standing, gear: str, at_ms: float
     ) -> None:
         """Tell the trace what called for that gear, and what it needs at p95 in the old one and in
         the new one: the tokens that fit no longer, or one, where not even that fits; for a better
-        gear, those that bind it most. The time that is left to others is not in `at`."""
+        gear, those that bind it most. What is kept for others is told beside what is left."""
         spare, latency = sequence.policy.hysteresis, self._latency
         better = at.gears.index(gear) > at.gears.index(at.gear)
-        old = controller.tightest(at, latency, at.gear)
-        new = controller.tightest(at, latency, gear, 1.0 + spare if better else 1.0)
+        own = controller.with_own_time(at, latency)
+        old = controller.tightest(own, latency, at.gear)
+        new = controller.tightest(own, latency, gear, 1.0 + spare if better else 1.0)
         cause = new if better else old
         need_ms, there_ms = cause.left_ms - old.slack_ms, cause.left_ms - new.slack_ms
+        for_others_ms = at.left_ms - own.left_ms if cause.left_ms == own.left_ms < math.inf else 0.0
         if not better and old.slack_ms >= 0.0:
             need_ms, there_ms = (
                 controller.last_step_ms(at, latency, each) for each in (at.gear, gear)
             )
-            cause = controller.Need(1, need_ms, at.left_ms)
+            cause, for_others_ms = controller.Need(1, need_ms, at.left_ms), 0.0
         sequence.trace.add(
             at_ms,
             "shift",

@@ -117,7 +117,8 @@ class _Walk:
             "tpot": trace.budget_tpot_ms,
         }
         budget_ms = budgets.get(str(detail.get("feasible_of", "total")))
-        if first and budget_ms is not None and (feasible is None or feasible >= budget_ms + 1.0):
+        least_ms = -math.inf if feasible is None or budget_ms is None else feasible - budget_ms
+        if first and not detail.get("best_effort") and least_ms >= 1.0:
             yield f"accepted with {budget_ms} ms, which is less than the {feasible} it takes"
         cheapest, best = self.gear == self.order[0], self.gear == self.order[-1]
         end_ms = math.inf if self.end_ms is None else self.end_ms
@@ -214,7 +215,8 @@ class _Walk:
             yield f"{ending}, but the trace says {self.trace.ending}"
         if ending == "natural" and by_time:
             yield "natural, but for the deadline"
-        if ending == "landed" and not (self.landing or self.no_time):
+        by_tokens = event.detail.get("stop_reason") == "max_tokens"
+        if ending == "landed" and not (self.landing or self.no_time or by_tokens):
             yield "landed, but nothing called for it"
         if ending == "cut" and by_time and not self.no_time:
             yield "cut for the deadline, but there was time"

@@ -148,9 +148,9 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
             lines.append(say("first", milliseconds(first_ms)))
             first_ms = None
     lines.append(_ending(trace, say))
-    if trace.budget_ttft_ms is not None:
+    if trace.budget_ttft_ms is not None and trace.ttft_ms is not None:
         lines.append(say("ttft", milliseconds(trace.ttft_ms), milliseconds(trace.budget_ttft_ms)))
-    if trace.budget_tpot_ms is not None:
+    if trace.budget_tpot_ms is not None and trace.tpot_ms is not None:
         lines.append(say("tpot", milliseconds(trace.tpot_ms), milliseconds(trace.budget_tpot_ms)))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms

@@ -1,0 +1,116 @@
+"""The measured part of docs/deadline-benchmark.md (en, zh), from `onesec bench deadlines`.
+
+    PYTHONPATH=src python -m bench.deadline_tables
+
+writes the tables of RECORD between the documents' marks; a test holds that they stand there. It
+must not measure anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onesec.bench.deadlines import ALL
+from onesec.bench.report import number, percent
+from onesec.bench.scores import OURS, TRYING
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "bench" / "results" / "2026-11-26-zen3-deadlines.json"
+DOCUMENTS = [ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")]
+Record = Mapping[str, Any]
+GRID = (
+    "share",
+    "onesec",
+    "accepted",
+    "hit",
+    "complete",
+    "best effort",
+    "best static",
+    "k=1",
+    "k=5",
+)
+LOAD = ("load", "system", "accepted", "hit", "complete", "score")
+REAL = ("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept")
+
+
+def tables(record: Record) -> dict[str, str]:
+    """Markdown of each table by the name of its mark."""
+    virtual, real = record["virtual"], record["real"]
+    return {
+        "grid": _markdown(GRID, (_grid_row(point) for point in virtual["grid"])),
+        "load": _markdown(LOAD, _load_rows(virtual["load"])),
+        "disturbed": _markdown(LOAD, _load_rows(virtual["disturbed"])),
+        **{
+            f"real-{number}": _markdown(REAL, (_real_row(row) for row in part["rows"]))
+            for number, part in enumerate(real)
+        },
+    }
+
+
+def written(document: str, record: Record) -> str:
+    """The document with the tables between its marks. Raises ValueError where a mark is missing."""
+    for name, table in tables(record).items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        start, stop = document.index(begin) + len(begin), document.index(end)
+        document = document[:start] + table + document[stop:]
+    return document
+
+
+def _grid_row(point: Record) -> Sequence[str]:
+    group = point["groups"][ALL]
+    systems, best = group["systems"], group["best_static"]
+    ours = systems[OURS]
+    return (
+        f"{point['share']:g}",
+        _score(ours),
+        percent(ours["accepted"] / ours["count"]),
+        percent(ours["hit_rate"]),
+        percent(ours["complete_rate"]),
+        _score(systems[TRYING]),
+        f"{_score(systems[best])} ({best})",
+        _score(systems["one-shot k=1"]),
+        _score(systems["one-shot k=5"]),
+    )
+
+
+def _load_rows(cells: Record) -> Iterable[Sequence[str]]:
+    for name, systems in cells.items():
+        for system, five in systems.items():
+            yield (
+                name,
+                system,
+                percent(five["accepted"] / five["count"]),
+                percent(five["hit_rate"]),
+                percent(five["complete_rate"]),
+                _score(five),
+            )
+
+
+def _real_row(row: Record) -> Sequence[str]:
+    return (
+        f"{row['budget_ms']:g} ms",
+        f"{row['accepted']} of {row['count']}",
+        percent(row["hit_rate"]),
+        f"{row['overshoot_p99_ms']:.2f} ms",
+        percent(row["complete_rate"]),
+        number(row["refusal_p99_ms"], ".2f", " ms"),
+        f"{row['offers_kept']} of {row['offers']}",
+    )
+
+
+def _score(five: Record) -> str:
+    return f"{five['score']:.3f}"
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    record = json.loads(RECORD.read_text())
+    for path in DOCUMENTS:
+        path.write_text(written(path.read_text(), record))
