@@ -33,8 +33,10 @@ Good. ~~Old. Text.~~ Done
 
 
 def good(text: str) -> bool:
-    """Whether a text ends well, now that its line is over or another paragraph follows."""
-    return ends_well(text + "\n") or last_end(text + "\n\nNext") >= len(text.rstrip())
+    """Whether a text ends well, now that its line is over, or a line or paragraph follows (behind a
+    digit a point is trusted only where the next word is seen)."""
+    follows = (last_end(text + more) >= len(text.rstrip()) for more in ("\n\nNext", "\nNext"))
+    return ends_well(text + "\n") or any(follows)
 
 
 def trimmed(text: str) -> str | None:
