@@ -106,7 +106,7 @@ def latency(ms_8: float = 0.02) -> LatencyModel:
 
 
 def test_the_best_width_that_fits_is_chosen_and_none_is_refused() -> None:
-    # 1000 rows take 10, 20 and 50 ms; the planner keeps back 0.3 ms and 1 % of the budget.
+    # 1000 rows take 10, 20 and 50 ms; the planner keeps back 0.5 ms and 1 % of the budget.
     chosen = [
         plan_calls(GEARS, 1000, budget_ms, latency()).gear for budget_ms in (11.0, 21.0, 52.0)
     ]
