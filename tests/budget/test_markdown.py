@@ -168,6 +168,17 @@ def test_a_document_is_landed_within_a_sentence_or_line() -> None:
         assert length - len(text) < 2 * longest
 
 
+@pytest.mark.parametrize(
+    "text", ["**Bold *it is so.", "*It **is so.", "*It *is so.", "*1 *.", "~~It *is so."]
+)
+def test_marks_that_stand_together_close_what_is_open(text: str) -> None:
+    end = Landing()
+    end.push(text)
+    found = end.end()
+    assert found is not None
+    assert ends_well(text + found.closing)
+
+
 FORMS = st.text(alphabet='a.* `_|\n-#1[{"}]:,~>$', max_size=60)
 
 

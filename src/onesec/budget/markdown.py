@@ -47,7 +47,7 @@ class Page:
     parts       paragraphs and list items, as offsets
     lines       ends of finished rows and code blocks, rising
     fence       the code block that is open at its end
-    open_ends   sentence ends inside emphasis that is open there, with what closes it
+    open_ends   the last sentence end inside emphasis that is open there, with what closes it
     settled     what stands before it is read alike whatever follows
     """
 
@@ -167,7 +167,13 @@ def _paragraph(text: str, start: int, end: int) -> tuple[list[int], list[tuple[i
     outside, inside = _outside(text, sentence_ends(text, max(start, end - _TAIL), end), end, marked)
     if not outside and end - start > _TAIL:
         outside, inside = _outside(text, sentence_ends(text, start, end), end, marked)
+    # Marks that stand together may be read in another way than they were meant.
+    inside = [(at, marks) for at, marks in inside[-1:] if _all_closed(text[start:at] + marks)]
     return sorted([*outside, *line]), inside
+
+
+def _all_closed(paragraph: str) -> bool:
+    return not _marked(paragraph, 0, len(paragraph))[1]
 
 
 def _outside(
@@ -190,7 +196,9 @@ def _outside(
     for found in ends:
         at = _before_openers(text, found, openers)
         index = bisect_right(starts, at - 1) - 1
-        if at <= open_at and (index < 0 or at >= spans[index][1]):
+        if index >= 0 and at < spans[index][1]:
+            continue  # inside marks that are closed behind it
+        if at <= open_at:
             outside.append(at)
         elif found > last and emphasis:
             part = _half_mark(text, found, left[-1][1]) if found == end else 0
@@ -232,13 +240,30 @@ def _marked(text: str, start: int, end: int) -> tuple[list[tuple[int, int]], lis
             continue
         before, after = text[max(start, at - 1) : at], text[match.end() : min(match.end() + 1, end)]
         word = run[0] == "_" and before.isalnum()
-        same = next((i for i in range(len(stack) - 1, -1, -1) if stack[i][1] == run), None)
-        if same is not None and before and not before.isspace():
+        opened = _opened(stack, run)
+        if opened is not None and before and not before.isspace():
             if not (run[0] == "_" and after.isalnum()):
-                _close(spans, stack, same, match.end())
+                _close(spans, stack, opened, match.end())
         elif after and not after.isspace() and not word and not (before and before.isalnum()):
             stack.append((at, run))
     return spans, stack
+
+
+def _opened(stack: list[tuple[int, str]], run: str) -> int | None:
+    """The open run that this one would close: the last one like it; or the first of the last ones
+    that are of its mark and together as long ("**a *b***")."""
+    for i in range(len(stack) - 1, -1, -1):
+        if stack[i][1] == run:
+            return i
+    count = 0
+    for i in range(len(stack) - 1, -1, -1):
+        mark = stack[i][1]
+        count += len(mark)
+        if mark[0] != run[0] or count > len(run):
+            return None
+        if count == len(run):
+            return i
+    return None
 
 
 def _close(
