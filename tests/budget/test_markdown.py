@@ -35,7 +35,8 @@ Good. ~~Old. Text.~~ Done
 def good(text: str) -> bool:
     """Whether a text ends well, now that its line is over, or a line or paragraph follows (behind a
     digit a point is trusted only where the next word is seen)."""
-    follows = (last_end(text + more) >= len(text.rstrip()) for more in ("\n\nNext", "\nNext"))
+    bare = text.rstrip()
+    follows = (last_end(bare + more) >= len(bare) for more in ("\n\nNext", "\nNext"))
     return ends_well(text + "\n") or any(follows)
 
 

@@ -162,7 +162,8 @@ def _paragraph(text: str, start: int, end: int) -> tuple[list[int], list[tuple[i
         whole = text[start:end].rstrip()
         over = "\n" in text[start + len(whole) : end] and start + len(whole) > item.end()
         if over and not _BROKEN_OFF.search(whole):
-            line = _outside(text, [start + len(whole)], end, marked)[0]
+            ends = _outside(text, [start + len(whole)], end, marked)[0]
+            line = [at for at in ends if at > item.end()]  # marks alone are no item
     # The last end is what counts: a long paragraph is searched from its tail.
     outside, inside = _outside(text, sentence_ends(text, max(start, end - _TAIL), end), end, marked)
     if not outside and end - start > _TAIL:
