@@ -27,6 +27,8 @@ from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
+from onesec.engine.engine import Engine
+from onesec.engine.sequence import Delta
 
 _MASK = (1 << 61) - 1
 COSTS = {
@@ -243,3 +245,24 @@ def prompt(seed: int, length: int) -> tuple[int, ...]:
     """A prompt of ordinary tokens."""
     rng = np.random.default_rng(seed)
     return tuple(int(t) for t in rng.integers(1, len(ALPHABET), length))
+
+
+def engine_over(backend: FakeBackend, **options: object) -> Engine:
+    """An engine that believes in the backend's costs, on its clock."""
+    return Engine(
+        backend,
+        backend.clock,
+        latency=backend.latency(),
+        cache_key=b"test",
+        **{"eos_ids": (EOS,), "decode_text": decode_text, **options},  # type: ignore[arg-type]
+    )
+
+
+def drain(engine: Engine) -> list[Delta]:
+    """Step until nothing is left to do."""
+    deltas: list[Delta] = []
+    for _ in range(10_000):
+        if not engine.has_work:
+            return deltas
+        deltas += engine.step()
+    raise AssertionError("the engine does not come to an end")

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onesec.bench.report import FIVE_HEADS, number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -101,10 +103,7 @@ def stream_ending(final: Mapping[str, Any], max_tokens: int) -> str:
     return "cut" if used_up else "landed"
 
 
-HEADS = (
-    *("budget", "system", "n", "accepted", "hit rate", "overshoot p99", "complete"),
-    *("score", "budget use"),
-)
+HEADS = ("budget", *FIVE_HEADS)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -123,13 +122,9 @@ def _cells(name: str, five: Mapping[str, Any]) -> tuple[str, ...]:
         _percent(five["hit_rate"]),
         f"{five['overshoot_p99_ms']:.1f} ms",
         _percent(five["complete_rate"]),
-        f"{five['score']:.3f} ± {_number(five['score_half_width'])}",
+        f"{five['score']:.3f} ± {number(five['score_half_width'], '.3f')}",
         _percent(five["use"]),
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _percent(share: float | None) -> str:

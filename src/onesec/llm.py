@@ -26,8 +26,6 @@ from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
-from onesec.engine.engine import Engine
-from onesec.engine.structure import Structures
 from onesec.explain.attribution import Attribution, attribute, longest_text
 from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, load_model
@@ -109,17 +107,8 @@ class LLM(Closing):
         self._loaded = loaded
         self._clock = clock
         self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
-        self._engine = Engine(
-            loaded.backend,
-            clock,
-            latency=loaded.measure_latency(clock, False),
-            eos_ids=loaded.eos_ids,
-            decode_text=loaded.tokenizer.decode,
-            length=None if self._lengths is None else self._lengths.load(),
-            thinking=loaded.thinking,
-            structures=Structures(loaded.vocabulary),
-            speculate=speculate,
-        )
+        latency = loaded.measure_latency(clock, False)
+        self._engine = loaded.engine(clock, latency, self._lengths, speculate=speculate)
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}
 

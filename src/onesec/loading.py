@@ -40,6 +40,7 @@ from onesec.wording import Message, Wording
 if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
     from onesec.backend.gpu.backend import GpuBackend
+    from onesec.engine.engine import Engine
     from onesec.model.weights import Checkpoint
     from onesec.prompt.template import ChatTemplate
 
@@ -123,6 +124,30 @@ class LoadedModel(Closing):
                 beside(folder)
 
         self.backend.save(path, companions, gears=gears, recipe=recipe)
+
+    def engine(
+        self,
+        clock: Clock,
+        latency: LatencyModel,
+        lengths: LengthStore | None = None,
+        **options: Any,
+    ) -> Engine:
+        """An engine over this model; `lengths` is where those of answers are kept, `options` are
+        further ones of Engine."""
+        from onesec.engine.engine import Engine
+        from onesec.engine.structure import Structures
+
+        return Engine(
+            self.backend,
+            clock,
+            latency=latency,
+            eos_ids=self.eos_ids,
+            decode_text=self.tokenizer.decode,
+            length=None if lengths is None else lengths.load(),
+            thinking=self.thinking,
+            structures=Structures(self.vocabulary),
+            **options,
+        )
 
     def close(self) -> None:
         """Free the backend's memory and threads. Harmless when called again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fake_backend import FakeBackend, FakeSampler
+from fake_backend import FakeBackend, FakeSampler, engine_over
 
 from onesec.backend.base import BatchRow, RowResult
 from onesec.budget.latency import GearCost
@@ -82,13 +82,4 @@ def writes(text: str) -> Callable[[list[int]], int]:
 
 
 def engine_of(backend: ScriptedBackend, **options: object) -> Engine:
-    return Engine(
-        backend,
-        backend.clock,
-        latency=backend.latency(),
-        eos_ids=(END,),
-        decode_text=decode,
-        cache_key=b"test",
-        speculate=False,
-        **options,  # type: ignore[arg-type]
-    )
+    return engine_over(backend, eos_ids=(END,), decode_text=decode, speculate=False, **options)

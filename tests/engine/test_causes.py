@@ -4,14 +4,13 @@ is sometimes noisy, sometimes stalls, and is often shared."""
 import random
 
 import pytest
-from fake_backend import EOS, FakeBackend, decode_text, jitter, prompt
+from fake_backend import FakeBackend, engine_over, jitter, prompt
 
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible
 from onesec.core.request import Request, SamplingParams
 from onesec.core.trace import Trace
-from onesec.engine.engine import Engine
 from onesec.explain.check import check
 from onesec.explain.sentences import LANGUAGES, explain
 from onesec.explain.timeline import token_gears, token_times
@@ -31,14 +30,7 @@ def simulate(seed: int) -> list[Trace]:
         noise=lambda: shake() * (20.0 if rng.random() < stalls else 1.0),
         memory=rng.choice([None, None, 2]),
     )
-    engine = Engine(
-        backend,
-        backend.clock,
-        latency=backend.latency(),
-        eos_ids=(EOS,),
-        decode_text=decode_text,
-        cache_key=b"test",
-    )
+    engine = engine_over(backend)
     traces: list[Trace] = []
     asked = 0
     while asked < ANSWERS or engine.has_work:

@@ -2,7 +2,17 @@ import math
 import random
 
 import pytest
-from fake_backend import ALPHABET, COSTS, EOS, FakeBackend, decode_text, jitter, prompt
+from fake_backend import (
+    ALPHABET,
+    COSTS,
+    EOS,
+    FakeBackend,
+    decode_text,
+    drain,
+    engine_over,
+    jitter,
+    prompt,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,19 +29,7 @@ from onesec.core.errors import (
 )
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.engine.sequence import Delta, Sequence
-
-
-def build(backend: FakeBackend, **options: object) -> Engine:
-    return Engine(
-        backend,
-        backend.clock,
-        latency=backend.latency(),
-        eos_ids=(EOS,),
-        decode_text=decode_text,
-        cache_key=b"test",
-        **options,  # type: ignore[arg-type]
-    )
+from onesec.engine.sequence import Sequence
 
 
 def engine_with(**options: object) -> tuple[Engine, FakeBackend]:
@@ -49,7 +47,7 @@ def engine_with(**options: object) -> tuple[Engine, FakeBackend]:
         if name in options
     }
     backend = FakeBackend(FakeClock(10**9), **backend_options)  # type: ignore[arg-type]
-    return build(backend, **options), backend
+    return engine_over(backend, **options), backend
 
 
 def ask(
@@ -63,15 +61,6 @@ def ask(
         budget=Budget(total_ms=ms),
         **values,  # type: ignore[arg-type]
     )
-
-
-def drain(engine: Engine) -> list[Delta]:
-    deltas: list[Delta] = []
-    for _ in range(100_000):
-        if not engine.has_work:
-            return deltas
-        deltas += engine.step()
-    raise AssertionError("the engine does not come to an end")
 
 
 def answer(request: Request, **options: object) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from fake_backend import EOS, FakeBackend, decode_text, jitter, prompt
+from fake_backend import FakeBackend, engine_over, jitter, prompt
 
 from onesec.budget.policy import POLICIES
 from onesec.core.clock import FakeClock
@@ -18,14 +18,7 @@ from onesec.engine.sequence import Sequence
 
 def engine_with(**options: object) -> Engine:
     backend = FakeBackend(FakeClock(10**9), eos_rate=0.0, **options)  # type: ignore[arg-type]
-    return Engine(
-        backend,
-        backend.clock,
-        latency=backend.latency(),
-        eos_ids=(EOS,),
-        decode_text=decode_text,
-        cache_key=b"test",
-    )
+    return engine_over(backend)
 
 
 def request(name: str, *, tokens: int = 30, words: int = 10, **values: object) -> Request:

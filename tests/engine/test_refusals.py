@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
-from fake_backend import ALPHABET, EOS, FakeBackend, FakeSampler, decode_text, jitter
+from fake_backend import ALPHABET, EOS, FakeBackend, FakeSampler, engine_over, jitter
 
 from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible
 from onesec.core.request import Request, SamplingParams
-from onesec.engine.engine import Engine
 from onesec.engine.sequence import Sequence as Running
 
 SPREAD = {"yes": (1, 3), "number": (2, 7), "sentence": (9, 30), "essay": (40, 110), "any": (1, 40)}
@@ -56,16 +55,7 @@ class Desk:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.backend = FixedBackend(FakeClock(10**9), num_blocks=128, noise=jitter(seed, 0.03))
-        self.engine = Engine(
-            self.backend,
-            self.backend.clock,
-            latency=self.backend.latency(),
-            eos_ids=(EOS,),
-            decode_text=decode_text,
-            cache_key=b"test",
-            prefix_cache=False,
-            speculate=False,
-        )
+        self.engine = engine_over(self.backend, prefix_cache=False, speculate=False)
         self.number = 0
 
     def prompt(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import repeat
 
 import pytest
-from fake_backend import COSTS, EOS, decode_text, prompt
+from fake_backend import COSTS, drain, engine_over, prompt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stalling_backend import StallingBackend
@@ -16,7 +16,7 @@ from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, OneSecError
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.engine.sequence import Delta, Sequence
+from onesec.engine.sequence import Sequence
 from onesec.explain.sentences import explain
 
 HANG_MS = 30_000.0
@@ -36,15 +36,7 @@ def engine_with(
     backend = StallingBackend(
         FakeClock(10**9), stalls or repeat(0.0), **{"eos_rate": 0.0, **options}
     )
-    made = Engine(
-        backend,
-        backend.clock,
-        latency=backend.latency(),
-        eos_ids=(EOS,),
-        decode_text=decode_text,
-        cache_key=b"test",
-        **{"speculate": False, **(engine or {})},  # type: ignore[arg-type]
-    )
+    made = engine_over(backend, **{"speculate": False, **(engine or {})})
     return made, backend
 
 
@@ -56,15 +48,6 @@ def ask(name: str, *, ms: float | None = None, seed: int = 1, **params: object) 
         budget=Budget(total_ms=ms),
         gear="8",  # one gear: tokens do not tell of shifts
     )
-
-
-def drain(engine: Engine) -> list[Delta]:
-    deltas: list[Delta] = []
-    for _ in range(10_000):
-        if not engine.has_work:
-            return deltas
-        deltas += engine.step()
-    raise AssertionError("the engine does not come to an end")
 
 
 def alone(request: Request, **options: object) -> list[int]:

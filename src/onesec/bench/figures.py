@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .drive import Outcome
+import numpy as np
 
-_Z95 = 1.959964
+from onesec.compress.evaluate import mean
+from onesec.compress.scores import Z95, paired
+
+from .drive import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +56,15 @@ def five(outcomes: Sequence[Outcome]) -> Five:
         if o.elapsed_ms is not None and o.budget_ms is not None
     ]
     uses = [(o, o.elapsed_ms / o.budget_ms) for o in taken if o.elapsed_ms and o.budget_ms]
-    values = [o.value for o in outcomes]
-    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    score = mean(np.array([o.value for o in outcomes], dtype=np.float64))
     return Five(
         count=len(outcomes),
         accepted=len(taken),
         hit_rate=_share([o.met for o in taken]),
         overshoot_p99_ms=upper(late, 0.99),
         complete_rate=_share([o.complete and o.met for o in taken]),
-        score=statistics.fmean(values) if values else math.nan,
-        score_half_width=_Z95 * spread / math.sqrt(len(values)) if values else math.nan,
+        score=score.value,
+        score_half_width=Z95 * score.se,
         use=_median([use for _, use in uses]),
         use_needed=_median([use for o, use in uses if o.ending != "natural"]),
     )
@@ -71,12 +73,10 @@ def five(outcomes: Sequence[Outcome]) -> Five:
 def difference(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> tuple[float, float]:
     """Mean of our values less theirs over the same questions in the same order, and the half width
     of its 95 % interval. Raises ValueError where the questions differ."""
-    pairs = list(zip(ours, theirs, strict=True))
-    if any(a.question.id != b.question.id for a, b in pairs):
+    if any(a.question.id != b.question.id for a, b in zip(ours, theirs, strict=True)):
         raise ValueError("the outcomes are of other questions")
-    gaps = [a.value - b.value for a, b in pairs]
-    spread = statistics.stdev(gaps) if len(gaps) > 1 else math.nan
-    return statistics.fmean(gaps), _Z95 * spread / math.sqrt(len(gaps))
+    found = paired([o.value for o in theirs], [o.value for o in ours])
+    return found.value, Z95 * found.se
 
 
 def upper(values: Sequence[float], quantile: float) -> float:

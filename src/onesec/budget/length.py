@@ -121,7 +121,6 @@ class LengthModel:
         """What was learned since the last call, by itself: to be merged into what others keep."""
         news = LengthModel(max_cells=self._cells.limit)
         news._cells, self._news = self._news, _Cells(self._cells.limit)
-        news._forms.clear()
         return news
 
     def merge(self, news: LengthModel) -> None:

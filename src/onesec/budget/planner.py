@@ -140,13 +140,14 @@ def plan(
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
     better_ms = better_tpot_ms = None
-    least_ms = first_ms + _decode_ms(ask, latency, cheapest, target)
+    rest_ms = _decode_ms(ask, latency, cheapest, target)
+    least_ms = first_ms + rest_ms
     for candidate in reversed(ask.gears):
         name, ms = prefill_of[candidate]
         own_ms = ms + _decode_ms(ask, latency, candidate, usual)
         # What a prompt has cost cannot be taken back: then a stall must still leave time enough.
         kept = policy.reserve_share if name != cheapest else 0.0
-        whole_ms = (ms + _decode_ms(ask, latency, cheapest, target)) / (1.0 - kept)
+        whole_ms = (ms + rest_ms) / (1.0 - kept)
         there_ms = max(asked_ms(own_ms, least_ms, ask.crowding), whole_ms)
         pace_ms = _pace_ms(ask, latency, candidate, target)
         if there_ms <= left_ms and pace_ms <= tpot_ms:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from .group import LazyGroup
 
 KINDS = {
     "speed": "Speed of MODEL or a shape, against the memory bandwidth. 测速",
@@ -16,26 +16,16 @@ KINDS = {
 }
 
 
-class _Bench(click.Group):
-    """Its commands are the modules `bench_*`, each imported only when called."""
+class _Bench(LazyGroup):
+    """Its commands are the modules `bench_*`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(KINDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in KINDS:
-            return None
-        command: click.Command = import_module(f"{__package__}.bench_{cmd_name}").command
-        return command
+    verbs = KINDS
+    prefix = "bench_"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in (*KINDS, *ctx.help_option_names):
             args = ["speed", *args]
         return super().parse_args(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(KINDS.items()))
 
 
 @click.group("bench", cls=_Bench)

@@ -15,7 +15,7 @@ import click
 
 from .options import device_option, json_option, threads_option
 from .output import emit_json, note, progress, table
-from .suite import CONTEXT_TOKENS
+from .suite import CONTEXT_TOKENS, suite_context
 
 if TYPE_CHECKING:
     from onesec.loading import LoadedModel
@@ -145,10 +145,9 @@ def _suite(
 
 
 def _loaded(model: str, engine: dict[str, Any]) -> LoadedModel:
-    from onesec.loading import find_model, load_model, open_source
+    from onesec.loading import find_model, load_model
 
-    with closing(open_source(find_model(model))) as source:
-        context = min(source.config.context_length, CONTEXT_TOKENS)
+    context = suite_context(find_model(model))
     with progress(f"loading {model}") as advance:
         # Blocks for many users at once.
         return load_model(model, context=context, sequences=16, progress=advance, **engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -34,29 +35,34 @@ VERBS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the modules of this package, `command` in each."""
+    """A group whose commands are the modules of this package, `command` in each. `verbs` are their
+    names with their one-line help; a module's name begins with `prefix`."""
+
+    verbs: Mapping[str, str] = VERBS
+    prefix = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(self.verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in self.verbs:
             return None
-        command: click.Command = import_module(f"{__package__}.{cmd_name}").command
+        module = import_module(f"{__package__}.{self.prefix}{cmd_name}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            close = get_close_matches(args[0], VERBS, 1)
+            close = get_close_matches(args[0], self.verbs, 1)
             meant = f" Did you mean {close[0]}?" if close else ""
             ctx.fail(f"There is no command {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(self.verbs.items()))
 
 
 @click.group(

@@ -82,20 +82,26 @@ def _writer(file: Path | None) -> Iterator[Write]:
         yield lambda record: print(json.dumps(record, ensure_ascii=False), file=lines, flush=True)
 
 
+def suite_context(path: Path) -> int:
+    """Tokens of a question and its reply. The cache is for several questions at once; none is
+    nearly as long as most contexts."""
+    from onesec.loading import open_source
+
+    with closing(open_source(path)) as source:
+        return min(source.config.context_length, CONTEXT_TOKENS)
+
+
 def _loaded(
     model: str, gears: Sequence[str], all_gears: bool, deadline_ms: float | None, engine: Record
 ) -> LoadedModel:
     from onesec.compress.examine import AT_ONCE
     from onesec.core.errors import InvalidRequest
-    from onesec.loading import find_model, load_model, open_source
+    from onesec.loading import find_model, load_model
     from onesec.model.artifact import is_artifact
 
     path = find_model(model)
     if engine["context"] is None:
-        # The cache is for several questions at once; none is nearly as long as most contexts.
-        with closing(open_source(path)) as source:
-            context = min(source.config.context_length, CONTEXT_TOKENS)
-        engine = engine | {"context": context}
+        engine = engine | {"context": suite_context(path)}
     with progress(f"loading {model}") as advance:
         loaded = load_model(
             model,

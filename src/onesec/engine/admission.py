@@ -123,8 +123,7 @@ class Admission:
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
         longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
-        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms, own)
-        ask = replace(ask, wait_ms=ask.wait_ms + stall_ms)
+        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms, stall_ms, own)
         return planner.plan(ask, self._latency, self._length, policy)
 
     def prompt_room(
@@ -157,6 +156,7 @@ class Admission:
         elapsed_ms: float,
         order: tuple[int, int],
         host_ms: float,
+        stall_ms: float = 0.0,
         own: Sequence | None = None,
     ) -> Ask:
         gears = self.gears(request, policy)
@@ -176,7 +176,7 @@ class Admission:
             tpot_ms=budget.tpot_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
-            wait_ms=load.wait_ms,
+            wait_ms=load.wait_ms + stall_ms,
             batch=load.rows,
             others_ms=load.others_ms,
             turn_ms=load.turn_ms,

@@ -12,6 +12,7 @@ from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 from onesec.backend.base import Batch
 from onesec.budget.latency import P50, LatencyModel
@@ -91,7 +92,8 @@ class Scheduler:
     def crowding(self, own: Sequence | None = None) -> float:
         """The share of a request's time to spare that others are likely to need: all of it where
         others with a deadline are there, else how often that was so of late."""
-        there = any(each is not own and each.dues.timed for each in self.unfinished())
+        waiting = (sequence for _, sequence in self._waiting)
+        there = any(each is not own and each.dues.timed for each in chain(self.running, waiting))
         return 1.0 if there else self._met
 
     def most_urgent_waiting(self) -> Sequence | None:

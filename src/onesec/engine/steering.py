@@ -139,15 +139,11 @@ class Steering:
         """Tokens that must still fit when the end begins: the landing zone; while the model thinks
         (`closing`), before it a usual answer (half of the plan's room at most) and what closing
         costs."""
-        zone, plan, policy = (
-            sequence.plan.landing_reserve_tokens,
-            sequence.plan,
-            sequence.policy,
-        )
+        plan, policy = sequence.plan, sequence.policy
+        zone = plan.landing_reserve_tokens
         if closing is None:
             return zone
-        cues = sequence.request.cues
-        usual = self._answer_length.quantile(policy.target_quantile, cues=cues)
+        usual = self._answer_length.quantile(policy.target_quantile, cues=sequence.request.cues)
         answer = zone + max(policy.min_answer_tokens, min(usual, plan.max_tokens // 2))
         closing_ms = self._latency.prefill_ms(
             sequence.prefill_gear.name, len(closing.closing_ids), start=sequence.length

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from onesec.budget.latency import P95, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
@@ -18,8 +19,6 @@ from onesec.core.collector import QuietCollector
 from onesec.core.errors import OneSecError
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.engine.lengths import LengthStore
-from onesec.engine.structure import Structures
 from onesec.loading import LoadedModel, load_model
 
 from . import wire
@@ -66,9 +65,10 @@ def serve(
         with open_model(start, lambda share: end.send([wire.Loading(share)])) as loaded:
             latency = loaded.measure_latency(clock, False)
             # An engine of its own: what is learned of answers' lengths there is no user's.
-            promises = _warm(_engine(loaded, start, clock, latency))
+            limits: dict[str, Any] = {"max_rows": start.max_rows, "max_waiting": start.max_waiting}
+            promises = _warm(loaded.engine(clock, latency, **limits))
             lengths = loaded.lengths() if loaded.lengths is not None else None
-            engine = _engine(loaded, start, clock, latency, lengths)
+            engine = loaded.engine(clock, latency, lengths, **limits)
             quiet = QuietCollector() if quiet_gc else None
             try:
                 end.send([_ready(loaded, latency, promises)])
@@ -93,27 +93,6 @@ def serve(
         except ConnectionError:
             return 0
         return 1
-
-
-def _engine(
-    loaded: LoadedModel,
-    start: wire.Start,
-    clock: Clock,
-    latency: LatencyModel,
-    lengths: LengthStore | None = None,
-) -> Engine:
-    return Engine(
-        loaded.backend,
-        clock,
-        latency=latency,
-        eos_ids=loaded.eos_ids,
-        decode_text=loaded.tokenizer.decode,
-        length=None if lengths is None else lengths.load(),
-        thinking=loaded.thinking,
-        structures=Structures(loaded.vocabulary),
-        max_rows=start.max_rows,
-        max_waiting=start.max_waiting,
-    )
 
 
 def _ready(loaded: LoadedModel, latency: LatencyModel, promises: list[wire.Promise]) -> wire.Ready:
