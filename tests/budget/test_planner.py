@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from onesec.budget.latency import GearCost, LatencyModel
+from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Ask, Plan, Policy, plan, prompt_room
 from onesec.core.errors import DeadlineInfeasible
@@ -15,6 +15,12 @@ LATENCY = LatencyModel(
         "g1": GearCost(a_ms=1, b_ms=0.2, c_ms=1e-5, p_ms=0.001, q_ms=5),
         "g2": GearCost(a_ms=1, b_ms=0.3, c_ms=1e-5, p_ms=0.001, q_ms=7),
         "g3": GearCost(a_ms=1, b_ms=0.4, c_ms=1e-5, p_ms=0.001, q_ms=10),
+    }
+)
+SURE = LatencyModel(  # a machine without noise
+    {
+        gear: replace(LATENCY.cost(gear), prefill_tail=(1.0, 1.0), step_tail=(1.0, 1.0))
+        for gear in GEARS
     }
 )
 LENGTH = LengthModel()
@@ -87,11 +93,11 @@ def test_more_budget_is_never_worse(
         length.observe(tokens, ended=True)
     small = ask(**values, budget_ms=budget_ms)
     try:
-        first = plan(small, LATENCY, length)
+        first = plan(small, SURE, length)
     except DeadlineInfeasible:
         assume(False)
-    second = plan(ask(**values, budget_ms=budget_ms + more_ms), LATENCY, length)
-    unlimited = plan(ask(**values), LATENCY, length)
+    second = plan(ask(**values, budget_ms=budget_ms + more_ms), SURE, length)
+    unlimited = plan(ask(**values), SURE, length)
     for worse, better in ((first, second), (second, unlimited)):
         assert GEARS.index(worse.gear) <= GEARS.index(better.gear)
         assert worse.max_tokens <= better.max_tokens
@@ -135,6 +141,26 @@ def test_what_a_refusal_offers_has_room_for_an_answer_that_ends_well(
     assert room >= min(int(str(values["limit_tokens"])), whole, usual)
 
 
+def test_the_first_token_is_promised_and_the_rest_of_the_smallest_answer_is_usual() -> None:
+    noisy = LatencyModel(
+        {
+            gear: replace(LATENCY.cost(gear), prefill_tail=(1.3, 1.5), step_tail=(1.3, 1.5))
+            for gear in GEARS
+        }
+    )
+    long = LengthModel()
+    for _ in range(100):
+        long.observe(300, ended=True)
+    for prompt_tokens in (20, 1000):
+        values = ask(prompt_tokens=prompt_tokens, chunk_tokens=prompt_tokens)
+        usual_ms = noisy.prefill_ms("g1", prompt_tokens, quantile=P50)
+        usual_ms += noisy.decode_ms("g1", prompt_tokens, 7, quantile=P50)
+        first_ms = noisy.prefill_ms("g1", prompt_tokens)
+        assert (first_ms > usual_ms) == (prompt_tokens == 1000)  # one of each is seen
+        least_ms = plan(values, noisy, long).feasible_ms
+        assert least_ms == Policy().budget_for(max(first_ms, usual_ms))
+
+
 def test_short_answers_are_given_where_long_ones_are_not() -> None:
     yes, essay = LengthModel(), LengthModel()
     for _ in range(100):
@@ -161,17 +187,17 @@ def test_what_the_prompt_has_room_for_fits_and_one_token_more_does_not(
     values: dict[str, object], budget_ms: float, more_ms: float
 ) -> None:
     asked = ask(**values, budget_ms=budget_ms)
-    room = prompt_room(asked, LATENCY, LENGTH)
+    room = prompt_room(asked, SURE, LENGTH)
     assert 0 <= room <= asked.prompt_tokens
-    assert room <= prompt_room(ask(**values, budget_ms=budget_ms + more_ms), LATENCY, LENGTH)
-    assert prompt_room(ask(**values), LATENCY, LENGTH) == asked.prompt_tokens
+    assert room <= prompt_room(ask(**values, budget_ms=budget_ms + more_ms), SURE, LENGTH)
+    assert prompt_room(ask(**values), SURE, LENGTH) == asked.prompt_tokens
     if room:
-        plan(replace(asked, prompt_tokens=room), LATENCY, LENGTH)
+        plan(replace(asked, prompt_tokens=room), SURE, LENGTH)
     if room < asked.prompt_tokens:
         larger = replace(asked, prompt_tokens=room + 1)
-        assert prompt_room(larger, LATENCY, LENGTH) == room
+        assert prompt_room(larger, SURE, LENGTH) == room
         with pytest.raises(DeadlineInfeasible):  # a budget that is a little less refuses it
-            plan(replace(larger, min_tokens=48), LATENCY, LENGTH)
+            plan(replace(larger, min_tokens=48), SURE, LENGTH)
 
 
 def test_a_cached_prompt_has_more_room() -> None:

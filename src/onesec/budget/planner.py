@@ -90,9 +90,10 @@ def plan(
     `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
     with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
-    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the smallest useful
-    answer (the budget that it offers has room for one that comes to a good end), comes too late
-    with its first token, or is too slow for its tokens.
+    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the first token at
+    p95 or for the smallest useful answer in the median (the budget that it offers has room, at p95,
+    for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
+    `tpot_ms`.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
@@ -101,7 +102,8 @@ def plan(
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
     first_ms = _prefill_ms(ask, latency, cheapest)
-    smallest_ms = first_ms + _decode_ms(ask, latency, cheapest, need)
+    # Behind the first token a slow machine makes an answer shorter, not late.
+    smallest_ms = max(first_ms, _usual_ms(ask, latency, cheapest, need))
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
     if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
@@ -276,6 +278,12 @@ def _decode_ms(
     steps = tokens - 1
     run_ms = latency.decode_ms(gear, ask.prompt_tokens, steps, batch=ask.batch, quantile=quantile)
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
+
+
+def _usual_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
+    """A prompt and `tokens` tokens in the median."""
+    first_ms = _prefill_ms(ask, latency, gear, P50)
+    return first_ms + _decode_ms(ask, latency, gear, tokens, P50)
 
 
 def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
