@@ -58,7 +58,8 @@ def virtual_record(
     seed: int = 0,
     follow: Follow,
 ) -> dict[str, Any]:
-    """Score over time, load and disturbances, as plain values."""
+    """Score over time, load and disturbances, as plain values. What does not end by itself in the
+    best gear has no natural time to take a share of: it is left out, and counted as `endless`."""
     world = World(
         backend=loaded.backend,
         tokenizer=loaded.tokenizer,
@@ -69,6 +70,8 @@ def virtual_record(
         teach(world, taught, advance or silent)
     with follow("every gear") as advance:
         runs = full_runs(world, questions, advance or silent)
+    asked, questions = questions, [q for q in questions if ends(runs[q.id])]
+    runs = {question.id: runs[question.id] for question in questions}
     with follow("every deadline") as advance:
         grid = cells(world, questions, runs, at=shares, progress=advance or silent)
     with follow("many users") as advance:
@@ -80,6 +83,7 @@ def virtual_record(
         "recorded_on": dict(recording.machine),
         "gears": list(world.gears),
         "questions": dict(Counter(question.group for question in questions)),
+        "endless": len(asked) - len(questions),
         "capacity_per_s": capacity_per_s(runs),
         "grid": [point(share, cell) for share, cell in grid.items()],
         "monotone": monotone(grid),
@@ -87,6 +91,11 @@ def virtual_record(
         "disturbed": {name: systems(cell) for name, cell in noise.items()},
         "refusals": refusals(grid, runs),
     }
+
+
+def ends(runs: Runs) -> bool:
+    """Whether the answer comes to its own end in the best gear."""
+    return next(reversed(runs.values())).natural
 
 
 def teach(world: World, questions: Sequence[Question], progress: Progress) -> None:

@@ -1,25 +1,27 @@
 """Questions: what a deadline benchmark asks, and what each reply is worth.
 
 It must not know deadlines or engines. A question comes from a suite with keys, through the model's
-chat template; or its lengths come from a record of real traffic, its tokens from a random
-generator, for weights that say nothing.
+chat template; from a file of prompts without keys, whose replies are worth 1 where they come to an
+end; or its lengths come from a record of real traffic, its tokens from a random generator, for
+weights that say nothing.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onesec.compress.examine import asked, max_tokens, worth
 from onesec.core.clock import MonotonicClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Deadline
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import ContextLengthExceeded, InvalidRequest, OneSecError
 from onesec.core.request import SamplingParams
 from onesec.prepare import Preparation
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 TOKENS_A_WORD = 4 / 3
 SHORTEST_ANSWER = 8  # tokens: shorter ones are not taken from traffic
 SENTENCE = 24  # tokens of a sentence, on average, where text has no meaning
+PROMPT_TOKENS = 256  # of a reply to a prompt that names no limit
 FIRST_ID = 300  # random tokens begin behind what may be bytes and special tokens
 
 
@@ -52,6 +55,11 @@ class Letters:
 def _nothing(reply: str, ended: bool) -> float:
     """A reply of random weights is worth nothing in itself."""
     return 0.0
+
+
+def _an_end(reply: str, ended: bool) -> float:
+    """A reply that nobody has a key for is worth its end."""
+    return float(ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +87,21 @@ def of_suite(loaded: LoadedModel, items: Sequence[Item]) -> list[Question]:
     return [_of_item(loaded, item) for item in items]
 
 
-def _of_item(loaded: LoadedModel, item: Item) -> Question:
-    reader = Preparation(
+def _reader(loaded: LoadedModel, app: str = "") -> Preparation:
+    """Reads whole prompts, however long they are."""
+    return Preparation(
         loaded.wording,
         MonotonicClock(),
         context_length=loaded.context_length,
         fitting="none",
         deadline=Deadline(),
         room=lambda tokens, cues, spare_ms: len(tokens),
-        app=item["skill"],
+        app=app,
     )
-    prepared = asked(reader.messages, item)
+
+
+def _of_item(loaded: LoadedModel, item: Item) -> Question:
+    prepared = asked(_reader(loaded, item["skill"]).messages, item)
     return Question(
         id=item["id"],
         group=item["skill"],
@@ -98,6 +110,61 @@ def _of_item(loaded: LoadedModel, item: Item) -> Question:
         params=SamplingParams(max_tokens=max_tokens(item)),
         cues=prepared.cues,
         worth=lambda reply, ended: worth(item, reply, ended=ended),
+    )
+
+
+def of_prompts(loaded: LoadedModel, path: Path) -> list[Question]:
+    """A file of JSON lines: `{"prompt": "..."}` is asked of a chat model as a user's message, and
+    continued by others; or `{"messages": [...]}`. `max_tokens` bounds the reply. Greedy.
+
+    Raises InvalidRequest where a line is none of these, or a prompt is empty or too long.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path} cannot be read: {error}.") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(_of_prompt(loaded, f"{path.stem}-{number}", path.stem, json.loads(line)))
+        except (ValueError, OneSecError) as error:
+            raise InvalidRequest(
+                f"{path}, line {number}: {error}",
+                hint='Write lines like {"prompt": "When do you open?", "max_tokens": 128}.',
+            ) from None
+    return found
+
+
+def _of_prompt(loaded: LoadedModel, name: str, group: str, line: Any) -> Question:
+    if not isinstance(line, dict) or not (
+        "messages" in line or isinstance(line.get("prompt"), str)
+    ):
+        raise ValueError("it is no object with a prompt.")
+    reader = _reader(loaded, group)
+    if "messages" in line:
+        prepared = reader.messages(line["messages"])
+    elif loaded.template is not None:
+        prepared = reader.messages([{"role": "user", "content": line["prompt"]}])
+    else:
+        prepared = reader.text(line["prompt"])
+    left = loaded.context_length - len(prepared.tokens)
+    if left <= 0:
+        raise ContextLengthExceeded(
+            prompt_tokens=len(prepared.tokens), context_length=loaded.context_length
+        )
+    limit = line.get("max_tokens", min(PROMPT_TOKENS, left))
+    if not (isinstance(limit, int) and 0 < limit <= left):
+        raise ValueError(f"max_tokens is {limit}, and the context has room for {left}.")
+    return Question(
+        id=name,
+        group=group,
+        language="",
+        prompt_tokens=prepared.tokens,
+        params=SamplingParams(max_tokens=limit),
+        cues=prepared.cues,
+        worth=_an_end,
     )
 
 

@@ -18,6 +18,7 @@ from .output import emit_json, note, progress, table
 from .suite import CONTEXT_TOKENS, suite_context
 
 if TYPE_CHECKING:
+    from onesec.bench.questions import Question
     from onesec.loading import LoadedModel
 
 REAL_BUDGETS = ("5ms", "10ms", "20ms", "40ms", "80ms")
@@ -28,6 +29,11 @@ _QUICK_LIMIT, _QUICK_QUESTIONS = 10, 20
 @click.command("deadlines")
 @click.argument("model", default="onesec-mini")
 @click.option("--suite", default="mini", show_default=True, help="A shipped suite, or a file.")
+@click.option(
+    "--prompts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines of prompts of your own, instead of a suite. 自备问题",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Questions of a skill and language.")
 @click.option("--quick", is_flag=True, help="A few questions: under three minutes. 快速")
 @click.option(
@@ -52,6 +58,7 @@ _QUICK_LIMIT, _QUICK_QUESTIONS = 10, 20
 def command(
     model: str,
     suite: str,
+    prompts: Path | None,
     limit: int | None,
     quick: bool,
     recording: Path | None,
@@ -88,7 +95,9 @@ def command(
     if shape is not None and traffic is not None:
         record["real"] = [_shape(shape, traffic, budgets, questions, seed, engine)]
     else:
-        record |= _suite(model, suite, limit, recording, budgets, questions, only, seed, engine)
+        record |= _suite(
+            model, suite, prompts, limit, recording, budgets, questions, only, seed, engine
+        )
     if output is not None:
         write_report(output, record)
         note(f"written: {output / 'deadlines.html'}")
@@ -101,6 +110,7 @@ def command(
 def _suite(
     model: str,
     suite: str,
+    prompts: Path | None,
     limit: int | None,
     recording: Path | None,
     budgets: tuple[str, ...],
@@ -109,21 +119,23 @@ def _suite(
     seed: int,
     engine: dict[str, Any],
 ) -> dict[str, Any]:
-    from onesec.bench.deadlines import TAUGHT, real_time_record, split, virtual_record
-    from onesec.bench.questions import of_suite
+    from onesec.bench.deadlines import real_time_record, split, virtual_record
     from onesec.bench.recording import Recording, shipped
     from onesec.bench.scores import silent
-    from onesec.compress.suite import chosen, find_suite, read_suite
     from onesec.core.clock import MonotonicClock
     from onesec.core.deadline import parse_duration_ms
+    from onesec.core.errors import InvalidRequest
 
     budgets_ms = [parse_duration_ms(text) for text in budgets or REAL_BUDGETS]
     replayed = Recording.load(recording or shipped())
-    items = read_suite(find_suite(suite))
-    items = chosen(items, limit=None if limit is None else limit + TAUGHT)
-    record: dict[str, Any] = {"suite": suite}
+    record: dict[str, Any] = {"suite": suite if prompts is None else prompts.name}
     with closing(_loaded(model, engine)) as loaded:
-        taught, asked = split(of_suite(loaded, items))
+        taught, asked = split(_questions(loaded, suite, prompts, limit))
+        if not asked:
+            raise InvalidRequest(
+                f"{prompts} has {len(taught)} prompts, which only teach lengths.",
+                hint=f"Give more than {len(taught)}.",
+            )
         if only != "real":
             record["virtual"] = virtual_record(
                 loaded, replayed, taught, asked, seed=seed, follow=progress
@@ -140,8 +152,22 @@ def _suite(
                     eos_ids=loaded.eos_ids,
                     progress=advance or silent,
                 )
-            record["real"] = [{"subject": f"{model}, suite {suite}, one user", "rows": rows}]
+            record["real"] = [{"subject": f"{model}, {record['suite']}, one user", "rows": rows}]
     return record
+
+
+def _questions(
+    loaded: LoadedModel, suite: str, prompts: Path | None, limit: int | None
+) -> list[Question]:
+    """Those that teach lengths too: the first of each kind and language."""
+    from onesec.bench.deadlines import TAUGHT
+    from onesec.bench.questions import of_prompts, of_suite
+    from onesec.compress.suite import chosen, find_suite, read_suite
+
+    most = None if limit is None else limit + TAUGHT
+    if prompts is not None:
+        return of_prompts(loaded, prompts)[:most]
+    return of_suite(loaded, chosen(read_suite(find_suite(suite)), limit=most))
 
 
 def _loaded(model: str, engine: dict[str, Any]) -> LoadedModel:
