@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterator, Mapping
-from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 
-from onesec.backend.base import Backend, Batch, BatchResult, RowResult
-from onesec.budget.latency import P50, LatencyModel
+from onesec.backend.base import Backend, Batch, BatchResult
+from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import Clock
-from onesec.core.cues import Cues
 from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
-from onesec.core.gear import Gear
 from onesec.core.request import Request
 from onesec.core.response_format import schema_of
 from onesec.core.thinking import ThinkingMarks
@@ -27,8 +24,11 @@ from onesec.core.thinking import ThinkingMarks
 from .admission import Admission
 from .block_manager import BlockManager, BlockTable
 from .dues import Dues
+from .intake import Intake
+from .lessons import Lessons
+from .outbox import Outbox
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence, TopLogprobs
+from .sequence import Delta, Sequence
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
@@ -37,8 +37,6 @@ from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
-_LEARNING_MS = 100.0  # a request with less time does not wait for what earlier answers teach,
-_MANY_ENDED = 64  # unless so many are to be learned; each takes some 0.2 ms
 
 
 class Engine:
@@ -86,11 +84,9 @@ class Engine:
             latency.cost(gear.name)  # raises where a gear was not measured
         self.backend = backend
         self.latency = latency
-        self._length = length or LengthModel()
-        self._ended: list[tuple[int, bool, Cues]] = []  # answers that are still to be learned
+        self._lessons = Lessons(length)
         self._thinking = thinking
         self._structures = structures
-        self._answer_length = LengthModel()  # of what comes after thinking
         self._clock = clock
         self._eos_ids = eos_ids
         self._decode_text = decode_text
@@ -118,16 +114,21 @@ class Engine:
         self._steering = Steering(
             self._scheduler,
             latency,
-            self._length,
+            self._lessons.length,
             thinking,
-            self._answer_length,
+            self._lessons.answers,
             fenced=backend.leaves_steps,
         )
-        self._admission = Admission(backend, self._blocks, self._scheduler, latency, self._length)
+        self._admission = Admission(
+            backend, self._blocks, self._scheduler, latency, self._lessons.length
+        )
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
-        self._block_bytes = int(getattr(backend, "kv_block_bytes", 0))
-        self._sequences: dict[str, Sequence] = {}
-        self._deltas: list[Delta] = []
+        self._outbox = Outbox(
+            self._scheduler, self._lessons, int(getattr(backend, "kv_block_bytes", 0))
+        )
+        self._intake = Intake(
+            self._scheduler, self._blocks, latency, self.speculation, self._outbox, self._last_look
+        )
         self._number = 0
         self._host_ms = 0.0  # the loop's own time between two steps, and the caller's
         self._turn_steps = 1
@@ -139,15 +140,15 @@ class Engine:
     @property
     def length(self) -> LengthModel:
         """What is known of answers' lengths by now."""
-        self._learn()
-        return self._length
+        self._lessons.learn()
+        return self._lessons.length
 
     def prompt_room(self, request: Request, *, spare_ms: float = 0.0) -> int:
         """The most prompt tokens with which the request could be answered well in its time: all of
         its own, where they fit, else the most that a shortened prompt may have. `spare_ms` is kept
         for the shortening. Raises UnknownGear, InvalidRequest.
         """
-        self._learn_before(request)
+        self._lessons.learn_before(request)
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or now_ns
         policy = self._policies[request.policy]
@@ -193,11 +194,11 @@ class Engine:
         admission.check(request)
         policy = self._policies[request.policy]
         gears = admission.gears(request, policy)
-        if request.id in self._sequences:
+        if request.id in self._outbox.sequences:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
         if self._scheduler.waiting >= self._max_waiting:
             raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
-        self._learn_before(request)
+        self._lessons.learn_before(request)
         came_ns = self._clock.now_ns()
         structure, closing_ns = self._structure_of(request)
         now_ns = self._clock.now_ns()
@@ -247,7 +248,7 @@ class Engine:
         )
         sequence.adopt(plan, now_ns)
         admission.look_later(sequence, now_ns)
-        self._sequences[request.id] = sequence
+        self._outbox.sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
 
@@ -266,11 +267,7 @@ class Engine:
 
     def abort(self, request_id: str) -> bool:
         """Forget a request at once and free what it holds; False if it is not in flight."""
-        sequence = self._sequences.pop(request_id, None)
-        if sequence is None:
-            return False
-        self._scheduler.remove(sequence)
-        return True
+        return self._outbox.forget(request_id)
 
     @contextmanager
     def lend(self) -> Iterator[list[int]]:
@@ -290,21 +287,9 @@ class Engine:
         if self._closed:
             return
         self._closed = True
-        for request_id in list(self._sequences):
+        for request_id in list(self._outbox.sequences):
             self.abort(request_id)
         self.backend.close()
-
-    def _learn(self) -> None:
-        """Count the answers that are over."""
-        for tokens, ended, cues in self._ended:
-            self._length.observe(tokens, ended=ended, cues=cues)
-        self._ended.clear()
-
-    def _learn_before(self, request: Request) -> None:
-        """Count the answers that are over where the request has time for it, or they are many."""
-        total_ms = request.budget.total_ms
-        if total_ms is None or total_ms >= _LEARNING_MS or len(self._ended) >= _MANY_ENDED:
-            self._learn()
 
     def _on_start(self, sequence: Sequence) -> None:
         self._admission.plan_again(sequence, self._clock.now_ns(), self._host_ms)
@@ -318,10 +303,9 @@ class Engine:
         deadline."""
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
-        self._deltas = []
         self._turn_steps = 1
         if not self._settle():
-            return self._deltas
+            return self._outbox.take()
         start_ns = self._clock.now_ns()
         self._watch(start_ns)
         compute_ms = 0.0
@@ -329,7 +313,7 @@ class Engine:
             compute_ms += self._run(work)
             if self._watchdog.overdue is not None:
                 self._turn_end_ns = None
-                return self._deltas
+                return self._outbox.take()
         end_ns = self._clock.now_ns()
         if compute_ms > 0.0:
             since_ns = self._turn_end_ns or start_ns
@@ -337,7 +321,7 @@ class Engine:
             host_ms = min(_MAX_HOST_MS, max(0.0, host_ms))
             self._host_ms += _HOST_RATE * (host_ms - self._host_ms)
         self._turn_end_ns = end_ns if self._scheduler.has_work else None
-        return self._deltas
+        return self._outbox.take()
 
     def _watch(self, now_ns: int) -> None:
         """End what is out of time, and let the controller look where it is due."""
@@ -354,12 +338,12 @@ class Engine:
                 try:
                     move = steering.look(sequence, now_ns, self._host_ms)
                     if isinstance(move, Force):
-                        move = self._force(sequence, move.tokens)
+                        move = self._intake.force(sequence, move.tokens)
                 except Exception as error:
-                    self._fail(sequence, error, now_ns)
+                    self._outbox.fail(sequence, error, now_ns)
                 else:
                     if move is not None:
-                        self._finish(sequence, move, now_ns)
+                        self._outbox.finish(sequence, move, now_ns)
 
     def _settle(self) -> bool:
         """Wait for an overdue call, at most until an answer is due; whether none is left."""
@@ -374,9 +358,9 @@ class Engine:
         call, result = watchdog.take()
         if isinstance(result, Exception):
             for sequence in call.work.sequences:
-                self._fail(sequence, result, now_ns)
+                self._outbox.fail(sequence, result, now_ns)
         elif call.wanted and result.step_ms:
-            self._took(call.work, call.draft, result, now_ns)
+            self._take(call.work, call.draft, result, now_ns)
         return True
 
     def _end_due(self, now_ns: int) -> None:
@@ -392,7 +376,7 @@ class Engine:
                     ms=round((now_ns - call.since_ns) / 1e6, 3),
                     expected_ms=round(call.expected_ms, 3),
                 )
-                self._out_of_time(sequence, now_ns)
+                self._outbox.out_of_time(sequence, now_ns)
 
     def _run(self, work: Work) -> float:
         """Compute one batch and hand its results out; returns the milliseconds it took."""
@@ -410,58 +394,25 @@ class Engine:
             return 0.0
         now_ns = self._clock.now_ns()
         if not (late or result.overdue):
-            return self._took(work, draft, result, now_ns)
+            return self._take(work, draft, result, now_ns)
         since_ns = start_ns + round(math.fsum(result.step_ms) * 1e6)
         self._watchdog.leave(work, draft, since_ns, wanted=not late)
         if result.step_ms:
-            self._took(work, draft, result, now_ns)
+            self._take(work, draft, result, now_ns)
         self._end_due(now_ns)
         return 0.0
 
-    def _took(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
+    def _take(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
         """Hand out what a call computed; returns the milliseconds that it took."""
-        gear, sequences = work.batch.gear, work.sequences
-        step_ms, total_ms = result.step_ms, math.fsum(result.step_ms)
         self._turn_steps = max(self._turn_steps, len(result.step_ms))
-        if work.prefill:
-            first = work.batch.rows[0]
-            tokens = sum(len(row.tokens) for row in work.batch.rows)
-            expected_ms = self.latency.prefill_ms(
-                gear.name, tokens, start=first.start, quantile=P50
-            )
-            if not work.batch.exact:
-                self.latency.observe_prefill(gear.name, tokens, total_ms, start=first.start)
-        elif draft is not None:
-            if sequences[0].finished:
-                return total_ms
-            expected_ms = self._took_draft(sequences[0], draft, result)
-            total_ms += draft.ms
-            drawn = len(result.rows[0].tokens)
-            step_ms = [total_ms / drawn] * drawn
-        else:
-            context, rows = sum(row.start for row in work.batch.rows), len(sequences)
-            expected_ms = self.latency.decode_ms(
-                gear.name, context // rows, len(step_ms), batch=rows, quantile=P50
-            )
-            self.latency.observe_decode(gear.name, context, len(sequences), step_ms)
-        cpu_ms, bytes_read = result.cpu_ms / len(sequences), result.bytes_read // len(sequences)
-        for sequence, row in zip(sequences, result.rows, strict=True):
-            if sequence.finished:  # while the call was overdue
-                continue
-            trace = sequence.trace
-            trace.cpu_ms += cpu_ms
-            trace.bytes_read += bytes_read
-            try:
-                if work.prefill:
-                    self._took_chunk(sequence, row, (total_ms, expected_ms), now_ns)
-                else:
-                    drawn = len(sequence.tokens)
-                    sequence.segment.add_steps(step_ms, expected_ms, len(row.tokens), drawn)
-                    if row.tokens:
-                        self._took_tokens(sequence, row, gear, now_ns)
-            except Exception as error:
-                self._fail(sequence, error, now_ns)
-        return total_ms
+        return self._intake.take(work, draft, result, now_ns)
+
+    def _last_look(self, sequence: Sequence, now_ns: int) -> Stop | None:
+        """Whether an answer is over that may have no time for another step."""
+        if self._watchdog.overdue is not None:
+            return None
+        move = self._steering.look(sequence, now_ns, self._host_ms)
+        return move if isinstance(move, Stop) else None
 
     def _draft(self, work: Work) -> Draft | None:
         """Let the next tokens of a sequence be guessed that has the machine to itself. Rows that
@@ -473,24 +424,10 @@ class Engine:
             return None
         return self.speculation.prepare(work.sequences[0], work.batch, self._clock.now_ns())
 
-    def _took_draft(self, sequence: Sequence, draft: Draft, result: BatchResult) -> float:
-        """Learn from a checked draft and tell the trace of it; returns the expected time."""
-        assert self.speculation is not None
-        expected_ms = self.speculation.expected_ms(sequence, draft)
-        sequence.row.drafted = False
-        drawn, trace = len(result.rows[0].tokens), sequence.trace
-        self.speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
-        trace.drafted_tokens += len(draft.tokens)
-        trace.accepted_tokens += drawn - 1
-        if draft.made is not None:
-            trace.cpu_ms += draft.made.cpu_ms
-            trace.bytes_read += draft.made.bytes_read
-        return expected_ms
-
     def _isolate(self, work: Work, error: Exception) -> None:
         """A batch failed: run its rows one by one, so that only the guilty ones end."""
         if len(work.sequences) == 1:
-            self._fail(work.sequences[0], error, self._clock.now_ns())
+            self._outbox.fail(work.sequences[0], error, self._clock.now_ns())
             return
         batch = work.batch
         for sequence, row in zip(work.sequences, batch.rows, strict=True):
@@ -498,150 +435,12 @@ class Engine:
                 alone = Batch(batch.gear, [row], 1, batch.until_ns, batch.exact)
                 self._run(Work(alone, [sequence], work.prefill))
 
-    def _took_chunk(
-        self, sequence: Sequence, row: RowResult, ms: tuple[float, float], now_ns: int
-    ) -> None:
-        """Take in a prompt chunk; `ms`: what it took, and what was expected."""
-        chunk = sequence.row
-        count, start = len(chunk.tokens), chunk.start
-        sequence.computed = start + count
-        sequence.segment.prefill_tokens += count
-        sequence.segment.prefill_ms += ms[0]
-        sequence.segment.prefill_expected_ms += ms[1]
-        if row.prompt_logprobs:
-            known = len(sequence.prompt_logprobs)
-            sequence.prompt_logprobs.extend(row.prompt_logprobs[known - start :])
-        computed = min(sequence.computed, sequence.prompt_length)
-        self._blocks.publish(sequence.table, sequence.names, sequence.prefill_gear.name, computed)
-        if sequence.prefill_left > 0:
-            return
-        sequence.trace_prefill(sequence.at_ms(now_ns))
-        sequence.state = "decoding"
-        chunk.sampler = sequence.sampler
-        chunk.prompt_logprobs, chunk.next_token = False, None
-        sequence.check_tokens = len(sequence.tokens)
-        if not sequence.dues.steered:
-            sequence.check_tokens = 1 << 60
-        if row.tokens:
-            self._took_tokens(sequence, row, sequence.prefill_gear, now_ns)
-
-    def _took_tokens(self, sequence: Sequence, row: RowResult, gear: Gear, now_ns: int) -> None:
-        """Append drawn tokens, see whether the answer is over, and hand them out."""
-        drawn = row.tokens
-        trace = sequence.trace
-        if trace.ttft_ms is None:
-            trace.ttft_ms = sequence.at_ms(now_ns)
-            sequence.dues.begin(now_ns)
-            self._scheduler.reorder()
-        known = len(sequence.tokens)
-        stop = self._append(sequence, drawn)
-        sequence.computed = sequence.length - 1
-        count = len(sequence.tokens) - known
-        if count:
-            trace.gears[gear.name] = trace.gears.get(gear.name, 0) + count
-            sequence.last_ns = now_ns
-        if count != len(drawn):
-            for values in (row.tokens, row.logprobs, row.entropies, row.top):
-                del values[count:]
-        sequence.logprobs += row.logprobs
-        sequence.entropies += row.entropies
-        if row.top:
-            sequence.top += row.top
-        last = sequence.until_ns is not None and now_ns >= sequence.until_ns
-        if stop is None and last and self._watchdog.overdue is None:
-            # Perhaps its last step: then its end is told now, not after others had their turn.
-            move = self._steering.look(sequence, now_ns, self._host_ms)
-            stop = move if isinstance(move, Stop) else None
-        if stop is not None:
-            self._finish(sequence, stop, now_ns, row)
-        else:
-            shown = sequence.stop.show()
-            self._deltas.append(
-                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, shown)
-            )
-
-    def _append(self, sequence: Sequence, tokens: Seq[int]) -> Stop | None:
-        """Take tokens into the answer, up to the one that ends it."""
-        for token in tokens:
-            stop = sequence.stop.add(token)
-            sequence.append(token)
-            if stop is not None:
-                return stop
-        return None
-
-    def _force(self, sequence: Sequence, tokens: tuple[int, ...]) -> Stop | None:
-        """Put tokens into an answer as if they had been drawn; the model goes on after them. They
-        are given out with nothing told of their probability: logprob and entropy 0."""
-        known = len(sequence.tokens)
-        stop = self._append(sequence, tokens)
-        given = sequence.tokens[known:]
-        sequence.sampler.observe(given)
-        asked = sequence.request.params.logprobs is not None
-        told = [0.0] * len(given) if asked else []
-        top: list[TopLogprobs] = [[] for _ in given] if sequence.request.params.logprobs else []
-        sequence.logprobs += told
-        sequence.entropies += told
-        sequence.top += top
-        shown = sequence.stop.show()
-        self._deltas.append(Delta(sequence.id, given, told, list(told), top, shown))
-        if stop is None:
-            self._scheduler.catch_up(sequence)
-        return stop
-
-    # -- endings ---------------------------------------------------------------------------------
-
     def _give_up(self, sequence: Sequence, now_ns: int) -> None:
         """End what waits for a prompt's work that no longer fits."""
         assert sequence.end_ns is not None
         left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
         sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
-        self._out_of_time(sequence, now_ns)
-
-    def _out_of_time(self, sequence: Sequence, now_ns: int) -> None:
-        try:
-            stop = sequence.stop.out_of_time(may_trim=not sequence.streamed)
-        except Exception as error:
-            self._fail(sequence, error, now_ns)
-        else:
-            self._finish(sequence, stop, now_ns)
-
-    def _fail(self, sequence: Sequence, error: Exception, now_ns: int) -> None:
-        if sequence.finished:
-            return
-        sequence.error = error
-        self._finish(sequence, Stop("error", None, "cut"), now_ns)
-
-    def _finish(
-        self, sequence: Sequence, stop: Stop, now_ns: int, row: RowResult | None = None
-    ) -> None:
-        """Free what the sequence holds, close its trace and hand out its last delta."""
-        self._scheduler.remove(sequence)
-        self._sequences.pop(sequence.id, None)
-        sequence.close(stop, now_ns, self._block_bytes)
-        if stop.finish_reason != "error":
-            natural, cues = stop.ending == "natural", sequence.request.cues
-            self._ended.append((len(sequence.tokens), natural, cues))
-            answer_tokens = sequence.stop.answer_tokens
-            if answer_tokens is not None:
-                self._answer_length.observe(answer_tokens, ended=natural, cues=cues)
-        row = row or RowResult()
-        self._deltas.append(
-            Delta(
-                sequence.id,
-                row.tokens,
-                row.logprobs,
-                row.entropies,
-                row.top,
-                stop.text_chars,
-                stop.finish_reason,
-                stop.stop_reason,
-                stop.ending,
-                sequence.trace,
-                sequence.error,
-                tuple(sequence.prompt_logprobs),
-                stop.closing,
-            )
-        )
+        self._outbox.out_of_time(sequence, now_ns)
 
 
 def _mask(work: Work) -> None:

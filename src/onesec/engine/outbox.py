@@ -1,0 +1,93 @@
+"""Outbox: the sequences in flight, what each of them gains in a turn, and their ends.
+
+It must not know batches, gears or budgets: it is told what was gained and why an answer is over.
+"""
+
+from __future__ import annotations
+
+from onesec.backend.base import RowResult
+
+from .lessons import Lessons
+from .scheduler import Scheduler
+from .sequence import Delta, Sequence
+from .stopping import Stop
+
+
+class Outbox:
+    """Collects a turn's deltas; whatever ends leaves the scheduler here and frees what it holds.
+
+    `block_bytes` are those of a cache block, for the traces.
+    """
+
+    def __init__(self, scheduler: Scheduler, lessons: Lessons, block_bytes: int) -> None:
+        self._scheduler = scheduler
+        self._lessons = lessons
+        self._block_bytes = block_bytes
+        self._deltas: list[Delta] = []
+        self.sequences: dict[str, Sequence] = {}  # in flight, by their requests' ids
+
+    def take(self) -> list[Delta]:
+        """What was gained since the last call."""
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
+    def add(self, delta: Delta) -> None:
+        """Tokens that a sequence has gained."""
+        self._deltas.append(delta)
+
+    def forget(self, request_id: str) -> bool:
+        """Drop a sequence without a word; False if it is not in flight."""
+        sequence = self.sequences.pop(request_id, None)
+        if sequence is None:
+            return False
+        self._scheduler.remove(sequence)
+        return True
+
+    def finish(
+        self, sequence: Sequence, stop: Stop, now_ns: int, row: RowResult | None = None
+    ) -> None:
+        """Free what the sequence holds, close its trace and hand out its last delta."""
+        self._scheduler.remove(sequence)
+        self.sequences.pop(sequence.id, None)
+        sequence.close(stop, now_ns, self._block_bytes)
+        if stop.finish_reason != "error":
+            self._lessons.note(
+                len(sequence.tokens),
+                sequence.stop.answer_tokens,
+                ended=stop.ending == "natural",
+                cues=sequence.request.cues,
+            )
+        row = row or RowResult()
+        self._deltas.append(
+            Delta(
+                sequence.id,
+                row.tokens,
+                row.logprobs,
+                row.entropies,
+                row.top,
+                stop.text_chars,
+                stop.finish_reason,
+                stop.stop_reason,
+                stop.ending,
+                sequence.trace,
+                sequence.error,
+                tuple(sequence.prompt_logprobs),
+                stop.closing,
+            )
+        )
+
+    def fail(self, sequence: Sequence, error: Exception, now_ns: int) -> None:
+        """End a sequence with an error, unless it is over."""
+        if sequence.finished:
+            return
+        sequence.error = error
+        self.finish(sequence, Stop("error", None, "cut"), now_ns)
+
+    def out_of_time(self, sequence: Sequence, now_ns: int) -> None:
+        """End a sequence here, as well as its text allows."""
+        try:
+            stop = sequence.stop.out_of_time(may_trim=not sequence.streamed)
+        except Exception as error:
+            self.fail(sequence, error, now_ns)
+        else:
+            self.finish(sequence, stop, now_ns)
