@@ -135,7 +135,7 @@ async def _answer(
     form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
     headers = told(ignored)
     if asked.stream:
-        return EventStream(answers, events(form, asked.stream_options), headers)
+        return EventStream(events(form, asked.stream_options), headers, close=answers.close)
     try:
         await answers.whole()
         make = _message if chat else _text
