@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 pytest.importorskip("onesec._native")
@@ -112,6 +113,22 @@ def test_a_stream_says_what_a_whole_answer_says(server: Served) -> None:
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     text = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
     assert text == whole
+
+
+def test_vectors_of_like_texts_are_near_and_the_same_each_time(server: Served) -> None:
+    texts = [
+        "When do you open in the morning?",
+        "When do you open on Sunday?",
+        "今天的天气很好，我们去公园。",
+    ]
+    first, again = (
+        post(server, {"input": given}, "/v1/embeddings").json()["data"]
+        for given in (texts, texts[::-1])
+    )
+    one, like, other = (np.array(data["embedding"]) for data in first)
+    np.testing.assert_array_equal(one, again[2]["embedding"])
+    np.testing.assert_allclose([one @ one, like @ like, other @ other], 1.0, rtol=1e-5)
+    assert one @ like > one @ other
 
 
 @pytest.mark.parametrize(

@@ -511,9 +511,14 @@ class Engine:
         if row.prompt_logprobs:
             known = len(sequence.prompt_logprobs)
             sequence.prompt_logprobs.extend(row.prompt_logprobs[known - start :])
+        if row.hidden:
+            sequence.add_hidden(row.hidden, start)
         computed = min(sequence.computed, sequence.prompt_length)
         self._blocks.publish(sequence.table, sequence.names, sequence.prefill_gear.name, computed)
         if sequence.prefill_left > 0:
+            return
+        if sequence.hidden is not None:
+            self._finish(sequence, Stop("stop", None, "natural"), now_ns)
             return
         sequence.trace_prefill(sequence.at_ms(now_ns))
         sequence.state = "decoding"
@@ -618,7 +623,7 @@ class Engine:
         self._scheduler.remove(sequence)
         self._sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
-        if stop.finish_reason != "error":
+        if stop.finish_reason != "error" and not sequence.request.params.pooled:
             natural, cues = stop.ending == "natural", sequence.request.cues
             self._ended.append((len(sequence.tokens), natural, cues))
             answer_tokens = sequence.stop.answer_tokens
@@ -640,6 +645,7 @@ class Engine:
                 sequence.error,
                 tuple(sequence.prompt_logprobs),
                 stop.closing,
+                sequence.hidden,
             )
         )
 

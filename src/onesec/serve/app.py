@@ -18,6 +18,7 @@ from onesec.core.errors import OneSecError
 from . import generation
 from .applications import APPS, application
 from .door import Door
+from .embeddings import embeddings
 from .errors import ApiError, from_error
 from .generation import json_response
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
@@ -89,6 +90,7 @@ async def props(door: Door, request: Request) -> Response:
             "vocab_size": ready.vocab_size,
             "gears": ready.gears,
             "chat_template": door.wording.template is not None,
+            "embedding_size": ready.hidden_size,
             "latency": ready.latency,
             "promises": ready.promises,
             "limits": {
@@ -151,6 +153,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/v1/chat/completions", generation.chat),
     ("POST", "/v1/completions", generation.complete),
     ("POST", "/v1/responses", responses),
+    ("POST", "/v1/embeddings", embeddings),
     *(("POST", f"/v1/apps/{name}", partial(application, name)) for name in APPS),
     ("GET", "/livez", livez),
     ("GET", "/readyz", readyz),

@@ -36,6 +36,7 @@ _KINDS = {
     "too_large": _Kind(413, _INVALID),
     "unsupported_media_type": _Kind(415, _INVALID),
     "deadline_infeasible": _Kind(422, "deadline_error"),
+    "deadline_missed": _Kind(504, "deadline_error"),
     "queue_full": _Kind(429, "rate_limit_error", retry=True),
     "draining": _Kind(503, "server_error", retry=True),
     "loading": _Kind(503, "server_error", retry=True),

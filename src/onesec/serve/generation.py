@@ -98,7 +98,7 @@ async def complete(door: Door, request: Request) -> Response:
             wanted.params = replace(wanted.params, prompt_logprobs=True)
         door.check_time(wanted)
         given = asked.prompts()
-        prompts = await door.prepared(wanted, lambda prepare: [_read(prepare, p) for p in given])
+        prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
         answers = await door.answers(wanted, prompts, seats)
     except BaseException:
         seats.leave()
@@ -106,7 +106,7 @@ async def complete(door: Door, request: Request) -> Response:
     return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
 
 
-def _read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
+def read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
     """A plain prompt. One of token ids is never shortened."""
     return preparation.text(prompt) if isinstance(prompt, str) else Prepared.of_tokens(prompt)
 

@@ -8,7 +8,7 @@ SamplingParams.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 MAX_CHOICES = 8
 MAX_PROMPTS = 64
+MAX_INPUTS = 2048  # of embeddings, as OpenAI has it
+Texts = str | list[str | Token | list[Token]]
 Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 # Known to OpenAI's clients, without a meaning here: neither refused nor told of.
 _HARMLESS = frozenset(
@@ -121,25 +123,30 @@ class ChatRequest(Sampled, kw_only=True):
 class CompletionRequest(Sampled, kw_only=True):
     """POST /v1/completions. `prompt`: a text, texts, token ids, or lists of token ids."""
 
-    prompt: str | list[str | Token | list[Token]]
+    prompt: Texts
     echo: bool | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     suffix: str | None = None
 
     def prompts(self) -> list[str | list[int]]:
         """The prompts, each a text or token ids. Raises ApiError for mixtures and too many."""
-        given = self.prompt
-        if isinstance(given, str):
-            return [given]
-        if given and all(isinstance(item, int) for item in given):
-            return [given]  # type: ignore[list-item]
-        if not given or any(isinstance(item, int) for item in given) or len(given) > MAX_PROMPTS:
-            raise ApiError(
-                "invalid_request",
-                f"prompt must be a text, token ids, or 1 to {MAX_PROMPTS} of these.",
-                param="prompt",
-            )
-        return given  # type: ignore[return-value]
+        return _texts("prompt", self.prompt, MAX_PROMPTS)
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    """POST /v1/embeddings. `input`: a text, texts, token ids, or lists of token ids; `gear`: None
+    is the best one, since vectors of different gears differ."""
+
+    input: Texts
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Count | None = None
+    deadline_ms: float | None = None
+    gear: str | None = None
+
+    def inputs(self) -> list[str | list[int]]:
+        """The inputs, each a text or token ids. Raises ApiError for mixtures and too many."""
+        return _texts("input", self.input, MAX_INPUTS)
 
 
 class TokenizeRequest(msgspec.Struct):
@@ -175,6 +182,21 @@ def parse(body: bytes, kind: type[Parsed]) -> tuple[Parsed, tuple[str, ...]]:
         raise ApiError("invalid_request", "The body is not JSON.") from None
     ignored = raw.keys() - set(kind.__struct_fields__) - _HARMLESS
     return parsed, tuple(sorted(ignored))
+
+
+def _texts(name: str, given: Texts, most: int) -> list[str | list[int]]:
+    """What was given as a list of texts and lists of token ids. Raises ApiError."""
+    if isinstance(given, str):
+        return [given]
+    if given and all(isinstance(item, int) for item in given):
+        return [given]  # type: ignore[list-item]
+    if not given or any(isinstance(item, int) for item in given) or len(given) > most:
+        raise ApiError(
+            "invalid_request",
+            f"{name} must be a text, token ids, or 1 to {most} of these.",
+            param=name,
+        )
+    return given  # type: ignore[return-value]
 
 
 def _token(key: str) -> int:
