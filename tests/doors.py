@@ -125,6 +125,7 @@ class Characters:
 
     chat_templates: dict[str, str] = {"default": TEMPLATE}  # noqa: RUF012  (never changed)
     special_tokens: dict[str, str] = {"eos_token": chr(EOS)}  # noqa: RUF012  (never changed)
+    added_tokens: dict[str, int] = {}  # noqa: RUF012  (never changed)
     vocab_size = 0x110000
     eos_ids = (EOS,)
 

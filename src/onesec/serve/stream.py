@@ -79,9 +79,9 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             if piece or logprobs is not None:
                 shown = {"content": piece} if form.chat else piece
                 yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
+            for delta in form.call_deltas(choice):
+                yield chunk([_choice(form, choice, delta)])
             if gained.finish_reason is not None:
-                for delta in form.call_deltas(choice):
-                    yield chunk([_choice(form, choice, delta)])
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
                 yield chunk([end], onesec=form.extension(choice))
     except ApiError as error:
