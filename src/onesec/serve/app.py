@@ -16,6 +16,7 @@ from onesec import __version__
 from onesec.core.errors import OneSecError
 
 from . import generation
+from . import openapi as api
 from .applications import APPS, application
 from .door import Door
 from .embeddings import embeddings
@@ -32,12 +33,12 @@ Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 
 async def models(door: Door, request: Request) -> Response:
-    """GET /v1/models."""
+    """GET /v1/models: the model that is served."""
     return json_response({"object": "list", "data": [_card(door)]})
 
 
 async def model(door: Door, request: Request) -> Response:
-    """GET /v1/models/{model}."""
+    """GET /v1/models/{model}: the same, if it has that name."""
     if request.path_params["model"] != door.model:
         raise ApiError("model_not_found", f"This server has the model {door.model}.")
     return json_response(_card(door))
@@ -75,8 +76,13 @@ async def readyz(door: Door, request: Request) -> Response:
 
 
 async def metrics(door: Door, request: Request) -> Response:
-    """GET /metrics."""
+    """GET /metrics: counts and times for Prometheus."""
     return Response(door.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def openapi(door: Door, request: Request) -> Response:
+    """GET /openapi.json: this document."""
+    return json_response(api.document(ROUTES, __version__))
 
 
 async def props(door: Door, request: Request) -> Response:
@@ -159,11 +165,17 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/readyz", readyz),
     ("GET", "/health", readyz),
     ("GET", "/metrics", metrics),
+    ("GET", "/openapi.json", openapi),
     ("GET", "/props", props),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
     ("GET", "/tokenizer_info", tokenizer_info),
 )
+
+
+def written() -> str:
+    """The routes' OpenAPI document as it stands in docs/openapi.json."""
+    return api.text(api.document(ROUTES, __version__))
 
 
 def build(door: Door, bounds: Bounds) -> App:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from onesec.core.request import PolicyName
+from .schema import DeadlineMs, MinGear, OnlyGear, Policy
 
 
 class Common(msgspec.Struct, kw_only=True):
@@ -17,10 +17,10 @@ class Common(msgspec.Struct, kw_only=True):
 
     model: str | None = None
     stream: bool | None = None
-    deadline_ms: float | None = None
-    gear: str | None = None
-    min_gear: str | None = None
-    policy: PolicyName = "balanced"
+    deadline_ms: DeadlineMs | None = None
+    gear: OnlyGear | None = None
+    min_gear: MinGear | None = None
+    policy: Policy = "balanced"
 
 
 class Note(msgspec.Struct):

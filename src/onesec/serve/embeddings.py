@@ -30,7 +30,7 @@ _PARAMS = SamplingParams(max_tokens=1, pooled=True)
 
 
 async def embeddings(door: Door, request: Request) -> Response:
-    """POST /v1/embeddings."""
+    """POST /v1/embeddings: a vector of length 1 for each text."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:

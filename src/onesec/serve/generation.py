@@ -54,7 +54,7 @@ class Whole(Response):
 
 
 async def chat(door: Door, request: Request) -> Response:
-    """POST /v1/chat/completions."""
+    """POST /v1/chat/completions: the next message of a conversation."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:
@@ -90,7 +90,7 @@ async def chat(door: Door, request: Request) -> Response:
 
 
 async def complete(door: Door, request: Request) -> Response:
-    """POST /v1/completions."""
+    """POST /v1/completions: how texts or token ids go on."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:

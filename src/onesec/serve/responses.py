@@ -54,7 +54,7 @@ class ResponsesRequest(Sampled, kw_only=True):
 
 
 async def responses(door: Door, request: Request) -> Response:
-    """POST /v1/responses."""
+    """POST /v1/responses: text in, text out; nothing is stored."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from onesec.core.deadline import MAX_BUDGET_MS
 from onesec.core.fitted import Fitting
 from onesec.core.request import MAX_LOGPROBS, PolicyName, SamplingParams
 
@@ -19,6 +20,29 @@ from .errors import ApiError
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_BUDGET = {"exclusiveMinimum": 0, "maximum": MAX_BUDGET_MS}  # checked where headers are, too
+
+
+def _meaning(words: str, **schema: Any) -> msgspec.Meta:
+    return msgspec.Meta(description=words, extra_json_schema=schema)
+
+
+DeadlineMs = Annotated[
+    float, _meaning("Milliseconds from the first byte received to the last one sent.", **_BUDGET)
+]
+TtftMs = Annotated[float, _meaning("Milliseconds to the first token.", **_BUDGET)]
+TpotMs = Annotated[
+    float, _meaning("Milliseconds that each token after it may take on average.", **_BUDGET)
+]
+OnlyGear = Annotated[str, _meaning("Keep to this gear.")]
+MinGear = Annotated[str, _meaning("Never below this gear.")]
+Policy = Annotated[PolicyName, _meaning("What the time is for.")]
+BestEffort = Annotated[
+    bool, _meaning("Nothing is refused for its time; what is there at the deadline is the answer.")
+]
+Fit = Annotated[
+    Fitting, _meaning("Leave to shorten a prompt that has no time as it is; `onesec.fitted` tells.")
+]
 MAX_CHOICES = 8
 MAX_PROMPTS = 64
 MAX_INPUTS = 2048  # of embeddings, as OpenAI has it
@@ -68,14 +92,14 @@ class Sampled(msgspec.Struct, kw_only=True):
     ignore_eos: bool | None = None
     min_tokens: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
-    deadline_ms: float | None = None
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    gear: str | None = None
-    min_gear: str | None = None
-    policy: PolicyName = "balanced"
-    best_effort: bool = False
-    fit: Fitting = "none"
+    deadline_ms: DeadlineMs | None = None
+    ttft_ms: TtftMs | None = None
+    tpot_ms: TpotMs | None = None
+    gear: OnlyGear | None = None
+    min_gear: MinGear | None = None
+    policy: Policy = "balanced"
+    best_effort: BestEffort = False
+    fit: Fit = "none"
     response_format: dict[str, Any] | None = None
 
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
@@ -142,8 +166,8 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Count | None = None
-    deadline_ms: float | None = None
-    gear: str | None = None
+    deadline_ms: DeadlineMs | None = None
+    gear: OnlyGear | None = None
 
     def inputs(self) -> list[str | list[int]]:
         """The inputs, each a text or token ids. Raises ApiError for mixtures and too many."""
