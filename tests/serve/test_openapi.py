@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the code gives is what the file says, and all of the server is in it."""
+"""The OpenAPI document: the file is what the code gives, and all of the server is in it."""
 
 from __future__ import annotations
 
