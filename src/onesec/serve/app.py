@@ -193,7 +193,8 @@ def build(door: Door, bounds: Bounds) -> App:
             await router(scope, receive, send)
         except HTTPException as error:
             code = "method_not_allowed" if error.status_code == 405 else "not_found"
-            raise ApiError(code, f"{scope['method']} is not served at this path.") from None
+            words = f"{scope['method']} is not served at this path."
+            raise ApiError(code, words, allow=(error.headers or {}).get("Allow", "")) from None
 
     return Limits(routed, bounds)
 

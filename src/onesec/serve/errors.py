@@ -60,8 +60,10 @@ class ApiError(Exception):
         budget_ms: float | None = None,
         feasible_ms: float | None = None,
         which: Which = "total",
+        allow: str = "",
     ) -> None:
         super().__init__(message)
+        self.allow = allow  # methods that the path has, where another one was tried
         self.code = code
         self.message = f"{message} {hint}".rstrip()
         self.param = param
@@ -82,6 +84,8 @@ class ApiError(Exception):
         if retry and self.patience_ms is not None and self.patience_ms <= ms:
             retry = False  # a budget that is gone before the second try
         headers = {"x-should-retry": "true" if retry else "false"}
+        if self.allow:
+            headers["allow"] = self.allow
         if retry:
             headers["retry-after-ms"] = str(round(ms))
             headers["retry-after"] = f"{ms / 1e3:.3f}"

@@ -46,11 +46,12 @@ def _nullable(schema: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """answer: the schema of the whole answer; body: the struct of the request; events: it streams
-    where asked to."""
+    """answer: the schema of the whole answer; body: the struct of the request, asked: one that is
+    answered; events: it streams where asked to."""
 
     answer: Any
     body: type[msgspec.Struct] | None = None
+    asked: Any = None
     events: bool = False
     kind: str = _JSON
 
@@ -62,6 +63,7 @@ _STORY = _object(
 _USAGE = _object(prompt_tokens=_COUNT, total_tokens=_COUNT)
 _CARD = _object(id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT)
 _STATUS = _object(status=_TEXT)
+_TIME = {"deadline_ms": 20_000}
 _APP = _object(text=_TEXT, onesec=_STORY)
 
 
@@ -85,10 +87,14 @@ _SHAPES: Mapping[tuple[str, str], _Shape] = {
     ("POST", "/v1/chat/completions"): _Shape(
         _choices("chat.completion", message=_object(role={"const": "assistant"}, content=_ANY)),
         ChatRequest,
+        {"messages": [{"role": "user", "content": "When do you open?"}], **_TIME},
         events=True,
     ),
     ("POST", "/v1/completions"): _Shape(
-        _choices("text_completion", text=_TEXT), CompletionRequest, events=True
+        _choices("text_completion", text=_TEXT),
+        CompletionRequest,
+        {"prompt": "We open at", "max_tokens": 8},
+        events=True,
     ),
     ("POST", "/v1/responses"): _Shape(
         _object(
@@ -100,6 +106,7 @@ _SHAPES: Mapping[tuple[str, str], _Shape] = {
             onesec=_STORY,
         ),
         ResponsesRequest,
+        {"input": "When do you open?", **_TIME},
         events=True,
     ),
     ("POST", "/v1/embeddings"): _Shape(
@@ -117,11 +124,29 @@ _SHAPES: Mapping[tuple[str, str], _Shape] = {
             onesec=_STORY,
         ),
         EmbeddingRequest,
+        {"input": ["When do you open?", "We open at nine."]},
     ),
-    ("POST", "/v1/apps/support"): _Shape(_APP, SupportRequest, events=True),
-    ("POST", "/v1/apps/translate"): _Shape(_APP, TranslateRequest, events=True),
-    ("POST", "/v1/apps/answer"): _Shape(_APP, AnswerRequest, events=True),
-    ("POST", "/v1/apps/summarize"): _Shape(_APP, SummarizeRequest, events=True),
+    ("POST", "/v1/apps/support"): _Shape(
+        _APP,
+        SupportRequest,
+        {"question": "When do you open?", "knowledge": [{"text": "We open at nine."}], **_TIME},
+        events=True,
+    ),
+    ("POST", "/v1/apps/translate"): _Shape(
+        _APP, TranslateRequest, {"text": "早上好。", **_TIME}, events=True
+    ),
+    ("POST", "/v1/apps/answer"): _Shape(
+        _APP,
+        AnswerRequest,
+        {"question": "When does it open?", "text": "The shop opens at nine.", **_TIME},
+        events=True,
+    ),
+    ("POST", "/v1/apps/summarize"): _Shape(
+        _APP,
+        SummarizeRequest,
+        {"text": "The shop opens at nine. It closes at six.", **_TIME},
+        events=True,
+    ),
     ("GET", "/livez"): _Shape(_STATUS),
     ("GET", "/readyz"): _Shape(_STATUS),
     ("GET", "/health"): _Shape(_STATUS),
@@ -131,9 +156,13 @@ _SHAPES: Mapping[tuple[str, str], _Shape] = {
         _object(version=_TEXT, model=_TEXT, context_length=_COUNT, gears=_list(_TEXT))
     ),
     ("POST", "/tokenize"): _Shape(
-        _object(tokens=_list(_COUNT), count=_COUNT, max_model_len=_COUNT), TokenizeRequest
+        _object(tokens=_list(_COUNT), count=_COUNT, max_model_len=_COUNT),
+        TokenizeRequest,
+        {"prompt": "When do you open?"},
     ),
-    ("POST", "/detokenize"): _Shape(_object(prompt=_TEXT), DetokenizeRequest),
+    ("POST", "/detokenize"): _Shape(
+        _object(prompt=_TEXT), DetokenizeRequest, {"tokens": [72, 105]}
+    ),
     ("GET", "/tokenizer_info"): _Shape(_object(vocab_size=_COUNT, model_max_length=_COUNT)),
 }
 _ERROR = _object(
@@ -180,7 +209,7 @@ def document(routes: Iterable[tuple[str, str, Any]], version: str) -> dict[str, 
 def _operation(path: str, shape: _Shape, said: str) -> dict[str, Any]:
     content: dict[str, Any] = {shape.kind: {"schema": shape.answer}}
     if shape.events:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {}
     refused = {_JSON: {"schema": {"$ref": _REFS.format(name="Error")}}}
     found: dict[str, Any] = {
         "summary": " ".join(said.split()) or path,
@@ -195,7 +224,10 @@ def _operation(path: str, shape: _Shape, said: str) -> dict[str, Any]:
     ]
     if shape.body is not None:
         body = {"$ref": _REFS.format(name=shape.body.__name__)}
-        found["requestBody"] = {"required": True, "content": {_JSON: {"schema": body}}}
+        found["requestBody"] = {
+            "required": True,
+            "content": {_JSON: {"schema": body, "example": shape.asked}},
+        }
         parameters += [
             {"name": name, "in": "header", "description": words, "schema": _TEXT}
             for name, words in _HEADERS.items()
