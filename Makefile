@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
-.PHONY: help demo test check unit wheel wheel-test sanitize neon parity gpu-check train bench clean
+.PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test gpu-check train openapi bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,12 +65,21 @@ parity: $(VENV)/.installed  ## against torch and transformers, live; and a small
 	$(BIN)/python -m pytest tests/gpu
 	$(BIN)/python -m pytest tests/training
 
+client-test: $(VENV)/.installed  ## other people's clients against `onesec serve`, in a venv of their own
+	test -d build/clients || $(PYTHON) -m venv build/clients
+	build/clients/bin/python -m pip install --quiet --upgrade pip
+	build/clients/bin/python -m pip install --quiet --upgrade ".[dev]" llm langchain-openai "lm_eval[api]" schemathesis
+	build/clients/bin/python -m pytest -m clients tests/clients
+
 gpu-check:  ## on a machine with a GPU: correctness, then speed, into $ONESEC_GPU_RESULTS
 	PYTHONPATH=src $(PYTHON) -m bench.gpu.check
 
 train: $(VENV)/.installed  ## make the shipped model from nothing (see training/README.md)
 	$(BIN)/python -m pip install --quiet -r training/requirements.txt
 	$(BIN)/python -m training.make --out out/training
+
+openapi: $(VENV)/.installed  ## write docs/openapi.json anew, after a change of the routes
+	$(BIN)/python -c "from onesec.serve.app import written; print(written(), end='')" > docs/openapi.json
 
 bench: $(VENV)/.installed  ## speed of this machine, random weights of a known shape
 	$(BIN)/onesec bench --shape qwen2.5-0.5b

@@ -84,12 +84,12 @@ std::vector<Segment> parse_segments(const Matrix& m, const std::vector<std::pair
   return out;
 }
 
-using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool, bool>;
+using RowTuple = std::tuple<Ints, int, Ints, nb::object, std::vector<int32_t>, int, bool, int32_t, bool, bool, bool>;
 
 std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>& rows, int max_steps) {
   std::vector<RowIn> out;
   require(!rows.empty() && max_steps >= 1, "a batch needs rows and steps");
-  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token, statistics, drafted] : rows) {
+  for (const auto& [tokens, start, table, sampler, stop_ids, top, prompt_logprobs, next_token, statistics, drafted, pooled] : rows) {
     RowIn r;
     r.tokens.assign(tokens.data(), tokens.data() + tokens.shape(0));
     r.table.assign(table.data(), table.data() + table.shape(0));
@@ -97,10 +97,11 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
     if (!sampler.is_none()) r.sampler = nb::cast<std::shared_ptr<Sampler>>(sampler);
     r.stop_ids = stop_ids;
     r.top = top, r.prompt_logprobs = prompt_logprobs, r.next_token = next_token;
-    r.statistics = statistics, r.drafted = drafted;
+    r.statistics = statistics, r.drafted = drafted, r.pooled = pooled;
     const int64_t end = int64_t(start) + int64_t(r.tokens.size()) + max_steps - 1;
     require(!r.tokens.empty() && start >= 0, "a row needs tokens and a start >= 0");
     require(max_steps == 1 || r.sampler, "several steps need a sampler in every row");
+    require(!pooled || (!r.sampler && max_steps == 1), "a row whose hidden states are told draws nothing");
     require(!drafted || (r.sampler && !prompt_logprobs), "a draft needs a sampler, and is no prompt");
     require(end <= t.config().context_length, "positions pass the context length");
     require(int64_t(r.table.size()) * kBlockTokens >= end, "the block table is too short");
@@ -126,14 +127,15 @@ Transformer& idle(Transformer& t) {
 }
 
 using Results = std::vector<std::tuple<std::vector<int32_t>, std::vector<float>, std::vector<float>, std::vector<float>,
-                                       std::vector<std::vector<std::pair<int32_t, float>>>, std::vector<float>>>;
+                                       std::vector<std::vector<std::pair<int32_t, float>>>, std::vector<float>, std::vector<float>>>;
 
 // (rows, step_ms, cpu_ms, bytes read, overdue) of what a call has done since it was last asked.
 auto tell(Call& call) {
   Done done = call.take();
   Results rows;
   for (RowOut& o : done.rows)
-    rows.emplace_back(std::move(o.tokens), std::move(o.logprobs), std::move(o.entropies), std::move(o.margins), std::move(o.top), std::move(o.prompt_logprobs));
+    rows.emplace_back(std::move(o.tokens), std::move(o.logprobs), std::move(o.entropies), std::move(o.margins), std::move(o.top), std::move(o.prompt_logprobs),
+                      std::move(o.hidden));
   return std::tuple(std::move(rows), std::move(done.step_ms), done.cpu_ms, done.bytes, !done.over);
 }
 

@@ -58,6 +58,8 @@ void Call::steps() {
     }
     t_.forward(sequences, widths_, {.prompt = !exact_ && k == 0, .argmax_only = argmax_only});
     std::vector<RowOut> outs(rows_.size());
+    for (size_t i = 0; i < rows_.size(); ++i)
+      if (rows_[i].pooled) outs[i].hidden = t_.hidden_sum(int(i));
     const bool stopped = sample(outs);
     const int64_t end = now_ns();
     const double cpu_end = cpu_ms();
@@ -67,6 +69,7 @@ void Call::steps() {
         RowOut &to = done_.rows[i], &from = outs[i];
         append(to.tokens, from.tokens), append(to.logprobs, from.logprobs), append(to.entropies, from.entropies);
         append(to.margins, from.margins), append(to.prompt_logprobs, from.prompt_logprobs), append(to.top, from.top);
+        append(to.hidden, from.hidden);
       }
       done_.step_ms.push_back(double(end - start) * 1e-6);
       done_.cpu_ms += cpu_end - cpu_start;

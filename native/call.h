@@ -26,12 +26,14 @@ struct RowIn {
   int32_t next_token = -1;
   bool statistics = true;
   bool drafted = false;  // tokens after the first are a draft
+  bool pooled = false;   // tell the sum of the tokens' hidden states; such a row draws nothing
 };
 
 struct RowOut {
   std::vector<int32_t> tokens;
   std::vector<float> logprobs, entropies, margins, prompt_logprobs;
   std::vector<std::vector<std::pair<int32_t, float>>> top;
+  std::vector<float> hidden;  // of a pooled row
 };
 
 struct Done {

@@ -108,6 +108,8 @@ class Transformer {
   int num_logits() const { return int(logit_rows_.size()); }
   float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
   Distribution distribution(int row) const;
+  // Sum over a sequence's rows of what the output head reads, or would read, of them: [hidden_size].
+  std::vector<float> hidden_sum(int sequence) const;
   size_t cache_bytes_read() const { return cache_bytes_read_; }
   size_t weight_bytes_read() const { return weight_bytes_read_; }
   std::span<const float> head_residual() const { return {residual_bounds_, residual_bounds_ ? size_t(head_->rows) : 0}; }

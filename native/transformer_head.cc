@@ -120,4 +120,16 @@ Distribution Transformer::distribution(int row) const {
   return d;
 }
 
+std::vector<float> Transformer::hidden_sum(int sequence) const {
+  const size_t hidden = size_t(config_.hidden_size);
+  std::vector<float> row(size_t(round_up(config_.hidden_size, kSuperblock)));
+  std::vector<double> sum(hidden, 0.0);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i].sequence != sequence) continue;
+    norm(final_norm_, h_.data() + i * hidden, row.data());
+    for (size_t k = 0; k < hidden; ++k) sum[k] += double(row[k]);
+  }
+  return {sum.begin(), sum.end()};
+}
+
 }  // namespace onesec

@@ -38,6 +38,7 @@ class Reciter:
 
     vocab_size = 0x110000
     context_length = 512
+    hidden_size = 3
     block_size = 16
     num_blocks = 64
     leaves_steps = False
@@ -68,6 +69,8 @@ class Reciter:
             if row.prompt_logprobs:
                 follow = [*row.tokens[1:], row.next_token]
                 found.prompt_logprobs += [-float(t) for t in follow if t is not None]
+            if row.pooled:
+                found.hidden = [float(sum(row.tokens)), float(len(row.tokens)), row.start]
         for _ in range(batch.max_steps):
             tokens = sum(len(row.tokens) for row in batch.rows) if not step_ms else len(rows)
             alone = tokens == len(rows)
@@ -122,6 +125,7 @@ class Characters:
 
     chat_templates: dict[str, str] = {"default": TEMPLATE}  # noqa: RUF012  (never changed)
     special_tokens: dict[str, str] = {"eos_token": chr(EOS)}  # noqa: RUF012  (never changed)
+    added_tokens: dict[str, int] = {}  # noqa: RUF012  (never changed)
     vocab_size = 0x110000
     eos_ids = (EOS,)
 

@@ -58,6 +58,7 @@ RowResult = tuple[
     list[float],
     list[list[tuple[int, float]]],
     list[float],
+    list[float],
 ]
 
 Told = tuple[list[RowResult], list[float], float, int, bool]

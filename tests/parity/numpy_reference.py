@@ -36,6 +36,19 @@ def forward(
     (2, 160)
     """
     w = _Wide(weights)
+    head = w["embed"] if config.tie_embeddings else w["head"]
+    h = hidden(config, weights, tokens, inputs)
+    return _softcap(h @ head.T + w.bias("head"), config.final_softcap)
+
+
+def hidden(
+    config: ModelConfig,
+    weights: Weights,
+    tokens: npt.NDArray[np.int32],
+    inputs: Inputs | None = None,
+) -> Float64Array:
+    """float64 [n, hidden]: what the output head reads, behind the final norm; see `forward`."""
+    w = _Wide(weights)
     h = w["embed"][tokens] * config.embedding_scale
     if config.position == "learned":
         h = h + w["pos_embed"][: len(tokens)]
@@ -45,9 +58,7 @@ def forward(
         h = h + (layer.norm("post_attn_norm", a) if config.post_norms else a)
         f = layer.ffn(layer.norm("ffn_norm", h))
         h = h + (layer.norm("post_ffn_norm", f) if config.post_norms else f)
-    h = _norm(config, h, w["final_norm"], w.get("final_norm_bias"))
-    head = w["embed"] if config.tie_embeddings else w["head"]
-    return _softcap(h @ head.T + w.bias("head"), config.final_softcap)
+    return _norm(config, h, w["final_norm"], w.get("final_norm_bias"))
 
 
 class _Wide:

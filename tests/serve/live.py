@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 from doors import Reciter, recite
 
-from onesec.core.clock import FakeClock
+from onesec.core.clock import FakeClock, MonotonicClock
+from onesec.loading import LoadedModel
 from onesec.prompt.template import ChatTemplate
 from onesec.serve import wire, worker
 from onesec.serve.door import Door, Terms
@@ -82,6 +83,12 @@ class Live:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
 
+def _reciting(text: str) -> tuple[LoadedModel, Any, Any]:
+    loaded, clock, _ = recite(text)
+    loaded.backend = backend = Gated(text, clock)
+    return loaded, clock, backend
+
+
 @contextmanager
 def live(
     text: str = TEXT,
@@ -92,13 +99,13 @@ def live(
     rows: int = 8,
     waiting: int = 64,
     template: str | None = None,
+    model: LoadedModel | None = None,
 ) -> Iterator[Live]:
-    loaded, clock, _ = recite(text)
+    """A server of a reciter, or of a `model` on the machine's own clock; `template`: its own."""
+    loaded, clock, backend = _reciting(text) if model is None else (model, MonotonicClock(), None)
     if template is not None:
         loaded.tokenizer.chat_templates = {"default": template}
         loaded.template = ChatTemplate(template)
-    backend = Gated(text, clock)
-    loaded.backend = backend
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     engine = threading.Thread(
@@ -140,7 +147,8 @@ def live(
     try:
         yield found
     finally:
-        backend.gate.set()
+        if model is None:
+            backend.gate.set()
         if served.is_alive():
             found.loop.call_soon_threadsafe(found.server.stop)
         served.join(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,6 +20,7 @@ TEXT = "The shop opens at nine. It closes at six. Delivery costs $5. Call us. " 
 SOURCE = "早上好。我们九点开门。"
 ARTICLE = "The shop opens at nine. Delivery costs $5. It is in Berlin."
 NOTES = [{"id": "open", "text": "We open at nine.", "title": "Hours"}]
+PATH_TRANSLATE = "/v1/apps/translate"
 ASKED: dict[str, dict[str, Any]] = {
     "translate": {"text": SOURCE},
     "support": {"question": "When do you open?", "knowledge": NOTES},
@@ -71,6 +73,68 @@ def test_an_impossible_budget_comes_back_with_an_offer(shop: Live, name: str) ->
         assert offer["budget_ms"] == 2.0
         body = client.post(path, json={**ASKED[name], "deadline_ms": offer["feasible_ms"]}).json()
     assert body["onesec"]["met"] is True
+
+
+def streamed(shop: Live, name: str, **more: Any) -> tuple[int, list[dict[str, Any]]]:
+    """The status, and the events' values; that they end with [DONE] was looked at."""
+    asked = {**ASKED[name], "deadline_ms": 5000, "stream": True, **more}
+    with shop.client() as client:
+        reply = client.post(f"/v1/apps/{name}", json=asked)
+    if reply.headers["content-type"].startswith("application/json"):
+        return reply.status_code, [reply.json()]
+    *lines, done = [line for line in reply.text.split("\n\n") if line]
+    assert done == "data: [DONE]"
+    return reply.status_code, [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_stream_ends_with_what_is_told_at_once(shop: Live, name: str) -> None:
+    status, [*parts, whole] = streamed(shop, name)
+    assert status == 200
+    told = whole.pop("onesec")
+    assert told["met"] is True
+    expected = in_the_library(name)
+    assert whole.keys() == expected.keys() - {"reply"}
+    assert whole["text"] == expected["text"]
+    shown: dict[int, str] = {}
+    for event in parts:
+        shown[event["part"]] = shown.get(event["part"], "") + event["delta"]
+    if name == "translate":
+        assert [text.strip() for text in shown.values()] == [s["text"] for s in whole["sentences"]]
+    else:
+        assert [text.strip() for text in shown.values()] == [whole["text"]]
+    assert len(parts) > len(shown)  # it grew
+    shop.wait(shop.door.idle.wait())
+
+
+def test_the_parts_of_a_long_summary_are_not_shown() -> None:
+    with live(TEXT) as server:
+        long = "\n\n".join(f"{ARTICLE} Shop {number} is blue." for number in range(40))
+        _, [*parts, whole] = streamed(server, "summarize", text=long, deadline_ms=60_000)
+    assert whole["calls"] > 1
+    assert whole["merged"]
+    assert len({event["part"] for event in parts}) == 1
+    assert "".join(event["delta"] for event in parts).strip() == whole["text"]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_stream_that_cannot_be_in_time_is_refused_before_it_begins(shop: Live, name: str) -> None:
+    status, [body] = streamed(shop, name, deadline_ms=2)
+    assert status == 422
+    assert body["error"]["code"] == "deadline_infeasible"
+    assert body["onesec"]["budget_ms"] == 2.0
+    status, [*_, whole] = streamed(shop, name, deadline_ms=body["onesec"]["feasible_ms"])
+    assert whole["onesec"]["met"] is True
+    assert streamed(shop, name, model="other")[0] == 404
+    shop.wait(shop.door.idle.wait())
+
+
+def test_who_leaves_a_stream_gives_the_place_back(shop: Live) -> None:
+    asked = {**ASKED["translate"], "text": SOURCE * 20, "deadline_ms": 60_000, "stream": True}
+    with shop.client() as client, client.stream("POST", PATH_TRANSLATE, json=asked) as reply:
+        assert next(reply.iter_lines()).startswith('data: {"part":0')
+    shop.wait(shop.door.idle.wait())
+    assert shop.door.runner.open == 0
 
 
 def test_without_a_budget_an_application_has_its_own(shop: Live) -> None:

@@ -6,76 +6,23 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 pytest.importorskip("onesec._native")
 
-import onesec
+from serving import Served, served, start
+
 from onesec.cli.main import EXIT_MODEL, EXIT_USAGE
 
 PATH = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "When do you open?"}], "deadline_ms": 5000}
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    source = str(Path(onesec.__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, "-m", "onesec", "serve", *words],
-        env={**os.environ, "PYTHONPATH": source, "PYTHONUTF8": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-class Served:
-    """A running command, its address, its promise, and what it says after that."""
-
-    def __init__(self, *words: str) -> None:
-        self.process = start("onesec-mini", "--port", "0", "--threads", "1", *words)
-        assert self.process.stderr is not None
-        self.said: list[str] = []
-        for line in self.process.stderr:
-            self.said.append(line)
-            if "gear 8, 1 user" in line:
-                break
-        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.said))
-        assert found is not None, self.said
-        self.url = found[0]
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.said += self.process.stderr
-
-    def end(self) -> int:
-        code = self.process.wait(60)
-        self._reader.join(60)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return code
-
-
-@contextmanager
-def served(*words: str) -> Iterator[Served]:
-    server = Served(*words)
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.process.send_signal(signal.SIGTERM)
-        server.end()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +59,22 @@ def test_a_stream_says_what_a_whole_answer_says(server: Served) -> None:
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     text = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
     assert text == whole
+
+
+def test_vectors_of_like_texts_are_near_and_the_same_each_time(server: Served) -> None:
+    texts = [
+        "When do you open in the morning?",
+        "When do you open on Sunday?",
+        "今天的天气很好，我们去公园。",
+    ]
+    first, again = (
+        post(server, {"input": given}, "/v1/embeddings").json()["data"]
+        for given in (texts, texts[::-1])
+    )
+    one, like, other = (np.array(data["embedding"]) for data in first)
+    np.testing.assert_array_equal(one, again[2]["embedding"])
+    np.testing.assert_allclose([one @ one, like @ like, other @ other], 1.0, rtol=1e-5)
+    assert one @ like > one @ other
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ TEMPLATE = (
 )
 TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 HI: Any = [{"role": "user", "content": "Hi"}]
-ANSWER = 'Well. <tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
+CALL = '<tool_call>\n{"name": "f", "arguments": {"x": %d}}\n</tool_call>'
+ANSWER = f"Well. {CALL % 1}"
 
 
 def test_the_client_gets_calls_whole_and_streamed() -> None:
@@ -100,8 +101,28 @@ def test_the_client_gets_calls_whole_and_streamed() -> None:
         assert final.message.content == "Well. "
         [streamed] = final.message.tool_calls
         assert (streamed.function.name, streamed.function.arguments) == ("f", '{"x": 1}')
-        with pytest.raises(openai.BadRequestError):
-            client.chat.completions.create(**asked, tool_choice="required")
+        one = client.chat.completions.create(**asked, parallel_tool_calls=False).choices[0]
+        assert len(one.message.tool_calls) == 1
+
+
+def test_calls_beside_each_other_are_told_in_order_or_only_the_first() -> None:
+    text = f"fuser: Hi|assistant: {CALL % 1}{CALL % 2}"
+    with (
+        live(text, template=TEMPLATE) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+    ):
+        asked: Any = {"model": "reciter", "messages": HI, "tools": [TOOL]}
+        calls = client.chat.completions.create(**asked).choices[0].message.tool_calls
+        assert [json.loads(call.function.arguments)["x"] for call in calls] == [1, 2]
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+        told = [c.choices[0].delta.tool_calls[0] for c in chunks if c.choices[0].delta.tool_calls]
+        assert [call.index for call in told] == [0, 1]
+        [call] = (
+            client.chat.completions.create(**asked, parallel_tool_calls=False)
+            .choices[0]
+            .message.tool_calls
+        )
+        assert json.loads(call.function.arguments) == {"x": 1}
 
 
 def test_a_model_without_tools_says_so() -> None:

@@ -51,6 +51,7 @@ class BatchRow:
     drafted      tokens after the first are a draft: guesses of what will be drawn. All are run at
                  once; tokens are drawn as if one by one, as far as the draft was right, and one
                  more. The cache's positions behind the tokens drawn hold what nobody may read
+    pooled       report the sum of the tokens' hidden states; the row draws nothing
     statistics   report logprobs, entropies and margins of the drawn tokens; without them a greedy
                  row needs no more of the distribution than its likeliest token
     """
@@ -65,6 +66,7 @@ class BatchRow:
     next_token: int | None = None
     statistics: bool = True
     drafted: bool = False
+    pooled: bool = False
 
 
 @dataclass(slots=True)
@@ -96,7 +98,8 @@ class Batch:
 class RowResult:
     """tokens drawn (one a step run, more from a draft), and for each of them, where the row asked
     for statistics: its logprob (of the unmodified distribution), the distribution's entropy in nats
-    and margin (p1 - p2); and top alternatives."""
+    and margin (p1 - p2); and top alternatives. hidden, of a pooled row: [hidden size], the sum over
+    its tokens of what the output head reads (behind the final norm)."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -104,6 +107,7 @@ class RowResult:
     margins: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     prompt_logprobs: list[float] = field(default_factory=list)
+    hidden: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)

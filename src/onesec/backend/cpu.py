@@ -292,6 +292,11 @@ class CpuBackend:
         return True
 
     @property
+    def hidden_size(self) -> int:
+        """Of the vectors that pooled rows are told."""
+        return self.config.hidden_size
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return int(self._engine.block_bytes(self.kv_dtype))
@@ -382,7 +387,7 @@ def _result(told: _native.Told) -> BatchResult:
 
 def _row(
     row: BatchRow,
-) -> tuple[object, int, object, object, Sequence[int], int, bool, int, bool, bool]:
+) -> tuple[object, int, object, object, Sequence[int], int, bool, int, bool, bool, bool]:
     return (
         row.tokens,
         row.start,
@@ -394,6 +399,7 @@ def _row(
         -1 if row.next_token is None else row.next_token,
         row.statistics,
         row.drafted,
+        row.pooled,
     )
 
 

@@ -67,6 +67,7 @@ class SamplingParams:
     logprobs: int | None = None  # None: none; n: the chosen token's and those of the n best
     prompt_logprobs: bool = False  # report the log probability of each prompt token
     response_format: Mapping[str, Any] | None = None  # see response_format.schema_of
+    pooled: bool = False  # no answer: the mean of the prompt's hidden states
 
     def shaping(self) -> dict[str, Any]:
         """The values that shape the answer and are not the defaults, by name: for traces.

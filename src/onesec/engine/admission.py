@@ -63,12 +63,15 @@ class Admission:
         self._length = length
 
     def check(self, request: Request) -> None:
-        """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range)."""
+        """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range, what
+        the backend does not tell)."""
         tokens = request.prompt_tokens
         if not tokens:
             raise EmptyPrompt("The prompt has no token.", hint="Send at least one.")
         if len(tokens) >= self.capacity:
             raise ContextLengthExceeded(prompt_tokens=len(tokens), context_length=self.capacity)
+        if request.params.pooled and not hasattr(self._backend, "hidden_size"):
+            raise InvalidRequest("This backend does not tell hidden states.", hint="Use a CPU.")
         low, high, vocab_size = min(tokens), max(tokens), self._backend.vocab_size
         if low < 0 or high >= vocab_size:
             raise InvalidRequest(
@@ -100,11 +103,11 @@ class Admission:
         return room if asked is None else min(room, asked)
 
     def names(self, request: Request) -> list[bytes]:
-        """Names of the prompt's blocks in the prefix cache; none where its logprobs are wanted.
+        """Names of the prompt's blocks in the prefix cache; none where all its tokens are wanted.
 
         `metadata["cache_salt"]` keeps tenants apart: blocks are shared under the same salt only.
         """
-        if request.params.prompt_logprobs:
+        if request.params.prompt_logprobs or request.params.pooled:
             return []
         salt = str(request.metadata.get("cache_salt", "")).encode()
         return self._blocks.names(np.array(request.prompt_tokens, dtype=np.int32), salt)

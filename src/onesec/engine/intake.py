@@ -114,9 +114,14 @@ class Intake:
         if row.prompt_logprobs:
             known = len(sequence.prompt_logprobs)
             sequence.prompt_logprobs.extend(row.prompt_logprobs[known - start :])
+        if row.hidden:
+            sequence.add_hidden(row.hidden, start)
         computed = min(sequence.computed, sequence.prompt_length)
         self._blocks.publish(sequence.table, sequence.names, sequence.prefill_gear.name, computed)
         if sequence.prefill_left > 0:
+            return
+        if sequence.hidden is not None:
+            self._outbox.finish(sequence, Stop("stop", None, "natural"), now_ns)
             return
         sequence.trace_prefill(sequence.at_ms(now_ns))
         sequence.state = "decoding"

@@ -50,7 +50,7 @@ class Outbox:
         self._scheduler.remove(sequence)
         self.sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
-        if stop.finish_reason != "error":
+        if stop.finish_reason != "error" and not sequence.request.params.pooled:
             self._lessons.note(
                 len(sequence.tokens),
                 sequence.stop.answer_tokens,
@@ -73,6 +73,7 @@ class Outbox:
                 sequence.error,
                 tuple(sequence.prompt_logprobs),
                 stop.closing,
+                sequence.hidden,
             )
         )
 

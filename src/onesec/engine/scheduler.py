@@ -356,7 +356,8 @@ class Scheduler:
         end = start + count
         row.start = start
         row.tokens = sequence.ids[start:end]
-        draws = end == sequence.prompt_length and not sequence.tokens
+        row.pooled = sequence.request.params.pooled
+        draws = end == sequence.prompt_length and not sequence.tokens and not row.pooled
         row.sampler = sequence.sampler if draws else None
         row.prompt_logprobs = (
             sequence.request.params.prompt_logprobs and start < sequence.prompt_length

@@ -7,12 +7,13 @@ printed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 
-from onesec.backend.base import BatchRow, Int32Array, Sampler
+from onesec.backend.base import BatchRow, Float32Array, Int32Array, Sampler
 from onesec.budget.planner import Plan
 from onesec.budget.policy import Policy
 from onesec.core.gear import Gear
@@ -43,6 +44,8 @@ class Delta:
     ending         "natural", "landed" or "cut" once finished
     trace, error   once finished
     prompt_logprobs   once finished, where asked for: of the prompt's tokens after the first
+    hidden         once finished, where asked for and there was time: float32 [hidden size], mean
+                   of the prompt's hidden states
     """
 
     sequence_id: str
@@ -58,6 +61,7 @@ class Delta:
     error: Exception | None = None
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
+    hidden: Float32Array | None = None
 
     @property
     def finished(self) -> bool:
@@ -145,6 +149,8 @@ class Sequence:
         self.entropies: list[float] = []
         self.top: list[TopLogprobs] = []
         self.prompt_logprobs: list[float] = []
+        self.hidden: Float32Array | None = None  # the mean over the prompt, once all of it was read
+        self._hidden_sum = np.zeros(0)
         self.text_chars: int | None = None
         self.closing = ""
         self.finish_reason: str | None = None
@@ -300,6 +306,13 @@ class Sequence:
             self.ids = grown
         self.ids[self.length] = token
         self.length += 1
+
+    def add_hidden(self, values: Seq[float], start: int) -> None:
+        """Take in the sum of a prompt chunk's hidden states; the first chunk begins anew."""
+        known = self._hidden_sum if start else 0.0
+        self._hidden_sum = known + np.array(values, dtype=np.float64)
+        if self.computed >= self.prompt_length:
+            self.hidden = (self._hidden_sum / self.prompt_length).astype(np.float32)
 
     def take_speed(self, speed: float) -> None:
         """Follow how much faster a draft was than plain steps."""

@@ -200,7 +200,7 @@ def _llguidance() -> Any:
         return import_module("llguidance")
     except ImportError:
         raise InvalidRequest(
-            "response_format needs llguidance, which is not installed.",
+            "Answers of a form need llguidance, which is not installed.",
             hint="pip install 'onesec[structured]'",
         ) from None
 

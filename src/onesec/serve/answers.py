@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,9 @@ from onesec.prepare import Prepared
 from . import wire
 from .deadlines import GRACE_MS
 from .errors import ApiError
+from .forcing import ForcedText
 from .limits import Call
-from .tools import Style, ToolText
+from .tools import ToolText
 
 if TYPE_CHECKING:
     from .door import Door, Seats
@@ -43,7 +44,7 @@ class Choice:
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     last: wire.Gained | None = None
-    tools: ToolText | None = None
+    tools: ToolText | ForcedText | None = None
 
     @property
     def finish_reason(self) -> str:
@@ -85,7 +86,7 @@ class Wanted:
     fit: Fitting = "none"
     stream: bool = False
     count: int = 1
-    tools: tuple[Style, frozenset[str]] | None = None  # the notation, and the names offered
+    tools: Callable[[], ToolText | ForcedText] | None = None  # that read an answer's calls
     arrival_ns: int = 0  # from when the budget runs; 0: the request's first byte
 
     @property
@@ -145,7 +146,7 @@ class Answers:
                 text = door.wording.tokenizer.stream(skip_special=wanted.tools is None)
                 choice = Choice(index, prompt.tokens, GrowingText(text), prompt.report)
                 if wanted.tools is not None:
-                    choice.tools = ToolText(*wanted.tools)
+                    choice.tools = wanted.tools()
                 self.choices.append(choice)
                 request = wanted.request(prompt, budget, number)
                 self._by_id[request.id] = choice

@@ -16,8 +16,10 @@ from onesec import __version__
 from onesec.core.errors import OneSecError
 
 from . import generation
+from . import openapi as api
 from .applications import APPS, application
 from .door import Door
+from .embeddings import embeddings
 from .errors import ApiError, from_error
 from .generation import json_response
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
@@ -31,12 +33,12 @@ Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 
 async def models(door: Door, request: Request) -> Response:
-    """GET /v1/models."""
+    """GET /v1/models: the model that is served."""
     return json_response({"object": "list", "data": [_card(door)]})
 
 
 async def model(door: Door, request: Request) -> Response:
-    """GET /v1/models/{model}."""
+    """GET /v1/models/{model}: the same, if it has that name."""
     if request.path_params["model"] != door.model:
         raise ApiError("model_not_found", f"This server has the model {door.model}.")
     return json_response(_card(door))
@@ -74,8 +76,13 @@ async def readyz(door: Door, request: Request) -> Response:
 
 
 async def metrics(door: Door, request: Request) -> Response:
-    """GET /metrics."""
+    """GET /metrics: counts and times for Prometheus."""
     return Response(door.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def openapi(door: Door, request: Request) -> Response:
+    """GET /openapi.json: this document."""
+    return json_response(api.document(ROUTES, __version__))
 
 
 async def props(door: Door, request: Request) -> Response:
@@ -89,6 +96,7 @@ async def props(door: Door, request: Request) -> Response:
             "vocab_size": ready.vocab_size,
             "gears": ready.gears,
             "chat_template": door.wording.template is not None,
+            "embedding_size": ready.hidden_size,
             "latency": ready.latency,
             "promises": ready.promises,
             "limits": {
@@ -151,16 +159,23 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/v1/chat/completions", generation.chat),
     ("POST", "/v1/completions", generation.complete),
     ("POST", "/v1/responses", responses),
+    ("POST", "/v1/embeddings", embeddings),
     *(("POST", f"/v1/apps/{name}", partial(application, name)) for name in APPS),
     ("GET", "/livez", livez),
     ("GET", "/readyz", readyz),
     ("GET", "/health", readyz),
     ("GET", "/metrics", metrics),
+    ("GET", "/openapi.json", openapi),
     ("GET", "/props", props),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
     ("GET", "/tokenizer_info", tokenizer_info),
 )
+
+
+def written() -> str:
+    """The routes' OpenAPI document as it stands in docs/openapi.json."""
+    return api.text(api.document(ROUTES, __version__))
 
 
 def build(door: Door, bounds: Bounds) -> App:
@@ -178,7 +193,8 @@ def build(door: Door, bounds: Bounds) -> App:
             await router(scope, receive, send)
         except HTTPException as error:
             code = "method_not_allowed" if error.status_code == 405 else "not_found"
-            raise ApiError(code, f"{scope['method']} is not served at this path.") from None
+            words = f"{scope['method']} is not served at this path."
+            raise ApiError(code, words, allow=(error.headers or {}).get("Allow", "")) from None
 
     return Limits(routed, bounds)
 

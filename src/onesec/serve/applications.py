@@ -1,229 +1,35 @@
-"""Applications: POST /v1/apps/...: the four applications, driven over the shared engine.
+"""Applications: POST /v1/apps/...: the four applications, whole or as server-sent events.
 
-An application is a generator of Asks; each Ask becomes a request of its own, so that many
-applications run at once. It must not know what an application does between two Asks.
+It must not know how an application's completions come about; see driving.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, Literal, NoReturn, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from onesec.apps import Answer, App, Ask, Entry, Model, Steps, Summarize, Support, Translate
-from onesec.apps.ask import granted, greedy, without_refused
+from onesec.apps import Answer, App, Entry, Model, Steps, Summarize, Support, Translate
 from onesec.apps.base import of_the_whole
 from onesec.apps.support import Turn
-from onesec.core.deadline import Deadline
-from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, OneSecError
-from onesec.core.request import PolicyName
-from onesec.prepare import Preparation, Prepared
+from onesec.core.deadline import Budget, Deadline
+from onesec.core.errors import DeadlineInfeasible
 
-from .answers import Wanted
-from .door import Door, Seats
+from .app_schema import AnswerRequest, Common, SummarizeRequest, SupportRequest, TranslateRequest
+from .door import Door
+from .driving import Counting, Done, Driver, Piece
 from .errors import ApiError, from_error
-from .generation import check_model, json_response
+from .generation import check_model, json_response, told
 from .limits import CALL, Call
 from .schema import parse
+from .stream import DONE, PING, EventStream, event
 
-Asked = TypeVar("Asked", bound="Common")
-Made = TypeVar("Made")
 Starting = Callable[[Model, Any, dict[str, Any]], tuple[App, Callable[[Deadline], Steps[Any]]]]
 _MOST_ENTRIES = 1000  # that come with a request; more belong into a store
-
-
-class Common(msgspec.Struct, kw_only=True):
-    """What every application takes."""
-
-    model: str | None = None
-    deadline_ms: float | None = None
-    gear: str | None = None
-    min_gear: str | None = None
-    policy: PolicyName = "balanced"
-
-
-class Note(msgspec.Struct):
-    """A piece of knowledge."""
-
-    text: str
-    title: str = ""
-    id: str = ""
-
-
-class Past(msgspec.Struct):
-    """An earlier turn."""
-
-    question: str
-    answer: str
-
-
-class SupportRequest(Common, kw_only=True):
-    question: str
-    knowledge: list[Note] = []
-    records: list[str | dict[str, Any]] = []
-    turns: list[Past] = []
-
-
-class TranslateRequest(Common, kw_only=True):
-    text: str
-    to: Literal["en", "zh"] | None = None
-    glossary: dict[str, str] = {}
-
-
-class AnswerRequest(Common, kw_only=True):
-    question: str
-    text: str
-
-
-class SummarizeRequest(Common, kw_only=True):
-    text: str
-    length: str = "one sentence"
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A finished completion, as applications know it."""
-
-    text: str
-    ending: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What an application returned."""
-
-    value: Any
-
-
-class _Counting:
-    """The Model that applications count and plan with. They never chat through it."""
-
-    def __init__(self, door: Door) -> None:
-        self.context_length = door.ready.context_length
-        self._tokenizer = door.wording.tokenizer
-        self._latency = door.latency
-        self._gear = door.ready.gears[0]
-
-    def count_tokens(self, text: str) -> int:
-        return len(self._tokenizer.encode(text))
-
-    def predict_ms(self, prompt_tokens: int, answer_tokens: int) -> float:
-        prefill_ms = self._latency.prefill_ms(self._gear, prompt_tokens)
-        return prefill_ms + self._latency.decode_ms(self._gear, prompt_tokens, answer_tokens - 1)
-
-    def chat(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError("an application is driven step by step here")
-
-
-class _Driver:
-    """Completes what an application asks for, one Ask after the other."""
-
-    def __init__(self, door: Door, call: Call, model: _Counting, asked: Common) -> None:
-        self._door = door
-        self._call = call
-        self._model = model
-        self._asked = asked
-        self.endings: list[str] = []
-        self.gears: Counter[str] = Counter()
-
-    async def run(self, steps: Steps[Any]) -> Any:
-        """The application's result. Raises ApiError, ClientGone."""
-        reply: Said | OneSecError | None = None
-        try:
-            while True:
-                outcome = await self._door.in_thread(self._call, partial(_advance, steps, reply))
-                if isinstance(outcome, _Done):
-                    return outcome.value
-                try:
-                    reply = await self._complete(outcome)
-                except OneSecError as error:
-                    reply = error
-        finally:
-            steps.close()
-
-    async def _complete(self, ask: Ask) -> Said:
-        """One completion. Raises what an application may live with as OneSecError."""
-        door, call, asked = self._door, self._call, self._asked
-        begin_ns = door.clock.now_ns()
-        budget = await door.in_thread(call, lambda: _kept(lambda: granted(self._model, ask)))
-        wanted = Wanted(
-            call=call,
-            budget=_raised(budget),
-            params=greedy(ask),
-            gear=asked.gear,
-            min_gear=asked.min_gear,
-            policy=asked.policy,
-            fit=ask.fit,
-            arrival_ns=begin_ns,
-        )
-        read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
-        prompt = _raised(read)
-        try:
-            answers = await door.answers(wanted, [prompt], Seats(door))
-        except ApiError as error:
-            if error.code == "context_length_exceeded":
-                raise ContextLengthExceeded(
-                    prompt_tokens=len(prompt.tokens), context_length=self._model.context_length
-                ) from None
-            if error.feasible_ms is None:
-                raise
-            raise DeadlineInfeasible(
-                budget_ms=wanted.budget.total_ms or 0.0, feasible_ms=error.feasible_ms
-            ) from None
-        try:
-            await answers.whole()
-            answers.sent()
-        finally:
-            answers.close()
-        [choice] = answers.choices
-        assert choice.last is not None
-        assert choice.last.trace is not None
-        self.endings.append(choice.last.ending)
-        self.gears.update(choice.last.trace.gears)
-        return Said(choice.text.text, choice.last.ending)
-
-
-def _read(ask: Ask, preparation: Preparation) -> Prepared:
-    """An Ask's prompt. Raises OneSecError."""
-    try:
-        return preparation.messages(ask.messages)
-    except OneSecError as error:
-        bare = without_refused(ask, error)
-        return preparation.messages(bare.messages)
-
-
-def _kept(work: Callable[[], Made]) -> Made | OneSecError:
-    """What comes of it, errors that an application may live with among it."""
-    try:
-        return work()
-    except OneSecError as error:
-        return error
-
-
-def _raised(found: Made | OneSecError) -> Made:
-    if isinstance(found, OneSecError):
-        raise found
-    return found
-
-
-def _advance(steps: Steps[Any], reply: Said | OneSecError | None) -> Ask | _Done:
-    """One step of an application, to its next Ask or its end."""
-    try:
-        if reply is None:
-            return next(steps)
-        if isinstance(reply, OneSecError):
-            return steps.throw(reply)
-        return steps.send(reply)
-    except StopIteration as done:
-        return _Done(done.value)
-    except DeadlineInfeasible as refusal:
-        return _Done(refusal)
 
 
 def _support(model: Model, asked: SupportRequest, options: dict[str, Any]) -> Any:
@@ -264,33 +70,87 @@ APPS: dict[str, tuple[type[Common], Starting]] = {
 
 
 async def application(name: str, door: Door, request: Request) -> Response:
-    """POST /v1/apps/{name}: the application's result, and what became of its budget."""
+    """POST /v1/apps/{name}: the application's result, and what became of its budget; streamed: the
+    text of its parts as they come, and that as the last event."""
     call: Call = request.scope[CALL]
     kind, begin = APPS[name]
     seats = door.seats(call)
     try:
-        asked, _ = parse(call.body, kind)
+        asked, ignored = parse(call.body, kind)
         check_model(door, asked.model)
         budget = door.budget(call, asked.deadline_ms)
-        model = _Counting(door)
+        model = Counting(door)
         app, start = begin(model, asked, {"clock": door.clock})
         if budget.total_ms is None:
             budget = app.deadline
-        driver = _Driver(door, call, model, asked)
-        result = await driver.run(start(budget.deadline(call.arrival_ns)))
-        if isinstance(result, DeadlineInfeasible):
-            assert budget.total_ms is not None
-            raise from_error(of_the_whole(result, budget.total_ms))
-    finally:
+        driver = Driver(door, call, model, asked)
+        steps = start(budget.deadline(call.arrival_ns))
+        telling = _Telling(door, call, budget, driver)
+        if not asked.stream:
+            body = telling.body(await driver.run(steps))
+            seats.leave()
+            return json_response(body, told(ignored))
+        parts = driver.parts(steps)
+        # What is refused before anything was written is an answer of its own, not an event.
+        opening = await _opening(parts, telling)
+    except BaseException:
         seats.leave()
-    body = asdict(result)
-    body.pop("reply", None)
-    elapsed_ms = (door.clock.now_ns() - call.arrival_ns) / 1e6
-    body["onesec"] = {
-        "budget_ms": budget.total_ms,
-        "elapsed_ms": round(elapsed_ms, 3),
-        "met": None if budget.total_ms is None else elapsed_ms <= budget.total_ms,
-        "endings": driver.endings,
-        "gears": driver.gears,
-    }
-    return json_response(body)
+        raise
+    return EventStream(_events(opening, parts, telling), told(ignored), close=seats.leave)
+
+
+class _Telling:
+    """What is said of one application, on its way and at its end."""
+
+    def __init__(self, door: Door, call: Call, budget: Budget, driver: Driver) -> None:
+        self._door = door
+        self._call = call
+        self._budget = budget
+        self._driver = driver
+
+    def event(self, part: Piece | Done) -> bytes:
+        """What came, as an event. Raises ApiError."""
+        if isinstance(part, Done):
+            return event(self.body(part))
+        return event({"part": part.part, "delta": part.text}) if part.text else PING
+
+    def body(self, done: Done) -> dict[str, Any]:
+        """The result, and what became of the budget. Raises ApiError where there is none."""
+        budget_ms, result = self._budget.total_ms, done.value
+        if isinstance(result, DeadlineInfeasible):
+            assert budget_ms is not None
+            raise from_error(of_the_whole(result, budget_ms))
+        body = asdict(result)
+        body.pop("reply", None)
+        elapsed_ms = (self._door.clock.now_ns() - self._call.arrival_ns) / 1e6
+        body["onesec"] = {
+            "budget_ms": budget_ms,
+            "elapsed_ms": round(elapsed_ms, 3),
+            "met": None if budget_ms is None else elapsed_ms <= budget_ms,
+            "endings": self._driver.endings,
+            "gears": self._driver.gears,
+        }
+        return body
+
+
+async def _opening(parts: AsyncGenerator[Piece | Done], telling: _Telling) -> bytes:
+    """The first event. Raises ApiError, ClientGone."""
+    try:
+        return telling.event(await anext(parts))
+    except BaseException:
+        await parts.aclose()
+        raise
+
+
+async def _events(
+    opening: bytes, parts: AsyncGenerator[Piece | Done], telling: _Telling
+) -> AsyncIterator[bytes]:
+    """The events of an application, until [DONE]. Raises ClientGone."""
+    async with aclosing(parts):
+        try:
+            yield opening
+            async for part in parts:
+                yield telling.event(part)
+        except ApiError as error:
+            yield event(error.body())
+        yield DONE

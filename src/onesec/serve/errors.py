@@ -36,6 +36,7 @@ _KINDS = {
     "too_large": _Kind(413, _INVALID),
     "unsupported_media_type": _Kind(415, _INVALID),
     "deadline_infeasible": _Kind(422, "deadline_error"),
+    "deadline_missed": _Kind(504, "deadline_error"),
     "queue_full": _Kind(429, "rate_limit_error", retry=True),
     "draining": _Kind(503, "server_error", retry=True),
     "loading": _Kind(503, "server_error", retry=True),
@@ -59,8 +60,10 @@ class ApiError(Exception):
         budget_ms: float | None = None,
         feasible_ms: float | None = None,
         which: Which = "total",
+        allow: str = "",
     ) -> None:
         super().__init__(message)
+        self.allow = allow  # methods that the path has, where another one was tried
         self.code = code
         self.message = f"{message} {hint}".rstrip()
         self.param = param
@@ -81,6 +84,8 @@ class ApiError(Exception):
         if retry and self.patience_ms is not None and self.patience_ms <= ms:
             retry = False  # a budget that is gone before the second try
         headers = {"x-should-retry": "true" if retry else "false"}
+        if self.allow:
+            headers["allow"] = self.allow
         if retry:
             headers["retry-after-ms"] = str(round(ms))
             headers["retry-after"] = f"{ms / 1e3:.3f}"

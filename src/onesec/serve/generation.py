@@ -20,10 +20,10 @@ from .answers import Answers, Choice, Wanted
 from .door import Door
 from .errors import ApiError
 from .limits import CALL, Call
+from .offered import Offered
 from .replies import Form
 from .schema import ChatRequest, CompletionRequest, Sampled, parse
 from .stream import EventStream, events
-from .tools import Style, style_of
 
 _TEMPLATE_KEYS = frozenset({"enable_thinking"})
 _COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
@@ -54,7 +54,7 @@ class Whole(Response):
 
 
 async def chat(door: Door, request: Request) -> Response:
-    """POST /v1/chat/completions."""
+    """POST /v1/chat/completions: the next message of a conversation."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:
@@ -63,17 +63,25 @@ async def chat(door: Door, request: Request) -> Response:
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         limit = asked.max_completion_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=logprobs)
-        wanted.tools = _tools(door, asked)
+        offered = Offered.of(door.wording.tokenizer, asked)
+        if offered is not None:
+            wanted.tools = offered.reader
+            wanted.params = offered.params(wanted.params)
         door.check_time(wanted)
         goes_on = asked.continue_final_message
         options = {
             "add_generation_prompt": asked.add_generation_prompt and not goes_on,
             "continue_final_message": goes_on,
-            "tools": None if wanted.tools is None else asked.tools,
+            "tools": None if offered is None else asked.tools,
             **(asked.chat_template_kwargs or {}),
         }
         messages = spoken(asked.messages)
-        prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages, **options))
+
+        def make(prepare: Preparation) -> Prepared:
+            prepared = prepare.messages(messages, **options)
+            return prepared if offered is None else offered.opened(prepared)
+
+        prompt = await door.prepared(wanted, make)
         answers = await door.answers(wanted, [prompt], seats)
     except BaseException:
         seats.leave()
@@ -82,7 +90,7 @@ async def chat(door: Door, request: Request) -> Response:
 
 
 async def complete(door: Door, request: Request) -> Response:
-    """POST /v1/completions."""
+    """POST /v1/completions: how texts or token ids go on."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:
@@ -98,7 +106,7 @@ async def complete(door: Door, request: Request) -> Response:
             wanted.params = replace(wanted.params, prompt_logprobs=True)
         door.check_time(wanted)
         given = asked.prompts()
-        prompts = await door.prepared(wanted, lambda prepare: [_read(prepare, p) for p in given])
+        prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
         answers = await door.answers(wanted, prompts, seats)
     except BaseException:
         seats.leave()
@@ -106,7 +114,7 @@ async def complete(door: Door, request: Request) -> Response:
     return await _answer(door, asked, answers, ignored, chat=False, echo=bool(asked.echo))
 
 
-def _read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
+def read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
     """A plain prompt. One of token ids is never shortened."""
     return preparation.text(prompt) if isinstance(prompt, str) else Prepared.of_tokens(prompt)
 
@@ -135,7 +143,7 @@ async def _answer(
     form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
     headers = told(ignored)
     if asked.stream:
-        return EventStream(answers, events(form, asked.stream_options), headers)
+        return EventStream(events(form, asked.stream_options), headers, close=answers.close)
     try:
         await answers.whole()
         make = _message if chat else _text
@@ -212,23 +220,6 @@ def _check_chat(door: Door, asked: ChatRequest) -> None:
             f"chat_template_kwargs may have {', '.join(sorted(_TEMPLATE_KEYS))}.",
             param="chat_template_kwargs",
         )
-
-
-def _tools(door: Door, asked: ChatRequest) -> tuple[Style, frozenset[str]] | None:
-    """The tools that the model may call, and how it writes that. Raises ApiError."""
-    if not asked.tools or asked.tool_choice == "none":
-        return None
-    if asked.tool_choice not in (None, "auto"):
-        name = "tool_choice"
-        raise ApiError("invalid_request", f"{name} other than auto and none {_REFUSED}", param=name)
-    style = style_of(door.wording.tokenizer.chat_templates.values())
-    if style is None:
-        raise ApiError("invalid_request", "This model was not taught to use tools.", param="tools")
-    functions = [tool.get("function") for tool in asked.tools]
-    names = [f.get("name") for f in functions if isinstance(f, dict)]
-    if len(names) < len(asked.tools) or not all(isinstance(name, str) for name in names):
-        raise ApiError("invalid_request", "A tool is a function with a name.", param="tools")
-    return style, frozenset(map(str, names))
 
 
 def check_model(door: Door, model: str | None) -> None:

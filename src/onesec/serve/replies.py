@@ -55,11 +55,8 @@ class Form:
         return message
 
     def call_deltas(self, choice: Choice) -> list[dict[str, Any]]:
-        """The calls of an answer that is over, as deltas."""
-        calls = [] if choice.tools is None else choice.tools.calls
-        return [
-            {"tool_calls": [{"index": index, **call.to_dict()}]} for index, call in enumerate(calls)
-        ]
+        """What is new of an answer's calls."""
+        return [] if choice.tools is None else choice.tools.deltas()
 
     def chunk(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """One event of a stream."""

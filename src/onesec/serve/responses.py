@@ -54,7 +54,7 @@ class ResponsesRequest(Sampled, kw_only=True):
 
 
 async def responses(door: Door, request: Request) -> Response:
-    """POST /v1/responses."""
+    """POST /v1/responses: text in, text out; nothing is stored."""
     call: Call = request.scope[CALL]
     seats = door.seats(call)
     try:
@@ -74,7 +74,7 @@ async def responses(door: Door, request: Request) -> Response:
     form = Form(answers, door.wording.tokenizer, door.model, chat=True)
     reply = _Reply(form, asked)
     if asked.stream:
-        return EventStream(answers, _events(reply, answers), told(ignored))
+        return EventStream(_events(reply, answers), told(ignored), close=answers.close)
     try:
         await answers.whole()
         body = reply.whole(answers.choices[0].text.text)

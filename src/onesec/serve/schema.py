@@ -8,10 +8,11 @@ SamplingParams.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from onesec.core.deadline import MAX_BUDGET_MS
 from onesec.core.fitted import Fitting
 from onesec.core.request import MAX_LOGPROBS, PolicyName, SamplingParams
 
@@ -19,8 +20,33 @@ from .errors import ApiError
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_BUDGET = {"exclusiveMinimum": 0, "maximum": MAX_BUDGET_MS}  # checked where headers are, too
+
+
+def _meaning(words: str, **schema: Any) -> msgspec.Meta:
+    return msgspec.Meta(description=words, extra_json_schema=schema)
+
+
+DeadlineMs = Annotated[
+    float, _meaning("Milliseconds from the first byte received to the last one sent.", **_BUDGET)
+]
+TtftMs = Annotated[float, _meaning("Milliseconds to the first token.", **_BUDGET)]
+TpotMs = Annotated[
+    float, _meaning("Milliseconds that each token after it may take on average.", **_BUDGET)
+]
+OnlyGear = Annotated[str, _meaning("Keep to this gear.")]
+MinGear = Annotated[str, _meaning("Never below this gear.")]
+Policy = Annotated[PolicyName, _meaning("What the time is for.")]
+BestEffort = Annotated[
+    bool, _meaning("Nothing is refused for its time; what is there at the deadline is the answer.")
+]
+Fit = Annotated[
+    Fitting, _meaning("Leave to shorten a prompt that has no time as it is; `onesec.fitted` tells.")
+]
 MAX_CHOICES = 8
 MAX_PROMPTS = 64
+MAX_INPUTS = 2048  # of embeddings, as OpenAI has it
+Texts = str | list[str | Token | list[Token]]
 Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 # Known to OpenAI's clients, without a meaning here: neither refused nor told of.
 _HARMLESS = frozenset(
@@ -66,14 +92,14 @@ class Sampled(msgspec.Struct, kw_only=True):
     ignore_eos: bool | None = None
     min_tokens: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
-    deadline_ms: float | None = None
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    gear: str | None = None
-    min_gear: str | None = None
-    policy: PolicyName = "balanced"
-    best_effort: bool = False
-    fit: Fitting = "none"
+    deadline_ms: DeadlineMs | None = None
+    ttft_ms: TtftMs | None = None
+    tpot_ms: TpotMs | None = None
+    gear: OnlyGear | None = None
+    min_gear: MinGear | None = None
+    policy: Policy = "balanced"
+    best_effort: BestEffort = False
+    fit: Fit = "none"
     response_format: dict[str, Any] | None = None
 
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
@@ -113,6 +139,7 @@ class ChatRequest(Sampled, kw_only=True):
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
@@ -121,25 +148,30 @@ class ChatRequest(Sampled, kw_only=True):
 class CompletionRequest(Sampled, kw_only=True):
     """POST /v1/completions. `prompt`: a text, texts, token ids, or lists of token ids."""
 
-    prompt: str | list[str | Token | list[Token]]
+    prompt: Texts
     echo: bool | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     suffix: str | None = None
 
     def prompts(self) -> list[str | list[int]]:
         """The prompts, each a text or token ids. Raises ApiError for mixtures and too many."""
-        given = self.prompt
-        if isinstance(given, str):
-            return [given]
-        if given and all(isinstance(item, int) for item in given):
-            return [given]  # type: ignore[list-item]
-        if not given or any(isinstance(item, int) for item in given) or len(given) > MAX_PROMPTS:
-            raise ApiError(
-                "invalid_request",
-                f"prompt must be a text, token ids, or 1 to {MAX_PROMPTS} of these.",
-                param="prompt",
-            )
-        return given  # type: ignore[return-value]
+        return _texts("prompt", self.prompt, MAX_PROMPTS)
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    """POST /v1/embeddings. `input`: a text, texts, token ids, or lists of token ids; `gear`: None
+    is the best one, since vectors of different gears differ."""
+
+    input: Texts
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Count | None = None
+    deadline_ms: DeadlineMs | None = None
+    gear: OnlyGear | None = None
+
+    def inputs(self) -> list[str | list[int]]:
+        """The inputs, each a text or token ids. Raises ApiError for mixtures and too many."""
+        return _texts("input", self.input, MAX_INPUTS)
 
 
 class TokenizeRequest(msgspec.Struct):
@@ -175,6 +207,21 @@ def parse(body: bytes, kind: type[Parsed]) -> tuple[Parsed, tuple[str, ...]]:
         raise ApiError("invalid_request", "The body is not JSON.") from None
     ignored = raw.keys() - set(kind.__struct_fields__) - _HARMLESS
     return parsed, tuple(sorted(ignored))
+
+
+def _texts(name: str, given: Texts, most: int) -> list[str | list[int]]:
+    """What was given as a list of texts and lists of token ids. Raises ApiError."""
+    if isinstance(given, str):
+        return [given]
+    if given and all(isinstance(item, int) for item in given):
+        return [given]  # type: ignore[list-item]
+    if not given or any(isinstance(item, int) for item in given) or len(given) > most:
+        raise ApiError(
+            "invalid_request",
+            f"{name} must be a text, token ids, or 1 to {most} of these.",
+            param=name,
+        )
+    return given  # type: ignore[return-value]
 
 
 def _token(key: str) -> int:

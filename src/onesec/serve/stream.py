@@ -7,7 +7,7 @@ know what an event means to a model. Errors on the way are an event, after which
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -26,8 +26,8 @@ _HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
-_PING = b": ping\n\n"
-_DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
 
 
 def event(value: Any) -> bytes:
@@ -45,7 +45,7 @@ async def growing(
             async with asyncio.timeout(PING_SECONDS):
                 grown = await answers.grow()
         except TimeoutError:
-            yield _PING, None
+            yield PING, None
         else:
             yield b"", grown
 
@@ -79,18 +79,18 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             if piece or logprobs is not None:
                 shown = {"content": piece} if form.chat else piece
                 yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
+            for delta in form.call_deltas(choice):
+                yield chunk([_choice(form, choice, delta)])
             if gained.finish_reason is not None:
-                for delta in form.call_deltas(choice):
-                    yield chunk([_choice(form, choice, delta)])
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
                 yield chunk([end], onesec=form.extension(choice))
     except ApiError as error:
         yield event(error.body())
-        yield _DONE
+        yield DONE
         return
     if with_usage:
         yield event(form.chunk([], usage=form.usage()))
-    yield _DONE
+    yield DONE
     answers.sent()
 
 
@@ -107,14 +107,14 @@ def _choice(
 
 
 class EventStream(Response):
-    """A response of events; it closes the answers. It ends early only with the client or with the
-    server."""
+    """A response of events; at its end it calls `close`. It ends early only with the client or with
+    the server."""
 
     def __init__(
-        self, answers: Answers, events: AsyncIterator[bytes], headers: dict[str, str]
+        self, events: AsyncIterator[bytes], headers: dict[str, str], *, close: Callable[[], None]
     ) -> None:
-        self._answers = answers
         self._events = events
+        self._close = close
         self.status_code = 200
         self.background = None
         self.init_headers({**_HEADERS, **headers})
@@ -127,4 +127,4 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            self._answers.close()
+            self._close()

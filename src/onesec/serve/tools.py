@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Style = Literal["hermes", "mistral", "llama3"]
-_OPEN: dict[Style, str] = {
+OPENING: dict[Style, str] = {
     "hermes": "<tool_call>",
     "mistral": "[TOOL_CALLS]",
     "llama3": "<|python_tag|>",
 }
 _CLOSE = "</tool_call>"
-_ARGUMENTS = "[ARGS]"  # newer Mistral models: name[ARGS]{...}
+ARGUMENTS_MARK = "[ARGS]"  # newer Mistral models: name[ARGS]{...}
 _MOST_CALLS = 32
 _json = json.JSONDecoder()
 
@@ -43,11 +43,12 @@ class ToolCall:
 def style_of(templates: Iterable[str]) -> Style | None:
     """The notation that a model's templates speak of; None where they know no tools."""
     text = "\n".join(templates)
-    return next((style for style, mark in _OPEN.items() if mark in text), None)
+    return next((style for style, mark in OPENING.items() if mark in text), None)
 
 
 class ToolText:
-    """An answer's text with calls in it, as it grows: what may be shown, and at the end the calls.
+    """An answer's text with calls in it, as it grows: what may be shown, and at the end the calls;
+    at `most` so many, later ones are left out.
 
     >>> text = ToolText("hermes", {"f"})
     >>> text.push('Well. <tool_call>{"name": "f", "arguments": {}}</tool_call>')
@@ -56,8 +57,10 @@ class ToolText:
     ('', ['f'])
     """
 
-    def __init__(self, style: Style, names: Collection[str]) -> None:
+    def __init__(self, style: Style, names: Collection[str], most: int = _MOST_CALLS) -> None:
         self.calls: list[ToolCall] = []
+        self._most = most
+        self._told = 0  # calls
         self._style = style
         self._names = frozenset(names)
         self._held = ""  # may be, or become, calls
@@ -77,12 +80,20 @@ class ToolText:
         calls = _parse(held, self._style)
         if not calls or any(call.name not in self._names for call in calls):
             return held
-        self.calls = calls[:_MOST_CALLS]
+        self.calls = calls[: self._most]
         return ""
+
+    def deltas(self) -> list[dict[str, Any]]:
+        """The calls that were not told yet, as OpenAI's deltas."""
+        begin, self._told = self._told, len(self.calls)
+        return [
+            {"tool_calls": [{"index": index, **call.to_dict()}]}
+            for index, call in enumerate(self.calls[begin:], begin)
+        ]
 
     def _start(self) -> int:
         """Where a call begins, or might."""
-        held, mark = self._held, _OPEN[self._style]
+        held, mark = self._held, OPENING[self._style]
         if self._style == "llama3" and not self._begun and held.lstrip()[:1] in ("{", ""):
             return 0
         at = held.find(mark)
@@ -102,7 +113,7 @@ def _parse(text: str, style: Style) -> list[ToolCall]:
         elif style == "mistral":
             found = _mistral(text)
         else:
-            parts = text.replace(_OPEN["llama3"], "").strip()
+            parts = text.replace(OPENING["llama3"], "").strip()
             found = [_call(value) for value in _objects(parts)]
     except (ValueError, RecursionError):
         return []
@@ -111,7 +122,7 @@ def _parse(text: str, style: Style) -> list[ToolCall]:
 
 def _between(text: str) -> list[Any]:
     values = []
-    for part in text.split(_OPEN["hermes"])[1:]:
+    for part in text.split(OPENING["hermes"])[1:]:
         inner, close, rest = part.partition(_CLOSE)
         if not close or rest.strip():
             raise ValueError("not closed, or followed by text")
@@ -121,8 +132,8 @@ def _between(text: str) -> list[Any]:
 
 def _mistral(text: str) -> list[ToolCall]:
     calls = []
-    for part in text.split(_OPEN["mistral"])[1:]:
-        name, mark, arguments = part.partition(_ARGUMENTS)
+    for part in text.split(OPENING["mistral"])[1:]:
+        name, mark, arguments = part.partition(ARGUMENTS_MARK)
         if mark:
             calls.append(_call({"name": name.strip(), "arguments": _json.decode(arguments)}))
         else:

@@ -146,4 +146,5 @@ def _gained(delta: Delta) -> wire.Gained:
         fault=None if delta.error is None else fault_of(delta.error),
         prompt_logprobs=delta.prompt_logprobs,
         closing=delta.closing,
+        hidden=b"" if delta.hidden is None else delta.hidden.astype("<f4").tobytes(),
     )

@@ -85,6 +85,7 @@ class Ready(msgspec.Struct, tag=True, kw_only=True):
     default_params: SamplingParams
     latency: dict[str, Any]  # LatencyModel.to_dict
     promises: list[Promise]  # cheapest gear first
+    hidden_size: int | None = None  # of embeddings; None: the backend tells none
 
 
 class Fault(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -139,6 +140,7 @@ class Gained(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
     fault: Fault | None = None
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
+    hidden: bytes = b""  # float32, little endian
 
 
 class Load(msgspec.Struct, tag=True):

@@ -104,6 +104,7 @@ def _ready(loaded: LoadedModel, latency: LatencyModel, promises: list[wire.Promi
         default_params=loaded.default_params,
         latency=latency.to_dict(),
         promises=promises,
+        hidden_size=getattr(loaded.backend, "hidden_size", None),
     )
 
 

@@ -1,0 +1,69 @@
+"""App schema: the requests that the application routes understand, as typed structs.
+
+It must not know what is done with them; see schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .schema import DeadlineMs, MinGear, OnlyGear, Policy
+
+
+class Common(msgspec.Struct, kw_only=True):
+    """What every application takes. None: the application's own, or the server's."""
+
+    model: str | None = None
+    stream: bool | None = None
+    deadline_ms: DeadlineMs | None = None
+    gear: OnlyGear | None = None
+    min_gear: MinGear | None = None
+    policy: Policy = "balanced"
+
+
+class Note(msgspec.Struct):
+    """A piece of knowledge."""
+
+    text: str
+    title: str = ""
+    id: str = ""
+
+
+class Past(msgspec.Struct):
+    """An earlier turn."""
+
+    question: str
+    answer: str
+
+
+class SupportRequest(Common, kw_only=True):
+    """POST /v1/apps/support."""
+
+    question: str
+    knowledge: list[Note] = []
+    records: list[str | dict[str, Any]] = []
+    turns: list[Past] = []
+
+
+class TranslateRequest(Common, kw_only=True):
+    """POST /v1/apps/translate. `to`: the target (None: the language that the text is not in)."""
+
+    text: str
+    to: Literal["en", "zh"] | None = None
+    glossary: dict[str, str] = {}
+
+
+class AnswerRequest(Common, kw_only=True):
+    """POST /v1/apps/answer."""
+
+    question: str
+    text: str
+
+
+class SummarizeRequest(Common, kw_only=True):
+    """POST /v1/apps/summarize. `length` in a person's words: "two sentences", "30 words"."""
+
+    text: str
+    length: str = "one sentence"

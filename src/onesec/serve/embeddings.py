@@ -1,0 +1,125 @@
+"""Embeddings: POST /v1/embeddings: the mean of a model's hidden states over a text, of length 1.
+
+It must not know how hidden states are computed. Many inputs are handed to the engine some at a
+time; what cannot be in time as a whole is refused before the first.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from onesec.budget.policy import POLICIES
+from onesec.core.request import SamplingParams
+from onesec.prepare import Prepared
+
+from .answers import Wanted
+from .door import Door, Seats
+from .errors import ApiError, infeasible
+from .generation import check_model, json_response, read, told
+from .limits import CALL, Call
+from .schema import EmbeddingRequest, parse
+
+_AT_ONCE = 16  # inputs that the engine has at a time: others come in between
+_PARAMS = SamplingParams(max_tokens=1, pooled=True)
+
+
+async def embeddings(door: Door, request: Request) -> Response:
+    """POST /v1/embeddings: a vector of length 1 for each text."""
+    call: Call = request.scope[CALL]
+    seats = door.seats(call)
+    try:
+        asked, ignored = parse(call.body, EmbeddingRequest)
+        _check(door, asked)
+        wanted = Wanted(
+            call=call,
+            budget=door.budget(call, asked.deadline_ms),
+            params=_PARAMS,
+            # One gear for all: vectors are compared with those of other requests.
+            gear=asked.gear or door.ready.gears[-1],
+            arrival_ns=call.arrival_ns,  # given: the way in of later inputs is not the door's own
+        )
+        door.check_time(wanted)
+        given = asked.inputs()
+        prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
+        _check_time(door, wanted, prompts)
+        means: list[bytes] = []
+        for begin in range(0, len(prompts), _AT_ONCE):
+            means += await _means(door, wanted, prompts[begin : begin + _AT_ONCE])
+        data = await door.in_thread(
+            call, lambda: _data(means, asked.encoding_format), short=len(means) == 1
+        )
+        tokens = sum(len(prompt.tokens) for prompt in prompts)
+        elapsed_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
+        budget_ms = wanted.budget.total_ms
+        body = {
+            "object": "list",
+            "data": data,
+            "model": door.model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            "onesec": {
+                "budget_ms": budget_ms,
+                "elapsed_ms": round(elapsed_ms, 3),
+                "met": None if budget_ms is None else elapsed_ms <= budget_ms,
+                "gears": {wanted.gear: tokens},
+            },
+        }
+        return json_response(body, told(ignored))
+    finally:
+        seats.leave()
+
+
+async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> list[bytes]:
+    """The mean hidden state of each prompt: float32, little endian. Raises ApiError, ClientGone."""
+    answers = await door.answers(wanted, prompts, Seats(door))  # the call has one
+    try:
+        await answers.whole()
+        answers.sent()
+    finally:
+        answers.close()
+    found = [choice.last.hidden for choice in answers.choices if choice.last is not None]
+    if not all(found):
+        raise ApiError("deadline_missed", "The machine was slower than expected.")
+    return found
+
+
+def _check_time(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> None:
+    """Refuse what cannot be in time as a whole. Raises ApiError."""
+    budget_ms, gear = wanted.budget.total_ms, wanted.gear or ""
+    if budget_ms is None or gear not in door.ready.gears:
+        return
+    spent_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
+    sizes = [len(prompt.tokens) for prompt in prompts]
+    need_ms = spent_ms + sum(door.latency.prefill_ms(gear, n) for n in sizes)
+    offer_ms = door.time.outside(POLICIES[wanted.policy].budget_for(need_ms), spent_ms)
+    if offer_ms > budget_ms:
+        why = f"{len(sizes)} inputs of {sum(sizes)} tokens"
+        raise infeasible(budget_ms, offer_ms, why)
+
+
+def _data(means: Sequence[bytes], form: Literal["float", "base64"]) -> list[dict[str, Any]]:
+    """OpenAI's objects; vectors have length 1."""
+    data = []
+    for index, raw in enumerate(means):
+        mean = np.frombuffer(raw, dtype="<f4").astype(np.float64)
+        length = float(np.linalg.norm(mean))
+        vector = (mean / length if length else mean).astype("<f4")
+        shown = vector.tolist() if form == "float" else b64encode(vector.tobytes()).decode()
+        data.append({"object": "embedding", "index": index, "embedding": shown})
+    return data
+
+
+def _check(door: Door, asked: EmbeddingRequest) -> None:
+    check_model(door, asked.model)
+    size = door.ready.hidden_size
+    if size is None:
+        raise ApiError("invalid_request", "Embeddings are not served from this device.")
+    if asked.dimensions not in (None, size):
+        raise ApiError(
+            "invalid_request", f"This model's vectors have {size} dimensions.", param="dimensions"
+        )
