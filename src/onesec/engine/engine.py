@@ -553,11 +553,13 @@ class Engine:
             move = self._steering.look(sequence, now_ns, self._host_ms)
             stop = move if isinstance(move, Stop) else None
         if stop is not None:
-            self._finish(sequence, stop, now_ns, row)
+            self._finish(sequence, stop, now_ns, row, gear.name)
         else:
             shown = sequence.stop.show()
             self._deltas.append(
-                Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, shown)
+                Delta(
+                    sequence.id, drawn, row.logprobs, row.entropies, row.top, shown, gear=gear.name
+                )
             )
 
     def _append(self, sequence: Sequence, tokens: Seq[int]) -> Stop | None:
@@ -612,7 +614,12 @@ class Engine:
         self._finish(sequence, Stop("error", None, "cut"), now_ns)
 
     def _finish(
-        self, sequence: Sequence, stop: Stop, now_ns: int, row: RowResult | None = None
+        self,
+        sequence: Sequence,
+        stop: Stop,
+        now_ns: int,
+        row: RowResult | None = None,
+        gear: str = "",
     ) -> None:
         """Free what the sequence holds, close its trace and hand out its last delta."""
         self._scheduler.remove(sequence)
@@ -640,6 +647,7 @@ class Engine:
                 sequence.error,
                 tuple(sequence.prompt_logprobs),
                 stop.closing,
+                gear,
             )
         )
 

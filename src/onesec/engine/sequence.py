@@ -37,6 +37,7 @@ class Delta:
                    were put in from outside 0, 0 and nothing
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
     closing        once finished: text behind them that belongs to the answer and has no tokens
+    gear           that `tokens` were drawn in; "" for those that were put in from outside
     finish_reason  None while it goes on; then "stop", "length" or "error"
     stop_reason    what ended it: the stop string, the stop token's id, "deadline" or, where a
                    structure was closed for it, "max_tokens"; else None
@@ -58,6 +59,7 @@ class Delta:
     error: Exception | None = None
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
+    gear: str = ""
 
     @property
     def finished(self) -> bool:

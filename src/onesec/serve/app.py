@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from . import generation
 from .applications import APPS, application
 from .door import Door
 from .errors import ApiError, from_error
+from .files import page, serve_file
 from .generation import json_response
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
 from .metrics import CONTENT_TYPE
@@ -26,7 +26,6 @@ from .responses import responses
 from .schema import DetokenizeRequest, TokenizeRequest, parse
 
 _SILENT_S = 10.0  # more than any turn of the engine takes
-_log = logging.getLogger("onesec.serve")
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 
@@ -88,6 +87,7 @@ async def props(door: Door, request: Request) -> Response:
             "context_length": ready.context_length,
             "vocab_size": ready.vocab_size,
             "gears": ready.gears,
+            "machine": ready.machine,
             "chat_template": door.wording.template is not None,
             "latency": ready.latency,
             "promises": ready.promises,
@@ -98,6 +98,23 @@ async def props(door: Door, request: Request) -> Response:
                 "max_open_requests": terms.max_open,
             },
             "door_ms": {"entry": door.time.entry.ms, "exit": door.time.exit.ms},
+        }
+    )
+
+
+async def load(door: Door, request: Request) -> Response:
+    """GET /v1/onesec/load: how busy the server is, and what became of the last requests."""
+    runner = door.runner
+    return json_response(
+        {
+            "state": "draining" if door.draining else runner.state,
+            "loaded": round(runner.loaded_share, 3),
+            "running": runner.load.running,
+            "waiting": runner.load.waiting,
+            "open": door.held,
+            "max_open": door.terms.max_open,
+            "kv_used_share": round(runner.load.kv_used_share, 4),
+            **door.recent.view(door.clock.now_ns()),
         }
     )
 
@@ -157,6 +174,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/health", readyz),
     ("GET", "/metrics", metrics),
     ("GET", "/props", props),
+    ("GET", "/v1/onesec/load", load),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
     ("GET", "/tokenizer_info", tokenizer_info),
@@ -165,10 +183,14 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
 
 def build(door: Door, bounds: Bounds) -> App:
     """The whole application: limits first, then the routes."""
+    shown = page() if door.terms.page else {}
     router = Router(
         [
-            Route(path, partial(_call, door, endpoint), methods=[method])
-            for method, path, endpoint in ROUTES
+            *(
+                Route(path, partial(_call, door, endpoint), methods=[method])
+                for method, path, endpoint in ROUTES
+            ),
+            *(Route(path, serve_file, methods=["GET"]) for path in shown),
         ]
     )
 
@@ -180,21 +202,16 @@ def build(door: Door, bounds: Bounds) -> App:
             code = "method_not_allowed" if error.status_code == 405 else "not_found"
             raise ApiError(code, f"{scope['method']} is not served at this path.") from None
 
-    return Limits(routed, bounds)
+    return Limits(routed, bounds, {"/livez", *shown})
 
 
 async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:
     try:
         return await endpoint(door, request)
     except ApiError as error:
-        _refused(door, request, error)
+        door.refused(request.scope[CALL], error)
         raise
     except OneSecError as error:
         refusal = from_error(error)
-        _refused(door, request, refusal)
+        door.refused(request.scope[CALL], refusal)
         raise refusal from None
-
-
-def _refused(door: Door, request: Request, error: ApiError) -> None:
-    door.metrics.refused(error.code)
-    _log.info("%s refused: %s", request.scope[CALL].id, error.code)

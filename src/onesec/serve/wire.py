@@ -85,6 +85,8 @@ class Ready(msgspec.Struct, tag=True, kw_only=True):
     default_params: SamplingParams
     latency: dict[str, Any]  # LatencyModel.to_dict
     promises: list[Promise]  # cheapest gear first
+    machine: str = ""  # what decides how fast it is, in words
+    confidence: dict[str, tuple[float, float, float]] = {}  # explain.confidence.Curve of a gear
 
 
 class Fault(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -105,9 +107,11 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class Accepted(msgspec.Struct, tag=True):
-    """A request was planned."""
+    """A request was planned: when it will be done in the median, and at p95, since arrival."""
 
     id: str
+    likely_ms: float = 0.0
+    predicted_ms: float = 0.0
 
 
 class Measured(msgspec.Struct, tag=True):
@@ -139,6 +143,7 @@ class Gained(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
     fault: Fault | None = None
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
+    gear: str = ""
 
 
 class Load(msgspec.Struct, tag=True):

@@ -104,6 +104,10 @@ def _ready(loaded: LoadedModel, latency: LatencyModel, promises: list[wire.Promi
         default_params=loaded.default_params,
         latency=latency.to_dict(),
         promises=promises,
+        machine=loaded.machine,
+        confidence={
+            gear: (curve.a, curve.b, curve.c) for gear, curve in loaded.confidence.curves.items()
+        },
     )
 
 
