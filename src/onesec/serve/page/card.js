@@ -100,7 +100,9 @@ export class Card {
       draw(close, this.story);
       list.replaceChildren(...narrate(this.story).map((line) => el("li", {}, line)));
     };
-    const part = el("details", {}, tell(el("summary", {}), "story"), close, list);
+    const key = el("p", { class: "key" }, ...["waits", "reads", "writes", "expects"].map((each) =>
+      el("span", {}, el("i", { class: each }), tell(el("span", {}), `key_${each}`))));
+    const part = el("details", {}, tell(el("summary", {}), "story"), close, key, list);
     part.addEventListener("toggle", show);
     inLanguage(() => part.open && show());
     return part;

@@ -4,10 +4,10 @@ import { useKey, whenKeyless } from "./api.js";
 import { answer, summarize, support, translate } from "./apps.js";
 import { chat } from "./chat.js";
 import { Desk } from "./desk.js";
-import { makeDial, markPromises } from "./dial.js";
+import { deadline, makeDial, markPromises, whenSet } from "./dial.js";
 import { browser, byId, el, keep, kept } from "./dom.js";
 import { makeLoad } from "./load.js";
-import { announceLanguage, changeLanguage, inLanguage, name, say, tell, time } from "./say.js";
+import { announceLanguage, changeLanguage, inLanguage, name, say, tell } from "./say.js";
 import { look, lookClosely, rank, server, whenSeen } from "./server.js";
 import { makeSettings } from "./settings.js";
 
@@ -96,11 +96,19 @@ function showState() {
   const value = { ready: props?.model ?? "", loading: Math.floor(100 * (load?.loaded ?? 0)) }[state];
   byId("state").dataset.state = state;
   tell(byId("state-words"), `state_${state}`, value ?? "");
-  if (props === null || props.promises.length === 0) return;
-  const ends = [props.promises[0], props.promises.at(-1)];
-  tell(byId("promise"), "promise", ...ends.map((each) => time(each.answer_ms)));
-  markPromises(ends.map((each) => [each.answer_ms, rank(each.gear)]));
+  if (props !== null) showRoom(props.promises);
 }
+
+/** How many tokens there is time for, by what was measured at the start. */
+function showRoom(promises) {
+  const tokens = ({ ttft_ms: first, answer_ms: all, answer_tokens: count }) =>
+    Math.max(0, Math.floor(1 + ((deadline() - first) * (count - 1)) / (all - first)));
+  const [fastest, best] = [promises[0], promises.at(-1)].map(tokens);
+  tell(byId("room"), fastest === 0 ? "no_room" : best === 0 ? "room_none" : "room", rounded(best), rounded(fastest));
+  markPromises([promises[0], promises.at(-1)].map((each) => [each.answer_ms, rank(each.gear)]));
+}
+
+const rounded = (count) => Number(count.toPrecision(count < 100 ? 1 : 2));
 
 byId("language").addEventListener("click", changeLanguage);
 makeDial();
@@ -109,4 +117,5 @@ makeTheme();
 makeKey();
 makeTabs();
 whenSeen(showState);
+whenSet(() => server.props && showRoom(server.props.promises));
 announceLanguage();

@@ -42,8 +42,20 @@ export function endStory(story, told) {
   if (told.events) {
     story.events = told.events;
     story.stretches = worked(told.events);
+    spread(story);
     story.landingMs = told.events.find((event) => event.kind === "land")?.at_ms ?? null;
   } else if (story.stretches.length === 0) story.stretches = shared(told.gears, told.elapsed_ms);
+}
+
+/** When each token was drawn: those of a stretch come evenly, and are sent together. */
+function spread(story) {
+  let i = 0;
+  for (const { kind, from, to, tokens } of story.stretches) {
+    const count = kind === "decode" ? tokens : i === 0 ? 1 : 0; // the prompt's last step draws the first
+    for (let k = 1; k <= count && i < story.ticks.length; k += 1, i += 1) {
+      story.ticks[i].at = kind === "decode" ? from + ((to - from) * k) / tokens : to;
+    }
+  }
 }
 
 function worst(endings) {
