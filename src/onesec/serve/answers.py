@@ -176,7 +176,7 @@ class Answers:
         except TimeoutError:
             raise stalled() from None
         choice = self._by_id[gained.id]
-        choice.add(gained, self.elapsed_ms())
+        choice.add(gained, (self._door.clock.now_ns() - self.wanted.call.arrival_ns) / 1e6)
         return choice, gained
 
     async def whole(self) -> None:

@@ -11,12 +11,17 @@ import msgspec
 
 from onesec.core.request import PolicyName
 
+from .schema import StreamOptions
+
 
 class Common(msgspec.Struct, kw_only=True):
-    """What every application takes. None: the application's own, or the server's."""
+    """What every application takes. None: the application's own, or the server's. `logprobs`: with
+    `include_onesec` the tokens tell how sure they are."""
 
     model: str | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
     deadline_ms: float | None = None
     gear: str | None = None
     min_gear: str | None = None

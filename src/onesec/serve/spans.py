@@ -12,12 +12,16 @@ from onesec.explain.confidence import Confidence
 from .answers import Choice
 
 
-def planned(choice: Choice) -> dict[str, Any]:
-    """When an answer will be done, in milliseconds since the first byte: usually, and at p95."""
+def planned(choice: Choice, begin_ms: float = 0.0) -> dict[str, Any]:
+    """When an answer will be done, in milliseconds since the first byte: usually, and at p95.
+    `begin_ms`: since when its own time runs."""
     plan = choice.plan
     if plan is None:
         return {}
-    return {"likely_ms": round(plan.likely_ms, 3), "predicted_ms": round(plan.predicted_ms, 3)}
+    return {
+        "likely_ms": round(begin_ms + plan.likely_ms, 3),
+        "predicted_ms": round(begin_ms + plan.predicted_ms, 3),
+    }
 
 
 class Spans:
