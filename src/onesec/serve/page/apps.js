@@ -1,15 +1,30 @@
 // The four applications: what each works on, how it is asked, and what its answer rests on.
 
-import { ask } from "./api.js";
+import { Trouble, events } from "./api.js";
 import { el } from "./dom.js";
 import { ANSWER, SUMMARIZE, SUPPORT, TRANSLATE } from "./examples.js";
 import { inLanguage, name, spoken, tell } from "./say.js";
 
 const shortened = (text) => (text.length > 60 ? `${text.slice(0, 58)}…` : text);
 
-async function whole(app, body, { card, signal, budgetMs, policy }) {
-  const reply = await ask(`v1/apps/${app}`, { ...body, deadline_ms: budgetMs, policy }, signal);
-  card.write(reply.text);
+async function streamed(app, body, { card, signal, budgetMs, policy, tint }) {
+  const asked = {
+    ...body,
+    deadline_ms: budgetMs,
+    policy,
+    logprobs: tint === "confidence",
+    stream: true,
+    stream_options: { include_onesec: true },
+  };
+  let reply = null;
+  for await (const event of events(`v1/apps/${app}`, asked, signal)) {
+    const told = event.onesec ?? {};
+    if (event.delta === undefined) reply = event;
+    else if (told.tokens) card.add(told.tokens, event.part);
+    else if (told.likely_ms !== undefined) card.plan(told);
+  }
+  if (reply === null) throw new Trouble("network");
+  card.settle(reply.text);
   card.finish(reply.onesec);
   if (reply.unsupported?.length > 0) card.note("unsupported", reply.unsupported.join(", "));
   return reply;
@@ -99,7 +114,7 @@ export function support() {
       const rows = texts().filter((text) => text.value.trim());
       const knowledge = rows.map((text, i) => ({ id: String(i), text: text.value.trim() }));
       const records = record.value.trim() ? [record.value.trim()] : [];
-      const reply = await whole("support", { question, knowledge, records, turns }, run);
+      const reply = await streamed("support", { question, knowledge, records, turns }, run);
       turns = [...turns, { question, answer: reply.text }];
       if (!reply.known) run.card.note("not_known");
       const sources = reply.sources.map((id) => place(["entry_named", texts().indexOf(rows[id]) + 1], () => show(rows[id])));
@@ -127,7 +142,7 @@ export function translate() {
       return example;
     },
     async ask(text, run) {
-      const reply = await whole("translate", { text, to: into.value === "auto" ? null : into.value }, run);
+      const reply = await streamed("translate", { text, to: into.value === "auto" ? null : into.value }, run);
       run.card.text.lang = reply.target;
       if (!reply.complete) run.card.note("incomplete");
     },
@@ -151,7 +166,7 @@ export function answer() {
     take: (example) => example,
     async ask(question, run) {
       const asked = text.value;
-      const reply = await whole("answer", { question, text: asked }, run);
+      const reply = await streamed("answer", { question, text: asked }, run);
       if (!reply.found) run.card.note("not_found");
       rests(run.card, "cited", reply.citations.map((citation) => place(citation.text, () => show(asked, citation))));
     },
@@ -171,7 +186,7 @@ export function summarize() {
     label: shortened,
     take: (example) => example,
     async ask(text, run) {
-      const reply = await whole("summarize", { text, length: LENGTHS[length.value] }, run);
+      const reply = await streamed("summarize", { text, length: LENGTHS[length.value] }, run);
       if (reply.read_share < 0.995 || reply.calls > 1) run.card.note("read_share", Math.round(100 * reply.read_share), reply.calls);
       if (!reply.kept) run.card.note("length_missed");
     },

@@ -49,29 +49,46 @@ export class Card {
     this.story.predictedMs = told.predicted_ms ?? null;
   }
 
-  /** Tokens that came, or text that is in none. */
-  add(tokens) {
+  /** Tokens that came, or text that is in none, of the completion of that number. */
+  add(tokens, part = 0) {
     for (const token of tokens) {
+      const last = this.span;
       if (token.index === undefined) this.text.append(token.text);
-      else if (this.span?.index === token.index) this.span.node.append(token.text);
-      else this.token(token);
+      else if (last?.index === token.index && last.part === part) last.node.append(token.text);
+      else this.token(token, part);
     }
   }
 
-  token(token) {
-    addToken(this.story, token);
+  token(token, part) {
+    addToken(this.story, token, part);
     const sure = token.confidence;
     const doubt = sure === undefined ? "" : sure < UNSURE ? " unsure" : sure < SURE ? " fair" : " sure";
     const parts = [`${token.gear || "–"}`, sure === undefined ? null : sure.toFixed(2), time(token.at_ms)];
     const node = el("span", { class: `token${doubt}`, title: parts.filter((part) => part !== null).join(" · ") }, token.text);
     node.style.setProperty("--rank", rank(token.gear));
     this.text.append(node);
-    this.span = { index: token.index, node };
+    this.span = { index: token.index, part, node };
   }
 
-  /** The whole text at once. */
-  write(text) {
-    this.text.textContent = text;
+  /** The text as it is at last. Where it differs from what came by spaces alone, tokens keep theirs. */
+  settle(text) {
+    const bare = (words) => words.replace(/\s/g, "");
+    const nodes = [...this.text.childNodes];
+    if (bare(text) !== bare(this.text.textContent)) {
+      this.text.textContent = text;
+      return;
+    }
+    let at = 0;
+    nodes.forEach((node, i) => {
+      let left = bare(node.textContent).length;
+      let to = at;
+      while (to < text.length && (left > 0 || /\s/.test(text[to]))) {
+        if (!/\s/.test(text[to])) left -= 1;
+        to += 1;
+      }
+      node.textContent = text.slice(at, i === nodes.length - 1 ? text.length : to);
+      at = to;
+    });
   }
 
   /** It is over: `told` is the object `onesec`. */

@@ -1,6 +1,6 @@
 // Chat: a conversation, streamed token by token.
 
-import { events } from "./api.js";
+import { Trouble, events } from "./api.js";
 import { CHAT } from "./examples.js";
 
 /** What a desk needs to know of it. */
@@ -29,6 +29,7 @@ export function chat() {
         if (told.tokens) card.add(told.tokens);
         if (told.elapsed_ms !== undefined) card.finish(told);
       }
+      if (!card.story.over) throw new Trouble("network");
       turns = [...asked.messages, { role: "assistant", content: card.text.textContent }];
     },
   };

@@ -1,6 +1,7 @@
 // An answer's events in words, for who wants to know why it came about as it did.
 
 import { say, time } from "./say.js";
+import { rank } from "./server.js";
 
 const TELL = {
   plan: (at, d) => say("story_plan", at, d.gear, time(d.likely_ms), time(d.predicted_ms)),
@@ -14,7 +15,7 @@ const TELL = {
 };
 
 function shifted(at, d) {
-  const up = d.need_there_ms > d.need_ms;
+  const up = rank(d.gear) > rank(d.was);
   return say(up ? "story_shift_up" : "story_shift", at, d.was, d.gear, time(d.left_ms), time(up ? d.need_there_ms : d.need_ms));
 }
 

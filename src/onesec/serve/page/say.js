@@ -69,6 +69,7 @@ export function announceLanguage() {
 
 /** Milliseconds for people: as many digits as tell something. */
 export function time(ms) {
+  if (ms >= 119_950) return `${Number((ms / 60_000).toPrecision(3))} min`;
   if (ms >= 999.5) return `${Number((ms / 1000).toPrecision(3))} s`;
   return `${ms >= 9.95 ? Math.round(ms) : Number(ms.toFixed(1))} ms`;
 }

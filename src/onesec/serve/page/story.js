@@ -19,69 +19,69 @@ export function newStory(budgetMs) {
   };
 }
 
-/** Take in a token that came. */
-export function addToken(story, token) {
+/** Take in a token that came, of the completion of that number. */
+export function addToken(story, token, part) {
   const { gear, at_ms: at } = token;
   const last = story.stretches.at(-1);
-  story.ticks.push({ at, gear, sure: token.confidence ?? null });
-  if (last === undefined) story.stretches.push({ kind: "prefill", gear, from: 0, to: at, tokens: 0 });
-  else if (last.kind === "decode" && last.gear === gear) {
+  story.ticks.push({ at, gear, sure: token.confidence ?? null, part });
+  if (last === undefined || last.part !== part) {
+    story.stretches.push({ kind: "prefill", gear, from: last?.to ?? 0, to: at, tokens: 0, part });
+  } else if (last.kind === "decode" && last.gear === gear) {
     last.to = at;
     last.tokens += 1;
-  } else story.stretches.push({ kind: "decode", gear, from: last.to, to: at, tokens: 1 });
+  } else story.stretches.push({ kind: "decode", gear, from: last.to, to: at, tokens: 1, part });
 }
 
 /** Take in what the server says once an answer is over: the object `onesec`. */
 export function endStory(story, told) {
+  const parts = told.parts ?? [{ begin_ms: 0, events: told.events ?? [] }];
   story.over = true;
   story.budgetMs = told.budget_ms;
   story.elapsedMs = told.elapsed_ms;
   story.met = told.met;
-  story.ending = told.ending ?? worst(told.endings ?? []);
+  story.ending = told.ending ?? worst(told.endings);
   story.used = told.resources ?? null;
-  if (told.events) {
-    story.events = told.events;
-    story.stretches = worked(told.events);
-    spread(story);
-    story.landingMs = told.events.find((event) => event.kind === "land")?.at_ms ?? null;
-  } else if (story.stretches.length === 0) story.stretches = shared(told.gears, told.elapsed_ms);
-}
-
-/** When each token was drawn: those of a stretch come evenly, and are sent together. */
-function spread(story) {
-  let i = 0;
-  for (const { kind, from, to, tokens } of story.stretches) {
-    const count = kind === "decode" ? tokens : i === 0 ? 1 : 0; // the prompt's last step draws the first
-    for (let k = 1; k <= count && i < story.ticks.length; k += 1, i += 1) {
-      story.ticks[i].at = kind === "decode" ? from + ((to - from) * k) / tokens : to;
-    }
-  }
+  story.events = parts.flatMap(({ begin_ms: begin, events }) => events.map((event) => later(event, begin)));
+  story.landingMs = story.events.findLast((event) => event.kind === "land")?.at_ms ?? null;
+  const stretches = parts.flatMap(({ begin_ms: begin, events }, part) => worked(events, begin, part));
+  story.stretches = stretches;
+  story.ticks = parts.flatMap((_, part) =>
+    spread(stretches.filter((each) => each.part === part), story.ticks.filter((each) => each.part === part)));
 }
 
 function worst(endings) {
   return ["cut", "landed", "natural"].find((ending) => endings.includes(ending)) ?? "";
 }
 
-function worked(events) {
+/** An event whose times count from `begin`, on the answer's own clock. */
+function later({ at_ms: at, kind, detail }, begin) {
+  const { likely_ms: likely, predicted_ms: predicted } = detail;
+  const moved = kind === "plan" ? { likely_ms: likely + begin, predicted_ms: predicted + begin } : {};
+  return { at_ms: at + begin, kind, detail: { ...detail, ...moved } };
+}
+
+function worked(events, begin, part) {
   return events
     .filter((event) => event.kind === "prefill" || event.kind === "decode")
-    .map(({ kind, at_ms: to, detail }) => ({
+    .map(({ kind, at_ms: at, detail }) => ({
       kind,
       gear: detail.gear,
-      from: Math.max(0, to - detail.ms),
-      to,
+      from: begin + Math.max(0, at - detail.ms),
+      to: begin + at,
       tokens: detail.tokens,
+      part,
     }));
 }
 
-/** Where only the tokens of each gear are known: one after the other, by their number. */
-function shared(gears, elapsedMs) {
-  const counts = Object.entries(gears ?? {});
-  const all = counts.reduce((sum, [, count]) => sum + count, 0);
-  let from = 0;
-  return counts.map(([gear, tokens]) => {
-    const stretch = { kind: "decode", gear, from, to: from + (elapsedMs * tokens) / all, tokens };
-    from = stretch.to;
-    return stretch;
+/** When each token of a completion was drawn: those of a stretch evenly, the first one by the
+    prompt's last step. The end's own token is none of `known`, those that came. */
+function spread(stretches, known) {
+  const ticks = [];
+  stretches.forEach(({ kind, gear, from, to, tokens }, i) => {
+    if (kind === "prefill") {
+      if (stretches[i + 1]?.kind !== "prefill") ticks.push({ at: to, gear });
+    } else for (let k = 1; k <= tokens; k += 1) ticks.push({ at: from + ((to - from) * k) / tokens, gear });
   });
+  const shown = known.length > 0 ? ticks.slice(0, known.length) : ticks;
+  return shown.map((tick, i) => ({ ...tick, sure: known[i]?.sure ?? null }));
 }
