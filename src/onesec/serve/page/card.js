@@ -1,6 +1,6 @@
 // One answer on the page: its tokens as they come, its time line, and how it ended.
 
-import { showElapsed } from "./dial.js";
+import { forgetElapsed, showElapsed } from "./dial.js";
 import { byId, el } from "./dom.js";
 import { narrate } from "./narrate.js";
 import { inLanguage, say, tell, time } from "./say.js";
@@ -141,6 +141,7 @@ export class Card {
   /** It was refused or failed; `again` asks once more, within so many milliseconds. */
   fail(trouble, again) {
     this.halt();
+    forgetElapsed();
     this.line.remove();
     this.root.classList.add("failed");
     const words = el("p", { class: "trouble", role: "alert" });

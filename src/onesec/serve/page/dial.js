@@ -84,6 +84,12 @@ export function showElapsed(elapsedMs, state) {
   face.below.textContent = say("used", time(elapsedMs));
 }
 
+/** Show no answer's time. */
+export function forgetElapsed() {
+  face.gone.removeAttribute("d");
+  face.below.textContent = "";
+}
+
 /** Mark what whole answers usually take in the fastest gear and in the best: [[ms, rank]]. */
 export function markPromises(promises) {
   face.promises.replaceChildren(
@@ -146,7 +152,7 @@ function nearest(value) {
 
 function drawDeadline() {
   const at = angle(ms);
-  const [number, unit] = time(ms).split(" ");
+  const [number, unit] = time(ms).split("\u00a0");
   const corners = [point(102, at), point(113, at - 3), point(113, at + 3)];
   face.set.setAttribute("d", arc(102, angle(LEAST_MS), at));
   face.hand.setAttribute("d", `M${corners.map((corner) => corner.join(" ")).join("L")}Z`);

@@ -67,9 +67,9 @@ export function announceLanguage() {
   for (const hear of hearing) hear();
 }
 
-/** Milliseconds for people: as many digits as tell something. */
+/** Milliseconds for people: as many digits as tell something, and a unit that stays with them. */
 export function time(ms) {
-  if (ms >= 119_950) return `${Number((ms / 60_000).toPrecision(3))} min`;
-  if (ms >= 999.5) return `${Number((ms / 1000).toPrecision(3))} s`;
-  return `${ms >= 9.95 ? Math.round(ms) : Number(ms.toFixed(1))} ms`;
+  if (ms >= 119_950) return `${Number((ms / 60_000).toPrecision(3))}\u00a0min`;
+  if (ms >= 999.5) return `${Number((ms / 1000).toPrecision(3))}\u00a0s`;
+  return `${ms >= 9.95 ? Math.round(ms) : Number(ms.toFixed(1))}\u00a0ms`;
 }
