@@ -26,6 +26,7 @@ export class Card {
     this.began = performance.now();
     this.span = null;
     tell(this.foot, "thinking");
+    draw(this.line, this.story);
     this.frame = requestAnimationFrame(() => this.move());
   }
 
@@ -119,10 +120,8 @@ export class Card {
     };
     const key = el("p", { class: "key" }, ...["waits", "reads", "writes", "expects"].map((each) =>
       el("span", {}, el("i", { class: each }), tell(el("span", {}), `key_${each}`))));
-    const part = el("details", {}, tell(el("summary", {}), "story"), close, key, list);
-    part.addEventListener("toggle", show);
-    inLanguage(() => part.open && show());
-    return part;
+    inLanguage(show, close);
+    return el("details", {}, tell(el("summary", {}), "story"), close, key, list);
   }
 
   /** A remark below it. */

@@ -54,7 +54,6 @@ function showTab() {
     tab.setAttribute("aria-selected", String(key === shown));
     tab.tabIndex = key === shown ? 0 : -1;
     panel.hidden = key !== shown;
-    if (key === shown) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   document.body.dataset.tab = shown;
   lookClosely(shown === "load");

@@ -3,7 +3,7 @@
 import { browser, keep, kept } from "./dom.js";
 import { WORDS } from "./words.js";
 
-const hearing = [];
+let hearing = [];
 const PLACES = { say: null, sayLabel: "aria-label", sayHint: "placeholder", sayTitle: "title" };
 let language = kept(browser, "language");
 if (!(language in WORDS)) {
@@ -47,9 +47,10 @@ export function retell(root) {
   }
 }
 
-/** Call `hear` now, and whenever the language changes. */
-export function inLanguage(hear) {
-  hearing.push(hear);
+/** Call `hear` now, and whenever the language changes; where it is about an element, while that is
+    on the page. */
+export function inLanguage(hear, node = document.body) {
+  hearing.push({ hear, node });
   hear();
 }
 
@@ -64,7 +65,8 @@ export function changeLanguage() {
 export function announceLanguage() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   retell(document);
-  for (const hear of hearing) hear();
+  hearing = hearing.filter(({ node }) => node.isConnected);
+  for (const { hear } of hearing) hear();
 }
 
 /** Milliseconds for people: as many digits as tell something, and a unit that stays with them. */
