@@ -4,21 +4,13 @@ missing, these tests are skipped; `make page-test` brings what can be installed.
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import CHROMIUM, SHOTS, Open, serving
 
-CHROMIUM = os.environ.get("ONESEC_CHROMIUM") or shutil.which("chromium")
-SHOTS = Path(__file__).parents[2] / "build" / "page"
-AXE = Path(os.environ.get("ONESEC_AXE", SHOTS.parent / "axe" / "axe.min.js"))
 _NEEDED = ("playwright", "starlette", "uvicorn", "prometheus_client")
 
 
@@ -34,33 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") and missing:
             item.add_marker(pytest.mark.skip(reason=missing))
-
-
-@contextmanager
-def serving(*options: str, **environment: str) -> Iterator[str]:
-    """`onesec serve onesec-mini` on a free port; the address of its page."""
-    command = [sys.executable, "-m", "onesec.cli.main", "serve", "onesec-mini", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--threads", "2", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            found = re.match(r"(http://\S+/) is its page", line)
-            if found:
-                break
-        else:
-            raise AssertionError("".join(said))
-        yield found[1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +45,6 @@ def browser() -> Iterator[Any]:
         )
         yield found
         found.close()
-
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture

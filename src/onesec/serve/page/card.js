@@ -118,7 +118,7 @@ export class Card {
       draw(close, this.story);
       list.replaceChildren(...narrate(this.story).map((line) => el("li", {}, line)));
     };
-    const key = el("p", { class: "key" }, ...["waits", "reads", "writes", "expects"].map((each) =>
+    const key = el("p", { class: "key" }, ...["waits", "reads", "writes", "expects", "lands"].map((each) =>
       el("span", {}, el("i", { class: each }), tell(el("span", {}), `key_${each}`))));
     inLanguage(show, close);
     return el("details", {}, tell(el("summary", {}), "story"), close, key, list);

@@ -23,13 +23,15 @@ export function chat() {
         stream_options: { include_onesec: true },
         ...(tint === "confidence" ? { logprobs: true } : {}),
       };
+      let end = null;
       for await (const event of events("v1/chat/completions", asked, signal)) {
         const told = event.onesec ?? {};
         if (told.likely_ms !== undefined) card.plan(told);
         if (told.tokens) card.add(told.tokens);
-        if (told.elapsed_ms !== undefined) card.finish(told);
+        if (told.elapsed_ms !== undefined) end = told;
       }
-      if (!card.story.over) throw new Trouble("network");
+      if (end === null) throw new Trouble("network");
+      card.finish(end);
       turns = [...asked.messages, { role: "assistant", content: card.text.textContent }];
     },
   };

@@ -56,7 +56,8 @@ function labels() {
   return LABELS.map((value) => {
     const [x, y] = point(84, angle(value));
     const words = value < 1000 ? String(value) : `${value / 1000}s`;
-    return svg("text", { x, y, class: value < LEAST_MS ? "mark out" : "mark" }, words);
+    const kind = `mark${value < LEAST_MS ? " out" : ""}${Number.isInteger(Math.log10(value)) ? "" : " between"}`;
+    return svg("text", { x, y, class: kind }, words);
   });
 }
 

@@ -12,6 +12,7 @@ import { look, lookClosely, rank, server, whenSeen } from "./server.js";
 import { makeSettings } from "./settings.js";
 
 const DESKS = { chat, support, translate, answer, summarize };
+const PROMPT = 32; // tokens of a short question
 const THEMES = ["auto", "light", "dark"];
 const tabs = {};
 
@@ -96,14 +97,18 @@ function showState() {
   const value = { ready: props?.model ?? "", loading: Math.floor(100 * (load?.loaded ?? 0)) }[state];
   byId("state").dataset.state = state;
   tell(byId("state-words"), `state_${state}`, value ?? "");
-  if (props !== null) showRoom(props.promises);
+  if (props !== null) showRoom(props);
 }
 
-/** How many tokens there is time for, by what was measured at the start. */
-function showRoom(promises) {
-  const tokens = ({ ttft_ms: first, answer_ms: all, answer_tokens: count }) =>
-    Math.max(0, Math.floor(1 + ((deadline() - first) * (count - 1)) / (all - first)));
-  const [fastest, best] = [promises[0], promises.at(-1)].map(tokens);
+/** How many tokens there is usually time for, behind a short prompt, by what was measured at the
+    start: a prompt of n tokens takes a + bn + cn², a token after it p·context + q. */
+function showRoom({ latency, promises }) {
+  const tokens = (gear) => {
+    const { a_ms: a, b_ms: b, c_ms: c, p_ms: p, q_ms: q } = latency.gears[gear];
+    const left = deadline() - (a + b * PROMPT + c * PROMPT ** 2);
+    return left < 0 ? 0 : 1 + Math.floor(left / (p * PROMPT + q));
+  };
+  const [fastest, best] = [tokens(server.gears[0]), tokens(server.gears.at(-1))];
   tell(byId("room"), fastest === 0 ? "no_room" : best === 0 ? "room_none" : "room", rounded(best), rounded(fastest));
   markPromises([promises[0], promises.at(-1)].map((each) => [each.answer_ms, rank(each.gear)]));
 }
@@ -117,5 +122,5 @@ makeTheme();
 makeKey();
 makeTabs();
 whenSeen(showState);
-whenSet(() => server.props && showRoom(server.props.promises));
+whenSet(() => server.props && showRoom(server.props));
 announceLanguage();
