@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
-.PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test gpu-check train openapi bench clean
+.PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test page-test gpu-check train openapi bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,7 +42,15 @@ wheel: $(VENV)/.installed  ## a wheel that runs on any Linux of its architecture
 wheel-test: wheel  ## install the wheel where there is no compiler, and answer
 	rm -rf build/wheel-venv && $(PYTHON) -m venv build/wheel-venv
 	env -u CC -u CXX PATH=/nowhere build/wheel-venv/bin/python -m pip install --quiet dist/onesec-*.whl
+	build/wheel-venv/bin/python -c "from importlib.resources import files; assert (files('onesec.serve') / 'page' / 'index.html').is_file()"
 	env -u CC -u CXX PATH=/nowhere build/wheel-venv/bin/python -m onesec.cli.main generate onesec-mini "Hello" --deadline 2s --json
+
+page-test: $(VENV)/.installed build/axe/axe.min.js  ## the page of a server in a real browser (Debian: chromium npm); screenshots: build/page/
+	$(BIN)/python -m pip install --quiet "playwright>=1.50"
+	$(BIN)/python -m pytest -m browser -rs tests/page
+
+build/axe/axe.min.js:
+	mkdir -p build/axe && cd build/axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js
 
 sanitize: $(VENV)/.installed  ## the native tests under ASan + UBSan, then TSan
 	$(BIN)/python -m pip install --quiet cmake ninja

@@ -66,6 +66,7 @@ class LoadedModel(Closing):
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     confidence: Confidence = field(default_factory=Confidence)
     thinking: ThinkingMarks | None = None  # where it thinks aloud
+    machine: str = ""  # what of this machine decides how fast it is, in words
     closed: bool = False
 
     @property
@@ -282,6 +283,7 @@ def load_model(
         default_params=SamplingParams(**defaults),
         confidence=confidence,
         thinking=thinking_marks(tokenizer),
+        machine=backend.machine,
     )
 
 

@@ -56,6 +56,7 @@ _SLO_MS = {"chat": 5000.0, "rag": 3000.0, "agent": 5000.0, "complete": 2000.0}
     show_default=True,
     help="Whole contexts that the cache holds, for all requests together. 缓存",
 )
+@click.option("--page/--no-page", default=True, help="Whether there is a page at /. 网页")
 @click.option(
     "--drain-delay", metavar="TIME", help="Keep taking requests for so long after SIGTERM."
 )
@@ -74,6 +75,7 @@ def command(
     max_rows: int,
     max_waiting: int,
     sequences: int,
+    page: bool,
     drain_delay: str | None,
     **options: Any,
 ) -> int:
@@ -120,6 +122,7 @@ def command(
             cap_ms=parse_duration_ms(max_budget),
             max_tokens=max_tokens,
             max_open=max_rows + max_waiting,
+            page=page,
         ),
         bounds=Bounds(keys=keys, hosts=_hosts(host, allowed_host)),
         place=Place(

@@ -159,10 +159,14 @@ class Intake:
             # Then its end is told now, not after others had their turn.
             stop = self._last_look(sequence, now_ns)
         if stop is not None:
-            self._outbox.finish(sequence, stop, now_ns, row)
+            self._outbox.finish(sequence, stop, now_ns, row, gear.name)
         else:
             shown = sequence.stop.show()
-            self._outbox.add(Delta(sequence.id, drawn, row.logprobs, row.entropies, row.top, shown))
+            self._outbox.add(
+                Delta(
+                    sequence.id, drawn, row.logprobs, row.entropies, row.top, shown, gear=gear.name
+                )
+            )
 
     def _append(self, sequence: Sequence, tokens: Seq[int]) -> Stop | None:
         """Take tokens into the answer, up to the one that ends it."""

@@ -44,7 +44,12 @@ class Outbox:
         return True
 
     def finish(
-        self, sequence: Sequence, stop: Stop, now_ns: int, row: RowResult | None = None
+        self,
+        sequence: Sequence,
+        stop: Stop,
+        now_ns: int,
+        row: RowResult | None = None,
+        gear: str = "",
     ) -> None:
         """Free what the sequence holds, close its trace and hand out its last delta."""
         self._scheduler.remove(sequence)
@@ -74,6 +79,7 @@ class Outbox:
                 tuple(sequence.prompt_logprobs),
                 stop.closing,
                 sequence.hidden,
+                gear,
             )
         )
 

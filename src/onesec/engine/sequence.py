@@ -38,6 +38,7 @@ class Delta:
                    were put in from outside 0, 0 and nothing
     text_chars     characters of the whole answer's text that may be shown so far; None: all of it
     closing        once finished: text behind them that belongs to the answer and has no tokens
+    gear           that `tokens` were drawn in; "" for those that were put in from outside
     finish_reason  None while it goes on; then "stop", "length" or "error"
     stop_reason    what ended it: the stop string, the stop token's id, "deadline" or, where a
                    structure was closed for it, "max_tokens"; else None
@@ -62,6 +63,7 @@ class Delta:
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
     hidden: Float32Array | None = None
+    gear: str = ""
 
     @property
     def finished(self) -> bool:

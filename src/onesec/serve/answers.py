@@ -43,6 +43,9 @@ class Choice:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
+    gears: list[str] = field(default_factory=list)
+    at_ms: list[float] = field(default_factory=list)  # when each token came, since the first byte
+    plan: wire.Accepted | None = None
     last: wire.Gained | None = None
     tools: ToolText | ForcedText | None = None
 
@@ -61,13 +64,15 @@ class Choice:
         piece = self.tools.push(piece)
         return piece if self.last is None else piece + self.tools.end()
 
-    def add(self, gained: wire.Gained) -> None:
-        """Take in what one turn gave."""
+    def add(self, gained: wire.Gained, at_ms: float) -> None:
+        """Take in what one turn gave, and when."""
         over = gained.finish_reason is not None
         self.text.add(gained.tokens, gained.text_chars, last=over, closing=gained.closing)
         self.tokens += gained.tokens
         self.logprobs += gained.logprobs
         self.top += gained.top
+        self.gears += [gained.gear] * len(gained.tokens)
+        self.at_ms += [at_ms] * len(gained.tokens)
         if over:
             self.last = gained
 
@@ -157,6 +162,8 @@ class Answers:
         try:
             async with asyncio.timeout(self._patience_s()):
                 await self._flow.accepted()
+            for request_id, choice in self._by_id.items():
+                choice.plan = self._flow.plans.get(request_id)
         except TimeoutError:
             raise stalled() from None
         except ApiError as error:
@@ -170,7 +177,7 @@ class Answers:
         except TimeoutError:
             raise stalled() from None
         choice = self._by_id[gained.id]
-        choice.add(gained)
+        choice.add(gained, (self._door.clock.now_ns() - self.wanted.call.arrival_ns) / 1e6)
         return choice, gained
 
     async def whole(self) -> None:
@@ -211,6 +218,21 @@ class Answers:
             )
         engine_ms = max(c.last.trace.elapsed_ms for c in self.choices if c.last and c.last.trace)
         self._door.time.exit.observe(elapsed_ms - engine_ms)
+        self._remember(elapsed_ms)
+
+    def _remember(self, elapsed_ms: float) -> None:
+        """Tell the door of the whole HTTP request, unless these are only a part of it."""
+        wanted, choices = self.wanted, self.choices
+        if wanted.arrival_ns:
+            return
+        kept = [met_by(choice, wanted.budget, elapsed_ms) for choice in choices]
+        self._door.over(
+            wanted.call,
+            worst_of([choice.last.ending for choice in choices if choice.last is not None]),
+            budget_ms=wanted.budget.total_ms,
+            met=None if None in kept else all(kept),
+            tokens=sum(len(choice.tokens) for choice in choices),
+        )
 
     def close(self) -> None:
         """Take back what still runs, and leave."""
@@ -220,12 +242,26 @@ class Answers:
             self._told = True
             tokens = sum(len(choice.tokens) for choice in self.choices)
             self._door.metrics.cancelled(tokens)
+            if not self.wanted.arrival_ns:
+                budget_ms = self.wanted.budget.total_ms
+                self._door.over(
+                    self.wanted.call, "left", budget_ms=budget_ms, met=None, tokens=tokens
+                )
             _log.info("%s left after %d tokens", self.wanted.call.id, tokens)
 
 
 def stalled() -> ApiError:
     """The engine did not say what it owed."""
     return ApiError("engine_closed", "The engine does not answer.", hint="Try again shortly.")
+
+
+def worst_of(endings: Sequence[str]) -> str:
+    """The ending that says most against a reply of several answers; "" where there is none.
+
+    >>> worst_of(["natural", "landed"])
+    'landed'
+    """
+    return next((word for word in ("cut", "landed", "natural") if word in endings), "")
 
 
 def met_by(choice: Choice, budget: Budget, elapsed_ms: float) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from .applications import APPS, application
 from .door import Door
 from .embeddings import embeddings
 from .errors import ApiError, from_error
+from .files import page, serve_file
 from .generation import json_response
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
 from .metrics import CONTENT_TYPE
@@ -28,7 +28,6 @@ from .responses import responses
 from .schema import DetokenizeRequest, TokenizeRequest, parse
 
 _SILENT_S = 10.0  # more than any turn of the engine takes
-_log = logging.getLogger("onesec.serve")
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 
@@ -95,6 +94,7 @@ async def props(door: Door, request: Request) -> Response:
             "context_length": ready.context_length,
             "vocab_size": ready.vocab_size,
             "gears": ready.gears,
+            "machine": ready.machine,
             "chat_template": door.wording.template is not None,
             "embedding_size": ready.hidden_size,
             "latency": ready.latency,
@@ -106,6 +106,23 @@ async def props(door: Door, request: Request) -> Response:
                 "max_open_requests": terms.max_open,
             },
             "door_ms": {"entry": door.time.entry.ms, "exit": door.time.exit.ms},
+        }
+    )
+
+
+async def load(door: Door, request: Request) -> Response:
+    """GET /v1/onesec/load: how busy the server is, and what became of the last requests."""
+    runner = door.runner
+    return json_response(
+        {
+            "state": "draining" if door.draining else runner.state,
+            "loaded": round(runner.loaded_share, 3),
+            "running": runner.load.running,
+            "waiting": runner.load.waiting,
+            "open": door.held,
+            "max_open": door.terms.max_open,
+            "kv_used_share": round(runner.load.kv_used_share, 4),
+            **door.recent.view(door.clock.now_ns()),
         }
     )
 
@@ -167,6 +184,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/metrics", metrics),
     ("GET", "/openapi.json", openapi),
     ("GET", "/props", props),
+    ("GET", "/v1/onesec/load", load),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
     ("GET", "/tokenizer_info", tokenizer_info),
@@ -180,10 +198,14 @@ def written() -> str:
 
 def build(door: Door, bounds: Bounds) -> App:
     """The whole application: limits first, then the routes."""
+    shown = page() if door.terms.page else {}
     router = Router(
         [
-            Route(path, partial(_call, door, endpoint), methods=[method])
-            for method, path, endpoint in ROUTES
+            *(
+                Route(path, partial(_call, door, endpoint), methods=[method])
+                for method, path, endpoint in ROUTES
+            ),
+            *(Route(path, serve_file, methods=["GET"]) for path in shown),
         ]
     )
 
@@ -196,21 +218,16 @@ def build(door: Door, bounds: Bounds) -> App:
             words = f"{scope['method']} is not served at this path."
             raise ApiError(code, words, allow=(error.headers or {}).get("Allow", "")) from None
 
-    return Limits(routed, bounds)
+    return Limits(routed, bounds, {"/livez", *shown})
 
 
 async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:
     try:
         return await endpoint(door, request)
     except ApiError as error:
-        _refused(door, request, error)
+        door.refused(request.scope[CALL], error)
         raise
     except OneSecError as error:
         refusal = from_error(error)
-        _refused(door, request, refusal)
+        door.refused(request.scope[CALL], refusal)
         raise refusal from None
-
-
-def _refused(door: Door, request: Request, error: ApiError) -> None:
-    door.metrics.refused(error.code)
-    _log.info("%s refused: %s", request.scope[CALL].id, error.code)

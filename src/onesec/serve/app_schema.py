@@ -9,14 +9,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from .schema import DeadlineMs, MinGear, OnlyGear, Policy
+from .schema import DeadlineMs, MinGear, OnlyGear, Policy, StreamOptions
 
 
 class Common(msgspec.Struct, kw_only=True):
-    """What every application takes. None: the application's own, or the server's."""
+    """What every application takes. None: the application's own, or the server's. `logprobs`: with
+    `include_onesec` the tokens tell how sure they are."""
 
     model: str | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
     deadline_ms: DeadlineMs | None = None
     gear: OnlyGear | None = None
     min_gear: MinGear | None = None

@@ -19,6 +19,7 @@ from onesec.apps.support import Turn
 from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import DeadlineInfeasible
 
+from .answers import worst_of
 from .app_schema import AnswerRequest, Common, SummarizeRequest, SupportRequest, TranslateRequest
 from .door import Door
 from .driving import Counting, Done, Driver, Piece
@@ -112,7 +113,10 @@ class _Telling:
         """What came, as an event. Raises ApiError."""
         if isinstance(part, Done):
             return event(self.body(part))
-        return event({"part": part.part, "delta": part.text}) if part.text else PING
+        if not part.text and part.onesec is None:
+            return PING
+        more = {} if part.onesec is None else {"onesec": part.onesec}
+        return event({"part": part.part, "delta": part.text, **more})
 
     def body(self, done: Done) -> dict[str, Any]:
         """The result, and what became of the budget. Raises ApiError where there is none."""
@@ -123,12 +127,21 @@ class _Telling:
         body = asdict(result)
         body.pop("reply", None)
         elapsed_ms = (self._door.clock.now_ns() - self._call.arrival_ns) / 1e6
+        driver, met = self._driver, None if budget_ms is None else elapsed_ms <= budget_ms
+        self._door.over(
+            self._call,
+            worst_of(driver.endings),
+            budget_ms=budget_ms,
+            met=met,
+            tokens=sum(driver.gears.values()),
+        )
         body["onesec"] = {
             "budget_ms": budget_ms,
             "elapsed_ms": round(elapsed_ms, 3),
-            "met": None if budget_ms is None else elapsed_ms <= budget_ms,
-            "endings": self._driver.endings,
-            "gears": self._driver.gears,
+            "met": met,
+            "endings": driver.endings,
+            "gears": driver.gears,
+            **({"parts": driver.stories} if driver.told else {}),
         }
         return body
 

@@ -31,12 +31,14 @@ from .deadlines import DoorTime, budget_of
 from .errors import ApiError, from_error, infeasible, queue_full
 from .limits import Call, ClientGone
 from .metrics import Metrics
+from .recent import Done, Recent
 from .runner import Runner
 
 Made = TypeVar("Made")
 _THREADS = 2  # that tokenize; the library frees the interpreter lock for long texts
 _SHORT_BYTES = 2048  # of a body whose text is sooner read than handed to a thread
 _USUAL_BYTES = 3  # of a request's body, a token: for what is offered before it was counted
+_ANOTHER_TIME = frozenset({422, 429, 503})  # statuses of refusals for want of time or room
 _ANSWER = 8  # tokens of the shortest answer that is worth a plan
 _log = logging.getLogger("onesec.serve")
 
@@ -44,12 +46,14 @@ _log = logging.getLogger("onesec.serve")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What the server grants: milliseconds where a caller names none (None: unlimited), the most
-    that it may name, tokens of an answer where it names no limit, requests that may be open."""
+    that it may name, tokens of an answer where it names no limit, requests that may be open,
+    whether there is a page at `/`."""
 
     default_ms: float | None = None
     cap_ms: float = 600_000.0
     max_tokens: int = 1024
     max_open: int = 72
+    page: bool = True
 
 
 class Seats:
@@ -96,6 +100,7 @@ class Door:
         self.clock = clock or MonotonicClock()
         self.time = DoorTime()
         self.metrics = Metrics(self.model)
+        self.recent = Recent()
         self.draining = False
         self.held = 0  # requests that were let in and are not over
         self.idle = asyncio.Event()
@@ -263,6 +268,31 @@ class Door:
         asked = (budget.ttft_ms if error.which == "ttft" else budget.total_ms) or 0.0
         offer = self.time.outside(error.feasible_ms, entered_ms)
         return infeasible(asked, max(offer, math.floor(asked) + 1.0), which=error.which)
+
+    def over(
+        self, call: Call, ending: str, *, budget_ms: float | None, met: bool | None, tokens: int = 0
+    ) -> None:
+        """Remember that an HTTP request is answered, or left by its client."""
+        now_ns = self.clock.now_ns()
+        elapsed_ms = (now_ns - call.arrival_ns) / 1e6
+        done = Done(
+            path=call.path, budget_ms=budget_ms, elapsed_ms=elapsed_ms,
+            met=met, ending=ending, tokens=tokens,
+        )  # fmt: skip
+        self.recent.add(done, now_ns)
+
+    def refused(self, call: Call, error: ApiError) -> None:
+        """Count a refusal, and remember it where a later or slower request would be taken."""
+        self.metrics.refused(error.code)
+        _log.info("%s refused: %s", call.id, error.code)
+        if error.status not in _ANOTHER_TIME:
+            return
+        now_ns = self.clock.now_ns()
+        done = Done(
+            path=call.path, budget_ms=error.budget_ms or error.patience_ms,
+            elapsed_ms=(now_ns - call.arrival_ns) / 1e6, met=None, ending=error.code, refused=True,
+        )  # fmt: skip
+        self.recent.add(done, now_ns)
 
     def close(self) -> None:
         """End the threads."""

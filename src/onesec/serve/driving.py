@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +22,7 @@ from .app_schema import Common
 from .door import Door, Seats
 from .errors import ApiError
 from .limits import Call
+from .spans import Spans, planned
 from .stream import growing
 
 Made = TypeVar("Made")
@@ -30,10 +31,12 @@ Made = TypeVar("Made")
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Text of a completion that the caller reads, as it comes, and the number of that completion;
-    without text: nothing came for long, and work goes on."""
+    without text: nothing came for long, and work goes on. `onesec`: its plan, or its tokens, where
+    the caller wants to be told."""
 
     part: int
     text: str
+    onesec: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Driver:
         self._asked = asked
         self.endings: list[str] = []
         self.gears: Counter[str] = Counter()
+        self.told = bool(asked.stream_options and asked.stream_options.include_onesec)
+        self.stories: list[dict[str, Any]] = []  # of the completions: when, and their events
 
     async def run(self, steps: Steps[Any]) -> Done:
         """The application's result. Raises ApiError, ClientGone."""
@@ -108,23 +113,28 @@ class Driver:
                             if isinstance(found, Said):
                                 reply = found
                             else:
-                                yield Piece(len(self.endings), found)
+                                yield found
                 except OneSecError as error:
                     reply = error
         finally:
             steps.close()
 
-    async def _complete(self, ask: Ask, stream: bool) -> AsyncGenerator[str | Said]:
+    async def _complete(self, ask: Ask, stream: bool) -> AsyncGenerator[Piece | Said]:
         """One completion: its text as it comes, where it is shown, and what it was. Raises what an
         application may live with as OneSecError."""
         answers = await self._begun(ask, stream=stream and ask.shown)
         [choice] = answers.choices
         try:
+            begin_ms = (answers.wanted.begin_ns - self._call.arrival_ns) / 1e6
             if stream:
+                part, spans = len(self.endings), Spans(choice, self._door.runner.confidence)
+                if self.told:
+                    yield Piece(part, "", planned(choice, begin_ms))
                 async for _, grown in growing(answers):
                     piece = choice.take() if grown is not None and ask.shown else ""
                     if piece or grown is None:
-                        yield piece
+                        tokens = {"tokens": spans.cut(piece)} if self.told and piece else None
+                        yield Piece(part, piece, tokens)
             else:
                 await answers.whole()
             answers.sent()
@@ -132,7 +142,9 @@ class Driver:
             answers.close()
         assert choice.last is not None
         assert choice.last.trace is not None
-        self.gears.update(choice.last.trace.gears)
+        trace = choice.last.trace
+        self.gears.update(trace.gears)
+        self.stories.append({"begin_ms": round(begin_ms, 3), "events": trace.events})
         yield Said(choice.text.text, choice.last.ending)
         self.endings.append(choice.last.ending)
 
@@ -143,7 +155,7 @@ class Driver:
         wanted = Wanted(
             call=call,
             budget=_raised(budget),
-            params=greedy(ask),
+            params=replace(greedy(ask), logprobs=0) if asked.logprobs else greedy(ask),
             gear=asked.gear,
             min_gear=asked.min_gear,
             policy=asked.policy,

@@ -140,7 +140,9 @@ async def _answer(
     chat: bool,
     echo: bool = False,
 ) -> Response:
-    form = Form(answers, door.wording.tokenizer, door.model, chat=chat)
+    form = Form(
+        answers, door.wording.tokenizer, door.model, chat=chat, confidence=door.runner.confidence
+    )
     headers = told(ignored)
     if asked.stream:
         return EventStream(events(form, asked.stream_options), headers, close=answers.close)

@@ -28,7 +28,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CALL = "onesec.call"  # in the scope: the Call
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_WITHOUT_KEY = frozenset({"/livez"})
 _log = logging.getLogger("onesec.serve")
 
 
@@ -52,6 +51,7 @@ class Call:
 
     id: str
     arrival_ns: int
+    path: str
     headers: dict[str, str]
     body: bytes = b""
     tenant: str = ""
@@ -78,11 +78,14 @@ def key_digest(key: str) -> bytes:
 
 
 class Limits:
-    """ASGI middleware around the routes."""
+    """ASGI middleware around the routes; `without_key`: the paths that need none."""
 
-    def __init__(self, app: App, bounds: Bounds) -> None:
+    def __init__(
+        self, app: App, bounds: Bounds, without_key: Collection[str] = frozenset()
+    ) -> None:
         self._app = app
         self._bounds = bounds
+        self._without_key = without_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,7 +93,8 @@ class Limits:
         headers = _headers(scope)
         asked = headers.get("x-request-id", "")
         request_id = asked if _CLIENT_ID.fullmatch(asked) else f"req-{secrets.token_hex(8)}"
-        call = Call(request_id, scope.get(ARRIVAL) or time.monotonic_ns(), headers)
+        arrival_ns = scope.get(ARRIVAL) or time.monotonic_ns()
+        call = Call(request_id, arrival_ns, scope["path"], headers)
         scope[CALL] = call
         started = False
 
@@ -128,13 +132,15 @@ class Limits:
 
     def _check(self, scope: Scope, call: Call) -> None:
         bounds, headers = self._bounds, call.headers
+        if scope["http_version"] not in ("1.0", "1.1"):  # the parser takes any digits
+            raise ApiError("invalid_request", "HTTP/1.1 is spoken here.")
         if bounds.hosts and _host_name(headers.get("host", "")) not in bounds.hosts:
             raise ApiError(
                 "host_not_allowed",
                 "This Host is not served here.",
                 hint="Name it with --allowed-host.",
             )
-        if bounds.keys and scope["path"] not in _WITHOUT_KEY:
+        if bounds.keys and scope["path"] not in self._without_key:
             call.tenant = _tenant(headers.get("authorization", ""), bounds.keys)
         if scope["method"] == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()

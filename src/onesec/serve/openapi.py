@@ -155,6 +155,18 @@ _SHAPES: Mapping[tuple[str, str], _Shape] = {
     ("GET", "/props"): _Shape(
         _object(version=_TEXT, model=_TEXT, context_length=_COUNT, gears=_list(_TEXT))
     ),
+    ("GET", "/v1/onesec/load"): _Shape(
+        _object(
+            state=_TEXT,
+            running=_COUNT,
+            waiting=_COUNT,
+            open=_COUNT,
+            max_open=_COUNT,
+            kv_used_share=_NUMBER,
+            minute={"type": "object"},
+            recent=_list({"type": "object"}),
+        )
+    ),
     ("POST", "/tokenize"): _Shape(
         _object(tokens=_list(_COUNT), count=_COUNT, max_model_len=_COUNT),
         TokenizeRequest,

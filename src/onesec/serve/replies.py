@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from onesec.explain.confidence import Confidence
 from onesec.model.tokenizer import Tokenizer
 
 from .answers import Answers, Choice, met_by
@@ -21,8 +22,17 @@ Top = Sequence[tuple[int, float]]
 class Form:
     """One HTTP request's objects: their id, time, model and kind."""
 
-    def __init__(self, answers: Answers, tokenizer: Tokenizer, model: str, *, chat: bool) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        tokenizer: Tokenizer,
+        model: str,
+        *,
+        chat: bool,
+        confidence: Confidence | None = None,
+    ) -> None:
         self.answers = answers
+        self.confidence = confidence or Confidence()
         self.chat = chat
         self._tokenizer = tokenizer
         self.model = model
@@ -83,8 +93,8 @@ class Form:
             "prompt_tokens_details": {"cached_tokens": cached},
         }
 
-    def extension(self, choice: Choice) -> dict[str, Any]:
-        """What OneSec says of an answer, once it is over."""
+    def extension(self, choice: Choice, *, events: bool = False) -> dict[str, Any]:
+        """What OneSec says of an answer, once it is over; its events only where asked for."""
         last, budget = choice.last, self.answers.wanted.budget
         assert last is not None
         assert last.trace is not None
@@ -112,6 +122,7 @@ class Form:
                 "bytes_read": trace.bytes_read,
                 "peak_kv_bytes": trace.peak_kv_bytes,
             },
+            **({"events": trace.events} if events else {}),
         }
 
     # -- log probabilities -----------------------------------------------------------------------

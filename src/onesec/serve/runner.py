@@ -13,6 +13,7 @@ from typing import Any
 
 from onesec.budget.latency import LatencyModel
 from onesec.core.request import Request
+from onesec.explain.confidence import Confidence, Curve
 
 from . import wire
 from .errors import ApiError, from_fault
@@ -34,6 +35,7 @@ class Flow:
         self._queue = asyncio.Queue()
         self._early: deque[wire.Gained] = deque()
         self._ids: list[str] = []
+        self.plans: dict[str, wire.Accepted] = {}  # of what was accepted
 
     def submit(self, request: Request, *, stream: bool) -> None:
         """Hand one more request over. Raises ApiError where there is no engine."""
@@ -58,6 +60,8 @@ class Flow:
                 self._early.append(message)
             else:
                 left -= 1
+                if isinstance(message, wire.Accepted):
+                    self.plans[message.id] = message
 
     async def gained(self) -> wire.Gained:
         """What comes next; the last of a request has a finish_reason. Raises ApiError where one
@@ -95,6 +99,7 @@ class Runner:
         self.loaded_share = 0.0
         self.ready: wire.Ready | None = None
         self.latency = LatencyModel({})  # of the machine, once ready
+        self.confidence = Confidence()  # of the model, once ready
         self.load = wire.Load(0, 0, 0.0)
         self.fault: wire.Fault | None = None
         self.settled = asyncio.Event()  # loaded, or gone
@@ -184,6 +189,8 @@ class Runner:
         elif isinstance(message, wire.Ready):
             self.ready, self.state = message, "ready"
             self.latency = LatencyModel.from_dict(message.latency)
+            curves = {gear: Curve(*numbers) for gear, numbers in message.confidence.items()}
+            self.confidence = Confidence(curves)
             self.settled.set()
         elif isinstance(message, wire.Failed):
             self.fault = message.fault

@@ -65,10 +65,12 @@ _HARMLESS = frozenset(
 
 
 class StreamOptions(msgspec.Struct):
-    """`continuous_usage_stats`: every chunk tells the counts so far."""
+    """`continuous_usage_stats`: every chunk tells the counts so far. `include_onesec`: every chunk
+    tells of its tokens, the first one of the plan, the last one of what happened."""
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
+    include_onesec: bool | None = None
 
 
 class Sampled(msgspec.Struct, kw_only=True):

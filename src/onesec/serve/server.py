@@ -191,6 +191,8 @@ async def _main(
         if runner.ready is not None:
             host, port = listening.getsockname()[:2]
             say(f"http://{host}:{port}/v1 serves {start.model}")
+            if terms.page:
+                say(f"http://{host}:{port}/ is its page")
             for promise in _ends(runner.ready.promises):
                 say(promised(promise))
         await serving

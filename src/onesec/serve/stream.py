@@ -19,6 +19,7 @@ from .answers import Answers, Choice
 from .errors import ApiError
 from .replies import Form
 from .schema import StreamOptions
+from .spans import Spans, planned
 
 PING_SECONDS = 15.0
 _HEADERS = {
@@ -56,6 +57,9 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
     options = options or StreamOptions()
     with_usage = bool(options.include_usage)
     continuous = bool(options.continuous_usage_stats)
+    confidence = form.confidence
+    spans = [Spans(choice, confidence) for choice in answers.choices]
+    told = bool(options.include_onesec)
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> bytes:
         if continuous:
@@ -64,10 +68,11 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             more.setdefault("usage", None)
         return event(form.chunk(choices, **more))
 
-    if form.chat:
+    if form.chat or told:
         for choice in answers.choices:
-            delta = {"role": "assistant", "content": ""}
-            yield chunk([_choice(form, choice, delta)])
+            opening = {"role": "assistant", "content": ""} if form.chat else ""
+            more = {"onesec": planned(choice)} if told else {}
+            yield chunk([_choice(form, choice, opening)], **more)
     try:
         async for ping, grown in growing(answers):
             if grown is None:
@@ -78,12 +83,13 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             logprobs = form.stream_logprobs(choice, gained)
             if piece or logprobs is not None:
                 shown = {"content": piece} if form.chat else piece
-                yield chunk([_choice(form, choice, shown, logprobs=logprobs)])
+                more = {"onesec": {"tokens": spans[choice.index].cut(piece)}} if told else {}
+                yield chunk([_choice(form, choice, shown, logprobs=logprobs)], **more)
             for delta in form.call_deltas(choice):
                 yield chunk([_choice(form, choice, delta)])
             if gained.finish_reason is not None:
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
-                yield chunk([end], onesec=form.extension(choice))
+                yield chunk([end], onesec=form.extension(choice, events=told))
     except ApiError as error:
         yield event(error.body())
         yield DONE

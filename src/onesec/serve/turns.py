@@ -82,12 +82,12 @@ class Turns:
             if isinstance(message, wire.Measure):
                 tokens = engine.prompt_room(request, spare_ms=message.spare_ms)
                 return [wire.Measured(request.id, tokens)]
-            engine.add_request(request, stream=message.stream)
+            plan = engine.add_request(request, stream=message.stream).plan
         except Exception as error:  # one request's trouble is that request's alone
             return [wire.Refused(request.id, fault_of(error))]
         if self._quiet is not None and request.budget.limited:
             self._quiet.hold(request.id)
-        return [wire.Accepted(request.id)]
+        return [wire.Accepted(request.id, plan.likely_ms, plan.predicted_ms)]
 
     def _over(self, request_id: str) -> None:
         if self._quiet is not None:
@@ -147,4 +147,5 @@ def _gained(delta: Delta) -> wire.Gained:
         prompt_logprobs=delta.prompt_logprobs,
         closing=delta.closing,
         hidden=b"" if delta.hidden is None else delta.hidden.astype("<f4").tobytes(),
+        gear=delta.gear,
     )

@@ -86,6 +86,8 @@ class Ready(msgspec.Struct, tag=True, kw_only=True):
     latency: dict[str, Any]  # LatencyModel.to_dict
     promises: list[Promise]  # cheapest gear first
     hidden_size: int | None = None  # of embeddings; None: the backend tells none
+    machine: str = ""  # what decides how fast it is, in words
+    confidence: dict[str, tuple[float, float, float]] = {}  # explain.confidence.Curve of a gear
 
 
 class Fault(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -106,9 +108,11 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class Accepted(msgspec.Struct, tag=True):
-    """A request was planned."""
+    """A request was planned: when it will be done in the median, and at p95, since arrival."""
 
     id: str
+    likely_ms: float = 0.0
+    predicted_ms: float = 0.0
 
 
 class Measured(msgspec.Struct, tag=True):
@@ -141,6 +145,7 @@ class Gained(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
     prompt_logprobs: tuple[float, ...] = ()
     closing: str = ""
     hidden: bytes = b""  # float32, little endian
+    gear: str = ""
 
 
 class Load(msgspec.Struct, tag=True):

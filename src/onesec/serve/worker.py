@@ -105,6 +105,10 @@ def _ready(loaded: LoadedModel, latency: LatencyModel, promises: list[wire.Promi
         latency=latency.to_dict(),
         promises=promises,
         hidden_size=getattr(loaded.backend, "hidden_size", None),
+        machine=loaded.machine,
+        confidence={
+            gear: (curve.a, curve.b, curve.c) for gear, curve in loaded.confidence.curves.items()
+        },
     )
 
 
