@@ -169,6 +169,20 @@ def llamacpp(
     return {f"llama.cpp {name}, t_max_predict_ms": limited, f"llama.cpp {name}, abort": aborted}
 
 
+def llama_server(work: Path) -> tuple[list[str], dict[str, Any]]:
+    """The command of llama.cpp's server, built here or from the wheel, and what it is."""
+    built, version = work / "build-llama" / "bin" / "llama-server", work / "llama.cpp.version"
+    if built.exists():
+        return [str(built)], {"build": version.read_text().strip()}
+    python = work / "venv-xllama" / "bin" / "python"
+    told = subprocess.run(
+        [str(python), "-m", "pip", "list", "--format=freeze"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    wheel = next(line for line in told.splitlines() if line.startswith("xllamacpp=="))
+    return [str(python), str(Path(__file__).with_name("llama_wheel.py"))], {"build": wheel}
+
+
 def exported(source: Path, folder: Path, kind: str) -> Path:
     """The source as GGUF, written by OneSec; what is there is kept."""
     path = folder / f"{source.name}-{kind}.gguf"
@@ -252,10 +266,10 @@ def main() -> None:
             systems |= peer.systems(some)
             record["peers"]["transformers"] = peer.about
         for kind in GGUF if "llama.cpp" in peers else ():
-            program = args.work / "build-llama" / "bin" / "llama-server"
+            program, about = llama_server(args.work)
             model = exported(args.source, args.work / "gguf", kind)
             server = stack.enter_context(closing(Server(program, model, args.threads)))
-            record["peers"][f"llama.cpp {kind}"] = about = {}
+            record["peers"][f"llama.cpp {kind}"] = about
             systems |= llamacpp(server, kind, some, about)
         budgets_ms = [float(text) for text in args.budgets.split(",")]
         for question in some:  # every engine has warmed up

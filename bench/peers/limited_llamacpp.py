@@ -129,12 +129,12 @@ class Client:
 
 
 class Server(Client):
-    """llama-server with one slot, at its own best settings."""
+    """llama-server with one slot, at its own best settings; `program` takes its arguments."""
 
-    def __init__(self, program: Path, model: Path, threads: int) -> None:
+    def __init__(self, program: Sequence[str], model: Path, threads: int) -> None:
         port = free_port()
         super().__init__(port)
-        command = [str(program), "-m", str(model), "-t", str(threads), "-tb", str(threads)]
+        command = [*program, "-m", str(model), "-t", str(threads), "-tb", str(threads)]
         command += ["-c", "1024", "-np", "1", "--offline", "--host", "127.0.0.1"]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(

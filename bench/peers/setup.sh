@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fill a work folder with the peers and their models. Each step keeps what is already there.
-# Usage: setup.sh WORK [llamacpp models gguf openvino ort]      (default: all, about 15 GB)
+# Usage: setup.sh WORK [llamacpp|wheel models gguf openvino ort]      (default: all, about 15 GB)
 # Needs clang >= 16 and libomp (Debian: clang-19 lld-19 libomp-19-dev), cmake, ninja, Python 3.11.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,6 +34,13 @@ llamacpp() {
   echo "llama-cpp-python $llama sdist, ggml $(sed -n 's/.*ggml version: *//p' \
     <(cmake -S llama.cpp -B build-llama 2>&1) | head -1), $("$cc" --version | head -1)" \
     >llama.cpp.version
+}
+
+wheel() {  # llama.cpp's server without building it
+  [ -e venv-xllama/done ] && return
+  python3 -m venv venv-xllama
+  venv-xllama/bin/pip install -q --no-deps xllamacpp==2026.10.11549
+  touch venv-xllama/done
 }
 
 models() {
