@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python -m bench.deadline_tables
 
-writes the tables of RECORD between the documents' marks; a test holds that they stand there. It
+writes the tables of RECORDS between the documents' marks; a test holds that they stand there. It
 must not measure anything.
 """
 
@@ -18,7 +18,10 @@ from onesec.bench.report import number, percent
 from onesec.bench.scores import OURS, TRYING
 
 ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "bench" / "results" / "2026-11-26-zen3-deadlines.json"
+RECORDS = {  # by what their tables are called
+    name: ROOT / "bench" / "results" / f"2026-11-26-zen3-deadlines-{name}.json"
+    for name in ("suite", "stories", "real")
+}
 DOCUMENTS = [ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")]
 Record = Mapping[str, Any]
 GRID = (
@@ -32,31 +35,50 @@ GRID = (
     "k=1",
     "k=5",
 )
+ENDED = (
+    "share",
+    "accepted",
+    "hit",
+    "complete",
+    "best effort",
+    "best static",
+    "max_tokens",
+    "k=1",
+    "k=5",
+)
 LOAD = ("load", "system", "accepted", "hit", "complete", "score")
 REAL = ("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept")
 
 
-def tables(record: Record) -> dict[str, str]:
+def tables(records: Record) -> dict[str, str]:
     """Markdown of each table by the name of its mark."""
-    virtual, real = record["virtual"], record["real"]
+    suite, stories = records["suite"]["virtual"], records["stories"]["virtual"]
     return {
-        "grid": _markdown(GRID, (_grid_row(point) for point in virtual["grid"])),
-        "load": _markdown(LOAD, _load_rows(virtual["load"])),
-        "disturbed": _markdown(LOAD, _load_rows(virtual["disturbed"])),
+        "suite grid": _markdown(GRID, map(_grid_row, suite["grid"])),
+        "suite load": _markdown(LOAD, _load_rows(suite["load"])),
+        "suite disturbed": _markdown(LOAD, _load_rows(suite["disturbed"])),
+        "stories grid": _markdown(ENDED, map(_ended_row, stories["grid"])),
+        "stories load": _markdown(LOAD, _load_rows(stories["load"])),
+        "stories disturbed": _markdown(LOAD, _load_rows(stories["disturbed"])),
         **{
-            f"real-{number}": _markdown(REAL, (_real_row(row) for row in part["rows"]))
-            for number, part in enumerate(real)
+            f"real {number}": _markdown(REAL, map(_real_row, part["rows"]))
+            for number, part in enumerate(records["real"]["real"])
         },
     }
 
 
-def written(document: str, record: Record) -> str:
+def written(document: str, records: Record) -> str:
     """The document with the tables between its marks. Raises ValueError where a mark is missing."""
-    for name, table in tables(record).items():
+    for name, table in tables(records).items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         start, stop = document.index(begin) + len(begin), document.index(end)
         document = document[:start] + table + document[stop:]
     return document
+
+
+def read() -> dict[str, Record]:
+    """The records by their names."""
+    return {name: json.loads(path.read_text()) for name, path in RECORDS.items()}
 
 
 def _grid_row(point: Record) -> Sequence[str]:
@@ -73,6 +95,22 @@ def _grid_row(point: Record) -> Sequence[str]:
         f"{_score(systems[best])} ({best})",
         _score(systems["one-shot k=1"]),
         _score(systems["one-shot k=5"]),
+    )
+
+
+def _ended_row(point: Record) -> Sequence[str]:
+    """Shares of all questions that came to an end in time, where a reply is worth just that."""
+    group = point["groups"][ALL]
+    systems, best = group["systems"], group["best_static"]
+    ours = systems[OURS]
+    return (
+        f"{point['share']:g}",
+        percent(ours["accepted"] / ours["count"]),
+        percent(ours["hit_rate"]),
+        percent(ours["complete_rate"]),
+        percent(systems[TRYING]["score"]),
+        f"{percent(systems[best]['score'])} ({best})",
+        *(percent(systems[name]["score"]) for name in ("max_tokens", "one-shot k=1", "one-shot k=5")),
     )
 
 
@@ -111,6 +149,5 @@ def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    record = json.loads(RECORD.read_text())
     for path in DOCUMENTS:
-        path.write_text(written(path.read_text(), record))
+        path.write_text(written(path.read_text(), read()))

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-WORDS, MAX_TOKENS, COUNT = 10, 256, 430
+WORDS, MAX_TOKENS, COUNT = 10, 448, 430
 
 
 def main(path: Path) -> None:

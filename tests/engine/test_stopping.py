@@ -23,7 +23,7 @@ def run(text: str, limit: int = 100, land_at: int | None = None, **params: objec
     shown = []
     for i, char in enumerate(text):
         if i == land_at:
-            stop = check.land(20, may_trim=True)
+            stop = check.land(20, may_trim=True, patient=False)
             if stop:
                 return stop, decode(tokens), shown
         stop = check.add(ord(char))

@@ -123,7 +123,11 @@ class Steering:
         if decision.land and not sequence.landing:
             sequence.landing = True
             _trace_end(sequence, "land", standing, decision, at_ms)
-            stop = sequence.stop.land(decision.room_tokens, may_trim=not sequence.streamed)
+            stop = sequence.stop.land(
+                decision.room_tokens,
+                may_trim=not sequence.streamed,
+                patient=standing.crowding == 0.0,
+            )
             if stop is not None:
                 return stop
         sequence.slack_ms = decision.slack_ms

@@ -156,23 +156,24 @@ class StopCheck:
                 safe = start
                 break
         if self._descent is not None:
-            safe = min(safe, self._descent.begin + self._descent.landing.held())
+            safe = min(safe, self._descent.begin + self._descent.held())
         self._shown = max(self._shown, safe)
         return self._shown
 
-    def land(self, room_tokens: int, *, may_trim: bool) -> Stop | None:
+    def land(self, room_tokens: int, *, may_trim: bool, patient: bool) -> Stop | None:
         """From now on a good end is an end, with `room_tokens` to come; the Stop if the text ends
-        well already. `may_trim`: nothing was shown, so the text may be cut back."""
+        well already. `may_trim`: nothing was shown, so the text may be cut back; `patient`: see
+        Descent."""
         if self._text is None:
             self._text = GrowingText(self._decode)
             for token in self._tokens:
                 self._text.append(token)
             self._shown = len(self._text.text)
         until = len(self._tokens) + room_tokens
-        self._descent = descent = self._begin_descent(self._text.text, until, may_trim)
+        self._descent = descent = self._begin_descent(self._text.text, until, may_trim, patient)
         if len(self._tokens) < self._min_tokens:
             return None
-        if descent.ends_well:
+        if descent.begins_at_end(len(self._tokens)):
             return Stop("stop", "deadline", "landed")
         end = descent.close(len(self._tokens))
         return None if end is None else _landed(descent.begin + end.keep, end.closing)
@@ -228,7 +229,9 @@ class StopCheck:
         descent = self._descent
         if descent is not None:
             if self._answer_at in (None, len(self._tokens)):  # thinking, or just over
-                self._descent = self._begin_descent(text.text, descent.until, descent.may_trim)
+                self._descent = self._begin_descent(
+                    text.text, descent.until, descent.may_trim, descent.patient
+                )
                 return None
             descent.landing.push(new)
         if not new or len(self._tokens) < self._min_tokens:
@@ -246,7 +249,9 @@ class StopCheck:
                 return _landed(descent.begin + end.keep, end.closing)
         return None
 
-    def _begin_descent(self, text: str, until: int, may_trim: bool) -> Descent:
+    def _begin_descent(
+        self, text: str, until: int, may_trim: bool, patient: bool = False
+    ) -> Descent:
         at = len(self._tokens) if self._answer_at is None else self._answer_at
         begin = len(self._decode(self._tokens[:at])) if at else 0
         begin = min(begin, len(text))
@@ -258,6 +263,7 @@ class StopCheck:
             until=until,
             may_trim=may_trim,
             json=self.structured,
+            patient=patient,
         )
 
     def out_of_time(self, *, may_trim: bool) -> Stop:
