@@ -270,6 +270,26 @@ def test_a_narrow_screen_shows_all_of_it(open_page: Open, language: str) -> None
         assert box is None or box["x"] + box["width"] <= 360
 
 
+def test_the_dial_tells_what_there_is_time_for(open_page: Open) -> None:
+    page = open_page()
+    shape = {"a_ms": 10.0, "b_ms": 0.0, "c_ms": 0.0, "p_ms": 0.0, "q_ms": 1.0}
+    slow = {**shape, "a_ms": 20.0, "p_ms": 0.05}
+    with page.expect_response("**/props") as real:
+        page.reload()
+    told = {**real.value.json(), "gears": ["4", "8"], "context_length": 512}
+    told["latency"] = {"gears": {"4": shape, "8": slow}}
+    page.route("**/props", lambda route: route.fulfill(body=json.dumps(told)))
+    page.evaluate("localStorage.setItem('onesec.deadline', '200')")
+    page.reload()
+    words = page.locator("#room")
+    words.filter(has_text="190 in the fastest").wait_for()
+    # 180 ms left: n tokens take (1 + 32 · 0.05) n + 0.05 n² / 2: 180 at 47.5.
+    assert "50 tokens in the best" in words.inner_text()
+    page.locator("#deadline").focus()
+    page.keyboard.press("End")
+    words.filter(has_text="all that the model can hold: 512").wait_for()
+
+
 def test_a_refusal_offers_what_would_do(open_page: Open) -> None:
     page = open_page(expected=FAILED)
     offer = {"error": {"code": "deadline_infeasible", "feasible_ms": 4800.2, "which": "total"}}
