@@ -76,7 +76,7 @@ def open_page(browser: Any, server: str) -> Iterator[Open]:
 
         def heard(message: Any) -> None:
             if message.type == "error" and not any(word in message.text for word in expected):
-                troubles.append(message.text)
+                troubles.append(f"{message.text} {message.location}")
 
         def asked(request: Any) -> None:
             if not request.url.startswith((address, "data:")):

@@ -270,6 +270,26 @@ def test_a_narrow_screen_shows_all_of_it(open_page: Open, language: str) -> None
         assert box is None or box["x"] + box["width"] <= 360
 
 
+def test_the_dial_tells_what_there_is_time_for(open_page: Open) -> None:
+    page = open_page()
+    shape = {"a_ms": 10.0, "b_ms": 0.0, "c_ms": 0.0, "p_ms": 0.0, "q_ms": 1.0}
+    slow = {**shape, "a_ms": 20.0, "p_ms": 0.05}
+    with page.expect_response("**/props") as real:
+        page.reload()
+    told = {**real.value.json(), "gears": ["4", "8"], "context_length": 512}
+    told["latency"] = {"gears": {"4": shape, "8": slow}}
+    page.route("**/props", lambda route: route.fulfill(body=json.dumps(told)))
+    page.evaluate("localStorage.setItem('onesec.deadline', '200')")
+    page.reload()
+    words = page.locator("#room")
+    words.filter(has_text="190 in the fastest").wait_for()
+    # 180 ms left: n tokens take (1 + 32 · 0.05) n + 0.05 n² / 2: 180 at 47.5.
+    assert "50 tokens in the best" in words.inner_text()
+    page.locator("#deadline").focus()
+    page.keyboard.press("End")
+    words.filter(has_text="all that the model can hold: 512").wait_for()
+
+
 def test_a_refusal_offers_what_would_do(open_page: Open) -> None:
     page = open_page(expected=FAILED)
     offer = {"error": {"code": "deadline_infeasible", "feasible_ms": 4800.2, "which": "total"}}
@@ -448,3 +468,67 @@ def test_a_key_stays_in_its_tab(open_page: Open) -> None:
         assert page.context.cookies() == []
         slowly(page)
         assert "OneSec mini" in ask(page.locator("#panel-chat"), "Who are you?").inner_text()
+
+
+# A fetch whose answer the test writes piece by piece: window.feed(event), window.endFeed().
+FED = """
+const real = window.fetch;
+window.fetch = (path, options) => {
+  if (!String(path).endsWith("chat/completions")) return real(path, options);
+  const body = new ReadableStream({start(controller) {
+    const encoder = new TextEncoder();
+    window.feedBytes = (bytes) => controller.enqueue(new Uint8Array(bytes));
+    const data = (event) => encoder.encode(`data: ${JSON.stringify(event)}\\n\\n`);
+    window.feed = (event) => controller.enqueue(data(event));
+    window.endFeed = () => controller.close();
+    options.signal.addEventListener("abort", () => controller.error(options.signal.reason));
+  }});
+  return Promise.resolve(new Response(body));
+};
+null;  // else it were called
+"""
+
+
+def test_an_answer_is_seen_while_it_grows(open_page: Open) -> None:
+    page = open_page()
+    page.evaluate(FED)
+    panel = page.locator("#panel-chat")
+    panel.locator(".example").first.click()
+    card = panel.locator(".card.running")
+    card.locator(".timeline .now").wait_for(state="attached")
+    first, *rest = streamed(token(0, "It"), token(1, " is", "4", 30.0), told=DONE)
+    page.evaluate("feed", first)
+    card.locator(".timeline rect.band").wait_for(state="attached")
+    page.evaluate("feed", rest[0])
+    page.evaluate("feed", rest[1])
+    card.locator(".timeline rect.decode").wait_for(state="attached")
+    assert card.locator(".text").inner_text() == "It is"
+    assert page.locator("#live").inner_text() == ""  # a reader is not told of every token
+    page.screenshot(path=SHOTS / "growing.png")
+    text = "data: " + json.dumps({"choices": [], "onesec": {"tokens": [token(2, "中")]}})
+    raw = text.replace("\\u4e2d", "中").encode()
+    for byte in range(0, len(raw), 7):  # however it is cut on its way
+        page.evaluate("feedBytes", list(raw[byte : byte + 7]))
+    page.evaluate("feedBytes", [10, 10])
+    page.evaluate("feed", rest[-1])
+    page.evaluate("endFeed()")
+    over(panel)
+    assert panel.locator(".card .text").inner_text() == "It is中"
+    assert "It is中" in page.locator("#live").inner_text()
+
+
+def test_an_answer_that_is_stopped_keeps_what_came(open_page: Open) -> None:
+    page = open_page()
+    page.evaluate(FED)
+    panel = page.locator("#panel-chat")
+    panel.locator(".example").first.click()
+    panel.locator(".card.running").wait_for()
+    for event in streamed(token(0, "It"), told=DONE)[:-1]:
+        page.evaluate("feed", event)
+    panel.locator(".card .token").first.wait_for()
+    panel.get_by_role("button", name="Stop").click()
+    card = over(panel)
+    assert card.locator(".text").inner_text() == "It"
+    assert "Stopped by you" in card.inner_text()
+    with page.expect_request("**/v1/onesec/load"):
+        show(page, "load")

@@ -132,6 +132,23 @@ def test_every_word_that_is_said_is_there() -> None:
                 assert key in known, (name, key)
 
 
+def luminance(colour: str) -> float:
+    """WCAG 2: relative luminance of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_words_stand_out_from_what_they_stand_on(mode: int) -> None:
+    found = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", texts()["style.css"])
+    colours = {name: luminance(both[mode]) for name, *both in found}
+    for words in ("ink", "soft", "good", "bad", "warm"):
+        for ground in ("paper", "raised", "faint"):
+            low, high = sorted((colours[words], colours[ground]))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (words, ground)
+
+
 # -- what a stream tells of its tokens -----------------------------------------------------------
 
 

@@ -244,9 +244,7 @@ class Answers:
             self._door.metrics.cancelled(tokens)
             if not self.wanted.arrival_ns:
                 budget_ms = self.wanted.budget.total_ms
-                self._door.over(
-                    self.wanted.call, "left", budget_ms=budget_ms, met=None, tokens=tokens
-                )
+                self._door.over(self.wanted.call, "left", budget_ms=budget_ms, tokens=tokens)
             _log.info("%s left after %d tokens", self.wanted.call.id, tokens)
 
 

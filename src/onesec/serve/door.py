@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onesec.budget.latency import P50, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
@@ -269,30 +269,20 @@ class Door:
         offer = self.time.outside(error.feasible_ms, entered_ms)
         return infeasible(asked, max(offer, math.floor(asked) + 1.0), which=error.which)
 
-    def over(
-        self, call: Call, ending: str, *, budget_ms: float | None, met: bool | None, tokens: int = 0
-    ) -> None:
-        """Remember that an HTTP request is answered, or left by its client."""
+    def over(self, call: Call, ending: str, **more: Any) -> None:
+        """Remember that an HTTP request is over; `more` as in Done."""
         now_ns = self.clock.now_ns()
         elapsed_ms = (now_ns - call.arrival_ns) / 1e6
-        done = Done(
-            path=call.path, budget_ms=budget_ms, elapsed_ms=elapsed_ms,
-            met=met, ending=ending, tokens=tokens,
-        )  # fmt: skip
+        done = Done(path=call.path, elapsed_ms=elapsed_ms, ending=ending, **more)
         self.recent.add(done, now_ns)
 
     def refused(self, call: Call, error: ApiError) -> None:
         """Count a refusal, and remember it where a later or slower request would be taken."""
         self.metrics.refused(error.code)
         _log.info("%s refused: %s", call.id, error.code)
-        if error.status not in _ANOTHER_TIME:
-            return
-        now_ns = self.clock.now_ns()
-        done = Done(
-            path=call.path, budget_ms=error.budget_ms or error.patience_ms,
-            elapsed_ms=(now_ns - call.arrival_ns) / 1e6, met=None, ending=error.code, refused=True,
-        )  # fmt: skip
-        self.recent.add(done, now_ns)
+        if error.status in _ANOTHER_TIME:
+            budget_ms = error.budget_ms or error.patience_ms
+            self.over(call, error.code, budget_ms=budget_ms, refused=True)
 
     def close(self) -> None:
         """End the threads."""

@@ -19,10 +19,10 @@ class Done:
     ("natural", "landed", "cut"), "left" where the client did, or the code of a refusal."""
 
     path: str
-    budget_ms: float | None
     elapsed_ms: float
-    met: bool | None
     ending: str
+    budget_ms: float | None = None
+    met: bool | None = None
     tokens: int = 0
     refused: bool = False
 

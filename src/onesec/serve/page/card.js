@@ -103,7 +103,8 @@ export class Card {
     const met = { true: "met", false: "missed", null: "unlimited" }[story.met];
     const parts = [mark(met), spent(story)];
     if (story.ending) parts.push(tell(el("span", { class: `ending ${story.ending}`, "data-say-title": `${story.ending}_why`, title: say(`${story.ending}_why`) }), story.ending));
-    for (const [gear, count] of Object.entries(told.gears ?? {})) parts.push(geared(gear, count));
+    const gears = Object.entries(told.gears).sort(([one], [other]) => rank(one) - rank(other));
+    parts.push(...gears.map(([gear, count]) => geared(gear, count)));
     this.foot.replaceChildren(...parts);
     if (told.fitted) this.note("fitted");
     if (!this.text.textContent) this.note("nothing_said");

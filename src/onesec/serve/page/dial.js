@@ -1,7 +1,7 @@
 // The dial: how long an answer may take, on a scale of logarithms, and how long the last one took.
 
 import { browser, byId, el, keep, kept, svg } from "./dom.js";
-import { inLanguage, say, time } from "./say.js";
+import { inLanguage, tell, time } from "./say.js";
 
 const LEAST_MS = 50;
 const MOST_MS = 10_000;
@@ -82,12 +82,13 @@ export function setDeadline(value) {
 export function showElapsed(elapsedMs, state) {
   face.gone.setAttribute("d", arc(110, -TURN / 2, angle(elapsedMs)));
   face.gone.setAttribute("class", `gone ${state}`);
-  face.below.textContent = say("used", time(elapsedMs));
+  tell(face.below, "used", time(elapsedMs));
 }
 
 /** Show no answer's time. */
 export function forgetElapsed() {
   face.gone.removeAttribute("d");
+  delete face.below.dataset.say;
   face.below.textContent = "";
 }
 

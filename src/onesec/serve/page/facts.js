@@ -7,13 +7,15 @@ import { rank, server, whenSeen } from "./server.js";
 /** The facts, filled in once the server has told them. */
 export function facts() {
   const box = el("section", { class: "facts", hidden: true });
+  let shown = null;
   const show = () => {
     const { props } = server;
     if (props === null) return;
     box.hidden = false;
+    shown = props;
     box.replaceChildren(tell(el("h3", {}), "gears_title"), speeds(props.promises), tell(el("h3", {}), "facts_title"), list(props));
   };
-  whenSeen(() => box.hidden && show());
+  whenSeen(() => server.props !== shown && show());
   inLanguage(show);
   return box;
 }

@@ -101,15 +101,18 @@ function showState() {
 }
 
 /** How many tokens there is usually time for, behind a short prompt, by what was measured at the
-    start: a prompt of n tokens takes a + bn + cn², a token after it p·context + q. */
-function showRoom({ latency, promises }) {
+    start: a prompt of n tokens takes a + bn + cn², a token at position x takes px + q. */
+function showRoom({ latency, promises, context_length: context }) {
   const tokens = (gear) => {
     const { a_ms: a, b_ms: b, c_ms: c, p_ms: p, q_ms: q } = latency.gears[gear];
     const left = deadline() - (a + b * PROMPT + c * PROMPT ** 2);
-    return left < 0 ? 0 : 1 + Math.floor(left / (p * PROMPT + q));
+    const step = q + p * PROMPT; // n of them take n·step + pn²/2
+    return left < 0 ? 0 : 1 + Math.floor((2 * left) / (step + Math.sqrt(step ** 2 + 2 * p * left)));
   };
   const [fastest, best] = [tokens(server.gears[0]), tokens(server.gears.at(-1))];
-  tell(byId("room"), fastest === 0 ? "no_room" : best === 0 ? "room_none" : "room", rounded(best), rounded(fastest));
+  const words = best + PROMPT >= context ? "room_all" : best > 0 ? "room" : fastest > 0 ? "room_none" : "no_room";
+  const most = Math.min(fastest, context - PROMPT);
+  tell(byId("room"), words, words === "room_all" ? context : rounded(best), rounded(most));
   markPromises([promises[0], promises.at(-1)].map((each) => [each.answer_ms, rank(each.gear)]));
 }
 

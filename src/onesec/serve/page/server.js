@@ -41,6 +41,7 @@ export async function look() {
     if (!(error instanceof Trouble)) throw error;
     server.state = error.code === "invalid_api_key" ? "key" : error.code === "network" ? "away" : server.state;
   }
+  if (server.state !== "ready") server.props = null; // it may come back with another model
   for (const hear of hearing) hear();
   clearTimeout(timer);
   const waits = closely || server.state === "loading" ? SOON_MS : LATER_MS;
