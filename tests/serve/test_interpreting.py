@@ -264,7 +264,7 @@ def test_the_key_is_asked_for_before_it_opens() -> None:
             speaker.sock.close()
 
 
-def test_who_leaves_leaves_nothing_behind(shop: Live) -> None:
+def test_who_leaves_leaves_nothing_behind(shop: Live, caplog: pytest.LogCaptureFixture) -> None:
     shop.backend.gate.clear()
     shop.backend.reached.clear()
     with speaking(shop) as speaker:
@@ -274,6 +274,28 @@ def test_who_leaves_leaves_nothing_behind(shop: Live) -> None:
     shop.wait(shop.door.idle.wait())  # though the model computes still
     assert shop.door.runner.open == 0
     shop.backend.gate.set()
+    assert "failed" not in caplog.text
+
+
+def test_a_failure_tells_nothing_of_the_text(
+    shop: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Any, span: Any, due: Any) -> Any:
+        raise RuntimeError(span.text)
+
+    monkeypatch.setattr(Translate, "sentence", fail)
+    with speaking(shop) as speaker:
+        speaker.say(type="text", text="早上好。")
+        assert speaker.told()["error"]["code"] == "internal_error"
+        assert speaker.closed() == 1011
+    assert "RuntimeError" in caplog.text
+    assert "早上好" not in caplog.text
+
+
+def test_silence_ends_it(shop: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onesec.serve.sockets._IDLE_SECONDS", 0.0)
+    with speaking(shop) as speaker:
+        assert speaker.closed() == 1001
 
 
 def test_a_full_server_refuses_sentences_not_the_talk() -> None:

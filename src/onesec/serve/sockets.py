@@ -47,16 +47,19 @@ class Socket:
         return str(text)
 
     async def tell(self, value: Any) -> None:
-        """Send a value as JSON. Raises ClientGone where the client does not read."""
-        try:
-            async with asyncio.timeout(self._send_seconds):
-                await self._send({"type": "websocket.send", "text": _json(value)})
-        except TimeoutError:
-            raise ClientGone from None
+        """Send a value as JSON. Raises ClientGone where the client has left or does not read."""
+        await self._give({"type": "websocket.send", "text": _json(value)})
 
     async def close(self, code: int = 1000) -> None:
-        """Say goodbye."""
-        await self._send({"type": "websocket.close", "code": code})
+        """Say goodbye. Raises ClientGone."""
+        await self._give({"type": "websocket.close", "code": code})
+
+    async def _give(self, message: MutableMapping[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await self._send(message)
+        except OSError:  # a timeout, or what a server raises for a peer that has gone
+            raise ClientGone from None
 
 
 class Sockets:
@@ -87,27 +90,31 @@ class Sockets:
                 {"type": "websocket.accept", "headers": [(b"x-request-id", call.id.encode())]}
             )
             await self._talked(talk, Socket(call, receive, send, self._bounds.send_seconds))
+        except ClientGone:
+            pass
         finally:
             self._open -= 1
             call.leave()
 
     async def _talked(self, talk: Talk, socket: Socket) -> None:
+        """Talk to the end, whatever it is, and say so. Raises ClientGone."""
+        error, code = None, 1000
         try:
             await talk(socket)
-            await socket.close()
-        except ClientGone:
-            pass
         except TimeoutError:
-            await socket.close(_GOING_AWAY)
-        except ApiError as error:
-            await socket.tell({"type": "error", **error.body()})
-            await socket.close(_AGAIN if error.status == 503 else _POLICY)
-        except Exception as error:
+            code = _GOING_AWAY
+        except ApiError as refusal:
+            error, code = refusal, _AGAIN if refusal.status == 503 else _POLICY
+        except ClientGone:
+            raise
+        except Exception as failure:
             # Where it failed, but not what it says: that may be words of a text.
-            place = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s failed: %s\n%s", socket.call.id, type(error).__name__, place)
-            await socket.tell({"type": "error", **internal().body()})
-            await socket.close(_ERROR)
+            place = "".join(traceback.format_tb(failure.__traceback__))
+            _log.error("%s failed: %s\n%s", socket.call.id, type(failure).__name__, place)
+            error, code = internal(), _ERROR
+        if error is not None:
+            await socket.tell({"type": "error", **error.body()})
+        await socket.close(code)
 
 
 def _json(value: Any) -> str:
