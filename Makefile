@@ -73,10 +73,10 @@ parity: $(VENV)/.installed  ## against torch and transformers, live; and a small
 	$(BIN)/python -m pytest tests/gpu
 	$(BIN)/python -m pytest tests/training
 
-client-test: $(VENV)/.installed  ## other people's clients against `onesec serve`, in a venv of their own
+client-test:  ## other people's clients against `onesec serve`, in a venv of their own
 	test -d build/clients || $(PYTHON) -m venv build/clients
 	build/clients/bin/python -m pip install --quiet --upgrade pip
-	build/clients/bin/python -m pip install --quiet --upgrade ".[dev]" llm langchain-openai "lm_eval[api]" schemathesis
+	build/clients/bin/python -m pip install --quiet --upgrade ".[dev]" llm langchain-openai "lm_eval[api]" schemathesis websockets
 	build/clients/bin/python -m pytest -m clients tests/clients
 
 gpu-check:  ## on a machine with a GPU: correctness, then speed, into $ONESEC_GPU_RESULTS

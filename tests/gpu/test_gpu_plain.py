@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 import torch
-from engine_run import answer, tell
+from engine_run import answer, pooled, tell
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected
 
 from onesec.backend.cpu import CpuBackend
@@ -68,6 +68,24 @@ def test_greedy_answer_matches(
     count = len(want.greedy)
     drawn = answer(backend, EXACT, [want.prompt], count, chunk=chunk, max_steps=max_steps)
     assert drawn == [want.greedy.tolist()]
+
+
+def test_hidden_states_are_the_cpu_engines(loaded: tuple[str, GpuBackend]) -> None:
+    name, backend = loaded
+    tokens = expected(name).tokens
+    with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
+        cpu = CpuBackend.load(
+            checkpoint,
+            context_tokens=512,
+            sequence_tokens=SEQUENCE_TOKENS,
+            kv_dtype="f32",
+            planes=False,
+            reference=True,
+        )
+        wanted = pooled(cpu, EXACT, tokens)
+        cpu.close()
+    for (found, _), (reference, _) in zip(pooled(backend, EXACT, tokens), wanted, strict=True):
+        assert np.abs(found - reference).max() <= TOLERANCE * reference.std()
 
 
 def test_side_by_side(loaded: tuple[str, GpuBackend]) -> None:

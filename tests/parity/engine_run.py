@@ -56,6 +56,35 @@ def tell(
     return [np.concatenate(parts) for parts in found]
 
 
+def pooled(
+    backend: Backend, gear: Gear, tokens: Int32Array
+) -> list[tuple[npt.NDArray[np.float64], slice]]:
+    """Sums of hidden states, each with the positions it is over: of a sequence in two chunks, of
+    one beside it and beside a row that draws, and of a lone token."""
+    whole, part, drawing, lone = block_tables(backend, [len(tokens), 29, 29, 1])
+    sampler = backend.sampler(SamplingParams(), eos_ids=())
+    first = [
+        BatchRow(tokens[:37], 0, whole, pooled=True),
+        BatchRow(tokens[:29], 0, drawing, sampler=sampler),
+        BatchRow(tokens[:29], 0, part, pooled=True),
+    ]
+    begun, drew, beside = backend.forward(Batch(gear, first)).rows
+    assert not drew.hidden
+    assert drew.tokens
+    assert not begun.tokens
+    rest = Batch(gear, [BatchRow(tokens[37:], 37, whole, pooled=True)])
+    single = Batch(gear, [BatchRow(tokens[:1], 0, lone, pooled=True)])
+    return [
+        (np.array(row.hidden), positions)
+        for row, positions in (
+            (begun, slice(37)),
+            (beside, slice(29)),
+            (backend.forward(rest).rows[0], slice(37, None)),
+            (backend.forward(single).rows[0], slice(1)),
+        )
+    ]
+
+
 def answer(
     backend: Backend,
     gear: Gear,

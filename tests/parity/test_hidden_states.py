@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_run import block_tables
+from engine_run import block_tables, pooled
 from fixtures import GOLDEN_DIR, NAMES, SEQUENCE_TOKENS, TOLERANCE, expected, weights
 from numpy_reference import hidden
 
@@ -18,12 +18,11 @@ from onesec.model.checkpoints import open_checkpoint
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_sums_are_the_references(name: str) -> None:
-    """Two sequences, the longer one in two chunks, beside a row that draws; and a lone token."""
     tokens = expected(name).tokens
     with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
         config = checkpoint.config.for_context(SEQUENCE_TOKENS)
         of_all = hidden(config, weights(checkpoint), tokens)
-        with_all = CpuBackend.load(
+        backend = CpuBackend.load(
             checkpoint,
             context_tokens=512,
             sequence_tokens=SEQUENCE_TOKENS,
@@ -32,33 +31,10 @@ def test_the_sums_are_the_references(name: str) -> None:
             planes=False,
             reference=True,
         )
-        whole, part, drawing, lone = block_tables(with_all, [len(tokens), 29, 29, 1])
-        sampler = with_all.sampler(SamplingParams(), eos_ids=())
-        first = with_all.forward(
-            Batch(
-                UNIFORM[16],
-                [
-                    BatchRow(tokens[:37], 0, whole, pooled=True),
-                    BatchRow(tokens[:29], 0, drawing, sampler=sampler),
-                    BatchRow(tokens[:29], 0, part, pooled=True),
-                ],
-            )
-        ).rows
-        rest = BatchRow(tokens[37:], 37, whole, pooled=True)
-        [second] = with_all.forward(Batch(UNIFORM[16], [rest])).rows
-        [single] = with_all.forward(
-            Batch(UNIFORM[16], [BatchRow(tokens[:1], 0, lone, pooled=True)])
-        ).rows
-        with_all.close()
-    assert not first[1].hidden
-    assert not first[0].tokens
-    for found, wanted in (
-        (np.array(first[0].hidden), of_all[:37].sum(axis=0)),
-        (np.array(first[2].hidden), of_all[:29].sum(axis=0)),
-        (np.array(second.hidden), of_all[37:].sum(axis=0)),
-        (np.array(single.hidden), of_all[0]),
-    ):
-        assert np.abs(found - wanted).max() <= TOLERANCE * wanted.std()
+        for found, part in pooled(backend, UNIFORM[16], tokens):
+            wanted = of_all[part].sum(axis=0)
+            assert np.abs(found - wanted).max() <= TOLERANCE * wanted.std()
+        backend.close()
 
 
 def test_a_pooled_row_draws_nothing() -> None:

@@ -111,9 +111,13 @@ class Translate(App):
         for piece in _with_end(pieces):
             for span in stream.flush() if piece is None else stream.push(piece):
                 try:
-                    yield self.run(self._sentence(span, self.to, self.due(deadline), 1.0))
+                    yield self.run(self.sentence(span, self.due(deadline)))
                 except DeadlineInfeasible:
                     yield _untranslated(span)
+
+    def sentence(self, span: Span, due: Deadline) -> Steps[Sentence]:
+        """One sentence by itself, as steps for a driver. Raises DeadlineInfeasible."""
+        return self._sentence(span, self.to, due, 1.0)
 
     def steps(self, text: str, due: Deadline) -> Steps[Translation]:
         """The same as steps for a driver."""

@@ -109,6 +109,7 @@ def command(
         )
     engine = engine_values(options)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # which names peers and paths
     return run(
         wire.Start(
             model=model,

@@ -71,7 +71,7 @@ class Admission:
         if len(tokens) >= self.capacity:
             raise ContextLengthExceeded(prompt_tokens=len(tokens), context_length=self.capacity)
         if request.params.pooled and not hasattr(self._backend, "hidden_size"):
-            raise InvalidRequest("This backend does not tell hidden states.", hint="Use a CPU.")
+            raise InvalidRequest("This backend does not tell hidden states.")
         low, high, vocab_size = min(tokens), max(tokens), self._backend.vocab_size
         if low < 0 or high >= vocab_size:
             raise InvalidRequest(

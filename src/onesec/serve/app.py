@@ -22,10 +22,12 @@ from .embeddings import embeddings
 from .errors import ApiError, from_error
 from .files import page, serve_file
 from .generation import json_response
+from .interpreting import LIVE, live
 from .limits import CALL, App, Bounds, Call, Limits, Receive, Scope, Send
 from .metrics import CONTENT_TYPE
 from .responses import responses
 from .schema import DetokenizeRequest, TokenizeRequest, parse
+from .sockets import Sockets
 
 _SILENT_S = 10.0  # more than any turn of the engine takes
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
@@ -218,7 +220,13 @@ def build(door: Door, bounds: Bounds) -> App:
             words = f"{scope['method']} is not served at this path."
             raise ApiError(code, words, allow=(error.headers or {}).get("Allow", "")) from None
 
-    return Limits(routed, bounds, {"/livez", *shown})
+    limits = Limits(routed, bounds, {"/livez", *shown})
+    sockets = Sockets({LIVE: partial(live, door)}, bounds)
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        await (sockets if scope["type"] == "websocket" else limits)(scope, receive, send)
+
+    return either
 
 
 async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:

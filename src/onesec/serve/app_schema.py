@@ -70,3 +70,20 @@ class SummarizeRequest(Common, kw_only=True):
 
     text: str
     length: str = "one sentence"
+
+
+class LiveStart(Common, kw_only=True, tag="start"):
+    """How to translate; the first message, where it is sent at all. See TranslateRequest."""
+
+    to: Literal["en", "zh"] | None = None
+    glossary: dict[str, str] = {}
+
+
+class LiveText(msgspec.Struct, tag="text"):
+    """More of what is said."""
+
+    text: str
+
+
+class LiveEnd(msgspec.Struct, tag="end"):
+    """Nothing more will be said: what is left is a sentence."""

@@ -111,7 +111,9 @@ class Door:
         watch("requests_running", lambda: runner.load.running)
         watch("requests_waiting", lambda: runner.load.waiting)
         watch("requests_open", lambda: self.held)
+        watch("queue_tokens", lambda: runner.queued_tokens)
         watch("kv_cache_usage", lambda: runner.load.kv_used_share)
+        watch("ready", lambda: float(runner.state == "ready" and not self.draining))
 
     @property
     def wording(self) -> Wording:

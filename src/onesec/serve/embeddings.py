@@ -118,7 +118,7 @@ def _check(door: Door, asked: EmbeddingRequest) -> None:
     check_model(door, asked.model)
     size = door.ready.hidden_size
     if size is None:
-        raise ApiError("invalid_request", "Embeddings are not served from this device.")
+        raise ApiError("invalid_request", "This backend tells no hidden states.")
     if asked.dimensions not in (None, size):
         raise ApiError(
             "invalid_request", f"This model's vectors have {size} dimensions.", param="dimensions"

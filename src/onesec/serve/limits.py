@@ -77,6 +77,30 @@ def key_digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
+def call_of(scope: Scope) -> Call:
+    """The call of a request, or of a socket that wants to be opened."""
+    headers = _headers(scope)
+    asked = headers.get("x-request-id", "")
+    request_id = asked if _CLIENT_ID.fullmatch(asked) else f"req-{secrets.token_hex(8)}"
+    arrival_ns = scope.get(ARRIVAL) or time.monotonic_ns()
+    return Call(request_id, arrival_ns, scope["path"], headers)
+
+
+def admit(
+    scope: Scope, call: Call, bounds: Bounds, without_key: Collection[str] = frozenset()
+) -> None:
+    """Host and key, which the paths `without_key` do not need. Raises ApiError."""
+    headers = call.headers
+    if bounds.hosts and _host_name(headers.get("host", "")) not in bounds.hosts:
+        raise ApiError(
+            "host_not_allowed",
+            "This Host is not served here.",
+            hint="Name it with --allowed-host.",
+        )
+    if bounds.keys and scope["path"] not in without_key:
+        call.tenant = _tenant(headers.get("authorization", ""), bounds.keys)
+
+
 class Limits:
     """ASGI middleware around the routes; `without_key`: the paths that need none."""
 
@@ -90,12 +114,8 @@ class Limits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        headers = _headers(scope)
-        asked = headers.get("x-request-id", "")
-        request_id = asked if _CLIENT_ID.fullmatch(asked) else f"req-{secrets.token_hex(8)}"
-        arrival_ns = scope.get(ARRIVAL) or time.monotonic_ns()
-        call = Call(request_id, arrival_ns, scope["path"], headers)
-        scope[CALL] = call
+        scope[CALL] = call = call_of(scope)
+        request_id = call.id
         started = False
 
         async def answer(message: MutableMapping[str, Any]) -> None:
@@ -112,7 +132,8 @@ class Limits:
                 raise ClientGone from None
 
         try:
-            self._check(scope, call)
+            admit(scope, call, self._bounds, self._without_key)
+            _check_kind(scope, call)
             await self._read(scope, receive, call)
             await self._watched(scope, receive, answer, call)
         except ClientGone:
@@ -129,25 +150,6 @@ class Limits:
                 scope.get(ABORT, _nothing)()
             else:
                 await _send_error(answer, internal())
-
-    def _check(self, scope: Scope, call: Call) -> None:
-        bounds, headers = self._bounds, call.headers
-        if scope["http_version"] not in ("1.0", "1.1"):  # the parser takes any digits
-            raise ApiError("invalid_request", "HTTP/1.1 is spoken here.")
-        if bounds.hosts and _host_name(headers.get("host", "")) not in bounds.hosts:
-            raise ApiError(
-                "host_not_allowed",
-                "This Host is not served here.",
-                hint="Name it with --allowed-host.",
-            )
-        if bounds.keys and scope["path"] not in self._without_key:
-            call.tenant = _tenant(headers.get("authorization", ""), bounds.keys)
-        if scope["method"] == "POST":
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise ApiError(
-                    "unsupported_media_type", "Send JSON, with content-type: application/json."
-                )
 
     async def _read(self, scope: Scope, receive: Receive, call: Call) -> None:
         limit = self._bounds.max_body_bytes
@@ -194,6 +196,14 @@ class Limits:
 
 class ClientGone(Exception):
     """The client left."""
+
+
+def _check_kind(scope: Scope, call: Call) -> None:
+    if scope["http_version"] not in ("1.0", "1.1"):  # the parser takes any digits
+        raise ApiError("invalid_request", "HTTP/1.1 is spoken here.")
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if scope["method"] == "POST" and kind != "application/json":
+        raise ApiError("unsupported_media_type", "Send JSON, with content-type: application/json.")
 
 
 def _nothing() -> None:

@@ -5,14 +5,16 @@ It must not know requests' content; labels are few and fixed, never an id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
+import prometheus_client
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
@@ -32,6 +34,10 @@ _SIGNED_SECONDS = (
 )  # fmt: skip
 
 
+OUTCOMES = ("met", "missed", "infeasible", "rejected", "cancelled")
+TOKEN_KINDS = ("prompt", "cached", "answer", "drafted", "accepted")
+
+
 class Metrics:
     """One server's numbers."""
 
@@ -41,13 +47,15 @@ class Metrics:
         def histogram(name: str, what: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
             return Histogram(f"onesec_{name}", what, buckets=buckets, registry=registry)
 
-        def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(f"onesec_{name}", what, labels, registry=registry)
+        def counter(name: str, what: str, *labels: str) -> prometheus_client.Counter:
+            return prometheus_client.Counter(f"onesec_{name}", what, labels, registry=registry)
 
         self._request = histogram("request_seconds", "First byte received to last byte sent.")
         self._ttft = histogram("ttft_seconds", "First byte received to the first token.")
         self._tpot = histogram("tpot_seconds", "Between two tokens of an answer, on average.")
         self._queue = histogram("queue_seconds", "First byte received to the start of work.")
+        self._prefill = histogram("prefill_seconds", "Computing a prompt, without its waits.")
+        self._decode = histogram("decode_seconds", "Computing an answer's steps, without waits.")
         self._slack = histogram("deadline_slack_seconds", "Left at the end.", _SIGNED_SECONDS)
         self._error = histogram(
             "predicted_minus_actual_seconds", "Of whole answers, p95 predicted.", _SIGNED_SECONDS
@@ -55,6 +63,14 @@ class Metrics:
         self._deadline = counter("deadline", "Requests with a deadline.", "outcome")
         self._requests = counter("requests", "Answers by how they ended.", "reason")
         self._tokens = counter("tokens", "Tokens by kind.", "kind")
+        for labelled, values in ((self._deadline, OUTCOMES), (self._tokens, TOKEN_KINDS)):
+            for value in values:  # there from the start: what is not there has no rate
+                labelled.labels(value)
+        self._gears = counter(
+            "gear_tokens", "Tokens of answers by the gear they came from.", "gear"
+        )
+        self._shifts = counter("gear_shifts", "Changes of gear in the midst of answers.")
+        self._stalls = counter("stalls", "Answers that a hanging step was cut out of.")
         self._wasted = counter("wasted_tokens", "Tokens of answers that were late or abandoned.")
         self._retries = counter("client_retries", "Requests that a client sent again.")
         self._gauges: dict[str, Gauge] = {
@@ -63,11 +79,23 @@ class Metrics:
                 ("requests_running", "Requests that hold cache blocks."),
                 ("requests_waiting", "Requests that were accepted and have not started."),
                 ("requests_open", "Requests between first and last byte."),
+                ("queue_tokens", "Prompt tokens of requests that have no token yet."),
                 ("kv_cache_usage", "Share of the cache's blocks in use."),
+                ("ready", "1 while requests are taken, else 0."),
             )
         }
         build = Gauge("onesec_build_info", "Version.", ["version", "model"], registry=registry)
         build.labels(__version__, model).set(1)
+        registry.register(
+            _OpenTelemetry(
+                model,
+                {
+                    "request_duration": self._request,
+                    "time_to_first_token": self._ttft,
+                    "time_per_output_token": self._tpot,
+                },
+            )
+        )
 
     def watch(self, gauge: str, read: Callable[[], float]) -> None:
         """Have a gauge read when it is asked for."""
@@ -83,28 +111,36 @@ class Metrics:
             if trace.answer_tokens > 1:
                 span_ms = trace.elapsed_ms - trace.ttft_ms
                 self._tpot.observe(span_ms / 1e3 / (trace.answer_tokens - 1))
-        for event in trace.events:
-            if event.kind == "prefill":
-                self._queue.observe(max(0.0, event.at_ms - event.detail["ms"]) / 1e3)
-                break
+        self._worked(trace)
         if trace.predicted_ms is not None:
             self._error.observe((trace.predicted_ms - trace.elapsed_ms) / 1e3)
         self._requests.labels(trace.ending).inc()
-        kinds = {
-            "prompt": trace.prompt_tokens,
-            "cached": trace.cached_tokens,
-            "answer": trace.answer_tokens,
-            "drafted": trace.drafted_tokens,
-            "accepted": trace.accepted_tokens,
-        }
-        for kind, count in kinds.items():
-            self._tokens.labels(kind).inc(count)
+        for kind in TOKEN_KINDS:
+            self._tokens.labels(kind).inc(getattr(trace, f"{kind}_tokens"))
         if met is not None:
             self._deadline.labels("met" if met else "missed").inc()
             if budget.total_ms is not None:
                 self._slack.observe((budget.total_ms - elapsed_ms) / 1e3)
             if not met:
                 self._wasted.inc(trace.answer_tokens)
+
+    def _worked(self, trace: Trace) -> None:
+        """What the steps of an answer took, and what happened on their way."""
+        spent_ms = {"prefill": 0.0, "decode": 0.0}
+        seen: Counter[str] = Counter()
+        for event in trace.events:
+            if event.kind == "prefill" and not seen["prefill"]:
+                self._queue.observe(max(0.0, event.at_ms - event.detail["ms"]) / 1e3)
+            seen[event.kind] += 1
+            if event.kind in spent_ms:
+                spent_ms[event.kind] += event.detail["ms"]
+        for kind, histogram in (("prefill", self._prefill), ("decode", self._decode)):
+            if seen[kind]:
+                histogram.observe(spent_ms[kind] / 1e3)
+        self._shifts.inc(seen["shift"])
+        self._stalls.inc(seen["stall"])
+        for gear, count in trace.gears.items():
+            self._gears.labels(gear).inc(count)
 
     def refused(self, code: str) -> None:
         """One request was refused."""
@@ -127,3 +163,22 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus's format."""
         return generate_latest(self.registry)
+
+
+class _OpenTelemetry:
+    """The same histograms under the names of OpenTelemetry's conventions for generative AI."""
+
+    def __init__(self, model: str, histograms: Mapping[str, Histogram]) -> None:
+        self._model = model
+        self._histograms = histograms
+
+    def collect(self) -> Iterator[Metric]:
+        """A family for each, with the model as its label."""
+        for name, histogram in self._histograms.items():
+            [own] = histogram.collect()
+            family = Metric(f"gen_ai_server_{name}_seconds", own.documentation, "histogram")
+            for sample in own.samples:
+                suffix = sample.name.removeprefix(own.name)
+                labels = {**sample.labels, "gen_ai_request_model": self._model}
+                family.add_sample(family.name + suffix, labels, sample.value)
+            yield family

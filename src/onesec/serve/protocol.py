@@ -68,6 +68,11 @@ class Protocol(H11Protocol):
             self._first_byte_ns = None
             self._forget_timer()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The connection goes on as a socket, which has limits of its own."""
+        self._forget_timer()
+        super().handle_websocket_upgrade(event)
+
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)
 

@@ -105,6 +105,7 @@ class Runner:
         self.settled = asyncio.Event()  # loaded, or gone
         self.ended = asyncio.Event()
         self._open: dict[str, Flow] = {}
+        self._queued: dict[str, int] = {}  # prompt tokens of those that have no token yet
         self._heard_s = 0.0  # when the engine last said something, or was asked while idle
         self._writer: asyncio.StreamWriter | None = None
 
@@ -112,6 +113,11 @@ class Runner:
     def open(self) -> int:
         """Requests that the engine has and that are not over."""
         return len(self._open)
+
+    @property
+    def queued_tokens(self) -> int:
+        """Prompt tokens of the requests that have no token yet."""
+        return sum(self._queued.values())
 
     def silent_s(self) -> float:
         """Seconds that the engine owes a word; 0 where nobody waits for one."""
@@ -144,6 +150,7 @@ class Runner:
     def submit(self, request: Request, flow: Flow, *, stream: bool) -> None:
         """Hand a request to the engine; `flow` is told of it. Raises ApiError without an engine."""
         self._tell(request, flow, wire.Submit(request, stream))
+        self._queued[request.id] = len(request.prompt_tokens)
 
     def measure(self, request: Request, flow: Flow, spare_ms: float) -> None:
         """Ask how long a request's prompt may be; `flow` is told. Raises ApiError likewise."""
@@ -167,6 +174,7 @@ class Runner:
         for flow in set(self._open.values()):
             flow.put(error)
         self._open.clear()
+        self._queued.clear()
 
     def close(self) -> None:
         """End the engine process: its socket is closed."""
@@ -174,6 +182,7 @@ class Runner:
             self._writer.close()
 
     def _drop(self, request_id: str) -> bool:
+        self._queued.pop(request_id, None)
         return self._open.pop(request_id, None) is not None
 
     def _send(self, message: Any) -> None:
@@ -199,6 +208,8 @@ class Runner:
             if flow is None:
                 return  # it was taken back meanwhile
             flow.put(message)
+            if isinstance(message, wire.Gained):
+                self._queued.pop(message.id, None)
             over = isinstance(message, wire.Refused | wire.Measured) or (
                 isinstance(message, wire.Gained) and message.finish_reason is not None
             )

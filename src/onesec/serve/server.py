@@ -27,6 +27,8 @@ from .errors import ApiError
 from .limits import Bounds
 from .protocol import MAX_HEAD_BYTES, Protocol
 from .runner import Runner
+from .sockets import MAX_MESSAGE_BYTES
+from .stream import PING_SECONDS
 
 _BACKLOG = 128
 _SEND_BUFFER_BYTES = 128 << 10
@@ -96,7 +98,11 @@ class Server:
         config = uvicorn.Config(
             app.build(self._door, self._bounds),
             http=Protocol,
-            ws="none",
+            ws="wsproto",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,  # a few bytes could become many
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -171,6 +171,11 @@ class GpuBackend:
         return False
 
     @property
+    def hidden_size(self) -> int:
+        """Of the vectors that pooled rows are told."""
+        return self.config.hidden_size
+
+    @property
     def kv_block_bytes(self) -> int:
         """Bytes of one block's keys and values over all layers."""
         return block_bytes(self.config, CACHE_DTYPES[self.kv_dtype])

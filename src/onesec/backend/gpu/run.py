@@ -17,6 +17,7 @@ from onesec.backend.sampling import Drawn
 from onesec.model.config import ModelConfig
 
 from .ops import LayerCache, Ops, Picked, Steps
+from .ops_plain import normed
 from .replay import SIZES, StepReplay, StepRow, size_for
 from .rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
 from .transformer import Weights, Widths, hidden, logits
@@ -182,13 +183,24 @@ class GpuRunner:
         self, batch: Batch, widths: Widths, rows: list[Progress], wanted: list[int]
     ) -> Tensor:
         """[wanted, vocab]: run all tokens of all rows, and tell the logits of some of them."""
-        if batch.exact or all(p.row.drafted or len(p.row.tokens) == 1 for p in rows):
+        pooled = any(p.row.pooled for p in rows)
+        few = all(p.row.drafted or len(p.row.tokens) == 1 for p in rows)
+        if not pooled and (batch.exact or few):
             return self._stepwise(widths, [step for p in rows for step in p.steps()], wanted)
         h = self._prompt(rows, widths)
+        if pooled:
+            self._tell_hidden(rows, h)
         h = h[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
         # What is drawn from has the arithmetic of the steps.
         ops = self._ops if len(wanted) <= _MAX_ROWS else self._prompt_ops
         return logits(self._config, self._weights, ops, widths, h)
+
+    def _tell_hidden(self, rows: list[Progress], h: Tensor) -> None:
+        """Tell pooled rows the sums of what the output head reads, from the residual stream."""
+        for p, part in zip(rows, h.split([len(p.row.tokens) for p in rows]), strict=True):
+            if p.row.pooled:
+                read = normed(part.float(), self._weights.final_norm)
+                p.result.hidden = read.double().sum(0).tolist()
 
     def _prompt(self, rows: list[Progress], widths: Widths) -> Tensor:
         """float32 [tokens, hidden]: the residual stream of prompts, many rows at once."""
