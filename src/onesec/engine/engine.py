@@ -10,7 +10,7 @@ import math
 import secrets
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from onesec.backend.base import Backend, Batch, BatchResult, RowResult
 from onesec.budget.latency import P50, LatencyModel
@@ -58,6 +58,8 @@ class Engine:
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
+    computing     entered around each call of the backend: meanwhile another thread may add requests
+                  and ask for `prompt_room`, and nothing else
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Engine:
         prefix_cache: bool = True,
         speculate: bool = True,
         cache_key: bytes | None = None,
+        computing: AbstractContextManager[object] | None = None,
     ) -> None:
         for gear in backend.gears:
             latency.cost(gear.name)  # raises where a gear was not measured
@@ -96,6 +99,7 @@ class Engine:
         self._decode_text = decode_text
         self._policies = policies
         self._max_waiting = max_waiting
+        self._computing = computing or nullcontext()
         self._blocks = BlockManager(
             backend.num_blocks,
             backend.block_size,
@@ -402,7 +406,7 @@ class Engine:
             draft = self._draft(work)
             _mask(work)
             late = draft is not None and draft.overdue
-            result = BatchResult([], [], 0.0, 0) if late else self.backend.forward(work.batch)
+            result = BatchResult([], [], 0.0, 0) if late else self._forward(work.batch)
             if not late and len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
         except Exception as error:
@@ -417,6 +421,10 @@ class Engine:
             self._took(work, draft, result, now_ns)
         self._end_due(now_ns)
         return 0.0
+
+    def _forward(self, batch: Batch) -> BatchResult:
+        with self._computing:
+            return self.backend.forward(batch)
 
     def _took(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
         """Hand out what a call computed; returns the milliseconds that it took."""
