@@ -159,6 +159,7 @@ class Engine:
             request,
             policy,
             elapsed_ms=(now_ns - arrival_ns) / 1e6 + spare_ms,
+            now_ns=now_ns,
             order=(Dues.of(request.budget, policy, arrival_ns).urgency, self._number + 1),
             host_ms=self._host_ms,
         )
@@ -218,6 +219,7 @@ class Engine:
             policy,
             names,
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
+            now_ns=now_ns,
             order=order,
             host_ms=self._host_ms,
             stall_ms=self._watchdog.delay_ms(now_ns),
@@ -250,6 +252,7 @@ class Engine:
             streamed=stream,
         )
         sequence.adopt(plan, now_ns)
+        sequence.crossed = self._scheduler.has_work
         admission.look_later(sequence, now_ns)
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
@@ -539,6 +542,7 @@ class Engine:
         trace = sequence.trace
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
+            self._admission.begun(sequence, now_ns)
             sequence.dues.begin(now_ns)
             self._scheduler.reorder()
         known = len(sequence.tokens)
@@ -603,6 +607,8 @@ class Engine:
         assert sequence.end_ns is not None
         left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
         sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
+        if sequence.trace.ttft_ms is None:
+            self._admission.begun(sequence, now_ns)
         self._out_of_time(sequence, now_ns)
 
     def _out_of_time(self, sequence: Sequence, now_ns: int) -> None:
