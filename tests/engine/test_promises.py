@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fake_backend import FakeBackend, engine_over, jitter, prompt
@@ -142,3 +143,33 @@ def test_lateness_is_learned_and_forgotten() -> None:
     for _ in range(64):
         lateness.observe(0.0, 1e9)
     assert lateness.factor == 4.0
+
+
+def test_the_background_goes_behind_and_is_not_forgotten() -> None:
+    engine, _ = engine_of(0, rows=2)
+    order: list[str] = []
+    for name, background in (("low", True), ("urgent low", True), ("usual", False)):
+        ms = {"low": 900.0, "urgent low": 500.0, "usual": 2000.0}[name]
+        engine.add_request(replace(request(name, 20, ms, limit=6), background=background))
+    usual = replace(request("never", 20, 1.0, limit=6), budget=Budget())
+    engine.add_request(usual)
+    while engine.has_work:
+        order += [delta.sequence_id for delta in engine.step() if delta.finished]
+    assert set(order[:2]) == {"usual", "never"}
+    assert set(order[2:]) == {"low", "urgent low"}
+
+
+def test_a_usual_request_may_break_the_backgrounds_promise_which_ends_in_time() -> None:
+    engine, backend = engine_of(0, rows=2)
+    start_ns = backend.clock.now_ns()
+    low = engine.add_request(replace(request("low", 200, 120.0), background=True))
+    for number in range(6):
+        assert ask(engine, f"usual{number}", 200, 1000.0, limit=60) is not None
+    ends = {}
+    while engine.has_work:
+        for delta in engine.step():
+            if delta.finished:
+                ends[delta.sequence_id] = (backend.clock.now_ns() - start_ns) / 1e6
+    assert not low.tokens  # dropped without any work
+    assert low.trace.ending == "cut"
+    assert ends["low"] < 150.0  # but told in time, though others were before it

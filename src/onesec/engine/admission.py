@@ -29,7 +29,7 @@ from onesec.core.request import Request
 
 from .backlog import Backlog, Lateness
 from .block_manager import BlockManager
-from .dues import NEVER_NS
+from .dues import BACKGROUND_NS, NEVER_NS
 from .scheduler import Scheduler
 from .sequence import Sequence
 
@@ -141,7 +141,7 @@ class Admission:
         harmed = backlog.harmed(prompt_ms, max(plan.answer_ms, plan.predicted_ms - plan.first_ms))
         if not harmed:
             return
-        last = self._behind((NEVER_NS, 0), host_ms, now_ns)
+        last = self._behind((BACKGROUND_NS + NEVER_NS, 0), host_ms, now_ns)
         work_ms = ask.elapsed_ms + last.wait_ms + prompt_ms + plan.answer_ms
         which: Which = "total" if ask.budget_ms is not None else "ttft"
         raise DeadlineInfeasible(

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from onesec.budget.latency import LatencyModel
 from onesec.core.gear import Gear
 
+from .dues import BACKGROUND_NS
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .steering import BACKGROUND_SHARE
@@ -121,7 +122,8 @@ class Backlog:
         return self._chunks[gear]
 
     def harmed(self, prompt_ms: float, usual_ms: float) -> int:
-        """How many of those behind it, who would be in time, are late if it goes first."""
+        """How many of those behind it, who would be in time, are late if it goes first. Nobody but
+        the background waits for the background."""
         mine = _Prompt(order=self._order, prompt_ms=prompt_ms, usual_ms=usual_ms, least_ms=usual_ms)
         at = sum(prompt.order < self._order for prompt in self._prompts)
         behind = self._prompts[at:]
@@ -130,7 +132,10 @@ class Backlog:
         there_ms, _ = self._run([*self._prompts[:at], mine, *behind])
         pairs = zip(behind, self._there_ms[at:], there_ms[at + 1 :], strict=True)
         return sum(
-            prompt.promised and prompt.fits(before) and not prompt.fits(after)
+            prompt.promised
+            and (prompt.order[0] < BACKGROUND_NS or self._order[0] >= BACKGROUND_NS)
+            and prompt.fits(before)
+            and not prompt.fits(after)
             for prompt, before, after in pairs
         )
 

@@ -28,7 +28,7 @@ from .admission import Admission
 from .block_manager import BlockManager, BlockTable
 from .dues import Dues
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence, TopLogprobs
+from .sequence import Delta, Sequence, TopLogprobs, order_of
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
@@ -160,7 +160,7 @@ class Engine:
             policy,
             elapsed_ms=(now_ns - arrival_ns) / 1e6 + spare_ms,
             now_ns=now_ns,
-            order=(Dues.of(request.budget, policy, arrival_ns).urgency, self._number + 1),
+            order=order_of(request, Dues.of(request.budget, policy, arrival_ns), self._number + 1),
             host_ms=self._host_ms,
         )
 
@@ -211,7 +211,7 @@ class Engine:
         if dues.end_ns is not None:
             dues.end_ns -= closing_ns
         self._number += 1
-        order = (dues.urgency, self._number)
+        order = order_of(request, dues, self._number)
         names = admission.names(request)
         self._watchdog.over(now_ns)
         plan = admission.plan(
@@ -351,6 +351,8 @@ class Engine:
         scheduler, steering = self._scheduler, self._steering
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
             self._give_up(waiting, now_ns)
+        for late in scheduler.overdue(now_ns):
+            self._give_up(late, now_ns)
         for sequence in list(scheduler.running):
             if not sequence.dues.steered:
                 continue

@@ -100,6 +100,11 @@ class Scheduler:
         """The waiting sequence that would start next."""
         return self._waiting[0][1] if self._waiting else None
 
+    def overdue(self, now_ns: int) -> list[Sequence]:
+        """The waiting sequences whose time is over, also behind others that are in time."""
+        waiting = (sequence for _, sequence in self._waiting)
+        return [each for each in waiting if each.end_ns is not None and each.end_ns <= now_ns]
+
     def unfinished(self) -> list[Sequence]:
         """All sequences that wait or run."""
         return [*self.running, *(sequence for _, sequence in self._waiting)]

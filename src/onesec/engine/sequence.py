@@ -20,7 +20,7 @@ from onesec.core.request import Request
 from onesec.core.trace import Trace
 
 from .block_manager import BlockTable
-from .dues import Dues
+from .dues import BACKGROUND_NS, Dues
 from .stopping import Stop, StopCheck
 
 State = Literal["waiting", "prefilling", "decoding", "finished"]
@@ -82,6 +82,11 @@ class RequestOutput:
     ending: str | None
     trace: Trace
     error: Exception | None
+
+
+def order_of(request: Request, dues: Dues, number: int) -> tuple[int, int]:
+    """What sorts requests, the most urgent first; `number` counts arrivals."""
+    return dues.urgency + request.background * BACKGROUND_NS, number
 
 
 class Sequence:
@@ -191,7 +196,7 @@ class Sequence:
     @property
     def order(self) -> tuple[int, int]:
         """Sorts sequences, the most urgent first."""
-        return self.dues.urgency, self.number
+        return order_of(self.request, self.dues, self.number)
 
     @property
     def prefill_left(self) -> int:

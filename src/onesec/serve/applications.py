@@ -165,7 +165,7 @@ class _Driver:
         read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
         prompt = _raised(read)
         try:
-            answers = await door.answers(wanted, [prompt], Seats(door))
+            answers = await door.answers(wanted, [prompt], Seats(door, call.tenant))
         except ApiError as error:
             if error.code == "context_length_exceeded":
                 raise ContextLengthExceeded(
