@@ -25,7 +25,7 @@ from typing import Any
 
 from onesec.bench.arrivals import poisson
 from onesec.bench.figures import upper
-from onesec.bench.http_client import BadReply, Client
+from onesec.bench.http_client import BadReply, Client, NoReply
 from onesec.core.clock import MonotonicClock
 
 PATH = "/v1/chat/completions"
@@ -92,6 +92,8 @@ async def drained(model: str, streams: int, rng: random.Random) -> Counter[str]:
             reply = await client.request("POST", PATH, body(deadline_ms=20_000))
         except OSError:
             told["no connection"] += 1  # it had stopped listening
+        except NoReply:
+            told["no answer begun"] += 1  # its connection was closed before it was read
         except BadReply:
             told["LOST"] += 1
         else:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.bench.arrivals import bursts, instants, poisson, replayed
-from onesec.bench.http_client import BadReply, Client, Parser
+from onesec.bench.http_client import BadReply, Client, NoReply, Parser
 from onesec.bench.process_cpu import cpu_seconds, listener
 from onesec.bench.serve_bench import Course, client_of, meet, run
 from onesec.bench.serve_figures import against_peak, figures, recovery_ms
@@ -120,8 +120,12 @@ def test_bodies_by_length_and_until_the_end() -> None:
     until.eof(2)
     assert until.reply.body == b"abc"
     assert not until.keeps
-    with pytest.raises(BadReply, match="inside"):
+    with pytest.raises(NoReply):
         Parser().eof(1)
+    begun = Parser()
+    begun.feed(STREAM, 1)
+    with pytest.raises(BadReply, match="inside"):
+        begun.eof(2)
     with pytest.raises(BadReply, match="begins"):
         Parser().feed(b"SMTP hello\r\n\r\n", 1)
     with pytest.raises(BadReply, match="chunk"):

@@ -20,6 +20,10 @@ class BadReply(Exception):
     """What came back is no HTTP that is understood here, or ended in the middle."""
 
 
+class NoReply(BadReply):
+    """The connection ended before a byte came back: nothing was begun that one could wait for."""
+
+
 @dataclass(slots=True)
 class Reply:
     """A response. Instants are of the client's clock, taken as its bytes are read.
@@ -68,7 +72,10 @@ class Parser:
         return whole
 
     def eof(self, now_ns: int) -> None:
-        """The connection ended. Raises BadReply where that is no end of the response."""
+        """The connection ended. Raises BadReply where that is no end of the response, NoReply where
+        there was no beginning."""
+        if not self.reply.first_ns:
+            raise NoReply("the connection ended before a response")
         if self._in_head or self._chunked or self._left is not None:
             raise BadReply("the connection ended inside a response")
         self._over(now_ns)

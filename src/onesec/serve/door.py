@@ -31,6 +31,7 @@ from .deadlines import DoorTime, budget_of
 from .errors import ApiError, from_error, infeasible, queue_full
 from .limits import Call, ClientGone
 from .metrics import Metrics
+from .newest import Crowded, Newest
 from .runner import Runner
 from .shares import Shares
 
@@ -99,6 +100,7 @@ class Door:
         self.metrics = Metrics(self.model)
         self.draining = False
         self.shares = Shares(terms.max_open)
+        self.newest = Newest(self.clock)
         self.idle = asyncio.Event()
         self.idle.set()
         self._wording: Wording | None = None
@@ -211,6 +213,13 @@ class Door:
     ) -> Made:
         """What `make` prepares of prompts, made to fit the time where that is wanted. Raises
         ApiError, ClientGone."""
+        try:
+            if await self.newest.turn(wanted.budget.total_ms):
+                self.check_time(wanted)  # it has less of it by now
+        except Crowded as crowd:
+            error = queue_full(crowd.waiting, self.terms.max_open)
+            error.patience_ms = wanted.budget.total_ms
+            raise error from None
         loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
 
         async def ask(request: Request, spare_ms: float) -> int:
