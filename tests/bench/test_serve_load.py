@@ -286,6 +286,9 @@ def test_recovery_is_counted_from_the_end_of_the_overload() -> None:
     assert recovery_ms([*bad, *good], slo, 1000.0) == 30.0
     assert recovery_ms(good, slo, 1000.0) == 0.0
     assert recovery_ms(bad, slo, 1000.0) is None
+    mixed = [heard(t, 50 if t % 10 else 150) for t in range(1000, 1040)]  # one of ten is late
+    assert recovery_ms(mixed, slo, 1000.0) is None
+    assert recovery_ms(mixed, slo, 1000.0, 0.9) == 0.0
     assert against_peak([{"goodput_per_s": 5.0}, {"goodput_per_s": 10.0}]) == [0.5, 1.0]
 
 

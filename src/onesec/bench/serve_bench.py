@@ -25,6 +25,7 @@ from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_ano
 
 _USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
 _QUIET = 0.5  # of the capacity, after an overload
+_EASY = 0.8  # a load that shows what is usual
 _RECOVERY = 10.0  # budgets that a recovery is waited for, at least _RECOVERY_S
 _RECOVERY_S = 2.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -136,11 +137,14 @@ async def run(
                 hint="Give them more time with --deadline, or name a --rate.",
             )
     rates = [load * (capacity or 0.0) for load in course.loads] + list(course.rates)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    usual = 1.0  # share that is met where there is no hurry
     for i, rate in enumerate(rates):
         load = rate / capacity if capacity else None
         name = f"{load:g}x" if load else f"{rate:g}/s"
-        row = await _one(asker, clock, prompts, course, rate, capacity, pid, name, progress)
+        row = await _one(asker, clock, prompts, course, rate, capacity, pid, usual, name, progress)
+        if load is not None and load <= _EASY:
+            usual = row["met_of_offered"] or 0.0
         rows.append({"load": load, "name": name, "rate_per_s": rate, **row})
         progress(name, (i + 1) / len(rates))
     return {"capacity_per_s": capacity, "users": _USERS, "rows": rows}
@@ -154,6 +158,7 @@ async def _one(
     rate: float,
     capacity: float | None,
     pid: int | None,
+    usual: float,
     name: str,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -181,5 +186,5 @@ async def _one(
     end_ms = 1e3 * course.seconds
     row = figures([each for each in heard if each.at_ms < end_ms], course.slo, course.seconds)
     row |= cores(spent)
-    row["recovery_ms"] = recovery_ms(heard, course.slo, end_ms) if overload else None
+    row["recovery_ms"] = recovery_ms(heard, course.slo, end_ms, usual) if overload else None
     return row

@@ -14,7 +14,7 @@ from typing import Any
 from .figures import upper
 from .serve_load import Heard, Slo
 
-_IN_A_ROW = 10  # requests that are met before a server has recovered
+_IN_A_ROW = 10  # requests that show whether a server has recovered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +74,18 @@ def cores(spent: Spent) -> dict[str, float | None]:
     return {"server_cores": server, "generator_cores": spent.generator_s / spent.seconds}
 
 
-def recovery_ms(heard: Sequence[Heard], slo: Slo, end_ms: float) -> float | None:
-    """How long after the end of an overload the first request came from which on so many in a row
-    were met; 0 where that is the first one. None where that never was.
+def recovery_ms(
+    heard: Sequence[Heard], slo: Slo, end_ms: float, usual: float = 1.0
+) -> float | None:
+    """How long after the end of an overload the first request came from which on, of so many, the
+    `usual` share was met; 0 where that is the first one. None where that never was.
 
     `heard` may hold what came before the end too.
     """
     after = sorted((each for each in heard if each.at_ms >= end_ms), key=lambda each: each.at_ms)
     met = [each.met(slo) for each in after]
     for i in range(len(after) - _IN_A_ROW + 1):
-        if all(met[i : i + _IN_A_ROW]):
+        if sum(met[i : i + _IN_A_ROW]) >= int(usual * _IN_A_ROW):
             return after[i].at_ms - end_ms if i else 0.0
     return None
 
