@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
 	CMakeLists.txt pyproject.toml
 
-.PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test page-test gpu-check train openapi bench clean
+.PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test page-test gpu-check train openapi bench soak clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,9 @@ openapi: $(VENV)/.installed  ## write docs/openapi.json anew, after a change of 
 
 bench: $(VENV)/.installed  ## speed of this machine, random weights of a known shape
 	$(BIN)/onesec bench --shape qwen2.5-0.5b
+
+soak: $(VENV)/.installed  ## a server under mixed load for long, and stopped in its midst: 15 minutes
+	$(BIN)/python bench/soak.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -110,7 +110,10 @@ def _ended_row(point: Record) -> Sequence[str]:
         percent(ours["complete_rate"]),
         percent(systems[TRYING]["score"]),
         f"{percent(systems[best]['score'])} ({best})",
-        *(percent(systems[name]["score"]) for name in ("max_tokens", "one-shot k=1", "one-shot k=5")),
+        *(
+            percent(systems[name]["score"])
+            for name in ("max_tokens", "one-shot k=1", "one-shot k=5")
+        ),
     )
 
 

@@ -177,7 +177,7 @@ def of_traffic(
     num_decode_tokens, or prompt_words and output_words. Requests of more than `longest` tokens
     together are left out. Raises InvalidRequest where no request is left.
     """
-    lengths = [pair for pair in _lengths(path) if sum(pair) <= longest]
+    lengths = [pair for pair in traffic_lengths(path) if sum(pair) <= longest]
     if not lengths:
         raise InvalidRequest(
             f"{path} has no request of at most {longest} tokens with an answer of "
@@ -208,7 +208,9 @@ _COLUMNS = (
 )
 
 
-def _lengths(path: Path) -> list[tuple[int, int]]:
+def traffic_lengths(path: Path) -> list[tuple[int, int]]:
+    """Tokens of prompt and answer of each recorded request, in the forms that `of_traffic` takes;
+    those with shorter answers than SHORTEST_ANSWER are left out. Raises InvalidRequest."""
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             rows = list(csv.DictReader(file))

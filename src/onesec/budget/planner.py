@@ -65,7 +65,8 @@ class Plan:
     instant for the last token with which the next better gear would have been chosen, with what is
     kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
     it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
-    where the gear is the best.
+    where the gear is the best. The first token comes by `first_ms`; `answer_ms` is what the rest of
+    the smallest useful answer takes then, in the cheapest gear.
     """
 
     gear: str
@@ -79,6 +80,8 @@ class Plan:
     better_ms: float | None = None
     better_tpot_ms: float | None = None
     crowding: float = 0.0
+    first_ms: float = 0.0
+    answer_ms: float = 0.0
 
 
 def plan(
@@ -102,6 +105,7 @@ def plan(
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
     first_ms = _prefill_ms(ask, latency, cheapest)
+    answer_ms = _decode_ms(ask, latency, cheapest, need)
     # Behind the first token a slow machine makes an answer shorter, not late.
     smallest_ms = max(first_ms, _usual_ms(ask, latency, cheapest, need))
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
@@ -176,6 +180,8 @@ def plan(
         better_ms=better_ms,
         better_tpot_ms=better_tpot_ms,
         crowding=ask.crowding,
+        first_ms=spent_ms + prefill_ms,
+        answer_ms=answer_ms,
     )
 
 

@@ -1,4 +1,4 @@
-"""`onesec bench`: what is measured: speed, deadlines, and records of step times.
+"""`onesec bench`: what is measured: speed, deadlines, a server under load, records of step times.
 
 `onesec bench MODEL` measures speed: the verb that is meant most often needs no name.
 """
@@ -12,6 +12,7 @@ from .group import LazyGroup
 KINDS = {
     "speed": "Speed of MODEL or a shape, against the memory bandwidth. 测速",
     "deadlines": "Are deadlines kept, and what are answers worth then? 时延基准",
+    "serve": "What a server does for its users under load. 服务负载",
     "record": "Record step times of a shape, to be replayed by deadlines. 录制",
 }
 

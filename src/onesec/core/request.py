@@ -148,6 +148,7 @@ class Request:
     `fitted` tells what the prompt has lost on its way, where it was made to fit.
     `best_effort`: never refused for its time; what is there at the deadline is the answer, and
     `met` says whether there was any.
+    `background`: it goes behind all requests that are not, whatever its deadline.
     `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
     "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
     as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
@@ -164,6 +165,7 @@ class Request:
     fitted: FitReport | None = None
     policy: PolicyName = "balanced"
     best_effort: bool = False
+    background: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ It must not know how a plan is carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,26 +22,18 @@ from onesec.core.errors import (
     EmptyPrompt,
     InvalidRequest,
     UnknownGear,
+    Which,
 )
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 
+from .backlog import Backlog, Lateness
 from .block_manager import BlockManager
+from .dues import BACKGROUND_NS, NEVER_NS
 from .scheduler import Scheduler
 from .sequence import Sequence
-from .steering import BACKGROUND_SHARE
 
 _REPLAN_SHARE = 0.05  # of the time left that may pass in the queue before the plan is made anew
-
-
-@dataclass(slots=True)
-class _Load:
-    """What a request meets: see the fields of the same names in planner.Ask."""
-
-    wait_ms: float = 0.0
-    rows: int = 1
-    others_ms: Mapping[str, float] = field(default_factory=dict)
-    turn_ms: float = 0.0
 
 
 class Admission:
@@ -56,6 +48,7 @@ class Admission:
         length: LengthModel,
     ) -> None:
         self.capacity = min(backend.context_length, backend.num_blocks * backend.block_size)
+        self.lateness = Lateness()
         self._backend = backend
         self._blocks = blocks
         self._scheduler = scheduler
@@ -119,6 +112,7 @@ class Admission:
         names: list[bytes],
         *,
         elapsed_ms: float,
+        now_ns: int,
         order: tuple[int, int],
         host_ms: float,
         stall_ms: float = 0.0,
@@ -126,8 +120,55 @@ class Admission:
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
         longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
-        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms, stall_ms, own)
-        return planner.plan(ask, self._latency, self._length, policy)
+        backlog = self._backlog(request, order, host_ms, now_ns)
+        ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms, own)
+        plan = planner.plan(ask, self._latency, self._length, policy)
+        if own is None and backlog is not None and not request.best_effort:
+            self._keep_promises(ask, plan, policy, backlog, host_ms, now_ns)
+        return plan
+
+    def _keep_promises(
+        self,
+        ask: Ask,
+        plan: Plan,
+        policy: Policy,
+        backlog: Backlog,
+        host_ms: float,
+        now_ns: int,
+    ) -> None:
+        """Raises DeadlineInfeasible where going before others would make them late; behind all of
+        them it would do."""
+        gear = next(g for g in self._backend.gears if g.name == plan.prefill_gear)
+        cached = ask.cached_tokens.get(gear.name, 0)
+        prompt_ms = backlog.prompt_ms(gear, ask.prompt_tokens - cached, cached)
+        harmed = backlog.harmed(prompt_ms, max(plan.answer_ms, plan.predicted_ms - plan.first_ms))
+        if not harmed:
+            return
+        last = self._behind((BACKGROUND_NS + NEVER_NS, 0), host_ms, now_ns)
+        work_ms = ask.elapsed_ms + last.wait_ms + prompt_ms + plan.answer_ms
+        which: Which = "total" if ask.budget_ms is not None else "ttft"
+        raise DeadlineInfeasible(
+            budget_ms=(ask.budget_ms if which == "total" else ask.ttft_ms) or 0.0,
+            feasible_ms=max(policy.budget_for(work_ms), plan.feasible_ms),
+            why=f"{harmed} of the answers that were promised would be late",
+            which=which,
+        )
+
+    def _backlog(
+        self, request: Request, order: tuple[int, int], host_ms: float, now_ns: int
+    ) -> Backlog | None:
+        """The load that a request of that urgency meets; none counts for one without a budget."""
+        return self._behind(order, host_ms, now_ns) if request.budget.limited else None
+
+    def _behind(self, order: tuple[int, int], host_ms: float, now_ns: int) -> Backlog:
+        return Backlog(
+            self._scheduler,
+            self._latency,
+            order=order,
+            host_ms=host_ms,
+            now_ns=now_ns,
+            lateness=self.lateness.factor,
+        )
 
     def prompt_room(
         self,
@@ -135,6 +176,7 @@ class Admission:
         policy: Policy,
         *,
         elapsed_ms: float,
+        now_ns: int,
         order: tuple[int, int],
         host_ms: float,
     ) -> int:
@@ -146,7 +188,8 @@ class Admission:
         most = self.capacity - answer
         whole = 0 < tokens <= most
         names = self.names(request) if whole else []
-        ask = self._ask(request, policy, names, elapsed_ms, order, host_ms)
+        backlog = self._backlog(request, order, host_ms, now_ns)
+        ask = self._ask(request, policy, names, elapsed_ms, backlog)
         if not whole:
             ask = replace(ask, prompt_tokens=most, limit_tokens=answer)
         return planner.prompt_room(ask, self._latency, self._length, policy)
@@ -157,19 +200,17 @@ class Admission:
         policy: Policy,
         names: list[bytes],
         elapsed_ms: float,
-        order: tuple[int, int],
-        host_ms: float,
+        backlog: Backlog | None,
         stall_ms: float = 0.0,
         own: Sequence | None = None,
     ) -> Ask:
         gears = self.gears(request, policy)
         budget = request.budget
-        load = self._load(order, gears, host_ms) if budget.limited else _Load()
         cached: Mapping[str, int] = {}
         if names:
             size = self._blocks.block_size
             cached = {gear.name: size * self._blocks.match(names, gear.name) for gear in gears}
-        return Ask(
+        ask = Ask(
             prompt_tokens=len(request.prompt_tokens),
             limit_tokens=self.limit(request),
             gears=tuple(gear.name for gear in gears),
@@ -179,14 +220,21 @@ class Admission:
             tpot_ms=budget.tpot_ms,
             cached_tokens=cached,
             elapsed_ms=elapsed_ms,
-            wait_ms=load.wait_ms + stall_ms,
-            batch=load.rows,
-            others_ms=load.others_ms,
-            turn_ms=load.turn_ms,
+            wait_ms=stall_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
             crowding=self._scheduler.crowding(own),
             best_effort=request.best_effort,
             cues=request.cues,
+        )
+        if backlog is None:
+            return ask
+        return replace(
+            ask,
+            wait_ms=backlog.wait_ms + stall_ms,
+            batch=backlog.rows,
+            others_ms=backlog.others_ms(gears),
+            turn_ms=backlog.turn_ms,
+            chunk_tokens=backlog.chunk(gears[-1]),
         )
 
     def plan_again(self, sequence: Sequence, now_ns: int, host_ms: float) -> None:
@@ -200,6 +248,7 @@ class Admission:
                 sequence.policy,
                 sequence.names,
                 elapsed_ms=sequence.at_ms(now_ns),
+                now_ns=now_ns,
                 order=(0, 0),
                 host_ms=host_ms,
                 own=sequence,
@@ -209,28 +258,13 @@ class Admission:
             plan = planner.at_gear(sequence.plan, cheapest, error.feasible_ms, error.which)
         sequence.adopt(plan, now_ns)
 
+    def begun(self, sequence: Sequence, now_ns: int) -> None:
+        """A first token came, or will not any more: learn from how long others were in the way."""
+        planned_ms, first_ms = sequence.foreseen
+        if sequence.crossed:
+            self.lateness.observe(first_ms - planned_ms, sequence.at_ms(now_ns) - planned_ms)
+
     def look_later(self, sequence: Sequence, now_ns: int) -> None:
         """Set the instant after which a waiting sequence's plan is out of date."""
         left_ns = max(0, sequence.dues.urgency - now_ns)
         sequence.check_ns = now_ns + int(_REPLAN_SHARE * left_ns)
-
-    def _load(self, order: tuple[int, int], gears: tuple[Gear, ...], host_ms: float) -> _Load:
-        """The load that a request of that urgency meets."""
-        full = share = host_ms  # of a turn's decode steps: as they are, and as they may be put off
-        own: dict[Gear, float] = {}
-        for gear, group in self._scheduler.decode_groups().items():
-            step_ms = self._latency.step_ms(gear.name, group[0].length, len(group))
-            own[gear] = step_ms * (1.0 if group[0].dues.timed else BACKGROUND_SHARE)
-            full += step_ms
-            share += own[gear]
-        load = _Load(
-            others_ms={gear.name: share - own.get(gear, 0.0) for gear in gears}, turn_ms=full
-        )
-        for sequence in self._scheduler.unfinished():
-            load.rows += 1
-            if sequence.state != "decoding" and sequence.order < order:
-                load.wait_ms += full + self._latency.prefill_ms(
-                    sequence.prefill_gear.name, sequence.prefill_left, start=sequence.computed
-                )
-        load.rows = min(load.rows, self._scheduler.max_rows)
-        return load

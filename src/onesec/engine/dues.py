@@ -12,6 +12,7 @@ from onesec.budget.policy import Policy
 from onesec.core.deadline import Budget
 
 NEVER_NS = 1 << 62  # sorts what is owed nothing behind all that is
+BACKGROUND_NS = 1 << 63  # sorts what is in the background behind all that is not
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from onesec.backend.base import Backend, Batch, BatchResult
 from onesec.budget.latency import LatencyModel
@@ -28,7 +28,7 @@ from .intake import Intake
 from .lessons import Lessons
 from .outbox import Outbox
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence
+from .sequence import Delta, Sequence, order_of
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
 from .stopping import DecodeText, Stop, StopCheck
@@ -56,6 +56,8 @@ class Engine:
     max_waiting   requests that may wait; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
+    computing     entered around each call of the backend: meanwhile another thread may add requests
+                  and ask for `prompt_room`, and nothing else
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         prefix_cache: bool = True,
         speculate: bool = True,
         cache_key: bytes | None = None,
+        computing: AbstractContextManager[object] | None = None,
     ) -> None:
         for gear in backend.gears:
             latency.cost(gear.name)  # raises where a gear was not measured
@@ -92,6 +95,7 @@ class Engine:
         self._decode_text = decode_text
         self._policies = policies
         self._max_waiting = max_waiting
+        self._computing = computing or nullcontext()
         self._blocks = BlockManager(
             backend.num_blocks,
             backend.block_size,
@@ -127,7 +131,13 @@ class Engine:
             self._scheduler, self._lessons, int(getattr(backend, "kv_block_bytes", 0))
         )
         self._intake = Intake(
-            self._scheduler, self._blocks, latency, self.speculation, self._outbox, self._last_look
+            self._scheduler,
+            self._blocks,
+            latency,
+            self.speculation,
+            self._outbox,
+            begun=self._admission.begun,
+            last_look=self._last_look,
         )
         self._number = 0
         self._host_ms = 0.0  # the loop's own time between two steps, and the caller's
@@ -156,7 +166,8 @@ class Engine:
             request,
             policy,
             elapsed_ms=(now_ns - arrival_ns) / 1e6 + spare_ms,
-            order=(Dues.of(request.budget, policy, arrival_ns).urgency, self._number + 1),
+            now_ns=now_ns,
+            order=order_of(request, Dues.of(request.budget, policy, arrival_ns), self._number + 1),
             host_ms=self._host_ms,
         )
 
@@ -207,7 +218,7 @@ class Engine:
         if dues.end_ns is not None:
             dues.end_ns -= closing_ns
         self._number += 1
-        order = (dues.urgency, self._number)
+        order = order_of(request, dues, self._number)
         names = admission.names(request)
         self._watchdog.over(now_ns)
         plan = admission.plan(
@@ -215,6 +226,7 @@ class Engine:
             policy,
             names,
             elapsed_ms=(now_ns - arrival_ns) / 1e6,
+            now_ns=now_ns,
             order=order,
             host_ms=self._host_ms,
             stall_ms=self._watchdog.delay_ms(now_ns),
@@ -247,6 +259,7 @@ class Engine:
             streamed=stream,
         )
         sequence.adopt(plan, now_ns)
+        sequence.crossed = self._scheduler.has_work
         admission.look_later(sequence, now_ns)
         self._outbox.sequences[request.id] = sequence
         self._scheduler.add(sequence)
@@ -328,6 +341,8 @@ class Engine:
         scheduler, steering = self._scheduler, self._steering
         while (waiting := scheduler.most_urgent_waiting()) and steering.hopeless(waiting, now_ns):
             self._give_up(waiting, now_ns)
+        for late in scheduler.overdue(now_ns):
+            self._give_up(late, now_ns)
         for sequence in list(scheduler.running):
             if not sequence.dues.steered:
                 continue
@@ -386,7 +401,7 @@ class Engine:
             draft = self._draft(work)
             _mask(work)
             late = draft is not None and draft.overdue
-            result = BatchResult([], [], 0.0, 0) if late else self.backend.forward(work.batch)
+            result = BatchResult([], [], 0.0, 0) if late else self._forward(work.batch)
             if not late and len(result.rows) != len(work.sequences):
                 raise RuntimeError(f"{len(result.rows)} results for {len(work.sequences)} rows")
         except Exception as error:
@@ -401,6 +416,10 @@ class Engine:
             self._take(work, draft, result, now_ns)
         self._end_due(now_ns)
         return 0.0
+
+    def _forward(self, batch: Batch) -> BatchResult:
+        with self._computing:
+            return self.backend.forward(batch)
 
     def _take(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
         """Hand out what a call computed; returns the milliseconds that it took."""
@@ -440,6 +459,8 @@ class Engine:
         assert sequence.end_ns is not None
         left_ms, need_ms = (sequence.end_ns - now_ns) / 1e6, self._steering.prefill_ms(sequence)
         sequence.trace_no_time(sequence.at_ms(now_ns), left_ms, need_ms)
+        if sequence.trace.ttft_ms is None:
+            self._admission.begun(sequence, now_ns)
         self._outbox.out_of_time(sequence, now_ns)
 
 

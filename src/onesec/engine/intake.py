@@ -24,7 +24,8 @@ from .stopping import Stop
 class Intake:
     """Takes results in. What ends a sequence is told to the outbox.
 
-    `last_look` says whether an answer that may have taken its last step is over.
+    `begun` is told of each first token; `last_look` says whether an answer that may have taken its
+    last step is over.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Intake:
         latency: LatencyModel,
         speculation: Speculation | None,
         outbox: Outbox,
+        *,
+        begun: Callable[[Sequence, int], None],
         last_look: Callable[[Sequence, int], Stop | None],
     ) -> None:
         self._scheduler = scheduler
@@ -41,6 +44,7 @@ class Intake:
         self._latency = latency
         self._speculation = speculation
         self._outbox = outbox
+        self._begun = begun
         self._last_look = last_look
 
     def take(self, work: Work, draft: Draft | None, result: BatchResult, now_ns: int) -> float:
@@ -139,6 +143,7 @@ class Intake:
         trace = sequence.trace
         if trace.ttft_ms is None:
             trace.ttft_ms = sequence.at_ms(now_ns)
+            self._begun(sequence, now_ns)
             sequence.dues.begin(now_ns)
             self._scheduler.reorder()
         known = len(sequence.tokens)

@@ -100,6 +100,11 @@ class Scheduler:
         """The waiting sequence that would start next."""
         return self._waiting[0][1] if self._waiting else None
 
+    def overdue(self, now_ns: int) -> list[Sequence]:
+        """The waiting sequences whose time is over, also behind others that are in time."""
+        waiting = (sequence for _, sequence in self._waiting)
+        return [each for each in waiting if each.end_ns is not None and each.end_ns <= now_ns]
+
     def unfinished(self) -> list[Sequence]:
         """All sequences that wait or run."""
         return [*self.running, *(sequence for _, sequence in self._waiting)]
@@ -144,6 +149,19 @@ class Scheduler:
         if need_ms <= self._chunk_ms:
             return tokens
         return max(_MIN_CHUNK_TOKENS, int(tokens * self._chunk_ms / need_ms))
+
+    def usual_chunk(self, gear: Gear, order: tuple[int, int]) -> int:
+        """The prompt tokens of that urgency that a turn runs beside the present answers."""
+        limit, slack_ms = self.chunk_limit(gear), math.inf
+        for sequence in self.running:
+            if sequence.state == "decoding" and sequence.order < order:
+                slack_ms = min(slack_ms, sequence.slack_ms)
+        if math.isinf(slack_ms):
+            return limit
+        steps = self.decode_groups().items()
+        decode_ms = sum(self._latency.step_ms(g.name, s[0].length, len(s)) for g, s in steps)
+        allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms)
+        return self._fitting(gear.name, 0, limit, allowed_ms, _MIN_CHUNK_TOKENS)
 
     def decode_groups(self) -> dict[Gear, list[Sequence]]:
         """The decoding sequences by gear, most urgent first."""
@@ -344,9 +362,13 @@ class Scheduler:
         if math.isinf(allowed_ms):
             return count
         gear = sequence.prefill_gear.name
-        need = self._latency.prefill_ms(gear, count, start=sequence.computed, quantile=P50)
+        return self._fitting(gear, sequence.computed, count, allowed_ms, least)
+
+    def _fitting(self, gear: str, start: int, count: int, allowed_ms: float, least: int) -> int:
+        """As many of `count` prompt tokens as take about `allowed_ms`, at least `least`."""
+        need = self._latency.prefill_ms(gear, count, start=start, quantile=P50)
         if need > allowed_ms:
-            one = self._latency.prefill_ms(gear, 1, start=sequence.computed, quantile=P50)
+            one = self._latency.prefill_ms(gear, 1, start=start, quantile=P50)
             fitting = int(count * (allowed_ms - one) / max(need - one, 1e-9))
             count = min(count, max(least, fitting if fitting >= _MIN_CHUNK_TOKENS else 0))
         return count

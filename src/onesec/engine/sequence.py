@@ -21,7 +21,7 @@ from onesec.core.request import Request
 from onesec.core.trace import Trace
 
 from .block_manager import BlockTable
-from .dues import Dues
+from .dues import BACKGROUND_NS, Dues
 from .stopping import Stop, StopCheck
 
 State = Literal["waiting", "prefilling", "decoding", "finished"]
@@ -90,6 +90,11 @@ class RequestOutput:
     error: Exception | None
 
 
+def order_of(request: Request, dues: Dues, number: int) -> tuple[int, int]:
+    """What sorts requests, the most urgent first; `number` counts arrivals."""
+    return dues.urgency + request.background * BACKGROUND_NS, number
+
+
 class Sequence:
     """A request in flight: its tokens, cache blocks, plan, deadline, gear and results so far.
 
@@ -122,6 +127,8 @@ class Sequence:
         self.gear = self.prefill_gear = gears[-1]
         self.arrival_ns = arrival_ns
         self.dues = dues
+        self.foreseen = (0.0, 0.0)  # ms since arrival: when it was planned first, its first token
+        self.crossed = False  # others were there when it came
         self.end_ns = dues.end_ns
         self.number = number
         self.last_ns = arrival_ns  # when its last token came
@@ -197,7 +204,7 @@ class Sequence:
     @property
     def order(self) -> tuple[int, int]:
         """Sorts sequences, the most urgent first."""
-        return self.dues.urgency, self.number
+        return order_of(self.request, self.dues, self.number)
 
     @property
     def prefill_left(self) -> int:
@@ -215,6 +222,7 @@ class Sequence:
         self.gear, self.prefill_gear = self.gear_of(plan.gear), self.gear_of(plan.prefill_gear)
         if self.trace.predicted_ms is None:
             self.trace.predicted_ms = plan.predicted_ms
+            self.foreseen = (self.at_ms(now_ns), plan.first_ms)
             if self.request.fitted is not None:
                 self.trace.add(self.at_ms(now_ns), "fit", **asdict(self.request.fitted))
         self.trace.add(
@@ -238,6 +246,17 @@ class Sequence:
     def at_ms(self, now_ns: int) -> float:
         """Milliseconds since arrival."""
         return (now_ns - self.arrival_ns) / 1e6
+
+    def likely_end_ns(self, now_ns: int) -> int:
+        """When it will have ended: as its plan has it in the median; where that is over, at p95;
+        where that is over too, when its time is, or now."""
+        for ms in (self.plan.likely_ms, self.plan.predicted_ms):
+            end_ns = self.arrival_ns + int(ms * 1e6)
+            if end_ns > now_ns:
+                break
+        else:
+            end_ns = now_ns if self.end_ns is None else self.end_ns
+        return end_ns if self.end_ns is None else min(end_ns, self.end_ns)
 
     def trace_prefill(self, at_ms: float) -> None:
         """Tell the trace of the prompt chunks run since the last line."""

@@ -88,6 +88,7 @@ class Wanted:
     min_gear: str | None = None
     policy: PolicyName = "balanced"
     best_effort: bool = False
+    background: bool = False
     fit: Fitting = "none"
     stream: bool = False
     count: int = 1
@@ -113,6 +114,7 @@ class Wanted:
             fitted=prepared.report,
             policy=self.policy,
             best_effort=self.best_effort,
+            background=self.background,
             metadata={"cache_salt": self.call.tenant},
         )
 

@@ -31,8 +31,10 @@ from .deadlines import DoorTime, budget_of
 from .errors import ApiError, from_error, infeasible, queue_full
 from .limits import Call, ClientGone
 from .metrics import Metrics
+from .newest import Crowded, Newest
 from .recent import Done, Recent
 from .runner import Runner
+from .shares import Shares
 
 Made = TypeVar("Made")
 _THREADS = 2  # that tokenize; the library frees the interpreter lock for long texts
@@ -59,23 +61,23 @@ class Terms:
 class Seats:
     """How many of the open requests one HTTP request is."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, key: str) -> None:
         self._door = door
+        self._key = key
         self._count = 0
 
     def take(self, count: int = 1) -> None:
         """Take more places. Raises ApiError (queue_full, or the server is not ready)."""
         door = self._door
         _ = door.ready
-        if door.held + count > door.terms.max_open:
+        if not door.shares.take(self._key, count, now_ns=door.clock.now_ns()):
             raise queue_full(door.held, door.terms.max_open)
-        door.held += count
         self._count += count
         door.idle.clear()
 
     def leave(self) -> None:
         """Give them back. Harmless when called again."""
-        self._door.held -= self._count
+        self._door.shares.leave(self._key, self._count)
         self._count = 0
         if not self._door.held:
             self._door.idle.set()
@@ -102,7 +104,8 @@ class Door:
         self.metrics = Metrics(self.model)
         self.recent = Recent()
         self.draining = False
-        self.held = 0  # requests that were let in and are not over
+        self.shares = Shares(terms.max_open)
+        self.newest = Newest(self.clock)
         self.idle = asyncio.Event()
         self.idle.set()
         self._wording: Wording | None = None
@@ -114,6 +117,11 @@ class Door:
         watch("queue_tokens", lambda: runner.queued_tokens)
         watch("kv_cache_usage", lambda: runner.load.kv_used_share)
         watch("ready", lambda: float(runner.state == "ready" and not self.draining))
+
+    @property
+    def held(self) -> int:
+        """Requests that were let in and are not over."""
+        return self.shares.held
 
     @property
     def wording(self) -> Wording:
@@ -145,7 +153,7 @@ class Door:
 
     def seats(self, call: Call) -> Seats:
         """A place for a request, before anything is spent on it. Raises ApiError."""
-        seats = Seats(self)
+        seats = Seats(self, call.tenant)
         try:
             seats.take()
         except ApiError as error:
@@ -212,6 +220,13 @@ class Door:
     ) -> Made:
         """What `make` prepares of prompts, made to fit the time where that is wanted. Raises
         ApiError, ClientGone."""
+        try:
+            if await self.newest.turn(wanted.budget.total_ms):
+                self.check_time(wanted)  # it has less of it by now
+        except Crowded as crowd:
+            error = queue_full(crowd.waiting, self.terms.max_open)
+            error.patience_ms = wanted.budget.total_ms
+            raise error from None
         loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
 
         async def ask(request: Request, spare_ms: float) -> int:

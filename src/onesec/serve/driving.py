@@ -166,7 +166,7 @@ class Driver:
         read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
         prompt = _raised(read)
         try:
-            return await door.answers(wanted, [prompt], Seats(door))
+            return await door.answers(wanted, [prompt], Seats(door, call.tenant))
         except ApiError as error:
             if error.code == "context_length_exceeded":
                 raise ContextLengthExceeded(

@@ -76,7 +76,7 @@ async def embeddings(door: Door, request: Request) -> Response:
 
 async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> list[bytes]:
     """The mean hidden state of each prompt: float32, little endian. Raises ApiError, ClientGone."""
-    answers = await door.answers(wanted, prompts, Seats(door))  # the call has one
+    answers = await door.answers(wanted, prompts, Seats(door, wanted.call.tenant))  # the call has one
     try:
         await answers.whole()
         answers.sent()

@@ -207,6 +207,7 @@ def wanted_of(
         min_gear=asked.min_gear,
         policy=asked.policy,
         best_effort=asked.best_effort,
+        background=asked.yields,
         fit=asked.fit,
         stream=bool(asked.stream),
         count=asked.n or 1,

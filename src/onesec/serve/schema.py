@@ -54,7 +54,6 @@ _HARMLESS = frozenset(
         "user",
         "store",
         "metadata",
-        "service_tier",
         "parallel_tool_calls",
         "prompt_cache_key",
         "safety_identifier",
@@ -74,7 +73,11 @@ class StreamOptions(msgspec.Struct):
 
 
 class Sampled(msgspec.Struct, kw_only=True):
-    """What every generating route takes. None: the model's own, or the server's."""
+    """What every generating route takes. None: the model's own, or the server's.
+
+    `priority` is vLLM's (less is sooner; 0 is usual), `service_tier` OpenAI's: what is above 0, or
+    "flex", goes behind all that is not.
+    """
 
     model: str | None = None
     stream: bool | None = None
@@ -102,7 +105,14 @@ class Sampled(msgspec.Struct, kw_only=True):
     policy: Policy = "balanced"
     best_effort: BestEffort = False
     fit: Fit = "none"
+    priority: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    service_tier: str | None = None
     response_format: dict[str, Any] | None = None
+
+    @property
+    def yields(self) -> bool:
+        """Whether it goes behind all that are not."""
+        return (self.priority or 0) > 0 or self.service_tier == "flex"
 
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
         """The sampling values: those that were given, else `defaults`. Raises InvalidRequest."""

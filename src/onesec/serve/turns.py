@@ -1,14 +1,15 @@
 """Turns: the engine process's loop: messages in, a turn of the engine, what it gave out.
 
-It must not know models or text. It never polls: without work it waits for the socket; with work it
-takes what the socket holds between two turns of the engine.
+It must not know models or text. It never polls: one thread waits for the socket, the other one for
+work.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
+from collections import deque
+from threading import Event, Thread
 
 from onesec.core.clock import Clock
 from onesec.core.collector import QuietCollector
@@ -19,6 +20,7 @@ from onesec.engine.lengths import LengthStore
 from onesec.engine.sequence import Delta
 
 from . import wire
+from .floor import Floor
 
 _SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their words are for users
 _PROBE = "probe"  # an id that the door never gives
@@ -28,34 +30,73 @@ _PROBE_STEPS = 16
 
 class Turns:
     """Until the door is gone: take messages, run a turn, send what it gave. `lengths`: where those
-    of answers are kept, while there is nothing to do; `quiet` is held while a budget runs."""
+    of answers are kept, while there is nothing to do; `quiet` is held while a budget runs.
+
+    A thread of its own hears the door, and answers whoever asks whether there is time while the
+    engine computes: a refusal does not wait for a turn. What runs is taken back between two turns.
+    """
 
     def __init__(
         self,
         end: wire.EngineEnd,
         engine: Engine,
         clock: Clock,
+        floor: Floor,
         lengths: LengthStore | None,
         quiet: QuietCollector | None,
     ) -> None:
         self._end = end
         self._engine = engine
         self._clock = clock
+        self._floor = floor
         self._lengths = lengths
         self._quiet = quiet
         self._probed = 0  # tokens of a probe that runs
+        self._news = Event()  # something was said, or the door is gone
+        self._left: deque[str] = deque()  # ids that nobody waits for any more
+        self._over = False
+        self._failed: Exception | None = None
 
     def run(self) -> None:
         """Serve. Raises ConnectionError where the door goes while it is told something."""
-        end, engine = self._end, self._engine
-        while (messages := end.receive(wait=not engine.has_work)) is not None:
-            out: list[Any] = [answer for message in messages for answer in self._obey(message)]
-            if out:
-                end.send(out)  # a refusal does not wait for a turn
-            if not engine.has_work and any(map(_for_want_of_time, out)):
-                _probe(engine)
-            if engine.has_work:
-                self._turn()
+        engine, floor = self._engine, self._floor
+        Thread(target=self._hear, name="onesec-door", daemon=True).start()
+        with floor:
+            while not self._over:
+                self._news.clear()
+                while self._left:
+                    self._forget(self._left.popleft())
+                if engine.has_work:
+                    self._turn()
+                elif not self._over:
+                    with floor.lent:
+                        self._news.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    def _hear(self) -> None:
+        """Take what the door says until it is gone."""
+        try:
+            while (messages := self._end.receive()) is not None:
+                for message in messages:
+                    if isinstance(message, wire.Abort):
+                        self._left.append(message.id)
+                    elif not isinstance(message, wire.Start):
+                        self._answer(message)
+                self._news.set()
+        except Exception as error:
+            self._failed = error
+        finally:
+            self._over = True
+            self._news.set()
+
+    def _answer(self, message: wire.Submit | wire.Measure) -> None:
+        """Take one request, or refuse it."""
+        with self._floor.guest:
+            answer = self._obey(message)
+            self._end.send([answer])  # before anything that it gains
+            if not self._engine.has_work and _for_want_of_time(answer):
+                _probe(self._engine)
 
     def _turn(self) -> None:
         deltas = self._engine.step()
@@ -67,29 +108,27 @@ class Turns:
         self._end.send([*gains, self._load()])
         for delta in deltas:  # after it was told: nobody waits for what is learned
             if delta.finished:
-                self._over(delta.sequence_id)
+                self._ended(delta.sequence_id)
 
-    def _obey(self, message: wire.ToEngine) -> list[wire.ToDoor]:
-        engine = self._engine
-        if isinstance(message, wire.Abort):
-            engine.abort(message.id)
-            self._over(message.id)
-            return [self._load()]
-        if isinstance(message, wire.Start):
-            return []
-        request = message.request
+    def _obey(self, message: wire.Submit | wire.Measure) -> wire.ToDoor:
+        engine, request = self._engine, message.request
         try:
             if isinstance(message, wire.Measure):
                 tokens = engine.prompt_room(request, spare_ms=message.spare_ms)
-                return [wire.Measured(request.id, tokens)]
+                return wire.Measured(request.id, tokens)
             plan = engine.add_request(request, stream=message.stream).plan
         except Exception as error:  # one request's trouble is that request's alone
-            return [wire.Refused(request.id, fault_of(error))]
+            return wire.Refused(request.id, fault_of(error))
         if self._quiet is not None and request.budget.limited:
             self._quiet.hold(request.id)
-        return [wire.Accepted(request.id, plan.likely_ms, plan.predicted_ms)]
+        return wire.Accepted(request.id, plan.likely_ms, plan.predicted_ms)
 
-    def _over(self, request_id: str) -> None:
+    def _forget(self, request_id: str) -> None:
+        self._engine.abort(request_id)
+        self._ended(request_id)
+        self._end.send([self._load()])
+
+    def _ended(self, request_id: str) -> None:
         if self._quiet is not None:
             self._quiet.release(request_id)
         if self._lengths is not None and not self._engine.has_work:

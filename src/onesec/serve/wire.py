@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -201,29 +202,30 @@ def for_door(body: bytes) -> list[ToDoor]:
 
 
 class EngineEnd:
-    """The engine process's end of the socket pair: plain blocking calls."""
+    """The engine process's end of the socket pair: plain blocking calls; one thread receives, any
+    may send."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._frames = Frames()
+        self._sending = Lock()
 
-    def receive(self, *, wait: bool) -> list[ToEngine] | None:
-        """What the door has said: at least one message where `wait`, else what is there already.
-        None once the door is gone."""
+    def receive(self) -> list[ToEngine] | None:
+        """What the door has said: at least one message. None once the door is gone."""
         messages: list[ToEngine] = []
-        while True:
-            flags = 0 if wait and not messages else socket.MSG_DONTWAIT
+        while not messages:
             try:
-                data = self._sock.recv(_READ_BYTES, flags)
-            except BlockingIOError:
-                return messages
+                data = self._sock.recv(_READ_BYTES)
             except ConnectionError:
                 return None
             if not data:
                 return None
             for body in self._frames.feed(data):
                 messages += _to_engine.decode(body)
+        return messages
 
     def send(self, messages: list[Any]) -> None:
         """Send messages as one frame. Raises ConnectionError once the door is gone."""
-        self._sock.sendall(frame(messages))
+        data = frame(messages)
+        with self._sending:
+            self._sock.sendall(data)

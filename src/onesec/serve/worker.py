@@ -22,6 +22,7 @@ from onesec.engine.engine import Engine
 from onesec.loading import LoadedModel, load_model
 
 from . import wire
+from .floor import Floor
 from .turns import Turns
 
 Open = Callable[[wire.Start, Callable[[float], None]], LoadedModel]
@@ -56,7 +57,7 @@ def serve(
     LLM."""
     clock = clock or MonotonicClock()
     try:
-        first = end.receive(wait=True)
+        first = end.receive()
         if not first:
             return 0
         [start] = first
@@ -68,11 +69,12 @@ def serve(
             limits: dict[str, Any] = {"max_rows": start.max_rows, "max_waiting": start.max_waiting}
             promises = _warm(loaded.engine(clock, latency, **limits))
             lengths = loaded.lengths() if loaded.lengths is not None else None
-            engine = loaded.engine(clock, latency, lengths, **limits)
+            floor = Floor()
+            engine = loaded.engine(clock, latency, lengths, computing=floor.lent, **limits)
             quiet = QuietCollector() if quiet_gc else None
             try:
                 end.send([_ready(loaded, latency, promises)])
-                Turns(end, engine, clock, lengths, quiet).run()
+                Turns(end, engine, clock, floor, lengths, quiet).run()
             finally:
                 if quiet is not None:
                     quiet.close()

@@ -1,0 +1,190 @@
+"""Serve bench: what a server does for its users at loads around and beyond what it can serve.
+
+From an address to plain values: what the server is, its capacity in a closed loop, then an open
+loop for each load, and how soon it recovers. It must not know terminals or files.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+from onesec.core.clock import Clock
+from onesec.core.errors import InvalidRequest
+
+from .arrivals import bursts, poisson, replayed
+from .http_client import BadReply, Client
+from .process_cpu import cpu_seconds, listener
+from .serve_figures import Spent, cores, figures, recovery_ms
+from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_another
+
+_USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
+_QUIET = 0.5  # of the capacity, after an overload
+_EASY = 0.8  # a load that shows what is usual
+_RECOVERY = 10.0  # budgets that a recovery is waited for, at least _RECOVERY_S
+_RECOVERY_S = 2.0
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A server: its address, the name of its model, the longest context if it says so, and whether
+    it understands budgets."""
+
+    host: str
+    port: int
+    model: str
+    context: int | None
+    tells: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What is offered.
+
+    loads     multiples of the capacity; `rates`: requests a second, instead
+    seconds   of each
+    trace     instants whose gaps are replayed, scaled; `burst`: so many at once; else at random
+    """
+
+    slo: Slo
+    loads: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    seconds: float = 10.0
+    trace: Sequence[float] = ()
+    burst: int = 0
+    seed: int = 0
+
+    def arrivals(self, rate_per_s: float, seconds: float, rng: Random) -> list[float]:
+        """Instants of that rate in the way that was asked for."""
+        if self.trace:
+            return replayed(self.trace, rate_per_s, seconds)
+        if self.burst:
+            return bursts(rate_per_s, seconds, self.burst)
+        return poisson(rate_per_s, seconds, rng)
+
+
+def client_of(url: str, clock: Clock, api_key: str = "") -> Client:
+    """A client of the server at an address such as http://127.0.0.1:8000 (a path is ignored).
+    Raises InvalidRequest."""
+    parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+    try:
+        port = parts.port or 80
+    except ValueError:
+        port = 0
+    if parts.scheme != "http" or not parts.hostname or not port:
+        raise InvalidRequest(
+            f"{url} is no address of a server.", hint="Write for example http://127.0.0.1:8000."
+        )
+    return Client(parts.hostname, port, clock, api_key=api_key)
+
+
+async def meet(client: Client) -> Target:
+    """Ask a server what it is. Raises InvalidRequest where nothing that answers is there."""
+    try:
+        listed = await client.request("GET", "/v1/models")
+        props = await client.request("GET", "/props")
+        cards = json.loads(listed.body)["data"]
+        card = cards[0]
+        model = str(card["id"])
+    except (OSError, BadReply, ValueError, LookupError, TypeError) as error:
+        raise InvalidRequest(
+            f"{client.host}:{client.port} does not answer as a server of models: "
+            f"{type(error).__name__}.",
+            hint="Start one: onesec serve onesec-mini.",
+        ) from None
+    ours = False
+    if props.status == 200:
+        try:
+            ours = "promises" in json.loads(props.body)
+        except ValueError:
+            ours = False
+    length = card.get("max_model_len")
+    return Target(
+        host=client.host,
+        port=client.port,
+        model=model,
+        context=length if isinstance(length, int) else None,
+        tells=ours,
+    )
+
+
+async def run(
+    client: Client,
+    clock: Clock,
+    target: Target,
+    prompts: Sequence[Prompt],
+    course: Course,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The record: capacity, and the figures of every load, as plain values."""
+    asker = Asker(client, clock, course.slo, tells=target.tells)
+    pid = listener(target.port) if target.host in _LOCAL else None
+    capacity = None
+    if course.loads:
+        progress("capacity", 0.0)
+        found = await one_after_another(asker, clock, prompts, users=_USERS, seconds=course.seconds)
+        capacity = sum(each.met(course.slo) for each in found) / course.seconds
+        if capacity == 0.0:
+            raise InvalidRequest(
+                f"None of {len(found)} requests of {_USERS} users was met.",
+                hint="Give them more time with --deadline, or name a --rate.",
+            )
+    rates = [load * (capacity or 0.0) for load in course.loads] + list(course.rates)
+    rows: list[dict[str, Any]] = []
+    usual = 1.0  # share that is met where there is no hurry
+    for i, rate in enumerate(rates):
+        load = rate / capacity if capacity else None
+        name = f"{load:g}x" if load else f"{rate:g}/s"
+        row = await _one(asker, clock, prompts, course, rate, capacity, pid, usual, name, progress)
+        if load is not None and load <= _EASY:
+            usual = row["met_of_offered"] or 0.0
+        rows.append({"load": load, "name": name, "rate_per_s": rate, **row})
+        progress(name, (i + 1) / len(rates))
+    return {"capacity_per_s": capacity, "users": _USERS, "rows": rows}
+
+
+async def _one(
+    asker: Asker,
+    clock: Clock,
+    prompts: Sequence[Prompt],
+    course: Course,
+    rate: float,
+    capacity: float | None,
+    pid: int | None,
+    usual: float,
+    name: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """One load; one beyond the capacity is followed by a quiet time, in which the server
+    recovers."""
+    rng = Random(f"{course.seed} {rate}")
+    arrivals = course.arrivals(rate, course.seconds, rng)
+    overload = capacity is not None and rate > capacity
+    quiet: list[float] = []
+    if overload and capacity is not None:
+        tail_s = max(_RECOVERY_S, _RECOVERY * (course.slo.total_ms or 0.0) / 1e3)
+        tail_s = min(tail_s, course.seconds)
+        quiet = [course.seconds + at_s for at_s in poisson(_QUIET * capacity, tail_s, rng)]
+    before_s = None if pid is None else cpu_seconds(pid)
+    own_s, begin_s = time.process_time(), clock.now_ns() / 1e9
+    heard: list[Heard] = await at_their_times(
+        asker, clock, prompts, [*arrivals, *quiet], lambda share: progress(name, share)
+    )
+    after_s = None if pid is None else cpu_seconds(pid)
+    spent = Spent(
+        seconds=clock.now_ns() / 1e9 - begin_s,
+        server_s=None if before_s is None or after_s is None else after_s - before_s,
+        generator_s=time.process_time() - own_s,
+    )
+    end_ms = 1e3 * course.seconds
+    row = figures([each for each in heard if each.at_ms < end_ms], course.slo, course.seconds)
+    row |= cores(spent)
+    row["recovery_ms"] = recovery_ms(heard, course.slo, end_ms, usual) if overload else None
+    return row
