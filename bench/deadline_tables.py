@@ -1,4 +1,5 @@
-"""The measured part of docs/deadline-benchmark.md (en, zh), from `onesec bench deadlines`.
+"""The measured parts of docs/deadline-benchmark.md and README.md (en, zh), from `onesec bench
+deadlines`.
 
     PYTHONPATH=src python -m bench.deadline_tables
 
@@ -9,6 +10,7 @@ must not measure anything.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ RECORDS = {  # by what their tables are called
     name: ROOT / "bench" / "results" / f"2026-11-26-zen3-deadlines-{name}.json"
     for name in ("suite", "stories", "real")
 }
-DOCUMENTS = [ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")]
+DOCUMENTS = [
+    *(ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")),
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
+]
 Record = Mapping[str, Any]
 GRID = (
     "share",
@@ -46,6 +51,9 @@ ENDED = (
     "k=1",
     "k=5",
 )
+HEADLINE = ("T", "OneSec", "gear 4", "gear 8", "max_tokens")
+HEADLINE_SHARES = (0.25, 0.5, 0.75, 1.0)
+OTHERS = ("max_tokens", "one-shot k=1", "one-shot k=5")
 LOAD = ("load", "system", "accepted", "hit", "complete", "score")
 REAL = ("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept")
 
@@ -57,6 +65,9 @@ def tables(records: Record) -> dict[str, str]:
         "suite grid": _markdown(GRID, map(_grid_row, suite["grid"])),
         "suite load": _markdown(LOAD, _load_rows(suite["load"])),
         "suite disturbed": _markdown(LOAD, _load_rows(suite["disturbed"])),
+        "headline": _markdown(
+            HEADLINE, (_headline_row(p) for p in stories["grid"] if p["share"] in HEADLINE_SHARES)
+        ),
         "stories grid": _markdown(ENDED, map(_ended_row, stories["grid"])),
         "stories load": _markdown(LOAD, _load_rows(stories["load"])),
         "stories disturbed": _markdown(LOAD, _load_rows(stories["disturbed"])),
@@ -68,11 +79,15 @@ def tables(records: Record) -> dict[str, str]:
 
 
 def written(document: str, records: Record) -> str:
-    """The document with the tables between its marks. Raises ValueError where a mark is missing."""
-    for name, table in tables(records).items():
+    """The document with the tables between its marks. Raises ValueError where none is marked, or a
+    mark has no table or end."""
+    found, names = tables(records), re.findall(r"<!-- ([a-z0-9 ]+) -->\n", document)
+    if not names or not {*names} <= {*found}:
+        raise ValueError(f"marks {names}, tables {sorted(found)}")
+    for name in names:
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         start, stop = document.index(begin) + len(begin), document.index(end)
-        document = document[:start] + table + document[stop:]
+        document = document[:start] + found[name] + document[stop:]
     return document
 
 
@@ -115,6 +130,12 @@ def _ended_row(point: Record) -> Sequence[str]:
             for name in ("max_tokens", "one-shot k=1", "one-shot k=5")
         ),
     )
+
+
+def _headline_row(point: Record) -> Sequence[str]:
+    systems = point["groups"][ALL]["systems"]
+    names = (OURS, "gear 4", "gear 8", "max_tokens")
+    return (f"{point['share']:g}", *(percent(systems[name]["score"]) for name in names))
 
 
 def _load_rows(cells: Record) -> Iterable[Sequence[str]]:

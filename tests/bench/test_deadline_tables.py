@@ -12,16 +12,23 @@ finally:
     del sys.path[0]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=("en", "zh"))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=("en", "zh", "README", "README zh"))
 def test_the_documents_hold_the_measured_figures(path) -> None:
     text = path.read_text()
     assert written(text, read()) == text
+
+
+@pytest.mark.parametrize("path", DOCUMENTS[:2], ids=("en", "zh"))
+def test_every_table_and_every_record_is_told_of(path) -> None:
+    text = path.read_text()
+    assert all(f"<!-- {name} -->" in text for name in tables(read()) if name != "headline")
     assert all(record.name in text for record in RECORDS.values())
 
 
-def test_a_missing_mark_is_told() -> None:
-    with pytest.raises(ValueError, match="substring"):
-        written("nothing", read())
+@pytest.mark.parametrize("text", ["nothing", "<!-- other -->\n<!-- /other -->"])
+def test_a_document_without_a_known_mark_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="marks"):
+        written(text, read())
 
 
 def test_every_share_of_time_has_a_row() -> None:

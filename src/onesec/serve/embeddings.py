@@ -76,7 +76,8 @@ async def embeddings(door: Door, request: Request) -> Response:
 
 async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> list[bytes]:
     """The mean hidden state of each prompt: float32, little endian. Raises ApiError, ClientGone."""
-    answers = await door.answers(wanted, prompts, Seats(door, wanted.call.tenant))  # the call has one
+    none = Seats(door, wanted.call.tenant)  # the call has its own
+    answers = await door.answers(wanted, prompts, none)
     try:
         await answers.whole()
         answers.sent()
