@@ -22,7 +22,6 @@ from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
-_MET_RATE = 0.1
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
 _BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
 
@@ -69,7 +68,6 @@ class Scheduler:
         self._turn_ms = turn_ms
         self._on_start = on_start
         self._turn = 0
-        self._met = 0.0  # how often a request has met another one under way, of late
 
     @property
     def waiting(self) -> int:
@@ -85,16 +83,12 @@ class Scheduler:
         blocks = self.blocks
         return blocks.block_size * blocks.match(sequence.names, sequence.prefill_gear.name)
 
-    def note_arrival(self) -> None:
-        """A request has come."""
-        self._met += _MET_RATE * (float(self.has_work) - self._met)
-
     def crowding(self, own: Sequence | None = None) -> float:
         """The share of a request's time to spare that others are likely to need: all of it where
-        others with a deadline are there, else how often that was so of late."""
+        others with a deadline are there, else nothing."""
         waiting = (sequence for _, sequence in self._waiting)
         there = any(each is not own and each.dues.timed for each in chain(self.running, waiting))
-        return 1.0 if there else self._met
+        return float(there)
 
     def most_urgent_waiting(self) -> Sequence | None:
         """The waiting sequence that would start next."""
