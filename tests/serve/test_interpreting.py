@@ -16,6 +16,7 @@ from live import Live, live
 
 from onesec.apps import Translate
 from onesec.llm import LLM
+from onesec.serve import sockets
 from onesec.serve.door import Terms
 from onesec.serve.interpreting import LIVE
 from onesec.serve.limits import Bounds, key_digest
@@ -293,7 +294,7 @@ def test_a_failure_tells_nothing_of_the_text(
 
 
 def test_silence_ends_it(shop: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onesec.serve.sockets._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(sockets, "_IDLE_SECONDS", 0.0)
     with speaking(shop) as speaker:
         assert speaker.closed() == 1001
 

@@ -26,6 +26,7 @@ _SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their
 _PROBE = "probe"  # an id that the door never gives
 _PROBE_PROMPT = 16
 _PROBE_STEPS = 16
+_PROBE_AFTER_S = 1.0  # who was refused may ask again first, as was offered, and meets nobody
 
 
 class Turns:
@@ -44,6 +45,8 @@ class Turns:
         floor: Floor,
         lengths: LengthStore | None,
         quiet: QuietCollector | None,
+        *,
+        probe_after_s: float = _PROBE_AFTER_S,
     ) -> None:
         self._end = end
         self._engine = engine
@@ -51,6 +54,8 @@ class Turns:
         self._floor = floor
         self._lengths = lengths
         self._quiet = quiet
+        self._probe_after_s = probe_after_s
+        self._refused_ns: int | None = None  # since when it has refused, and computed nothing
         self._probed = 0  # tokens of a probe that runs
         self._news = Event()  # something was said, or the door is gone
         self._left: deque[str] = deque()  # ids that nobody waits for any more
@@ -69,10 +74,21 @@ class Turns:
                 if engine.has_work:
                     self._turn()
                 elif not self._over:
-                    with floor.lent:
-                        self._news.wait()
+                    self._rest()
         if self._failed is not None:
             raise self._failed
+
+    def _rest(self) -> None:
+        """Wait for work; where all that came was refused, no longer than until a probe is due."""
+        left_s = None
+        if self._refused_ns is not None:
+            left_s = self._probe_after_s - (self._clock.now_ns() - self._refused_ns) / 1e9
+            if left_s <= 0.0:
+                self._refused_ns = None
+                _probe(self._engine)
+                return
+        with self._floor.lent:
+            self._news.wait(left_s)
 
     def _hear(self) -> None:
         """Take what the door says until it is gone."""
@@ -95,8 +111,10 @@ class Turns:
         with self._floor.guest:
             answer = self._obey(message)
             self._end.send([answer])  # before anything that it gains
-            if not self._engine.has_work and _for_want_of_time(answer):
-                _probe(self._engine)
+            if self._engine.has_work:
+                self._refused_ns = None
+            elif self._refused_ns is None and _for_want_of_time(answer):
+                self._refused_ns = self._clock.now_ns()
 
     def _turn(self) -> None:
         deltas = self._engine.step()
