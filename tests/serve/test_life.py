@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from live import ANSWER, HI, Live, live
 
+from onesec.core.request import Request
 from onesec.serve.server import Place
 
 PATH = "/v1/chat/completions"
@@ -32,6 +33,13 @@ def in_thread(do: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, found
 
 
+async def heard(server: Live) -> None:
+    """The engine has answered something that it was asked now, while it computes."""
+    flow = server.door.runner.flow()
+    await flow.room(Request(id="room", prompt_tokens=(1,)), 0.0)
+    flow.close()
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> None:
     with live() as server:
@@ -41,7 +49,8 @@ def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> Non
         sock = send(server, {"messages": HI, "stream": stream})
         assert server.backend.reached.wait(30)  # in its prompt
         sock.close()
-        server.wait(server.door.idle.wait())  # the door has noticed, and told the engine
+        server.wait(server.door.idle.wait())  # the door has noticed, and told the engine,
+        server.wait(heard(server))  # which hears one thing after the other
         server.backend.gate.set()
         with server.client() as client:
             assert client.post(PATH, json={"messages": HI}).status_code == 200

@@ -28,6 +28,8 @@ from .schema import EmbeddingRequest, parse
 _AT_ONCE = 16  # inputs that the engine has at a time: others come in between
 _PARAMS = SamplingParams(max_tokens=1, pooled=True)
 
+_SPARE = 1.05  # in offers: the engine may cut prompts into smaller chunks than these
+
 
 async def embeddings(door: Door, request: Request) -> Response:
     """POST /v1/embeddings: a vector of length 1 for each text."""
@@ -96,11 +98,15 @@ def _check_time(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> None
         return
     spent_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
     sizes = [len(prompt.tokens) for prompt in prompts]
-    need_ms = spent_ms + sum(door.latency.prefill_ms(gear, n) for n in sizes)
-    offer_ms = door.time.outside(POLICIES[wanted.policy].budget_for(need_ms), spent_ms)
-    if offer_ms > budget_ms:
+    work_ms = sum(door.latency.prefill_ms(gear, n) for n in sizes)
+
+    def outside(spare: float) -> float:
+        need_ms = spent_ms + spare * work_ms
+        return door.time.outside(POLICIES[wanted.policy].budget_for(need_ms), spent_ms)
+
+    if outside(1.0) > budget_ms:
         why = f"{len(sizes)} inputs of {sum(sizes)} tokens"
-        raise infeasible(budget_ms, offer_ms, why)
+        raise infeasible(budget_ms, outside(_SPARE), why)
 
 
 def _data(means: Sequence[bytes], form: Literal["float", "base64"]) -> list[dict[str, Any]]:
