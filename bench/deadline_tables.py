@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,38 +97,33 @@ def read() -> dict[str, Record]:
 
 
 def _grid_row(point: Record) -> Sequence[str]:
-    group = point["groups"][ALL]
-    systems, best = group["systems"], group["best_static"]
-    ours = systems[OURS]
-    return (
-        f"{point['share']:g}",
-        _score(ours),
-        percent(ours["accepted"] / ours["count"]),
-        percent(ours["hit_rate"]),
-        percent(ours["complete_rate"]),
-        _score(systems[TRYING]),
-        f"{_score(systems[best])} ({best})",
-        _score(systems["one-shot k=1"]),
-        _score(systems["one-shot k=5"]),
-    )
+    return _shares_row(point, _score, lambda ours: (_score(ours),), OTHERS[1:])
 
 
 def _ended_row(point: Record) -> Sequence[str]:
     """Shares of all questions that came to an end in time, where a reply is worth just that."""
+    return _shares_row(point, lambda five: percent(five["score"]), lambda ours: (), OTHERS)
+
+
+def _shares_row(
+    point: Record,
+    worth: Callable[[Record], str],
+    first: Callable[[Record], Sequence[str]],
+    others: Sequence[str],
+) -> Sequence[str]:
+    """One share of the natural time: ours, then what the best static gear and others are worth."""
     group = point["groups"][ALL]
     systems, best = group["systems"], group["best_static"]
     ours = systems[OURS]
     return (
         f"{point['share']:g}",
+        *first(ours),
         percent(ours["accepted"] / ours["count"]),
         percent(ours["hit_rate"]),
         percent(ours["complete_rate"]),
-        percent(systems[TRYING]["score"]),
-        f"{percent(systems[best]['score'])} ({best})",
-        *(
-            percent(systems[name]["score"])
-            for name in ("max_tokens", "one-shot k=1", "one-shot k=5")
-        ),
+        worth(systems[TRYING]),
+        f"{worth(systems[best])} ({best})",
+        *(worth(systems[name]) for name in others),
     )
 
 
@@ -173,5 +168,6 @@ def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
+    records = read()
     for path in DOCUMENTS:
-        path.write_text(written(path.read_text(), read()))
+        path.write_text(written(path.read_text(), records))

@@ -25,10 +25,15 @@ FIVE_HEADS = (
 
 def write_report(folder: Path, record: Record) -> None:
     """Write deadlines.json and deadlines.html. Raises OSError where the disk refuses."""
+    write_pair(folder, "deadlines", record, document(record))
+
+
+def write_pair(folder: Path, name: str, record: Record, html: str) -> None:
+    """Write a record and its page under one name. Raises OSError where the disk refuses."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, ensure_ascii=False)
-    (folder / "deadlines.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "deadlines.html").write_text(document(record), encoding="utf-8")
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.html").write_text(html, encoding="utf-8")
 
 
 def document(record: Record) -> str:

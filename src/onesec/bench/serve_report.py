@@ -5,7 +5,6 @@ It must not measure anything: every number comes from the record.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from onesec.page import line_chart, page, pairs, table
 
-from .report import number, percent
+from .report import number, percent, write_pair
 from .serve_figures import against_peak
 
 Record = Mapping[str, Any]
@@ -60,10 +59,7 @@ def times(record: Record) -> list[tuple[str, ...]]:
 
 def write_report(folder: Path, record: Record) -> None:
     """Write serve.json and serve.html. Raises OSError where the disk refuses."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (folder / "serve.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "serve.html").write_text(document(record), encoding="utf-8")
+    write_pair(folder, "serve", record, document(record))
 
 
 def document(record: Record) -> str:
