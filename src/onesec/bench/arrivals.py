@@ -66,19 +66,24 @@ def replayed(instants: Sequence[float], rate_per_s: float, seconds: float) -> li
     return found
 
 
+def trace_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a trace: a CSV file (or .csv.gz). Raises InvalidRequest."""
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+            return list(csv.DictReader(file))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidRequest(f"{path} cannot be read: {error}.") from None
+
+
 def instants(path: Path) -> list[float]:
     """The arrivals of a trace in seconds from its first one: a CSV file (or .csv.gz) whose column
     TIMESTAMP, arrived_at or timestamp holds dates or seconds. Raises InvalidRequest."""
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequest(f"{path} cannot be read: {error}.") from None
+    rows = trace_rows(path)
     name = next((name for name in _TIME if rows and name in rows[0]), None)
     if name is None:
         raise InvalidRequest(
             f"{path} has none of the columns {', '.join(_TIME)}.",
-            hint="Leave --replay out: arrivals are random then.",
+            hint="Leave --traffic out: arrivals are random then.",
         )
     try:
         found = sorted(_seconds(row[name]) for row in rows)

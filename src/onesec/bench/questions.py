@@ -8,8 +8,6 @@ weights that say nothing.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +22,8 @@ from onesec.core.deadline import Deadline
 from onesec.core.errors import ContextLengthExceeded, InvalidRequest, OneSecError
 from onesec.core.request import SamplingParams
 from onesec.prepare import Preparation
+
+from .arrivals import trace_rows
 
 if TYPE_CHECKING:
     from onesec.apps.judge import Item
@@ -211,11 +211,7 @@ _COLUMNS = (
 def traffic_lengths(path: Path) -> list[tuple[int, int]]:
     """Tokens of prompt and answer of each recorded request, in the forms that `of_traffic` takes;
     those with shorter answers than SHORTEST_ANSWER are left out. Raises InvalidRequest."""
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequest(f"{path} cannot be read: {error}.") from None
+    rows = trace_rows(path)
     names = rows[0].keys() if rows else ()
     columns = next((c for c in _COLUMNS if c[0] in names and c[1] in names), None)
     if columns is None:
