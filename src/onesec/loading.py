@@ -27,7 +27,7 @@ from onesec.core.errors import CorruptFile, InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.core.thinking import ThinkingMarks
 from onesec.engine.lengths import LengthStore
-from onesec.engine.profile import cached_profile, holds, profile
+from onesec.engine.profile import cached_profile, holds, profile, reach
 from onesec.engine.structure import Vocabulary
 from onesec.explain.confidence import Confidence, read_confidence
 from onesec.machine import cache_folder, free_memory_bytes
@@ -312,7 +312,7 @@ def latency_model(
     """
     machine = f"{__version__} {backend.machine}"
     gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
-    model = f"{backend.config} {gears} {backend.kv_dtype} {backend.num_blocks}"
+    model = f"{backend.config} {gears} {backend.kv_dtype} {reach(backend)}"
     return cached_profile(
         machine,
         model,

@@ -133,10 +133,12 @@ def test_bodies_by_length_and_until_the_end() -> None:
 
 
 class Scripted:
-    """A server that gives scripted bytes; with `hang`, it says nothing more after them."""
+    """A server that gives scripted bytes; with `hang`, it says nothing more after them. `loading`:
+    so many times it says that it is not ready."""
 
-    def __init__(self, *replies: bytes, hang: bool = False) -> None:
+    def __init__(self, *replies: bytes, hang: bool = False, loading: int = 0) -> None:
         self.replies = replies
+        self.loading = loading
         self.hang = hang
         self.asked: list[bytes] = []
         self.left = asyncio.Event()
@@ -157,6 +159,10 @@ class Scripted:
                 path = head.split()[1].decode()
                 if path == "/v1/models":
                     reply = b'{"data":[{"id":"m","max_model_len":64}]}'
+                elif path == "/props" and self.loading:
+                    self.loading -= 1
+                    writer.write(b"HTTP/1.1 503 Loading\r\nContent-Length: 0\r\n\r\n")
+                    continue
                 elif path == "/props":
                     reply = b'{"promises":[]}'
                 else:
@@ -308,7 +314,7 @@ def test_a_whole_run_against_a_scripted_server(tmp_path: Path) -> None:
         clock = MonotonicClock()
         async with Scripted(WHOLE) as server:
             client = client_of(f"http://127.0.0.1:{server.port}/v1", clock)
-            target = await meet(client)
+            target = await meet(client, clock)
             assert (target.model, target.context, target.tells) == ("m", 64, True)
             course = Course(slo=Slo(total_ms=60_000.0), loads=(0.01, 0.02), seconds=0.3)
             found = await run(client, clock, target, [PROMPT], course, lambda name, share: None)
@@ -344,7 +350,22 @@ def test_addresses_and_servers_that_are_none() -> None:
         async with Scripted(WHOLE) as server:
             port = server.port
         with pytest.raises(InvalidRequest, match="does not answer"):
-            await meet(client_of(f"127.0.0.1:{port}", MonotonicClock()))
+            await meet(client_of(f"127.0.0.1:{port}", MonotonicClock()), MonotonicClock())
+
+    asyncio.run(main())
+
+
+def test_a_server_that_loads_is_waited_for() -> None:
+    async def main() -> None:
+        clock = MonotonicClock()
+        async with Scripted(WHOLE, loading=2) as server:
+            client = client_of(f"127.0.0.1:{server.port}", clock)
+            assert (await meet(client, clock, pause_s=0.0)).tells
+            assert server.loading == 0
+            server.loading = 1
+            with pytest.raises(InvalidRequest, match="still loads"):
+                await meet(client, clock, wait_s=0.0)
+            client.close()
 
     asyncio.run(main())
 

@@ -201,3 +201,28 @@ def test_p99_is_above_p95_where_windows_are_full() -> None:
     model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10)})
     model.observe_decode("g", 0, 1, [10 * math.exp(rng.gauss(0, 0.3)) for _ in range(4000)])
     assert model.decode_ms("g", 0, 8, quantile=P99) > model.decode_ms("g", 0, 8, quantile=P95)
+
+
+def test_batches_that_the_profile_got_wrong_are_learned_by_their_size() -> None:
+    # The profile says 20 times a single step for 8 rows; they take 4 times. Single rows in between
+    # hold the machine where it is.
+    model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0, batch=((1, 1.0), (2, 1.0), (8, 20.0)))})
+    for _ in range(200):
+        model.observe_decode("4", 0, 8, [6.0] * 2)
+        model.observe_decode("4", 0, 1, [1.0] * 2)
+    assert model.step_ms("4", 0, 8) == pytest.approx(6.0, rel=0.15)
+    assert model.step_ms("4", 0, 6) < 6.0
+    assert model.step_ms("4", 0, 1) == pytest.approx(1.0, rel=0.15)
+    assert model.step_ms("4", 0, 2) == pytest.approx(1.0, rel=0.15)
+
+
+def test_short_chunks_do_not_widen_what_is_said_of_long_prompts() -> None:
+    rng = random.Random(5)
+    model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0)})
+    for _ in range(200):
+        model.observe_prefill("4", 5, 0.5 * rng.choice((1.0, 1.0, 1.0, 4.0)))
+        model.observe_prefill("4", 200, 20.0 * rng.uniform(0.98, 1.02))
+    usual_ms = model.prefill_ms("4", 200, quantile=P50)
+    assert usual_ms == pytest.approx(20.0, rel=0.2)
+    assert model.prefill_ms("4", 200, quantile=P95) < 1.25 * usual_ms
+    assert model.prefill_ms("4", 5, quantile=P95) > 2.0 * model.prefill_ms("4", 5, quantile=P50)

@@ -1,4 +1,5 @@
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from fake_backend import COSTS, FakeBackend, jitter
 from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.core.clock import FakeClock
 from onesec.core.gear import Gear
-from onesec.engine.profile import cached_profile, holds, profile
+from onesec.engine.profile import cached_profile, holds, profile, reach
 
 
 def test_profile_finds_the_backend_s_times() -> None:
@@ -127,3 +128,43 @@ def test_mixed_gears_between_uniform_ones_are_not_measured() -> None:
     assert model.gears == ("4", "g1", "8")
     for ms in (lambda g: model.step_ms(g, 100, 2), lambda g: model.prefill_ms(g, 200)):
         assert ms("g1") == pytest.approx(0.75 * ms("4") + 0.25 * ms("8"), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"b_ms": 0.5},
+        {"batch": ((1, 1.0), (2, 5.0), (4, 5.0), (8, 24.0))},
+    ],
+)
+def test_a_profile_wrong_in_one_of_its_parts_is_measured_anew(wrong: dict[str, object]) -> None:
+    # Single steps as they are, but prompts or batches from a moment when others were busy.
+    backend = FakeBackend(FakeClock())
+    assert holds(backend, LatencyModel(COSTS))
+    kept = {name: replace(cost, **wrong) for name, cost in COSTS.items()}  # type: ignore[arg-type]
+    assert not holds(backend, LatencyModel(kept))
+
+
+def test_a_profile_does_not_take_others_bursts_for_the_machine() -> None:
+    clock = FakeClock()
+    busy = random.Random(3)
+    # Three calls of five as they are, the others three times as long.
+    backend = FakeBackend(
+        clock,
+        num_blocks=128,
+        context_length=300,
+        noise=lambda: 3.0 if busy.random() < 0.4 else 1.0,
+    )
+    model, true = profile(backend, clock, budget_s=4.0), LatencyModel(COSTS)
+    for gear in COSTS:
+        for batch in (1, 2, 4, 8):
+            step_ms = true.step_ms(gear, 200, batch)
+            assert model.step_ms(gear, 200, batch) == pytest.approx(step_ms, rel=0.05)
+        prompt_ms = true.prefill_ms(gear, 200, quantile=P50)
+        assert model.prefill_ms(gear, 200, quantile=P50) == pytest.approx(prompt_ms, rel=0.1)
+
+
+def test_caches_of_other_sizes_share_a_profile_where_it_says_the_same() -> None:
+    clock = FakeClock()
+    sizes = {n: reach(FakeBackend(clock, num_blocks=n, context_length=300)) for n in (2, 128, 512)}
+    assert sizes[128] == sizes[512] != sizes[2]

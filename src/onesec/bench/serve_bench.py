@@ -6,6 +6,7 @@ loop for each load, and how soon it recovers. It must not know terminals or file
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_ano
 
 _USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
 _QUIET = 0.5  # of the capacity, after an overload
+_LOADING, _LOADING_S, _PAUSE_S = 503, 60.0, 0.1  # of a server that is not ready yet
 _EASY = 0.8  # a load that shows what is usual
 _RECOVERY = 10.0  # budgets that a recovery is waited for, at least _RECOVERY_S
 _RECOVERY_S = 2.0
@@ -85,11 +87,22 @@ def client_of(url: str, clock: Clock, api_key: str = "") -> Client:
     return Client(parts.hostname, port, clock, api_key=api_key)
 
 
-async def meet(client: Client) -> Target:
-    """Ask a server what it is. Raises InvalidRequest where nothing that answers is there."""
+async def meet(
+    client: Client, clock: Clock, *, wait_s: float = _LOADING_S, pause_s: float = _PAUSE_S
+) -> Target:
+    """Ask a server what it is; while it loads, again after each pause: it does not say yet whether
+    it understands budgets. Raises InvalidRequest where nothing that answers is there, or where it
+    still loads after `wait_s`."""
+    end_ns = clock.now_ns() + round(wait_s * 1e9)
+    loading = False
     try:
-        listed = await client.request("GET", "/v1/models")
-        props = await client.request("GET", "/props")
+        while True:
+            listed = await client.request("GET", "/v1/models")
+            props = await client.request("GET", "/props")
+            loading = _LOADING in (listed.status, props.status)
+            if not loading or clock.now_ns() >= end_ns:
+                break
+            await asyncio.sleep(pause_s)
         cards = json.loads(listed.body)["data"]
         card = cards[0]
         model = str(card["id"])
@@ -99,6 +112,11 @@ async def meet(client: Client) -> Target:
             f"{type(error).__name__}.",
             hint="Start one: onesec serve onesec-mini.",
         ) from None
+    if loading:
+        raise InvalidRequest(
+            f"{client.host}:{client.port} still loads after {wait_s:g} s.",
+            hint="Begin once /readyz says 200.",
+        )
     ours = False
     if props.status == 200:
         try:

@@ -37,7 +37,9 @@ class StepSample:
 
 
 def fit(samples: Iterable[PrefillSample | StepSample]) -> LatencyModel:
-    """The model of least relative error on the medians of repeated measurements.
+    """The model of least relative error on the lower quartiles of repeated measurements: what else
+    runs on a machine only ever makes things slower, and not all of them alike. How far the other
+    measurements lie above them is the tails'.
 
     Every gear needs at least one prefill sample and one step sample of batch 1 (ValueError).
 
@@ -89,11 +91,11 @@ def _wider(first: tuple[float, float], second: tuple[float, float]) -> tuple[flo
 
 
 def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost:
-    points = _medians(((s.tokens, s.start), s.ms) for s in prefill)
+    points = _typical(((s.tokens, s.start), s.ms) for s in prefill)
     # Where points are too few to tell the columns apart, the first ones explain them.
     rows = [[float(n), 1.0, float((s + n) ** 2 - s**2)] for n, s in points]
     b, a, c = _non_negative(np.array(rows), np.array(list(points.values())))
-    step_points = _medians(((s.batch, s.context), s.ms) for s in steps)
+    step_points = _typical(((s.batch, s.context), s.ms) for s in steps)
     single = {context: ms for (batch, context), ms in step_points.items() if batch == 1}
     if not single:
         raise ValueError(f"gear {steps[0].gear!r} has no step sample of batch 1")
@@ -120,13 +122,13 @@ def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost
     )
 
 
-def _medians(
+def _typical(
     pairs: Iterable[tuple[tuple[int, int], float]],
 ) -> dict[tuple[int, int], float]:
     groups: dict[tuple[int, int], list[float]] = {}
     for key, ms in pairs:
         groups.setdefault(key, []).append(ms)
-    return {key: float(np.median(values)) for key, values in groups.items()}
+    return {key: float(np.quantile(v, 0.25, method="lower")) for key, v in groups.items()}
 
 
 def _fit_tail(ratios: list[float]) -> tuple[float, float]:

@@ -5,9 +5,10 @@ It must not know requests, deadlines or what computes: it sees token counts and 
     prefill of n tokens after s cached ones   a + b·n + c·((s + n)² - s²)
     one decode step of B rows                 p·(cached tokens of all rows) + q·factor(B)
 
-The coefficients come from measurements (fit.py); a machine-wide and a per-gear correction follow
-the present (`observe_*`), and the tail is the empirical quantile of measured / predicted over the
-*next h tokens*, since adding up the p99 of single steps would burn the budget.
+The coefficients come from measurements (fit.py); corrections of the machine, of each gear, of
+batches and of short prompt chunks follow the present (`observe_*`), and the tail is the empirical
+quantile of measured / predicted over the *next h tokens*, since adding up the p99 of single steps
+would burn the budget.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ P50, P95, P99 = 0.50, 0.95, 0.99
 HORIZONS = (1, 8, 32, 128)  # tokens
 _WINDOW = 256  # ratios remembered for each horizon
 _TRUSTED = 20  # ratios needed before a window replaces the fitted tail
-_MACHINE_RATE, _GEAR_RATE, _PREFILL_RATE = 0.1, 0.02, 0.2
+_MACHINE_RATE, _GEAR_RATE, _ROWS_RATE, _PREFILL_RATE = 0.1, 0.02, 0.05, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
-_GEAR_BOUND = math.log(2.0)
+_GEAR_BOUND, _ROWS_BOUND = math.log(2.0), math.log(4.0)
 _TELLING_STEPS = 8  # a prompt chunk as long as these tells as much as it can of the machine
 # A step that takes longer than so many times its expectation has met a stall: it counts as that
 # long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
@@ -100,19 +101,39 @@ class _Window:
         return self._sorted[rank - 1]
 
 
+class _Chunks:
+    """What is learned of one gear's prompt chunks, the short ones or the long ones."""
+
+    __slots__ = ("offset", "window")
+
+    def __init__(self) -> None:
+        self.offset = 0.0  # log
+        self.window = _Window()
+
+
 class _GearState:
     """What is learned of one gear while it runs."""
 
     def __init__(self, cost: GearCost) -> None:
         self.cost = cost
         self.offset = 0.0  # log
-        self.prefill_offset = 0.0  # log
-        self.prefill_window = _Window()
+        self.rows_offset: dict[int, float] = {}  # log, by the rows of a batch in powers of two
+        self.short, self.long = _Chunks(), _Chunks()
         self.windows = tuple(_Window() for _ in HORIZONS)
         self.open_ms = [0.0] * len(HORIZONS)  # of the horizon that is being filled
         self.open_base = [0.0] * len(HORIZONS)
         self.open_steps = [0] * len(HORIZONS)
         self.open_scale = [1.0] * len(HORIZONS)  # the correction known when it was opened
+
+    def chunks(self, ms: float) -> tuple[_Chunks, float]:
+        """What is known of prompt chunks that take `ms` by the fit, and how much such a one tells
+        of the machine, in [0, 1]: what a short one takes beyond the fit is its own."""
+        telling_ms = _TELLING_STEPS * self.cost.q_ms
+        return (self.long, 1.0) if ms >= telling_ms else (self.short, ms / telling_ms)
+
+    def of_rows(self, rows: int) -> float:
+        """The correction of batches of so many rows."""
+        return math.exp(self.rows_offset.get(_power(rows), 0.0))
 
     def add(self, ms: float, base: float, scale: float) -> None:
         """Fill every horizon by one step; a full one leaves its ratio in its window."""
@@ -169,10 +190,11 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        base *= math.exp(self._machine + state.prefill_offset)
+        known, _ = state.chunks(base / chunks)
+        base *= math.exp(self._machine + known.offset)
         if quantile == P50:
             return base
-        tail = state.prefill_window.tail(quantile, _fitted(cost.prefill_tail, quantile))
+        tail = known.window.tail(quantile, _fitted(cost.prefill_tail, quantile))
         return base * max(1.0, tail)
 
     def step_ms(self, gear: str, context: int, batch: int = 1) -> float:
@@ -180,7 +202,7 @@ class LatencyModel:
         state = self._state(gear)
         cost = state.cost
         base = cost.p_ms * context * batch + cost.q_ms * cost.factor(batch)
-        return base * math.exp(self._machine + state.offset)
+        return base * math.exp(self._machine + state.offset) * state.of_rows(batch)
 
     def decode_ms(
         self, gear: str, context: int, tokens: int, *, batch: int = 1, quantile: float = P95
@@ -190,7 +212,7 @@ class LatencyModel:
             return 0.0
         state = self._state(gear)
         cost = state.cost
-        scale = math.exp(self._machine + state.offset)
+        scale = math.exp(self._machine + state.offset) * state.of_rows(batch)
         slope = cost.p_ms * batch * scale
         flat = cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5)
         base = tokens * (flat + 0.5 * slope * tokens)
@@ -267,15 +289,13 @@ class LatencyModel:
         base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
         if base <= 0.0 or ms <= 0.0:
             return
-        error = math.log(ms / base) - self._machine - state.prefill_offset
-        state.prefill_window.add(min(_STALL, math.exp(error)))
+        known, weight = state.chunks(base)
+        error = math.log(ms / base) - self._machine - known.offset
+        known.window.add(min(_STALL, math.exp(error)))
         error = _clip(error, -_SURPRISE, _SURPRISE)
-        # A short chunk says little of the machine: what it takes beyond the fit is its own.
-        weight = min(1.0, base / (_TELLING_STEPS * cost.q_ms)) if cost.q_ms > 0.0 else 1.0
         moved = self._machine + weight * _PREFILL_RATE * error
         self._machine = _clip(moved, *_MACHINE_BOUNDS)
-        moved = state.prefill_offset + _GEAR_RATE * error
-        state.prefill_offset = _clip(moved, -_GEAR_BOUND, _GEAR_BOUND)
+        known.offset = _clip(known.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 
     def observe_decode(
         self, gear: str, context_sum: int, batch: int, step_ms: Iterable[float]
@@ -284,8 +304,9 @@ class LatencyModel:
         state = self._state(gear)
         cost = state.cost
         flat = cost.q_ms * cost.factor(batch)
+        rows = _power(batch)
         for ms in step_ms:
-            base = cost.p_ms * context_sum + flat
+            base = (cost.p_ms * context_sum + flat) * state.of_rows(batch)
             context_sum += batch
             if base <= 0.0 or ms <= 0.0:
                 continue
@@ -294,6 +315,9 @@ class LatencyModel:
             error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
+            if rows:
+                moved = state.rows_offset.get(rows, 0.0) + _ROWS_RATE * error
+                state.rows_offset[rows] = _clip(moved, -_ROWS_BOUND, _ROWS_BOUND)
 
     def start_at(self, slowness: float) -> None:
         """Begin with all times `slowness` times what was fitted: measured just now."""
@@ -339,6 +363,11 @@ def _cost_from(values: Mapping[str, Any]) -> GearCost:
         prefill_tail=pair(values["prefill_tail"]),
         step_tail=pair(values["step_tail"]),
     )
+
+
+def _power(rows: int) -> int:
+    """The least power of two that is no less than `rows`, as an exponent."""
+    return (rows - 1).bit_length()
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -108,7 +108,7 @@ async def _measure(
     clock = MonotonicClock()
     client = client_of(url, clock, os.environ.get("ONESEC_API_KEY", ""))
     try:
-        target = await meet(client)
+        target = await meet(client, clock)
         if untold:
             target = replace(target, tells=False)
         prompts = _prompts(target, suite, traffic, Random(course.seed))

@@ -19,7 +19,7 @@ import numpy as np
 
 from onesec.backend.base import Backend, Batch, BatchRow, Sampler
 from onesec.budget.fit import PrefillSample, StepSample, between, fit
-from onesec.budget.latency import GearCost, LatencyModel
+from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.core.clock import Clock
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
@@ -27,6 +27,7 @@ from onesec.core.request import SamplingParams
 _PREFILL_TOKENS = (64, 256, 16)  # in order of worth, for a machine that has time for few
 _BATCHES = (1, 2, 4, 8)
 _STEPS = 4  # a call
+_CHECKED_ROWS, _CHECKED_PROMPT = 2, 16  # of a kept profile, beside a single row's steps
 _MUCH_QUICKER = 1.5  # a machine so many times quicker than a kept profile is measured anew
 
 
@@ -117,6 +118,13 @@ def profile(
     return LatencyModel({gear.name: _cost(backend, gear, gears, measured) for gear in everyone})
 
 
+def reach(backend: Backend) -> tuple[int, int]:
+    """The longest prompt and the most rows that a profile of this backend measures: what of its
+    cache's size decides what a profile says."""
+    probe = _Probe(backend)
+    return min(probe.longest, max(_PREFILL_TOKENS)), probe.rows
+
+
 def _to_measure(gears: Sequence[Gear]) -> tuple[Gear, ...]:
     """Those that no two others enclose: uniform ones, and mixed ones at either end."""
     uniform = [i for i, gear in enumerate(gears) if not gear.widths]
@@ -141,9 +149,10 @@ def _cost(
 
 
 def holds(backend: Backend, latency: LatencyModel) -> bool:
-    """Whether a kept model still describes this machine, held against a few steps measured now.
+    """Whether a kept model still describes this machine, held against a few steps, of one row and
+    of more, and a short prompt, measured now.
 
-    False where the machine is much quicker than it says: it was measured beside other work, would
+    False where any of them is much quicker than it says: it was measured beside other work, would
     refuse what can be done, and is better measured anew. Where the machine is slower now, the model
     begins with that.
     """
@@ -151,11 +160,18 @@ def holds(backend: Backend, latency: LatencyModel) -> bool:
     if any(other.name not in latency.gears for other in backend.gears):
         return False
     probe.steps(gear, 0, 1)  # warms the machine
-    slowness = statistics.median(
-        step.ms / max(1e-6, latency.step_ms(gear.name, step.context))
-        for step in probe.steps(gear, 0, 1)
-    )
-    if slowness * _MUCH_QUICKER < 1.0:
+
+    def step_ratio(batch: int) -> float:
+        return statistics.median(
+            step.ms / max(1e-6, latency.step_ms(gear.name, step.context, batch))
+            for step in probe.steps(gear, 0, batch)
+        )
+
+    slowness = step_ratio(1)
+    rows = step_ratio(min(_CHECKED_ROWS, probe.rows))
+    prompt = probe.prefill(gear, min(_CHECKED_PROMPT, probe.longest))
+    prompt_ms = latency.prefill_ms(gear.name, prompt.tokens, quantile=P50)
+    if min(slowness, rows, prompt.ms / max(1e-6, prompt_ms)) * _MUCH_QUICKER < 1.0:
         return False
     if slowness > 1.0:
         latency.start_at(slowness)
