@@ -94,8 +94,8 @@ def plan(
     with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
     the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the first token at
-    p99 or for the smallest useful answer in the median (the budget that it offers has room, at p95,
-    for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
+    p99 or for the smallest useful answer in the median (the budget that it offers has room for that
+    and, at p95, for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
     `tpot_ms`.
     """
     policy = policy or Policy()
@@ -111,10 +111,10 @@ def plan(
     smallest_ms = max(sure_ms, _usual_ms(ask, latency, cheapest, need))
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
     if left_ms < smallest_ms and not ask.best_effort:
-        whole_ms = first_ms + _decode_ms(ask, latency, cheapest, enough)
+        whole_ms = sure_ms + _decode_ms(ask, latency, cheapest, enough)
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
-            feasible_ms=policy.budget_for(spent_ms + max(smallest_ms, whole_ms)),
+            feasible_ms=policy.budget_for(spent_ms + whole_ms),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
     if ttft_left_ms < sure_ms and not ask.best_effort:
@@ -198,10 +198,9 @@ def prompt_room(
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
 
     def fits(some: Ask) -> bool:
-        first_ms = _prefill_ms(some, latency, ask.gears[0])
-        sure_ms = _prefill_ms(some, latency, ask.gears[0], P99)
+        first_ms = _prefill_ms(some, latency, ask.gears[0], P99)
         whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
-        return sure_ms <= ttft_left_ms and max(sure_ms, whole_ms) <= left_ms
+        return first_ms <= ttft_left_ms and whole_ms <= left_ms
 
     if fits(ask):
         return ask.prompt_tokens
