@@ -226,3 +226,14 @@ def test_short_chunks_do_not_widen_what_is_said_of_long_prompts() -> None:
     assert usual_ms == pytest.approx(20.0, rel=0.2)
     assert model.prefill_ms("4", 200, quantile=P95) < 1.25 * usual_ms
     assert model.prefill_ms("4", 5, quantile=P95) > 2.0 * model.prefill_ms("4", 5, quantile=P50)
+
+
+def test_a_gear_that_did_not_run_is_not_taken_for_quicker_than_a_cheaper_one() -> None:
+    rng = random.Random(7)
+    model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0), "8": GearCost(b_ms=0.1, q_ms=1.3)})
+    for _ in range(300):  # only the cheaper one runs, in an uneven time
+        model.observe_decode("4", 0, 1, [rng.choice((1.0, 1.0, 1.0, 3.0))])
+        model.observe_prefill("4", 100, 10.0 * rng.choice((1.0, 1.0, 1.0, 3.0)))
+    for tokens in (1, 4, 8, 32, 100):
+        assert model.decode_ms("8", 0, tokens) > model.decode_ms("4", 0, tokens)
+        assert model.prefill_ms("8", tokens) >= model.prefill_ms("4", tokens)

@@ -14,8 +14,6 @@ would burn the budget.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,14 +21,15 @@ from typing import Any, NamedTuple
 
 from onesec.core.errors import UnknownGear
 
+from .ratios import HORIZONS, Chunks, Steps
+
 P50, P95, P99 = 0.50, 0.95, 0.99
-HORIZONS = (1, 8, 32, 128)  # tokens
-_WINDOW = 256  # ratios remembered for each horizon
-_TRUSTED = 20  # ratios needed before a window replaces the fitted tail
 _MACHINE_RATE, _GEAR_RATE, _ROWS_RATE, _PREFILL_RATE = 0.1, 0.02, 0.05, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND, _ROWS_BOUND = math.log(2.0), math.log(4.0)
-_TELLING_STEPS = 8  # a prompt chunk as long as these tells as much as it can of the machine
+_TELLING_STEPS = (
+    8  # a prompt chunk as long as these of the cheapest gear tells as much as it can of the machine
+)
 # A step that takes longer than so many times its expectation has met a stall: it counts as that
 # long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
 # they may last is the watchdog's affair, not the margins'.
@@ -75,42 +74,6 @@ class Quantiles(NamedTuple):
     p99_ms: float
 
 
-class _Window:
-    """The last ratios of measured / predicted, kept sorted."""
-
-    __slots__ = ("_order", "_sorted")
-
-    def __init__(self) -> None:
-        self._order: deque[float] = deque()
-        self._sorted: list[float] = []
-
-    def add(self, ratio: float) -> None:
-        if len(self._order) == _WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
-        self._order.append(ratio)
-        insort(self._sorted, ratio)
-
-    def tail(self, quantile: float, fitted: float) -> float:
-        """Conformal quantile (finite-sample corrected); `fitted` while ratios are too few."""
-        count = len(self._sorted)
-        if count < _TRUSTED:
-            return fitted
-        rank = math.ceil((count + 1) * quantile)
-        if rank > count:
-            return max(fitted, self._sorted[-1])
-        return self._sorted[rank - 1]
-
-
-class _Chunks:
-    """What is learned of one gear's prompt chunks, the short ones or the long ones."""
-
-    __slots__ = ("offset", "window")
-
-    def __init__(self) -> None:
-        self.offset = 0.0  # log
-        self.window = _Window()
-
-
 class _GearState:
     """What is learned of one gear while it runs."""
 
@@ -118,35 +81,10 @@ class _GearState:
         self.cost = cost
         self.offset = 0.0  # log
         self.rows_offset: dict[int, float] = {}  # log, by the rows of a batch in powers of two
-        self.short, self.long = _Chunks(), _Chunks()
-        self.windows = tuple(_Window() for _ in HORIZONS)
-        self.open_ms = [0.0] * len(HORIZONS)  # of the horizon that is being filled
-        self.open_base = [0.0] * len(HORIZONS)
-        self.open_steps = [0] * len(HORIZONS)
-        self.open_scale = [1.0] * len(HORIZONS)  # the correction known when it was opened
 
-    def chunks(self, ms: float) -> tuple[_Chunks, float]:
-        """What is known of prompt chunks that take `ms` by the fit, and how much such a one tells
-        of the machine, in [0, 1]: what a short one takes beyond the fit is its own."""
-        telling_ms = _TELLING_STEPS * self.cost.q_ms
-        return (self.long, 1.0) if ms >= telling_ms else (self.short, ms / telling_ms)
-
-    def of_rows(self, rows: int) -> float:
-        """The correction of batches of so many rows."""
-        return math.exp(self.rows_offset.get(_power(rows), 0.0))
-
-    def add(self, ms: float, base: float, scale: float) -> None:
-        """Fill every horizon by one step; a full one leaves its ratio in its window."""
-        for i, horizon in enumerate(HORIZONS):
-            if self.open_steps[i] == 0:
-                self.open_scale[i] = scale
-            self.open_ms[i] += ms
-            self.open_base[i] += base
-            self.open_steps[i] += 1
-            if self.open_steps[i] == horizon:
-                self.windows[i].add(self.open_ms[i] / (self.open_base[i] * self.open_scale[i]))
-                self.open_ms[i] = self.open_base[i] = 0.0
-                self.open_steps[i] = 0
+    def scale(self, rows: int) -> float:
+        """The correction of steps of so many rows."""
+        return math.exp(self.offset + self.rows_offset.get(_power(rows), 0.0))
 
 
 class LatencyModel:
@@ -160,6 +98,9 @@ class LatencyModel:
     def __init__(self, costs: Mapping[str, GearCost]) -> None:
         self._gears = {name: _GearState(cost) for name, cost in costs.items()}
         self._machine = 0.0  # log of the present slowness of all gears
+        self._steps = Steps()
+        self._short, self._long = Chunks(), Chunks()
+        self._telling_ms = _TELLING_STEPS * min((c.q_ms for c in costs.values()), default=0.0)
 
     @property
     def gears(self) -> tuple[str, ...]:
@@ -178,6 +119,12 @@ class LatencyModel:
                 gear, tuple(self._gears), hint="The latency model holds no times of it: profile it."
             ) from None
 
+    def _chunks(self, ms: float) -> tuple[Chunks, float]:
+        """What is known of prompt chunks that take `ms` by the fit, and how much such a one tells
+        of the machine, in [0, 1]: what a short one takes beyond the fit is its own."""
+        telling = ms >= self._telling_ms
+        return (self._long, 1.0) if telling else (self._short, ms / self._telling_ms)
+
     # -- predict ---------------------------------------------------------------------------------
 
     def prefill_ms(
@@ -190,7 +137,7 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        known, _ = state.chunks(base / chunks)
+        known, _ = self._chunks(base / chunks)
         base *= math.exp(self._machine + known.offset)
         if quantile == P50:
             return base
@@ -202,7 +149,7 @@ class LatencyModel:
         state = self._state(gear)
         cost = state.cost
         base = cost.p_ms * context * batch + cost.q_ms * cost.factor(batch)
-        return base * math.exp(self._machine + state.offset) * state.of_rows(batch)
+        return base * math.exp(self._machine) * state.scale(batch)
 
     def decode_ms(
         self, gear: str, context: int, tokens: int, *, batch: int = 1, quantile: float = P95
@@ -212,7 +159,7 @@ class LatencyModel:
             return 0.0
         state = self._state(gear)
         cost = state.cost
-        scale = math.exp(self._machine + state.offset) * state.of_rows(batch)
+        scale = math.exp(self._machine) * state.scale(batch)
         slope = cost.p_ms * batch * scale
         flat = cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5)
         base = tokens * (flat + 0.5 * slope * tokens)
@@ -222,7 +169,7 @@ class LatencyModel:
         # where too little was seen, a margin grows with the root of the tokens, as noise does.
         tail = _fitted(cost.step_tail, quantile)
         known, margin = 0, 0.0
-        for window, horizon in zip(state.windows, HORIZONS, strict=True):
+        for window, horizon in zip(self._steps.windows, HORIZONS, strict=True):
             tail = window.tail(quantile, 1.0 + (tail - 1.0) * math.sqrt(max(known, 1) / horizon))
             next_margin = (tail - 1.0) * horizon * (flat + 0.5 * slope * horizon)
             next_margin = max(margin, next_margin)
@@ -289,7 +236,7 @@ class LatencyModel:
         base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
         if base <= 0.0 or ms <= 0.0:
             return
-        known, weight = state.chunks(base)
+        known, weight = self._chunks(base)
         error = math.log(ms / base) - self._machine - known.offset
         known.window.add(min(_STALL, math.exp(error)))
         error = _clip(error, -_SURPRISE, _SURPRISE)
@@ -306,12 +253,12 @@ class LatencyModel:
         flat = cost.q_ms * cost.factor(batch)
         rows = _power(batch)
         for ms in step_ms:
-            base = (cost.p_ms * context_sum + flat) * state.of_rows(batch)
+            base = (cost.p_ms * context_sum + flat) * state.scale(batch)
             context_sum += batch
             if base <= 0.0 or ms <= 0.0:
                 continue
-            scale = math.exp(self._machine + state.offset)
-            state.add(min(ms, _STALL * base * scale), base, scale)
+            scale = math.exp(self._machine)
+            self._steps.add(min(ms, _STALL * base * scale), base, scale)
             error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
             self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)

@@ -95,8 +95,8 @@ def plan(
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
     the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the first token at
     p99 or for the smallest useful answer in the median (the budget that it offers has room for that
-    and, at p95, for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
-    `tpot_ms`.
+    and, at p95, for an answer that comes to a good end), comes too late for `ttft_ms`, or is too
+    slow for `tpot_ms`.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]

@@ -103,8 +103,10 @@ async def _measure(
     from onesec import __version__
     from onesec.bench.serve_bench import client_of, meet, run
     from onesec.core.clock import MonotonicClock
+    from onesec.core.slices import run_soon
     from onesec.machine import describe
 
+    run_soon()  # as a client elsewhere would: the server may be on this machine
     clock = MonotonicClock()
     client = client_of(url, clock, os.environ.get("ONESEC_API_KEY", ""))
     try:

@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from onesec.core.errors import InvalidRequest, OneSecError
+from onesec.core.slices import run_soon
 from onesec.loading import open_wording
 
 from . import app, wire
@@ -186,6 +187,7 @@ async def _main(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.drain)
     process, sock = spawn()
+    run_soon()  # not before: the engine's threads are to keep theirs
     serving = asyncio.create_task(server.serve(listening))
     running = asyncio.create_task(runner.run(sock, start))
     running.add_done_callback(lambda _: server.stop())

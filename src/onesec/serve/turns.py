@@ -15,6 +15,7 @@ from onesec.core.clock import Clock
 from onesec.core.collector import QuietCollector
 from onesec.core.errors import DeadlineInfeasible, EngineClosed, InvalidRequest, QueueFull
 from onesec.core.request import Request, SamplingParams
+from onesec.core.slices import run_soon
 from onesec.engine.engine import Engine
 from onesec.engine.lengths import LengthStore
 from onesec.engine.sequence import Delta
@@ -92,6 +93,7 @@ class Turns:
 
     def _hear(self) -> None:
         """Take what the door says until it is gone."""
+        run_soon()
         try:
             while (messages := self._end.receive()) is not None:
                 for message in messages:
