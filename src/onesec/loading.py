@@ -41,12 +41,16 @@ if TYPE_CHECKING:
     from onesec.backend.cpu import CpuBackend
     from onesec.backend.gpu.backend import GpuBackend
     from onesec.engine.engine import Engine
+    from onesec.model.config import ModelConfig
     from onesec.model.weights import Checkpoint
     from onesec.prompt.template import ChatTemplate
 
 KvDtype = Literal["f16", "i8", "f32"]
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
 _SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
+_CACHE_SHARE, _CACHE_BYTES = 8, 256 << 20  # of the free memory, for a cache of no set size
+_LEAST_SEQUENCES, _MOST_SEQUENCES = 2, 64
+_VALUE_BYTES: dict[KvDtype, int] = {"f16": 2, "i8": 1, "f32": 4}
 _BLOCKS = 64  # tokens, a multiple of every backend's block size
 
 
@@ -219,7 +223,7 @@ def load_model(
     *,
     device: str = "cpu",
     context: int | None = None,
-    sequences: int = 1,
+    sequences: int | None = 1,
     threads: int | None = None,
     kv_dtype: KvDtype = "f16",
     planes: bool = True,
@@ -230,8 +234,10 @@ def load_model(
 
     device     "cpu", or "cuda" ("cuda:1", ...), for which `threads` means nothing
     context    tokens of one sequence (None: the model's own, at most 8192); `sequences` of them fit
-               the cache at once. Where a model has other rotary frequencies for long contexts
-               (Phi-3), a context beyond the original one chooses those
+               the cache at once (None: as many as an eighth of the free memory holds, 256 MiB at
+               most, but two: what has been read stays at hand for who begins alike). Where a model
+               has other rotary frequencies for long contexts (Phi-3), a context beyond the original
+               one chooses those
     planes     load the 4- and 8-bit widths; `reference` the 16-bit one (needs a checkpoint)
 
     Raises ModelError, OutOfMemory, InvalidRequest.
@@ -255,6 +261,8 @@ def load_model(
             _check_vocabulary(path, tokenizer, source.config.vocab_size)
             template = Wording.of(str(model), tokenizer).template
             confidence = read_confidence(path) if isinstance(source, Artifact) else Confidence()
+        if sequences is None:
+            sequences = _sequences_at_hand(source.config, length, kv_dtype)
         backend = load(
             source,
             # Each sequence fills blocks of its own, the last of them in part.
@@ -285,6 +293,13 @@ def load_model(
         thinking=thinking_marks(tokenizer),
         machine=backend.machine,
     )
+
+
+def _sequences_at_hand(config: ModelConfig, tokens: int, kv_dtype: KvDtype) -> int:
+    """How many sequences of so many tokens a server's cache holds where nobody said."""
+    values = 2 * tokens * config.num_layers * config.num_kv_heads * config.head_dim
+    room = min(free_memory_bytes() // _CACHE_SHARE, _CACHE_BYTES)
+    return max(_LEAST_SEQUENCES, min(_MOST_SEQUENCES, room // (values * _VALUE_BYTES[kv_dtype])))
 
 
 @contextmanager

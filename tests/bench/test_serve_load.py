@@ -215,7 +215,7 @@ def test_a_server_that_knows_no_budget_is_left_when_it_is_over() -> None:
         async with Scripted(STREAM, hang=True) as server:
             client = Client("127.0.0.1", server.port, clock)
             asker = Asker(client, clock, Slo(total_ms=30.0), tells=False)
-            [heard] = await at_their_times(asker, clock, [PROMPT], [0.0])
+            [heard] = await at_their_times(asker, clock, iter([PROMPT]), [0.0])
             await server.left.wait()  # the connection was closed: the server can know
         assert heard.error == "gave_up"
         assert heard.accepted

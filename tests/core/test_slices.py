@@ -41,7 +41,8 @@ def test_a_thread_asks_for_itself_and_those_that_it_starts() -> None:
     if before is None or not found:
         pytest.skip("this kernel has no slices to ask for, or does not show them")
     assert found["asking"] == found["child"]
-    assert found["child"] is not None and found["child"] < before
+    assert found["child"] is not None
+    assert found["child"] < before
 
 
 def test_elsewhere_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

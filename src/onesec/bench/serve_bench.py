@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -141,13 +142,18 @@ async def run(
     course: Course,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The record: capacity, and the figures of every load, as plain values."""
+    """The record: capacity, and the figures of every load, as plain values. The prompts come in
+    their order through all of it, and again only when there are no others: a server that keeps what
+    it has read would be measured at repeating."""
+    following = cycle(prompts)
     asker = Asker(client, clock, course.slo, tells=target.tells)
     pid = listener(target.port) if target.host in _LOCAL else None
     capacity = None
     if course.loads:
         progress("capacity", 0.0)
-        found = await one_after_another(asker, clock, prompts, users=_USERS, seconds=course.seconds)
+        found = await one_after_another(
+            asker, clock, following, users=_USERS, seconds=course.seconds
+        )
         capacity = sum(each.met(course.slo) for each in found) / course.seconds
         if capacity == 0.0:
             raise InvalidRequest(
@@ -160,7 +166,9 @@ async def run(
     for i, rate in enumerate(rates):
         load = rate / capacity if capacity else None
         name = f"{load:g}x" if load else f"{rate:g}/s"
-        row = await _one(asker, clock, prompts, course, rate, capacity, pid, usual, name, progress)
+        row = await _one(
+            asker, clock, following, course, rate, capacity, pid, usual, name, progress
+        )
         if load is not None and load <= _EASY:
             usual = row["met_of_offered"] or 0.0
         rows.append({"load": load, "name": name, "rate_per_s": rate, **row})
@@ -171,7 +179,7 @@ async def run(
 async def _one(
     asker: Asker,
     clock: Clock,
-    prompts: Sequence[Prompt],
+    prompts: Iterator[Prompt],
     course: Course,
     rate: float,
     capacity: float | None,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any
 
 from onesec.core.clock import Clock
@@ -168,35 +167,34 @@ def _take(heard: Heard, event: dict[str, Any], at_ms: float) -> None:
 async def at_their_times(
     asker: Asker,
     clock: Clock,
-    prompts: Iterable[Prompt],
+    prompts: Iterator[Prompt],
     arrivals_s: Sequence[float],
     progress: Callable[[float], None] = lambda share: None,
 ) -> list[Heard]:
     """Open loop: every prompt at its instant; until the last one is over."""
     begin_ns = clock.now_ns()
     tasks = []
-    for prompt, at_s in zip(cycle(prompts), arrivals_s, strict=False):
+    for at_s in arrivals_s:
         at_ns = begin_ns + round(at_s * 1e9)
         wait_s = (at_ns - clock.now_ns()) / 1e9
         if wait_s > 0.0:
             await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(asker.ask(prompt, at_ns, begin_ns)))
+        tasks.append(asyncio.create_task(asker.ask(next(prompts), at_ns, begin_ns)))
         progress(len(tasks) / len(arrivals_s))
     return list(await asyncio.gather(*tasks))
 
 
 async def one_after_another(
-    asker: Asker, clock: Clock, prompts: Sequence[Prompt], *, users: int, seconds: float
+    asker: Asker, clock: Clock, prompts: Iterator[Prompt], *, users: int, seconds: float
 ) -> list[Heard]:
     """Closed loop: so many users, each asking again as soon as it was answered."""
     begin_ns = clock.now_ns()
     end_ns = begin_ns + round(seconds * 1e9)
     found: list[Heard] = []
-    following = cycle(prompts)
 
     async def user() -> None:
         while clock.now_ns() < end_ns:
-            found.append(await asker.ask(next(following), clock.now_ns(), begin_ns))
+            found.append(await asker.ask(next(prompts), clock.now_ns(), begin_ns))
 
     await asyncio.gather(*(user() for _ in range(users)))
     return found

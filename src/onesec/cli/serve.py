@@ -52,9 +52,8 @@ _SLO_MS = {"chat": 5000.0, "rag": 3000.0, "agent": 5000.0, "complete": 2000.0}
 @click.option(
     "--sequences",
     type=click.IntRange(1, 64),
-    default=2,
-    show_default=True,
-    help="Whole contexts that the cache holds, for all requests together. 缓存",
+    help="Whole contexts that the cache holds, for all requests together (default: what an eighth "
+    "of the free memory holds, at most 256 MiB). 缓存",
 )
 @click.option("--page/--no-page", default=True, help="Whether there is a page at /. 网页")
 @click.option(
@@ -74,7 +73,7 @@ def command(
     max_tokens: int,
     max_rows: int,
     max_waiting: int,
-    sequences: int,
+    sequences: int | None,
     page: bool,
     drain_delay: str | None,
     **options: Any,

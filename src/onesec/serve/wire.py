@@ -34,7 +34,7 @@ class Start(msgspec.Struct, tag=True, kw_only=True):
     context: int | None = None
     kv_dtype: KvDtype = "f16"
     reference: bool = False
-    sequences: int = 2
+    sequences: int | None = None
     max_rows: int = 8
     max_waiting: int = 64
 
