@@ -341,6 +341,27 @@ def test_a_whole_run_against_a_scripted_server(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "serve.json").read_text())["rows"] == found["rows"]
 
 
+def test_so_many_users_at_once() -> None:
+    async def main() -> dict:
+        clock = MonotonicClock()
+        async with Scripted(WHOLE) as server:
+            client = client_of(f"127.0.0.1:{server.port}", clock)
+            target = await meet(client, clock)
+            course = Course(slo=Slo(total_ms=60_000.0), users=3, seconds=0.1)
+            found = await run(client, clock, target, [PROMPT], course, lambda name, share: None)
+            client.close()
+            assert found["rows"][0]["offered"] == len(server.asked)
+            return found
+
+    found = asyncio.run(main())
+    assert found["capacity_per_s"] is None
+    [row] = found["rows"]
+    assert row["name"] == "3 users"
+    assert row["met"] == row["offered"] >= 3
+    assert row["tokens_per_s"] == pytest.approx(2 * row["goodput_per_s"])
+    assert row["goodput_per_s"] == row["rate_per_s"]
+
+
 def test_addresses_and_servers_that_are_none() -> None:
     for url in ("https://a", "http://", "http://a:99999"):
         with pytest.raises(InvalidRequest, match="no address"):

@@ -52,6 +52,7 @@ class Course:
     """What is offered.
 
     loads     multiples of the capacity; `rates`: requests a second, instead
+    users     each asking again as soon as it was answered, instead; without loads and rates
     seconds   of each
     trace     instants whose gaps are replayed, scaled; `burst`: so many at once; else at random
     """
@@ -59,6 +60,7 @@ class Course:
     slo: Slo
     loads: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
+    users: int = 0
     seconds: float = 10.0
     trace: Sequence[float] = ()
     burst: int = 0
@@ -162,6 +164,9 @@ async def run(
             )
     rates = [load * (capacity or 0.0) for load in course.loads] + list(course.rates)
     rows: list[dict[str, Any]] = []
+    if course.users:
+        progress("users", 0.0)
+        rows.append(await _crowd(asker, clock, following, course, pid))
     usual = 1.0  # share that is met where there is no hurry
     for i, rate in enumerate(rates):
         load = rate / capacity if capacity else None
@@ -198,19 +203,46 @@ async def _one(
         tail_s = max(_RECOVERY_S, _RECOVERY * (course.slo.total_ms or 0.0) / 1e3)
         tail_s = min(tail_s, course.seconds)
         quiet = [course.seconds + at_s for at_s in poisson(_QUIET * capacity, tail_s, rng)]
-    before_s = None if pid is None else cpu_seconds(pid)
-    own_s, begin_s = time.process_time(), clock.now_ns() / 1e9
+    meter = _Meter(clock, pid)
     heard: list[Heard] = await at_their_times(
         asker, clock, prompts, [*arrivals, *quiet], lambda share: progress(name, share)
     )
-    after_s = None if pid is None else cpu_seconds(pid)
-    spent = Spent(
-        seconds=clock.now_ns() / 1e9 - begin_s,
-        server_s=None if before_s is None or after_s is None else after_s - before_s,
-        generator_s=time.process_time() - own_s,
-    )
+    spent = meter.spent()
     end_ms = 1e3 * course.seconds
     row = figures([each for each in heard if each.at_ms < end_ms], course.slo, course.seconds)
     row |= cores(spent)
     row["recovery_ms"] = recovery_ms(heard, course.slo, end_ms, usual) if overload else None
     return row
+
+
+async def _crowd(
+    asker: Asker, clock: Clock, prompts: Iterator[Prompt], course: Course, pid: int | None
+) -> dict[str, Any]:
+    """A closed loop: so many users, each with a request in flight all the time."""
+    meter = _Meter(clock, pid)
+    heard = await one_after_another(
+        asker, clock, prompts, users=course.users, seconds=course.seconds
+    )
+    spent = meter.spent()
+    row = figures(heard, course.slo, spent.seconds) | cores(spent)
+    rate_per_s = row["offered_per_s"]
+    name = f"{course.users} users"
+    return {"load": None, "name": name, "rate_per_s": rate_per_s, **row, "recovery_ms": None}
+
+
+class _Meter:
+    """What a server and this process compute from now on."""
+
+    def __init__(self, clock: Clock, pid: int | None) -> None:
+        self._clock, self._pid = clock, pid
+        self._server_s = None if pid is None else cpu_seconds(pid)
+        self._own_s, self._begin_ns = time.process_time(), clock.now_ns()
+
+    def spent(self) -> Spent:
+        """Until now."""
+        before, after = self._server_s, None if self._pid is None else cpu_seconds(self._pid)
+        return Spent(
+            seconds=(self._clock.now_ns() - self._begin_ns) / 1e9,
+            server_s=None if before is None or after is None else after - before,
+            generator_s=time.process_time() - self._own_s,
+        )

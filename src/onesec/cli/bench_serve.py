@@ -31,6 +31,9 @@ _USUAL_CONTEXT = 2048  # tokens, of a server that does not say
 @click.option("--slo", type=click.Choice(_SLOS), help="What users want instead: chat, rag, ...")
 @click.option("--load", "loads", default=_LOADS, show_default=True, help="Of the capacity. 负载")
 @click.option("--rate", "rates", type=float, multiple=True, help="Requests a second, instead.")
+@click.option(
+    "--users", type=click.IntRange(min=1), help="So many users at once, instead of loads. 并发用户"
+)
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Of each load (default: 10).")
 @click.option("--burst", type=click.IntRange(min=2), help="So many at the same instant. 突发")
 @click.option(
@@ -52,6 +55,7 @@ def command(
     slo: str | None,
     loads: str,
     rates: tuple[float, ...],
+    users: int | None,
     seconds: float | None,
     burst: int | None,
     traffic: Path | None,
@@ -75,10 +79,13 @@ def command(
 
     if traffic is not None and burst is not None:
         raise click.UsageError("--traffic and --burst exclude each other.")
+    if users is not None and (rates or traffic is not None or burst is not None):
+        raise click.UsageError("--users asks as answers come: no --rate, --traffic or --burst.")
     course = Course(
         slo=SLOS[slo] if slo else Slo(total_ms=parse_duration_ms(deadline)),
-        loads=() if rates else _numbers(loads),
+        loads=() if rates or users else _numbers(loads),
         rates=rates,
+        users=users or 0,
         seconds=seconds or (_QUICK_SECONDS if quick else _SECONDS),
         trace=() if traffic is None else instants(traffic),
         burst=burst or 0,
