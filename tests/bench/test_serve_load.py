@@ -341,6 +341,37 @@ def test_a_whole_run_against_a_scripted_server(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "serve.json").read_text())["rows"] == found["rows"]
 
 
+def test_a_server_that_closes_between_two_requests_is_asked_over_a_new_connection() -> None:
+    """One that says nothing of it, so that the next request is on its way already."""
+    asked: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(asked)
+        asked.append(0)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                asked[number] += 1
+                if asked[number] == 2 or head.startswith(b"GET /never"):
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        client = client_of(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", MonotonicClock())
+        for _ in range(3):
+            assert (await client.request("GET", "/")).body == b"ok"
+        assert asked == [2, 2, 1]
+        with pytest.raises(NoReply):
+            await client.request("GET", "/never")  # a new one, too, ends at once
+        client.close()
+        server.close()
+
+    asyncio.run(main())
+
+
 def test_so_many_users_at_once() -> None:
     async def main() -> dict:
         clock = MonotonicClock()

@@ -164,6 +164,7 @@ class _Connection(asyncio.Protocol):
         self._parser: Parser | None = None
         self._waiter: asyncio.Future[Reply]
         self.usable = True
+        self.used = False  # for a request before
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -236,6 +237,9 @@ class Client:
             connection = self._idle.pop()
             if connection.usable:
                 return connection
+        return await self._connect()
+
+    async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
         _, made = await loop.create_connection(
             lambda: _Connection(self._clock), self.host, self.port
@@ -243,13 +247,19 @@ class Client:
         return made
 
     async def send(self, connection: _Connection, method: str, path: str, body: bytes) -> Reply:
-        """One request over it. Raises BadReply. Cancelled, it drops the connection: that is how a
-        client leaves."""
+        """One request over it; over a new one where the server had just closed it after an earlier
+        request. Raises OSError, BadReply. Cancelled, it drops the connection: that is how a client
+        leaves."""
         head = f"{method} {path} HTTP/1.1\r\n{self._lines}"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        used, connection.used = connection.used, True
         try:
             reply = await connection.ask(f"{head}\r\n".encode() + body)
+        except NoReply:
+            if not used:
+                raise
+            return await self.send(await self._connect(), method, path, body)
         except BaseException:
             connection.close()
             raise
