@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from onesec.budget.latency import P50, P99, GearCost, LatencyModel
+from onesec.budget.latency import P50, GearCost, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Ask, Plan, Policy, plan, prompt_room
 from onesec.core.errors import DeadlineInfeasible
@@ -56,24 +56,10 @@ def test_gears_get_cheaper_as_the_budget_shrinks_then_it_is_refused() -> None:
 
 
 def test_a_first_token_budget_binds_the_prompt_only() -> None:
-    tight = planned(prompt_tokens=1000, ttft_ms=340.0)
+    tight = planned(prompt_tokens=1000, ttft_ms=330.0)
     assert (tight.prefill_gear, tight.gear) == ("g2", "g3")
     with pytest.raises(DeadlineInfeasible, match="first token"):
         planned(prompt_tokens=1000, ttft_ms=50.0)
-
-
-def test_a_first_token_that_may_be_late_once_in_fifty_times_is_refused() -> None:
-    # Its p95 would fit. An answer behind it has time enough in any case.
-    costs = {gear: replace(LATENCY.cost(gear), prefill_tail=(1.1, 1.5)) for gear in GEARS}
-    latency = LatencyModel(costs)
-    asked = ask(prompt_tokens=1000, limit_tokens=1, budget_ms=260.0)
-    assert latency.prefill_ms("g1", 1000) < 250.0
-    with pytest.raises(DeadlineInfeasible) as caught:
-        plan(asked, latency, LENGTH)
-    assert plan(replace(asked, budget_ms=caught.value.feasible_ms), latency, LENGTH).gear == "g1"
-    with pytest.raises(DeadlineInfeasible, match="first token"):
-        plan(replace(asked, budget_ms=None, ttft_ms=260.0), latency, LENGTH)
-    assert prompt_room(asked, latency, LENGTH) < 1000
 
 
 def test_cached_prompt_tokens_cost_nothing() -> None:
@@ -169,7 +155,7 @@ def test_the_first_token_is_promised_and_the_rest_of_the_smallest_answer_is_usua
         values = ask(prompt_tokens=prompt_tokens, chunk_tokens=prompt_tokens)
         usual_ms = noisy.prefill_ms("g1", prompt_tokens, quantile=P50)
         usual_ms += noisy.decode_ms("g1", prompt_tokens, 7, quantile=P50)
-        first_ms = noisy.prefill_ms("g1", prompt_tokens, quantile=P99)
+        first_ms = noisy.prefill_ms("g1", prompt_tokens)
         assert (first_ms > usual_ms) == (prompt_tokens == 1000)  # one of each is seen
         least_ms = plan(values, noisy, long).feasible_ms
         assert least_ms == Policy().budget_for(max(first_ms, usual_ms))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from onesec.core.cues import Cues
 from onesec.core.errors import DeadlineInfeasible, Which
 
-from .latency import P50, P95, P99, LatencyModel
+from .latency import P50, P95, LatencyModel
 from .length import LengthModel
 from .policy import Policy
 
@@ -94,9 +94,9 @@ def plan(
     with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
     the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the first token at
-    p99 or for the smallest useful answer in the median (the budget that it offers has room for that
-    and, at p95, for an answer that comes to a good end), comes too late for `ttft_ms`, or is too
-    slow for `tpot_ms`.
+    p95 or for the smallest useful answer in the median (the budget that it offers has room, at p95,
+    for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
+    `tpot_ms`.
     """
     policy = policy or Policy()
     cheapest, best = ask.gears[0], ask.gears[-1]
@@ -107,20 +107,20 @@ def plan(
     first_ms = _prefill_ms(ask, latency, cheapest)
     answer_ms = _decode_ms(ask, latency, cheapest, need)
     # Behind the first token a slow machine makes an answer shorter, not late.
-    sure_ms = _prefill_ms(ask, latency, cheapest, P99)
-    smallest_ms = max(sure_ms, _usual_ms(ask, latency, cheapest, need))
+    smallest_ms = max(first_ms, _usual_ms(ask, latency, cheapest, need))
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
     if left_ms < smallest_ms and not ask.best_effort:
-        whole_ms = sure_ms + _decode_ms(ask, latency, cheapest, enough)
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
-            feasible_ms=policy.budget_for(spent_ms + whole_ms),
+            feasible_ms=policy.budget_for(
+                spent_ms + first_ms + _decode_ms(ask, latency, cheapest, enough)
+            ),
             why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
-    if ttft_left_ms < sure_ms and not ask.best_effort:
+    if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
-            feasible_ms=policy.budget_for(spent_ms + sure_ms),
+            feasible_ms=policy.budget_for(spent_ms + first_ms),
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
             which="ttft",
         )
@@ -140,8 +140,9 @@ def plan(
     median = length.quantile(0.5, cues=ask.cues)
     prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
     for candidate in ask.gears:  # the best one not above the candidate with its first token in time
-        if _prefill_ms(ask, latency, candidate, P99) <= ttft_left_ms:
-            prefill_gear, prefill_ms = candidate, _prefill_ms(ask, latency, candidate)
+        ms = _prefill_ms(ask, latency, candidate)
+        if ms <= ttft_left_ms:
+            prefill_gear, prefill_ms = candidate, ms
         prefill_of[candidate] = (prefill_gear, prefill_ms)
     gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
     better_ms = better_tpot_ms = None
@@ -198,7 +199,7 @@ def prompt_room(
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
 
     def fits(some: Ask) -> bool:
-        first_ms = _prefill_ms(some, latency, ask.gears[0], P99)
+        first_ms = _prefill_ms(some, latency, ask.gears[0])
         whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
         return first_ms <= ttft_left_ms and whole_ms <= left_ms
 

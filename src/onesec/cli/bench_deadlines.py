@@ -87,7 +87,7 @@ def command(
         limit, questions = limit or _QUICK_LIMIT, min(questions, _QUICK_QUESTIONS)
     engine = {"device": device, "threads": threads}
     record: dict[str, Any] = {
-        "model": shape or model,
+        "model": shape or _name(model),
         "onesec": __version__,
         "machine": describe(),
         "seed": seed,
@@ -105,6 +105,11 @@ def command(
         emit_json(record)
     else:
         _draw(record)
+
+
+def _name(asked: str) -> str:
+    """What is measured, without this machine's folders: a record is for others to read."""
+    return Path(asked).name if Path(asked).exists() else asked
 
 
 def _suite(
@@ -128,7 +133,7 @@ def _suite(
 
     budgets_ms = [parse_duration_ms(text) for text in budgets or REAL_BUDGETS]
     replayed = Recording.load(recording or shipped())
-    record: dict[str, Any] = {"suite": suite if prompts is None else prompts.name}
+    record: dict[str, Any] = {"suite": _name(suite if prompts is None else str(prompts))}
     with closing(_loaded(model, engine)) as loaded:
         taught, asked = split(_questions(loaded, suite, prompts, limit))
         if not asked:

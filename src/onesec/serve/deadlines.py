@@ -14,7 +14,7 @@ from onesec.core.deadline import MAX_BUDGET_MS, Budget
 from .errors import ApiError
 
 GRACE_MS = 1000.0  # after its deadline a request is waited for no longer
-_LAGS, _LAG_QUANTILE = 256, 0.99  # requests that the door's own time is learned from
+_LAGS, _LAG_QUANTILE = 64, 0.98  # requests that the door's own time is learned from
 _FIRST_LAG_MS = 1.0  # believed until then
 _MOST_SHARE = 0.25  # of a budget that may be kept back for the door
 
@@ -72,8 +72,8 @@ def _checked(name: str, value: float | None) -> float | None:
 
 
 class Lag:
-    """The door's own milliseconds, learned from the last requests, at p99: what it needs decides of
-    every answer that uses its time up, and a promise that is kept 95 times of 100 is none."""
+    """The door's own milliseconds, learned from the last requests, at p98: what it needs decides of
+    every answer that uses its time up. Few requests, so that a rush is soon forgotten."""
 
     def __init__(self) -> None:
         self._seen: deque[float] = deque(maxlen=_LAGS)
