@@ -27,9 +27,7 @@ P50, P95, P99 = 0.50, 0.95, 0.99
 _MACHINE_RATE, _GEAR_RATE, _ROWS_RATE, _PREFILL_RATE = 0.1, 0.02, 0.05, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND, _ROWS_BOUND = math.log(2.0), math.log(4.0)
-_TELLING_STEPS = (
-    8  # a prompt chunk as long as these of the cheapest gear tells as much as it can of the machine
-)
+_TELLING_STEPS = 8  # a chunk as long as these of the cheapest gear tells all it can of the machine
 # A step that takes longer than so many times its expectation has met a stall: it counts as that
 # long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
 # they may last is the watchdog's affair, not the margins'.
@@ -75,7 +73,7 @@ class Quantiles(NamedTuple):
 
 
 class _GearState:
-    """What is learned of one gear while it runs."""
+    """What is learned of one gear while it runs: how its steps differ from what was fitted."""
 
     def __init__(self, cost: GearCost) -> None:
         self.cost = cost
