@@ -60,7 +60,7 @@ class _Probe:
         result = self._backend.forward(Batch(gear, [row]))
         return PrefillSample(gear.name, tokens, sum(result.step_ms))
 
-    def steps(self, gear: Gear, context: int, batch: int) -> list[StepSample]:
+    def steps(self, gear: Gear, context: int, batch: int, count: int = _STEPS) -> list[StepSample]:
         """A few steps of `batch` rows after a shared prefix of whole blocks."""
         shared = context // self._size
         context = shared * self._size
@@ -73,7 +73,7 @@ class _Probe:
             )
             for own in self._own[:batch]
         ]
-        result = self._backend.forward(Batch(gear, rows, max_steps=_STEPS, exact=True))
+        result = self._backend.forward(Batch(gear, rows, max_steps=count, exact=True))
         return [
             StepSample(gear.name, context + i, ms, batch) for i, ms in enumerate(result.step_ms)
         ]
@@ -159,16 +159,17 @@ def holds(backend: Backend, latency: LatencyModel) -> bool:
     probe, gear = _Probe(backend), backend.gears[0]
     if any(other.name not in latency.gears for other in backend.gears):
         return False
-    probe.steps(gear, 0, 1)  # warms the machine
+    probe.steps(gear, 0, 1, 1)  # warms the machine
 
-    def step_ratio(batch: int) -> float:
+    def step_ratio(batch: int, count: int) -> float:
         return statistics.median(
             step.ms / max(1e-6, latency.step_ms(gear.name, step.context, batch))
-            for step in probe.steps(gear, 0, batch)
+            for step in probe.steps(gear, 0, batch, count)
         )
 
-    slowness = step_ratio(1)
-    rows = step_ratio(min(_CHECKED_ROWS, probe.rows))
+    # Whoever starts waits for this: it is as little as will do.
+    slowness = step_ratio(1, 3)
+    rows = step_ratio(min(_CHECKED_ROWS, probe.rows), 2)
     prompt = probe.prefill(gear, min(_CHECKED_PROMPT, probe.longest))
     prompt_ms = latency.prefill_ms(gear.name, prompt.tokens, quantile=P50)
     if min(slowness, rows, prompt.ms / max(1e-6, prompt_ms)) * _MUCH_QUICKER < 1.0:
