@@ -50,6 +50,20 @@ def test_fit_is_not_moved_by_outliers() -> None:
     assert cost.b_ms == pytest.approx(COST.b_ms, rel=0.3)
 
 
+def test_what_half_of_a_busy_moment_measured_is_fitted_to_the_other_half() -> None:
+    samples: list[PrefillSample | StepSample] = [
+        StepSample("g", context, 10.0) for context in (0, 256) for _ in range(4)
+    ]
+    samples += [StepSample("g", 256, ms, 8) for ms in (20.0, 20.0, 60.0, 60.0)]
+    samples += [PrefillSample("g", n, 0.1 * n) for n in (16, 64, 256) for _ in range(3)]
+    samples.append(PrefillSample("g", 64, 30.0))
+    model = fit(samples)
+    assert model.step_ms("g", 256, 8) == pytest.approx(20.0)
+    assert model.step_ms("g", 256) == pytest.approx(10.0)
+    assert model.prefill_ms("g", 64, quantile=P50) == pytest.approx(6.4)
+    assert model.cost("g").step_tail[1] > 2.0  # the busy moment is the tail's
+
+
 @given(st.lists(st.tuples(st.integers(1, 512), st.floats(0.01, 500.0)), min_size=1, max_size=12))
 def test_fitted_coefficients_are_never_negative(points: list[tuple[int, float]]) -> None:
     data: list[PrefillSample | StepSample] = []

@@ -148,12 +148,12 @@ def test_a_profile_wrong_in_one_of_its_parts_is_measured_anew(wrong: dict[str, o
 def test_a_profile_does_not_take_others_bursts_for_the_machine() -> None:
     clock = FakeClock()
     busy = random.Random(3)
-    # Three calls of five as they are, the others three times as long.
+    # Seven calls of ten as they are, the others three times as long.
     backend = FakeBackend(
         clock,
         num_blocks=128,
         context_length=300,
-        noise=lambda: 3.0 if busy.random() < 0.4 else 1.0,
+        noise=lambda: 3.0 if busy.random() < 0.3 else 1.0,
     )
     model, true = profile(backend, clock, budget_s=4.0), LatencyModel(COSTS)
     for gear in COSTS:

@@ -151,7 +151,7 @@ def test_what_was_learned_of_one_version_holds_for_those_that_were_not_used() ->
     clock = Slowed(below)
     clock.factor = 3.0
     latency = exact()
-    for one in range(40):
+    for one in range(300):  # until its first surprises are forgotten
         serve({"small": working(below)["small"]}, [one], 20.0, latency, clock)
     assert latency.step_ms("large", 0) > 2.4 * TIMES_MS["large"]
     assert plan_calls(NAMES, 1, 20.0, latency).gear == "middle"

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from .latency import P50, P95, P99, GearCost, LatencyModel
 
+_SHAPE = 0.25  # the quantile of repeated measurements that tells how a model's parts go together
+
 
 @dataclass(frozen=True, slots=True)
 class PrefillSample:
@@ -37,9 +39,9 @@ class StepSample:
 
 
 def fit(samples: Iterable[PrefillSample | StepSample]) -> LatencyModel:
-    """The model of least relative error on the lower quartiles of repeated measurements: what else
-    runs on a machine only ever makes things slower, and not all of them alike. How far the other
-    measurements lie above them is the tails'.
+    """The model of repeated measurements. How its parts go together is told by their lower
+    quartiles, with least relative error: what else runs on a machine only ever makes things slower,
+    and not all of them alike. How long prompts and steps take is told by the median of all.
 
     Every gear needs at least one prefill sample and one step sample of batch 1 (ValueError).
 
@@ -112,13 +114,22 @@ def _fit_gear(prefill: list[PrefillSample], steps: list[StepSample]) -> GearCost
         ]
         factors.append((batch, max(factors[-1][1], float(np.median(ratios)))))
     bare = GearCost(a_ms=a, b_ms=b, c_ms=c, p_ms=p, q_ms=q, batch=tuple(factors))
-    model = LatencyModel({"": bare})
+    quiet = LatencyModel({"": bare})
+    prompt_ratios = [
+        s.ms / quiet.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill
+    ]
+    step_ratios = [s.ms / quiet.step_ms("", s.context, s.batch) for s in steps]
+    prompt_level = float(np.median(prompt_ratios))
+    step_level = float(np.median(step_ratios))
     return replace(
         bare,
-        prefill_tail=_fit_tail(
-            [s.ms / model.prefill_ms("", s.tokens, start=s.start, quantile=P50) for s in prefill]
-        ),
-        step_tail=_fit_tail([s.ms / model.step_ms("", s.context, s.batch) for s in steps]),
+        a_ms=a * prompt_level,
+        b_ms=b * prompt_level,
+        c_ms=c * prompt_level,
+        p_ms=p * step_level,
+        q_ms=q * step_level,
+        prefill_tail=_fit_tail([ratio / prompt_level for ratio in prompt_ratios]),
+        step_tail=_fit_tail([ratio / step_level for ratio in step_ratios]),
     )
 
 
@@ -128,7 +139,7 @@ def _typical(
     groups: dict[tuple[int, int], list[float]] = {}
     for key, ms in pairs:
         groups.setdefault(key, []).append(ms)
-    return {key: float(np.quantile(v, 0.25, method="lower")) for key, v in groups.items()}
+    return {key: float(np.quantile(v, _SHAPE, method="lower")) for key, v in groups.items()}
 
 
 def _fit_tail(ratios: list[float]) -> tuple[float, float]:

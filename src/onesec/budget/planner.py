@@ -83,6 +83,11 @@ class Plan:
     first_ms: float = 0.0
     answer_ms: float = 0.0
 
+    @property
+    def usual_ms(self) -> float:
+        """What a usual answer takes behind its first token, at p95."""
+        return max(self.answer_ms, self.predicted_ms - self.first_ms)
+
 
 def plan(
     ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None

@@ -141,7 +141,7 @@ class Admission:
         gear = next(g for g in self._backend.gears if g.name == plan.prefill_gear)
         cached = ask.cached_tokens.get(gear.name, 0)
         prompt_ms = backlog.prompt_ms(gear, ask.prompt_tokens - cached, cached)
-        harmed = backlog.harmed(prompt_ms, max(plan.answer_ms, plan.predicted_ms - plan.first_ms))
+        harmed = backlog.harmed(prompt_ms, plan.usual_ms)
         if not harmed:
             return
         last = self._behind((BACKGROUND_NS + NEVER_NS, 0), host_ms, now_ns)

@@ -150,7 +150,7 @@ class Backlog:
         found = _Prompt(
             order=sequence.order,
             prompt_ms=self.prompt_ms(gear, sequence.prefill_left, sequence.computed),
-            usual_ms=max(plan.answer_ms, plan.predicted_ms - plan.first_ms),
+            usual_ms=plan.usual_ms,
             least_ms=plan.answer_ms,
             seated=sequence.state == "prefilling",
             promised=not sequence.request.best_effort,
