@@ -96,6 +96,16 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "onesec"
 
 
+def without_folders(asked: str) -> str:
+    """What a caller named, for others to read: of a file or folder of this machine its own name
+    alone.
+
+    >>> without_folders("org/model-that-is-no-folder-here")
+    'org/model-that-is-no-folder-here'
+    """
+    return Path(asked).name if Path(asked).exists() else asked
+
+
 def describe() -> dict[str, Any]:
     """The machine in one JSON object, for reports."""
     total, free = memory_bytes()

@@ -218,7 +218,7 @@ def test_p99_is_above_p95_where_windows_are_full() -> None:
 
 
 def test_batches_that_the_profile_got_wrong_are_learned_by_their_size() -> None:
-    # The profile says 20 times a single step for 8 rows; they take 4 times. Single rows in between
+    # The profile says 20 times a single step for 8 rows; they take 6 times. Single rows in between
     # hold the machine where it is.
     model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0, batch=((1, 1.0), (2, 1.0), (8, 20.0)))})
     for _ in range(200):

@@ -80,9 +80,9 @@ class _GearState:
         self.offset = 0.0  # log
         self.rows_offset: dict[int, float] = {}  # log, by the rows of a batch in powers of two
 
-    def scale(self, rows: int) -> float:
-        """The correction of steps of so many rows."""
-        return math.exp(self.offset + self.rows_offset.get(_power(rows), 0.0))
+    def correction(self, rows: int) -> float:
+        """That of steps of so many rows, as a logarithm."""
+        return self.offset + self.rows_offset.get(_power(rows), 0.0)
 
 
 class LatencyModel:
@@ -117,11 +117,9 @@ class LatencyModel:
                 gear, tuple(self._gears), hint="The latency model holds no times of it: profile it."
             ) from None
 
-    def _chunks(self, ms: float) -> tuple[Chunks, float]:
-        """What is known of prompt chunks that take `ms` by the fit, and how much such a one tells
-        of the machine, in [0, 1]: what a short one takes beyond the fit is its own."""
-        telling = ms >= self._telling_ms
-        return (self._long, 1.0) if telling else (self._short, ms / self._telling_ms)
+    def _chunks(self, ms: float) -> Chunks:
+        """What is known of prompt chunks that take `ms` by the fit."""
+        return self._long if ms >= self._telling_ms else self._short
 
     # -- predict ---------------------------------------------------------------------------------
 
@@ -135,7 +133,7 @@ class LatencyModel:
         cost = state.cost
         end = start + tokens
         base = cost.a_ms * chunks + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
-        known, _ = self._chunks(base / chunks)
+        known = self._chunks(base / chunks)
         base *= math.exp(self._machine + known.offset)
         if quantile == P50:
             return base
@@ -147,7 +145,7 @@ class LatencyModel:
         state = self._state(gear)
         cost = state.cost
         base = cost.p_ms * context * batch + cost.q_ms * cost.factor(batch)
-        return base * math.exp(self._machine) * state.scale(batch)
+        return base * math.exp(self._machine + state.correction(batch))
 
     def decode_ms(
         self, gear: str, context: int, tokens: int, *, batch: int = 1, quantile: float = P95
@@ -157,7 +155,7 @@ class LatencyModel:
             return 0.0
         state = self._state(gear)
         cost = state.cost
-        scale = math.exp(self._machine) * state.scale(batch)
+        scale = math.exp(self._machine + state.correction(batch))
         slope = cost.p_ms * batch * scale
         flat = cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5)
         base = tokens * (flat + 0.5 * slope * tokens)
@@ -234,10 +232,12 @@ class LatencyModel:
         base = cost.a_ms + cost.b_ms * tokens + cost.c_ms * (end * end - start * start)
         if base <= 0.0 or ms <= 0.0:
             return
-        known, weight = self._chunks(base)
+        known = self._chunks(base)
         error = math.log(ms / base) - self._machine - known.offset
         known.window.add(min(_STALL, math.exp(error)))
         error = _clip(error, -_SURPRISE, _SURPRISE)
+        # A short chunk says little of the machine: what it takes beyond the fit is its own.
+        weight = 1.0 if known is self._long else base / self._telling_ms
         moved = self._machine + weight * _PREFILL_RATE * error
         self._machine = _clip(moved, *_MACHINE_BOUNDS)
         known.offset = _clip(known.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
@@ -251,7 +251,7 @@ class LatencyModel:
         flat = cost.q_ms * cost.factor(batch)
         rows = _power(batch)
         for ms in step_ms:
-            base = (cost.p_ms * context_sum + flat) * state.scale(batch)
+            base = (cost.p_ms * context_sum + flat) * math.exp(state.correction(batch))
             context_sum += batch
             if base <= 0.0 or ms <= 0.0:
                 continue

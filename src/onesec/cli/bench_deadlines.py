@@ -79,7 +79,7 @@ def command(
     """
     from onesec import __version__
     from onesec.bench.report import write_report
-    from onesec.machine import describe
+    from onesec.machine import describe, without_folders
 
     if (shape is None) != (traffic is None):
         raise click.UsageError("--shape and --traffic go together.")
@@ -87,7 +87,7 @@ def command(
         limit, questions = limit or _QUICK_LIMIT, min(questions, _QUICK_QUESTIONS)
     engine = {"device": device, "threads": threads}
     record: dict[str, Any] = {
-        "model": shape or _name(model),
+        "model": shape or without_folders(model),
         "onesec": __version__,
         "machine": describe(),
         "seed": seed,
@@ -105,11 +105,6 @@ def command(
         emit_json(record)
     else:
         _draw(record)
-
-
-def _name(asked: str) -> str:
-    """What is measured, without this machine's folders: a record is for others to read."""
-    return Path(asked).name if Path(asked).exists() else asked
 
 
 def _suite(
@@ -130,10 +125,12 @@ def _suite(
     from onesec.core.clock import MonotonicClock
     from onesec.core.deadline import parse_duration_ms
     from onesec.core.errors import InvalidRequest
+    from onesec.machine import without_folders
 
     budgets_ms = [parse_duration_ms(text) for text in budgets or REAL_BUDGETS]
     replayed = Recording.load(recording or shipped())
-    record: dict[str, Any] = {"suite": _name(suite if prompts is None else str(prompts))}
+    asked_of = suite if prompts is None else str(prompts)
+    record: dict[str, Any] = {"suite": without_folders(asked_of)}
     with closing(_loaded(model, engine)) as loaded:
         taught, asked = split(_questions(loaded, suite, prompts, limit))
         if not asked:

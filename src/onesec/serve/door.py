@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from onesec.budget.latency import P50, LatencyModel
@@ -21,6 +20,7 @@ from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.errors import OneSecError
 from onesec.core.request import Request
+from onesec.machine import without_folders
 from onesec.model.tokenizer import BYTES_PER_TOKEN
 from onesec.prepare import Preparation, Prepared
 from onesec.wording import Wording
@@ -95,7 +95,7 @@ class Door:
         clock: Clock | None = None,
     ) -> None:
         self.runner = runner
-        self.model = Path(model).name if Path(model).exists() else model
+        self.model = without_folders(model)
         self.names = (self.model, model)  # that a request may have for it
         self.created = int(time.time())
         self.terms = terms
