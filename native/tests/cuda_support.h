@@ -44,7 +44,7 @@ inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, si
 }
 
 inline void run_product(const Product& p, Format format, int blocks, Late* before) {
-  cuda::launch_product(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, p, blocks, shared, before); });
+  cuda::launch_product(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, cuda::share_units(p, blocks), blocks, shared, before); });
 }
 // x, normed as p says, in the form that products of the format read.
 inline std::vector<uint8_t> prepare(Product p, Format format, const std::vector<float>& x) {
@@ -79,5 +79,6 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 }
 
 void test_cuda_feed();
+void test_cuda_attention();
 
 }  // namespace onesec::test

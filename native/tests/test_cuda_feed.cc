@@ -31,6 +31,10 @@ void check_feed(Product p, Format format, const std::vector<float>& x, int size,
   std::vector<uint8_t> prepared(planes ? cuda::QuantizedForm::bytes(next) : cuda::RoundedForm<cuda::Bf16>::bytes(next), 0xff);
   feed.feed = prepared.data(), feed.y = inner.data(), feed.ld_y = feed.size = size, feed.gated = gated;
   feed.part_tiles = half / kTileRows, feed.units = planes ? 2 * next.superblocks : next.superblocks;
+  // The sums of shared units, and a counter for each.
+  std::vector<float> shared(size_t(feed.units) * 4 * 16 * kTileRows, NAN);
+  std::vector<int32_t> arrived(size_t(feed.units), 0);
+  feed.shared = shared.data(), feed.arrived = arrived.data();
   for (const auto kind : {cuda::Activation::silu, cuda::Activation::gelu_tanh, cuda::Activation::gelu, cuda::Activation::relu}) {
     feed.activation = kind;
     run_product(feed, format, 2, &before);
@@ -40,6 +44,18 @@ void check_feed(Product p, Format format, const std::vector<float>& x, int size,
         const double up = gated ? y[half + i] : 1.0, want = activated(kind, y[i]) * up;
         expect(std::fabs(inner[size_t(m) * size_t(size) + size_t(i)] - want) <= 1e-6 * (std::fabs(want) + std::fabs(up)), "inner value", "cuda", size, n, i);
       }
+    // The same bits however many blocks there are: few share no unit, 5 and 7 share some, 64 have a tile each.
+    for (const int blocks : {1, 5, 7, 64}) {
+      if (kind != cuda::Activation::silu) break;
+      std::vector<float> other(inner.size(), NAN);
+      std::vector<uint8_t> other_prepared(prepared.size(), 0xff);
+      Product q = feed;
+      q.y = other.data(), q.feed = other_prepared.data();
+      run_product(q, format, blocks, &before);
+      expect(same_bits(other, inner), "inner values of shared units", "cuda", size, n, blocks);
+      if (n == 1 || n == 8 || n == 16) expect(other_prepared == prepared, "prepared values of shared units", "cuda", size, n, blocks);
+      expect(std::all_of(arrived.begin(), arrived.end(), [](int32_t count) { return count == 0; }), "counters are zeros again", "cuda", size, n, blocks);
+    }
     const auto again = prepare(next, format, inner);
     if (n == 1 || n == 8 || n == 16)  // no columns that nobody writes
       expect(again == prepared, "prepared inner values", "cuda", size, n, int(format));

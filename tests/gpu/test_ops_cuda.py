@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library, find_nvcc
-from onesec.backend.gpu.ops import Matrix, Norm
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
 from onesec.backend.gpu.ops_cuda import CudaOps
+from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.machine import cache_folder
 
 pytestmark = [
@@ -190,6 +191,42 @@ def test_a_feed_forward_network(
             ops.matmul_add(inner.values, down, next_width, alone)
             assert torch.equal(got, alone)
             close(got, *product(inner.values, down, next_width))
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "kv_heads", "head_dim"),
+    [(32, 8, 64), (32, 8, 128), (14, 2, 64), (8, 1, 256), (4, 4, 80)],
+)
+def test_attention(library: CudaLibrary, num_heads: int, kv_heads: int, head_dim: int) -> None:
+    """Against plain torch; the same bits alone and beside others, run again and again."""
+    generator = torch.Generator("cuda").manual_seed(head_dim)
+    q, kv, blocks = num_heads * head_dim, kv_heads * head_dim, 300
+    heads = Heads(num_heads, kv_heads, head_dim, q, q + kv, head_dim**-0.5)
+    keys, values = (
+        torch.randn(blocks, kv_heads, 32, head_dim, device="cuda", generator=generator).half()
+        for _ in range(2)
+    )
+    cache = LayerCache(keys, values)
+    positions = torch.tensor(
+        [700, 0, 31, 32, 255, 256, 511, 1500], dtype=torch.int32, device="cuda"
+    )
+    tables = torch.randint(
+        0, blocks, (8, 64), dtype=torch.int32, device="cuda", generator=generator
+    )
+    qkv = torch.randn(8, q + 2 * kv, device="cuda", generator=generator)
+    tokens = torch.zeros_like(positions)
+    ops = CudaOps(library, dependent=torch.cuda.get_device_capability() >= (9, 0))
+    for window in (0, 100):
+        steps = Steps(tokens, positions, tables)
+        got = ops.attention(qkv, heads, cache, steps, window=window)
+        want = PlainOps(torch.float32).attention(qkv, heads, cache, steps, window=window)
+        torch.testing.assert_close(got, want, rtol=2e-4, atol=2e-4)
+        for i in range(8):
+            one = Steps(tokens[:1], positions[i : i + 1], tables[i : i + 1])
+            alone = ops.attention(qkv[i : i + 1], heads, cache, one, window=window)
+            assert torch.equal(alone[0], got[i])
+        for _ in range(50):
+            assert torch.equal(ops.attention(qkv, heads, cache, steps, window=window), got)
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])

@@ -34,11 +34,28 @@ class Product(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("hi", "lo", "dense", "row_scale", "bias")),
         *((name, ctypes.c_void_p) for name in ("x", "norm_weight", "norm_bias", "prepared")),
-        *((name, ctypes.c_void_p) for name in ("y", "feed")),
+        *((name, ctypes.c_void_p) for name in ("y", "feed", "shared", "arrived")),
+        *((name, ctypes.c_void_p) for name in ("ahead", "ahead_lo")),
         *((name, ctypes.c_int32) for name in ("cols", "rows", "superblocks", "units")),
-        *((name, ctypes.c_int32) for name in ("part_tiles", "ld_y", "outputs", "size")),
-        *((name, ctypes.c_int32) for name in ("gated", "add", "norm", "activation")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("first_shared", "part_tiles", "ld_y", "outputs", "size")
+        ),
+        *((name, ctypes.c_int32) for name in ("gated", "add", "ahead_stages", "ahead_bytes")),
+        *((name, ctypes.c_int32) for name in ("norm", "activation")),
         ("eps", ctypes.c_float),
+    )
+
+
+class Attention(ctypes.Structure):
+    """arguments.h's struct of the same name, field by field."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("qkv", "keys", "values", "positions", "tables")),
+        *((name, ctypes.c_void_p) for name in ("parts", "arrived", "out")),
+        *((name, ctypes.c_int32) for name in ("rows", "qkv_stride", "table_stride", "kv_heads")),
+        *((name, ctypes.c_int32) for name in ("group", "head_dim", "window")),
+        *((name, ctypes.c_float) for name in ("scale", "softcap")),
     )
 
 
@@ -52,9 +69,15 @@ class CudaLibrary:
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
         self._library.onesec_error.restype = ctypes.c_char_p
-        size = self._library.onesec_product_bytes()
-        if size != ctypes.sizeof(Product):
-            raise KernelBuildFailed(f"Product has {size} bytes in {path}, another number here")
+        self._library.onesec_attention_floats.restype = ctypes.c_int64
+        for struct, told in (
+            (Product, self._library.onesec_product_bytes()),
+            (Attention, self._library.onesec_attention_bytes()),
+        ):
+            if told != ctypes.sizeof(struct):
+                raise KernelBuildFailed(
+                    f"{struct.__name__} has {told} bytes in {path}, {ctypes.sizeof(struct)} here"
+                )
 
     def product(
         self, p: Product, form: int, per_multiprocessor: int, dependent: bool, stream: int
@@ -70,6 +93,16 @@ class CudaLibrary:
         """The rows of x, normed, as products of that form read them, into `feed`."""
         self._check(
             self._library.onesec_prepare(ctypes.byref(p), form, dependent, ctypes.c_void_p(stream))
+        )
+
+    def attention_floats(self, a: Attention) -> int:
+        """How many floats `parts` has to hold."""
+        return int(self._library.onesec_attention_floats(ctypes.byref(a)))
+
+    def attention(self, a: Attention, dependent: bool, stream: int) -> None:
+        """Each row's heads over its sequence's cache, into `out`."""
+        self._check(
+            self._library.onesec_attention(ctypes.byref(a), dependent, ctypes.c_void_p(stream))
         )
 
     def add_normed(self, p: Product, dependent: bool, stream: int) -> None:

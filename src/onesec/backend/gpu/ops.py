@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -32,6 +33,10 @@ class Matrix:
     row_scale: Tensor | None = None
     dense: Tensor | None = None
     bias: Tensor | None = None
+
+
+# The matrix whose product comes next, and its width: what of it is read first may be fetched now.
+Ahead = tuple[Matrix, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +108,28 @@ class Steps:
 @dataclass(frozen=True, slots=True)
 class Picked:
     """Of each row of logits: its likeliest token int32 [n] (of equal ones the first), that token's
-    log-probability, the distribution's entropy in nats and its margin p1 - p2, float32 [n]."""
+    log-probability, the distribution's entropy in nats and its margin p1 - p2, float32 [n].
 
-    tokens: Tensor
-    logprobs: Tensor
-    entropies: Tensor
-    margins: Tensor
+    packed: int32 [4, n], the four of them one after another; floats by their bits
+    """
+
+    packed: Tensor
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.packed[0]
+
+    @property
+    def logprobs(self) -> Tensor:
+        return self.packed[1].view(torch.float32)
+
+    @property
+    def entropies(self) -> Tensor:
+        return self.packed[2].view(torch.float32)
+
+    @property
+    def margins(self) -> Tensor:
+        return self.packed[3].view(torch.float32)
 
 
 class Ops(Protocol):
@@ -124,7 +145,14 @@ class Ops(Protocol):
         ...
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """[n, rows - first_row]: matrix · norm(h) + bias, of the rows from `first_row` (a multiple
         of 16) on; in float32, or in the dtype that the products have."""
@@ -152,19 +180,35 @@ class Ops(Protocol):
         ...
 
     def matmul_add(
-        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+        self,
+        x: Any,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         """h += matrix · x + bias; with a post_norm, h += post_norm(matrix · x + bias)."""
         ...
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        *,
+        ahead: Ahead | None = None,
     ) -> Any:
         """[n, size]: the inner values of an FFN. y = matrix · norm(h) + bias; where the matrix has
         a gate (rows >= 2 * size: gate, then up at half of the rows), activation(gate) * up, else
         activation(y). `activation`: silu, gelu_tanh, gelu or relu."""
         ...
 
-    def pick(self, logits: Tensor) -> Picked:
-        """Of logits float32 [n, vocab]."""
+    def pick(self, logits: Tensor, steps: Steps | None = None) -> Picked:
+        """Of logits float32 [n, vocab]. With `steps`, which led to them, the picked tokens are set
+        there at the positions that follow: the next step."""
         ...

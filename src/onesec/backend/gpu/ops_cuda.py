@@ -1,8 +1,9 @@
-"""CudaOps: the products of a decode step as hand-written kernels, everything else in Triton.
+"""CudaOps: a decode step's products and attention as hand-written kernels, the rest in Triton.
 
-Four launches a layer: norm and qkv, o and the residual, norm and the feed-forward's first matrix
-with its activation, the second one and the residual. Nothing here waits for the device, so a step
-can be captured in a graph. It must not know models, gears or batches.
+Six launches a layer: norm and qkv, rotation and cache (Triton's), attention, o and the residual,
+norm and the feed-forward's first matrix with its activation, the second one and the residual.
+Nothing here waits for the device, so a step can be captured in a graph. It must not know models,
+gears or batches.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cuda_library import CudaLibrary, Product
-from .ops import Matrix, Norm
+from .cuda_library import Attention, CudaLibrary, Product
+from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Steps
 from .ops_triton import TritonOps
 
 MAX_ROWS = 16  # of a step
@@ -27,6 +28,9 @@ _RMS, _LAYER = 1, 2
 _ALIGNMENT = 16  # bytes, of the weights
 _QUANTIZED_BYTES = _GROUP + 8 + 4  # of a group: the values, scale and offset, the sum's start
 _ROUNDED_BYTES = 2 * _GROUP
+_COUNTERS = 8192  # of blocks that finish something together: zeros between launches
+_LARGEST_HEAD = 256
+_STAGE_BLOCKS, _DENSE_STAGE = 4, 4096  # what a warp copies at a time: superblocks, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,17 @@ class CudaOps(TritonOps):
         self._dependent = dependent
         self._per_multiprocessor = per_multiprocessor
         self._own_rows = min(own_rows, _OWN_ROWS)
+        self._counters: dict[torch.device, Tensor] = {}
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -74,11 +86,47 @@ class CudaOps(TritonOps):
         y = torch.empty(len(h), matrix.rows - first_row, device=h.device)
         p = _weights(matrix, form, len(h), first_row)
         _result(p, y)
-        self._multiply(p, form, h.contiguous(), norm)
+        self._multiply(p, form, h.contiguous(), norm, ahead)
         return y
 
+    def attention(
+        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    ) -> Tensor:
+        """See Ops. Positions and tables are read before the kernels of this step have ended: none
+        but its last may write them."""
+        n, group = len(qkv), heads.num_heads // heads.num_kv_heads
+        fits = (
+            cache.keys.dtype == torch.float16
+            and qkv.dtype == torch.float32
+            and qkv.stride(0) % 4 == 0
+            and heads.head_dim % 8 == 0
+            and heads.head_dim <= _LARGEST_HEAD
+            and n * heads.num_heads <= _COUNTERS
+            and n <= MAX_ROWS
+        )
+        if not fits:
+            return super().attention(qkv, heads, cache, steps, window=window)
+        a = Attention(rows=n, qkv_stride=qkv.stride(0), table_stride=steps.tables.stride(0))
+        a.kv_heads, a.group, a.head_dim = heads.num_kv_heads, group, heads.head_dim
+        a.window, a.scale, a.softcap = window, heads.scale, heads.softcap
+        a.qkv, a.keys, a.values = qkv.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr()
+        a.positions, a.tables = steps.positions.data_ptr(), steps.tables.data_ptr()
+        parts = torch.empty(self._library.attention_floats(a), device=qkv.device)
+        out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
+        a.parts, a.out = parts.data_ptr(), out.data_ptr()
+        a.arrived = self._zeros(qkv.device).data_ptr()
+        self._library.attention(a, self._dependent, _stream(qkv))
+        return out
+
     def matmul_add(
-        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+        self,
+        x: Any,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -92,18 +140,26 @@ class CudaOps(TritonOps):
         p.add = post_norm is None
         if isinstance(x, Inner) and _kind(x.form) != _kind(form):
             x = x.values
-        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None)
+        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None, ahead)
         if post_norm is not None:
             done = Product(rows=len(h), cols=h.shape[1], ld_y=h.stride(0), y=h.data_ptr())
             _activations(done, y, post_norm)
             self._library.add_normed(done, self._dependent, _stream(h))
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        *,
+        ahead: Ahead | None = None,
     ) -> Any:
         """See Ops."""
         form = _form(matrix, width, len(h))
-        if form is None:
+        if form is None or _groups(form, size) > _COUNTERS:
             return super().norm_feed(h, norm, matrix, width, activation, size)
         values = torch.empty(len(h), size, device=h.device)
         p = _weights(matrix, form, len(h))
@@ -115,12 +171,27 @@ class CudaOps(TritonOps):
         p.activation = _ACTIVATIONS[activation]
         prepared = _room(form, len(h), size, h.device)
         p.feed = prepared.data_ptr()
-        self._multiply(p, form, h.contiguous(), norm)
+        sums = torch.empty(
+            p.units * (4 if p.gated else 2) * 16 * _columns(form, len(h)), device=h.device
+        )
+        p.shared, p.arrived = sums.data_ptr(), self._zeros(h.device).data_ptr()
+        self._multiply(p, form, h.contiguous(), norm, ahead)
         return Inner(values, prepared, form)
 
-    def _multiply(self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None) -> None:
+    def _zeros(self, device: torch.device) -> Tensor:
+        found = self._counters.get(device)
+        if found is None:
+            found = torch.zeros(_COUNTERS, dtype=torch.int32, device=device)
+            self._counters[device] = found
+        return found
+
+    def _multiply(
+        self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None, ahead: Ahead | None
+    ) -> None:
         """Launch the product, and before it what prepares its activations where that pays."""
         stream = _stream(x.values if isinstance(x, Inner) else x)
+        if ahead is not None:
+            _fetch_ahead(p, *ahead)
         prepared: Tensor | None = None
         if isinstance(x, Inner):
             prepared = x.prepared
@@ -178,6 +249,12 @@ def _padded_rows(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
+def _columns(form: int, rows: int) -> int:
+    """Of the tiles in which a kernel of that form has its sums."""
+    least = 8 if _kind(form) else 1
+    return max(least, _padded_rows(rows))
+
+
 def _room(form: int, rows: int, cols: int, device: torch.device) -> Tensor:
     """Memory for prepared activations, see arguments.h."""
     group = _ROUNDED_BYTES if _kind(form) else _QUANTIZED_BYTES
@@ -209,6 +286,21 @@ def _weights(matrix: Matrix, form: int, rows: int, first_row: int = 0) -> Produc
         p.bias = matrix.bias[first_row:].data_ptr()
     p.units = p.part_tiles = matrix.rows // 16 - tile
     return p
+
+
+def _fetch_ahead(p: Product, matrix: Matrix, width: int) -> None:
+    """Tell the product what the one after it reads."""
+    if width == 16:
+        if matrix.dense is not None:
+            p.ahead, p.ahead_bytes = matrix.dense.data_ptr(), _DENSE_STAGE
+            p.ahead_stages = matrix.dense.nbytes // _DENSE_STAGE
+        return
+    assert matrix.hi is not None
+    tiles, superblocks, size = matrix.hi.shape
+    p.ahead, p.ahead_bytes = matrix.hi.data_ptr(), _STAGE_BLOCKS * size
+    p.ahead_stages = tiles * superblocks // _STAGE_BLOCKS
+    if width == 8 and matrix.lo is not None:
+        p.ahead_lo = matrix.lo.data_ptr()
 
 
 def _result(p: Product, y: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onesec.model.planes import MINIMUM_UNIT, RESIDUAL_ZERO, SCALES
 
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -104,7 +104,14 @@ class PlainOps:
         return F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:], bias)
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(normed(h, norm), matrix, width, first_row)
@@ -197,14 +204,29 @@ class PlainOps:
         return out[0].transpose(0, 1)
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         y = self._product(x, matrix, width)[:, : h.shape[1]]
         h += y if post_norm is None else normed(y.float(), post_norm)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        *,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(normed(h, norm), matrix, width)
@@ -214,7 +236,7 @@ class PlainOps:
         half = matrix.rows // 2
         return act(y[:, :size]) * y[:, half : half + size]
 
-    def pick(self, logits: Tensor) -> Picked:
+    def pick(self, logits: Tensor, steps: Steps | None = None) -> Picked:
         """See Ops."""
         best, token = logits.max(-1)
         second = logits.scatter(-1, token[:, None], float("-inf")).max(-1).values
@@ -222,4 +244,9 @@ class PlainOps:
         logprob = logs.gather(-1, token[:, None])[:, 0]
         entropy = -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
         margin = logprob.exp() * (1 - (second - best).exp())
-        return Picked(token.int(), logprob, entropy, margin)
+        told = torch.stack((logprob, entropy, margin)).float().view(torch.int32)
+        picked = Picked(torch.cat((token.int()[None], told)))
+        if steps is not None:
+            steps.tokens.copy_(picked.tokens)
+            steps.positions.add_(1)
+        return picked

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from . import triton_parts as parts
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 from .triton_attention import attend_split, join_splits
 from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
@@ -142,7 +142,14 @@ class TritonOps:
         return out
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), matrix.rows - first_row, device=h.device)
@@ -206,7 +213,14 @@ class TritonOps:
         return out
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -217,7 +231,15 @@ class TritonOps:
         self._norm(y, post_norm, h, add=True)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        *,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), size, device=h.device)
@@ -226,7 +248,7 @@ class TritonOps:
         self._product(h, norm, matrix, width, out, epilogue, _ACTIVATIONS[activation])
         return out
 
-    def pick(self, logits: Tensor) -> Picked:
+    def pick(self, logits: Tensor, steps: Steps | None = None) -> Picked:
         """See Ops."""
         n, vocab = logits.shape
         count = triton.cdiv(vocab, _PICK_COLS)
@@ -237,13 +259,14 @@ class TritonOps:
             logits, floats, at, vocab, logits.stride(0), count,
             BLOCK=_PICK_COLS, USE_PDL=self._pdl, num_warps=8, **self._launch,
         )  # fmt: skip
-        tokens = torch.empty(n, dtype=torch.int32, device=device)
-        logprobs, entropies, margins = (torch.empty(n, device=device) for _ in range(3))
+        picked = Picked(torch.empty(4, n, dtype=torch.int32, device=device))
+        tokens, positions = (at, at) if steps is None else (steps.tokens, steps.positions)
         pick_whole[(n,)](
-            floats, at, tokens, logprobs, entropies, margins, count,
-            BLOCK=_power(count), USE_PDL=self._pdl, num_warps=1, **self._launch,
+            floats, at, picked.packed, tokens, positions, count, n,
+            BLOCK=_power(count), MOVE=steps is not None, USE_PDL=self._pdl, num_warps=1,
+            **self._launch,
         )  # fmt: skip
-        return Picked(tokens, logprobs, entropies, margins)
+        return picked
 
 
 def dequantize(matrix: Matrix, width: int, dtype: torch.dtype) -> Tensor:

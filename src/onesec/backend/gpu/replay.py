@@ -57,7 +57,7 @@ def size_for(rows: int) -> int:
 class StepReplay:
     """Runs steps of at most `size` rows.
 
-    compute      Steps -> (float32 [size, vocab], Picked)
+    compute      Steps -> (float32 [size, vocab], Picked); it sets the Steps to the next ones
     table_blocks entries of a block table
     spare_block  a cache block that no sequence has: rows that are not used write there
     max_ahead    steps whose picks may wait in the host's memory
@@ -108,12 +108,8 @@ class StepReplay:
         self._graph = graph
 
     def _step(self) -> None:
-        logits, picked = self._compute(self._steps)
-        self.logits = logits
-        floats = torch.stack((picked.logprobs, picked.entropies, picked.margins))
-        self._out = torch.cat((picked.tokens[None], floats.view(torch.int32)))
-        self._steps.tokens.copy_(picked.tokens)
-        self._steps.positions.add_(1)
+        self.logits, picked = self._compute(self._steps)
+        self._out = picked.packed
 
     def load(self, rows: Sequence[StepRow]) -> None:
         """Set what the next step runs; at most `size` rows."""

@@ -75,7 +75,7 @@ class GpuRunner:
     def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
         h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
         values = logits(self._config, self._weights, self._ops, widths, h)
-        return values, self._ops.pick(values)
+        return values, self._ops.pick(values, steps)
 
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths, the largest first, whose memory the others share; and

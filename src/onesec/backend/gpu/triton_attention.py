@@ -34,8 +34,8 @@ def attend_split(
     their own, U positions a round each, and meet only at the end: [G, U, P, L].
     """
     if USE_PDL:
-        gdc_wait()
         gdc_launch_dependents()
+        gdc_wait()
     split = tl.program_id(0)
     kv_head = tl.program_id(1) % KV
     token = tl.program_id(2)
@@ -128,8 +128,8 @@ def join_splits(
 ):  # fmt: skip
     """One head of one token over its splits, CHUNK at a time, out [n, HEADS * D]."""
     if USE_PDL:
-        gdc_wait()
         gdc_launch_dependents()
+        gdc_wait()
     head = tl.program_id(0)
     token = tl.program_id(1)
     position = tl.load(positions_ptr + token)

@@ -26,8 +26,8 @@ def pick_parts(
     """Of BLOCK logits of one row: floats = top, second, sum e and sum e * (x - top), where
     e = exp(x - top); at = index of the top."""
     if USE_PDL:
-        gdc_wait()
         gdc_launch_dependents()
+        gdc_wait()
     part = tl.program_id(0)
     row = tl.program_id(1)
     index = part * BLOCK + tl.arange(0, BLOCK)
@@ -46,10 +46,10 @@ def pick_parts(
 
 @triton.jit
 def pick_whole(
-    floats_ptr, at_ptr, tokens_ptr, logprobs_ptr, entropies_ptr, margins_ptr, parts,
-    BLOCK: tl.constexpr, USE_PDL: tl.constexpr,
+    floats_ptr, at_ptr, packed_ptr, tokens_ptr, positions_ptr, parts, n,
+    BLOCK: tl.constexpr, MOVE: tl.constexpr, USE_PDL: tl.constexpr,
 ):  # fmt: skip
-    """One row from its parts."""
+    """One row from its parts, packed [4, n]; with MOVE the next step's token and position too."""
     if USE_PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -69,7 +69,12 @@ def pick_whole(
     total = tl.sum(sums * factor, axis=0)
     mean = tl.sum((tilted + below * sums) * factor, axis=0) / total
     log_total = tl.log(total)
-    tl.store(tokens_ptr + row, at)
-    tl.store(logprobs_ptr + row, -log_total)
-    tl.store(entropies_ptr + row, tl.maximum(log_total - mean, 0.0))
-    tl.store(margins_ptr + row, (1.0 - tl.exp(tl.maximum(second - top, -200.0))) / total)
+    margin = (1.0 - tl.exp(tl.maximum(second - top, -200.0))) / total
+    tl.store(packed_ptr + row, at)
+    tl.store(packed_ptr + n + row, (-log_total).to(tl.int32, bitcast=True))
+    entropy = tl.maximum(log_total - mean, 0.0)
+    tl.store(packed_ptr + 2 * n + row, entropy.to(tl.int32, bitcast=True))
+    tl.store(packed_ptr + 3 * n + row, margin.to(tl.int32, bitcast=True))
+    if MOVE:
+        tl.store(tokens_ptr + row, at)
+        tl.store(positions_ptr + row, tl.load(positions_ptr + row) + 1)

@@ -151,8 +151,8 @@ def turn_and_store(
 ):  # fmt: skip
     """One head of one token. HALF 0: nothing is turned. The norms are RMS norms."""
     if USE_PDL:
-        gdc_wait()
         gdc_launch_dependents()
+        gdc_wait()
     token = tl.program_id(0)
     head = tl.program_id(1)
     index = tl.arange(0, BLOCK)

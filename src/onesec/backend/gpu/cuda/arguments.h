@@ -1,5 +1,5 @@
-// What a product is asked to do: the one struct that Python fills in (ops_cuda.Product has the same fields in the same
-// order) and every kernel gets. And how prepared activations lie in memory. Knows no instruction.
+// What the kernels are asked to do: the structs that Python fills in (cuda_library.py has the same fields in the same
+// order). And how prepared activations lie in memory. Knows no instruction.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +10,8 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps;
 constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
+constexpr int kStageBlocks = 4;  // superblocks of a stage: what a warp copies, waits for and multiplies at a time
+constexpr int kHiStage = kStageBlocks * kHiBytes, kLoStage = kStageBlocks * kLoBytes;
 constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
 constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
 
@@ -36,20 +38,64 @@ struct Product {
   // Results: y[rows][ld_y]. With `feed`, y holds [rows][size] inner values, which are also left prepared in `feed`.
   float* y;
   void* feed;
+  // Where blocks share units (share_units): [units][tiles][rows in tiles of columns][16] sums, and a zero for each unit.
+  float* shared;
+  int32_t* arrived;
+  // What the product after this one begins with: fetched into the L2 cache once this one's own weights are on their way.
+  // `ahead_stages` times `ahead_bytes` of the one, kLoStage of the other; null: nothing.
+  const uint8_t* ahead;
+  const uint8_t* ahead_lo;
   int32_t cols;         // of the activations; the planes are padded to superblocks
   int32_t rows;         // of the step, 1..16
   int32_t superblocks;  // of a row of the planes; for a dense matrix: steps of 32 columns
   int32_t units;        // what a block does between two results: a tile, or the tiles of 32 inner values
+  int32_t first_shared;  // units from here on are shared by blocks; set by share_units, as the product is launched
   int32_t part_tiles;   // tiles of y; with a gate, of each half
   int32_t ld_y;
   int32_t outputs;      // columns of y; the rows of the weights are padded
   int32_t size;         // inner values, with `feed`
   int32_t gated;
   int32_t add;          // y += result, instead of y =
+  int32_t ahead_stages;
+  int32_t ahead_bytes;  // a multiple of 16
   NormKind norm;
   Activation activation;
   float eps;
 };
+
+constexpr int kCacheTokens = 32;  // of a block of the key-value cache
+constexpr int kSplits = 16;       // blocks that share a sequence: one takes every 16th block of its cache
+
+// Attention of single tokens over the paged cache of half values. A token's bits depend on its sequence alone.
+struct Attention {
+  const float* qkv;          // [rows][qkv_stride]; query heads first, turned; rows begin at multiples of 16 bytes
+  const uint16_t* keys;      // [blocks][kv_heads][kCacheTokens][head_dim]
+  const uint16_t* values;
+  const int32_t* positions;  // [rows]; every row's own key and value are in the cache. Positions and tables are there
+  const int32_t* tables;     // [rows][table_stride]    before the step begins: they are read without waiting
+  float* parts;              // attention_floats(a) of them, for what the splits find
+  int32_t* arrived;          // [rows][kv_heads][query blocks] zeros, which they are again afterwards
+  float* out;                // [rows][heads][head_dim]
+  int32_t rows;              // of the step, 1..16
+  int32_t qkv_stride;
+  int32_t table_stride;
+  int32_t kv_heads;
+  int32_t group;             // query heads of a kv head
+  int32_t head_dim;          // a multiple of 8, at most 256
+  int32_t window;            // positions that are seen, 0: all
+  float scale;
+  float softcap;             // 0: none
+};
+
+// The tiles of a unit: one, or those of 32 inner values: two, with a gate two of the gate and two of up.
+constexpr int tiles_of_unit(const Product& p) { return !p.feed ? 1 : p.gated ? 4 : 2; }
+
+// Where the last round of units would leave blocks idle, its units are shared, tile by tile.
+constexpr Product share_units(Product p, int blocks) {
+  const int left = p.units % blocks, tiles = tiles_of_unit(p);
+  p.first_shared = left * tiles <= blocks * (tiles - 1) ? p.units - left : p.units;
+  return p;
+}
 
 // Activations for the planes: int8 with a scale for each group of 32, as native/planes.h's QuantRows.
 //   q      [tiles][groups][columns][32]  x = scale * q

@@ -24,6 +24,8 @@ struct DenseSource {
       : dense(p.dense), cols(p.cols), begin(warp * p.superblocks / kWarps),
         count((warp + 1) * p.superblocks / kWarps - begin), policy(evict_first()) {}
   __device__ int stages() const { return (count + kPanelSteps - 1) / kPanelSteps; }
+  __device__ int first_group() const { return begin; }
+  __device__ int groups() const { return count; }
   __device__ int steps(int stage) const { return count - stage * kPanelSteps < kPanelSteps ? count - stage * kPanelSteps : kPanelSteps; }
 
   __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
@@ -78,6 +80,7 @@ struct DenseKernel {
   using Sums = DenseSums<Type, Tiles>;
   static constexpr int kColumns = 8, kRowTiles = Tiles;
   static constexpr bool kOwn = Tiles == 1;
+  static constexpr bool kEarlyEnds = true;
   static constexpr int kDepth = 3;
 };
 

@@ -40,6 +40,35 @@ ONESEC_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+// Bytes on their way into the L2 cache, by a whole warp; a multiple of 16.
+ONESEC_DEVICE void fetch_ahead(const uint8_t* from, int bytes, int lane) {
+#if __CUDA_ARCH__ >= 900
+  if (lane == 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#else
+  for (int at = lane * 128; at < bytes; at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
+#endif
+}
+
+// How many have arrived at a counter before. What was written before is seen by those who arrive afterwards.
+ONESEC_DEVICE int arrive(int32_t* counter) {
+  int before;
+  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+  return before;
+}
+
+// Brings `bytes` into the multiprocessor's own cache without waiting for them; by `count` threads, of which this is `index`.
+ONESEC_DEVICE void touch(const void* from, int bytes, int index, int count) {
+  for (int at = index * 128; at < bytes; at += count * 128) {
+    [[maybe_unused]] uint32_t unused;
+    asm volatile("ld.global.ca.b32 %0, [%1];" : "=r"(unused) : "l"(static_cast<const uint8_t*>(from) + at));
+  }
+}
+
+// Values that other blocks of this launch have written, past the multiprocessor's own cache.
+ONESEC_DEVICE float load_fresh(const float* at) { return __ldcg(at); }
+ONESEC_DEVICE float2 load_fresh(const float2* at) { return __ldcg(at); }
+ONESEC_DEVICE float4 load_fresh(const float4* at) { return __ldcg(at); }
+
 // Dependent launches: what the kernel before wrote may be read only after wait_for_previous().
 ONESEC_DEVICE void launch_dependents() {
 #if __CUDA_ARCH__ >= 900
@@ -50,6 +79,15 @@ ONESEC_DEVICE void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+
+// Two half values of a register, the first one low.
+ONESEC_DEVICE float2 widen_halves(uint32_t pair) {
+  float2 two;
+  asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+      : "=f"(two.x), "=f"(two.y)
+      : "r"(pair));
+  return two;
 }
 
 // c[16x8] += a[16x32] * b[32x8] in exact integers: a unsigned, b signed bytes.

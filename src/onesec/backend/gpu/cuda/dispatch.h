@@ -1,5 +1,6 @@
 // Which kernel does a product, and how many blocks of it: shared by the launches and by the tests on a CPU.
 #pragma once
+#include "attention.h"
 #include "dense_product.h"
 #include "open_planes.h"
 #include "planes_product.h"

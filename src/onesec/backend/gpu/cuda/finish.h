@@ -1,6 +1,7 @@
 // The end of a product: the warps' sums added in their order, then bias, residual, or the inner values of a feed-forward
 // network, prepared at once for the product that follows.
 #pragma once
+#include "arrive.h"
 #include "prepare.h"
 
 namespace onesec::cuda {
@@ -14,24 +15,47 @@ ONESEC_DEVICE float activate(Activation kind, float x) {
   }
 }
 
-// The tiles of a unit: one, or those of 32 inner values: two, with a gate two of the gate and two of up.
-struct Unit {
-  int tiles, part_tiles;
-  __device__ explicit Unit(const Product& p) : tiles(p.feed ? (p.gated ? 4 : 2) : 1), part_tiles(p.part_tiles) {}
-  // Behind the last tile comes the last again; its values are not used.
-  __device__ int tile(int unit, int k) const {
-    if (tiles == 1) return unit;
-    const int local = 2 * unit + k % 2;
-    return (local < part_tiles ? local : part_tiles - 1) + k / 2 * part_tiles;
+// Where tile k of a unit lies. Behind the last tile comes the last again; its values are not used.
+ONESEC_DEVICE int tile_of_unit(const Product& p, int unit, int k) {
+  if (!p.feed) return unit;
+  const int local = 2 * unit + k % 2;
+  return (local < p.part_tiles ? local : p.part_tiles - 1) + k / 2 * p.part_tiles;
+}
+
+// A block's way through the tiles: all those of every gridDim-th unit, then every gridDim-th of the shared units' tiles.
+struct Walk {
+  int unit = blockIdx.x, k = 0;
+
+  __device__ explicit Walk(const Product& p) { settle(p); }
+  __device__ bool done(const Product& p) const { return unit >= p.units; }
+  __device__ int tile(const Product& p) const { return tile_of_unit(p, unit, k); }
+  __device__ bool shared(const Product& p) const { return unit >= p.first_shared; }
+  __device__ void advance(const Product& p) {
+    const int tiles = tiles_of_unit(p);
+    if (shared(p)) {
+      k += gridDim.x;
+      unit += k / tiles, k %= tiles;
+    } else if (++k == tiles) {
+      k = 0, unit += gridDim.x;
+      settle(p);
+    }
+  }
+
+ private:
+  __device__ void settle(const Product& p) {  // at the first shared tile that is the block's
+    if (!shared(p)) return;
+    const int tiles = tiles_of_unit(p), block = blockIdx.x;
+    unit = p.first_shared + block / tiles, k = block % tiles;
   }
 };
 
 // Shared memory of a block's results. Partial sums have two places in turn, so that one barrier a tile is enough.
 template <int Columns>  // of all row tiles
-struct Results {
+struct alignas(16) Results {  // activations follow
   float partial[2][kWarps][Columns][kTileRows];
   float values[4][Columns][kTileRows];  // of a unit with `feed`
   float scratch[kWarps];
+  int last;
 };
 
 // A lane's sums of a finished tile: [row tile][c fragment], rows 2 * (lane / 4) and the next, columns 2 * (lane % 4) and
@@ -50,27 +74,25 @@ ONESEC_DEVICE void leave_sums(const float (&sums)[Tiles][4], float (*partial)[kT
     }
 }
 
-// What the end of a tile needs beside the sums, read while its products are under way: each row's scale, and what is
-// added to it.
+// What the end of a tile needs beside the sums, read while the products of the tile before are under way: each row's scale,
+// and what is added to it. `fixed` is no kernel's result.
 struct Ends {
   float scale = 1.0f, more = 0.0f;
-};
 
-template <int Columns>
-ONESEC_DEVICE Ends begin_tile(const Product& p, int tile) {
-  Ends ends;
-  if (threadIdx.x >= kTileRows * Columns) return ends;
-  const int column = threadIdx.x / kTileRows, at = tile * kTileRows + threadIdx.x % kTileRows;
-  if (p.row_scale) ends.scale = p.row_scale[at];
-  if (p.add && column < p.rows && at < p.outputs) ends.more = p.y[size_t(column) * p.ld_y + at];
-  if (p.bias) ends.more += p.bias[at];
-  return ends;
-}
+  __device__ void fixed(const Product& p, int tile) {
+    const int at = tile * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
+    if (p.row_scale) scale = p.row_scale[at];
+    more = p.bias ? p.bias[at] : 0.0f;
+  }
+  __device__ void residual(const Product& p, int tile) {
+    const int column = threadIdx.x / kTileRows, at = tile * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
+    if (p.add && column < p.rows && at < p.outputs) more += p.y[size_t(column) * p.ld_y + at];
+  }
+};
 
 // After the barrier: thread (column, row) of the tile adds the warps' sums up and writes the output, or keeps the value.
 template <int Columns>
 ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Columns>& results, int place, int tile, int k) {
-  if (threadIdx.x >= kTileRows * Columns) return;
   const int row = threadIdx.x % kTileRows, column = threadIdx.x / kTileRows, at = tile * kTileRows + row;
   float value = 0.0f;
 #pragma unroll
@@ -81,6 +103,20 @@ ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Colum
   } else if (column < p.rows && at < p.outputs) {
     p.y[size_t(column) * p.ld_y + at] = value;
   }
+}
+
+// The tile's values where the other blocks of a shared unit find them. True in the block that comes last, which then has
+// the values of all the unit's tiles.
+template <int Columns>
+ONESEC_DEVICE bool gather_unit(const Product& p, Results<Columns>& results, const Walk& at) {
+  constexpr int size = Columns * kTileRows;
+  const int tiles = tiles_of_unit(p);
+  float* found = p.shared + size_t(at.unit) * tiles * size;
+  if (threadIdx.x < size) found[at.k * size + threadIdx.x] = results.values[at.k][threadIdx.x / kTileRows][threadIdx.x % kTileRows];
+  if (!last_of(tiles, p.arrived + at.unit, &results.last)) return false;
+#pragma unroll 1  // for the registers
+  for (int i = threadIdx.x; i < tiles * size; i += kThreads) results.values[i / size][i % size / kTileRows][i % kTileRows] = load_fresh(found + i);
+  return true;
 }
 
 // A warp a row of the step: lane i has the unit's inner value i.

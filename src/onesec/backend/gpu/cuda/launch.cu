@@ -8,8 +8,8 @@ namespace onesec::cuda {
 namespace {
 
 // `dependent`: the kernel may start while the one before it still runs; it waits where it reads that one's results.
-template <class Kernel>
-cudaError_t launch(Kernel kernel, const Product& p, int blocks, size_t shared, bool dependent, void* stream) {
+template <class Kernel, class Arguments>
+cudaError_t launch(Kernel kernel, const Arguments& arguments, int blocks, int threads, size_t shared, bool dependent, void* stream) {
   if (shared > 48 * 1024) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
     if (error != cudaSuccess) return error;
@@ -19,12 +19,12 @@ cudaError_t launch(Kernel kernel, const Product& p, int blocks, size_t shared, b
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(kThreads);
+  config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared;
   config.stream = static_cast<cudaStream_t>(stream);
   config.attrs = &attribute;
   config.numAttrs = dependent ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kernel, p);
+  return cudaLaunchKernelEx(&config, kernel, arguments);
 }
 
 int attribute(cudaDeviceAttr which) {
@@ -38,32 +38,42 @@ int attribute(cudaDeviceAttr which) {
 
 using namespace onesec::cuda;
 
-// Blocks walk over the units: as many as are resident at once, at most `per_multiprocessor` on each.
+// Blocks walk over the tiles: as many as are resident at once, at most `per_multiprocessor` on each.
 extern "C" int onesec_product(const Product* p, int format, int per_multiprocessor, int dependent, void* stream) {
   return launch_product(*p, Format(format), [&](auto kernel, size_t shared) {
     const int fit = static_cast<int>(size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)) / (shared + 1024));
     const int resident = attribute(cudaDevAttrMultiProcessorCount) * std::max(1, std::min(fit, per_multiprocessor));
-    return int(launch(kernel, *p, std::max(1, std::min(p->units, resident)), shared, dependent != 0, stream));
+    const int blocks = std::max(1, std::min(p->units * tiles_of_unit(*p), resident));
+    return int(launch(kernel, share_units(*p, blocks), blocks, kThreads, shared, dependent != 0, stream));
   });
 }
 
 // The rows of x, normed, in the form that products of `format` read: into `feed`.
 extern "C" int onesec_prepare(const Product* p, int format, int dependent, void* stream) {
   return launch_prepare(Format(format), [&](auto kernel, size_t shared) {
-    return int(launch(kernel, *p, p->rows, shared, dependent != 0, stream));
+    return int(launch(kernel, *p, p->rows, kThreads, shared, dependent != 0, stream));
   });
 }
 
 extern "C" int onesec_add_normed(const Product* p, int dependent, void* stream) {
-  return int(launch(add_normed, *p, p->rows, 0, dependent != 0, stream));
+  return int(launch(add_normed, *p, p->rows, kThreads, 0, dependent != 0, stream));
 }
 
 // The planes at `width` as values of `form`, bf16 or half: into `feed` [rows][cols].
 extern "C" int onesec_open(const Product* p, int width, int form, void* stream) {
-  const auto run = [&](auto kernel) { return int(launch(kernel, *p, open_blocks(*p), 0, false, stream)); };
+  const auto run = [&](auto kernel) { return int(launch(kernel, *p, open_blocks(*p), kThreads, 0, false, stream)); };
   return Format(form) == Format::bf16 ? launch_open<Bf16>(Format(width), run) : launch_open<Half>(Format(width), run);
 }
 
+extern "C" int onesec_attention(const Attention* a, int dependent, void* stream) {
+  return launch_attention(*a, [&](auto kernel, int blocks, int threads, size_t shared) {
+    return int(launch(kernel, *a, blocks, threads, shared, dependent != 0, stream));
+  });
+}
+
+extern "C" int64_t onesec_attention_floats(const Attention* a) { return int64_t(attention_floats(*a)); }
+
 extern "C" int onesec_product_bytes() { return int(sizeof(Product)); }
+extern "C" int onesec_attention_bytes() { return int(sizeof(Attention)); }
 
 extern "C" const char* onesec_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }

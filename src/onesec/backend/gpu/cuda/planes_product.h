@@ -15,9 +15,7 @@
 
 namespace onesec::cuda {
 
-constexpr int kOctet = 8;                            // groups of a stage
-constexpr int kStageBlocks = kOctet / 2;             // superblocks of a stage
-constexpr int kHiStage = kStageBlocks * kHiBytes, kLoStage = kStageBlocks * kLoBytes;
+constexpr int kOctet = 2 * kStageBlocks;  // groups of a stage
 
 // Banks: the 64-byte lines 0, 2, 4.. would meet in the same half of the banks. So every other pair of lines has its
 // halves swapped in shared memory; `line` counts from the start of the stage's plane.
@@ -36,6 +34,8 @@ struct PlaneSource {
       : hi(p.hi), lo(p.lo), superblocks(p.superblocks), begin(warp * p.superblocks / kWarps),
         count((warp + 1) * p.superblocks / kWarps - begin), policy(evict_first()) {}
   __device__ int stages() const { return (count + kStageBlocks - 1) / kStageBlocks; }
+  __device__ int first_group() const { return 2 * begin; }
+  __device__ int groups() const { return 2 * count; }
   __device__ int blocks(int stage) const { return count - stage * kStageBlocks < kStageBlocks ? count - stage * kStageBlocks : kStageBlocks; }
 
   __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
@@ -188,8 +188,9 @@ struct PlaneKernel {
   using Sums = PlaneSums<Width, N, Tiles>;
   static constexpr int kColumns = N, kRowTiles = Tiles;
   static constexpr bool kOwn = N <= kOwnRows;
+  static constexpr bool kEarlyEnds = N * Tiles < 8;
   static constexpr int kDepth = Width == 8 && N == 8 ? 2 : 3;
-  // For the registers: with one row, three blocks on a multiprocessor.
+  // Blocks on a multiprocessor, for the registers; with one row three, or two and what attention needs.
   static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;
 };
 

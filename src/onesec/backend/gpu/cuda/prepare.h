@@ -53,6 +53,11 @@ ONESEC_DEVICE void load_own(const float* row, int column, int cols, float (&out)
   for (int i = 0; i < kOwn; ++i) out[i] = column + i < cols ? row[column + i] : 0.0f;
 }
 
+// The norm's weights are no kernel's result: before the wait they are brought near.
+ONESEC_DEVICE void touch_norm(const Product& p) {
+  if (p.norm != NormKind::none) touch(p.norm_weight, p.cols * static_cast<int>(sizeof(float)), threadIdx.x, kThreads);
+}
+
 // use(column, values) for each thread's columns of a row under its norm, zeros behind its end, up to `end` columns:
 // (x - mean) * factor * weight + bias.
 template <class Use>
@@ -162,6 +167,16 @@ struct QuantizedForm {
       });
     }
   }
+  // Groups begin..begin+count of prepared activations, on their way into the cache of the multiprocessor.
+  static __device__ void touch_groups(const Product& p, int begin, int count, int lane) {
+    const int columns = tile_columns(p.rows);
+    for (int tile = 0; tile < row_tiles(p.rows); ++tile) {
+      const Quantized x = quantized(const_cast<void*>(p.prepared), 2 * p.superblocks, columns, tile);
+      touch(x.q + begin * columns * kGroup, count * columns * kGroup, lane, 32);
+      touch(x.meta + begin * columns, count * columns * static_cast<int>(sizeof(Meta)), lane, 32);
+      touch(x.start + begin * columns, count * columns * static_cast<int>(sizeof(int32_t)), lane, 32);
+    }
+  }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     quantize_group(value, unit * columns + row % 8, lane, quantized(p.feed, p.units, columns, row / 8));
@@ -185,6 +200,11 @@ struct RoundedForm {
       });
     }
   }
+  static __device__ void touch_groups(const Product& p, int begin, int count, int lane) {
+    const int columns = tile_columns(p.rows);
+    const auto* x = static_cast<const uint8_t*>(p.prepared) + begin * columns * kGroup * 2;
+    for (int tile = 0; tile < row_tiles(p.rows); ++tile) touch(x + tile * rounded_bytes(p.superblocks, columns), count * columns * kGroup * 2, lane, 32);
+  }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.units, columns) / 2);
@@ -197,6 +217,7 @@ template <class Form>
 __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
   __shared__ float scratch[kWarps];
   launch_dependents();
+  touch_norm(p);
   wait_for_previous();
   Form::prepare(p, blockIdx.x, blockIdx.x + 1, p.feed, scratch);
 }
@@ -205,6 +226,7 @@ __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
 [[maybe_unused]] static __global__ void __launch_bounds__(kThreads) add_normed(const Product p) {
   __shared__ float scratch[kWarps];
   launch_dependents();
+  touch_norm(p);
   wait_for_previous();
   const int row = blockIdx.x;
   each_normed(p, row, p.cols, scratch, [&](int column, const float (&values)[kOwn]) {

@@ -5,29 +5,17 @@
 
 namespace onesec::cuda {
 
-// Which stage comes: walks the block's units, their tiles, a slice's stages.
-struct Cursor {
-  int unit, k = 0, stage = 0;
-
-  __device__ void advance(const Unit& u, int stages) {
-    if (++stage < stages) return;
-    stage = 0;
-    if (++k < u.tiles) return;
-    k = 0;
-    unit += gridDim.x;
-  }
-};
-
-// A Source says where a stage of a tile's slice lies: kStageBytes, stages(), copy(to, tile, stage, lane).
+// A Source says where a stage of a tile's slice lies: kStageBytes, stages(), copy(to, tile, stage, lane); and which groups of 32
+// columns the slice has: first_group(), groups().
 template <class Source, int Depth>
 class Ring {
  public:
   static constexpr int kBytes = Depth * Source::kStageBytes;
 
   __device__ Ring(const Product& p, const Source& source, uint8_t* memory, int lane)
-      : source_(source), unit_(p), units_(p.units), memory_(memory), lane_(lane), next_{static_cast<int>(blockIdx.x)} {
+      : source_(source), next_(p), memory_(memory), lane_(lane) {
 #pragma unroll
-    for (int slot = 0; slot < Depth; ++slot) fill(slot);
+    for (int slot = 0; slot < Depth; ++slot) fill(p, slot);
   }
 
   // The oldest stage, once it is there; read by the whole warp until release().
@@ -36,31 +24,37 @@ class Ring {
     __syncwarp();
     return memory_ + slot_ * Source::kStageBytes;
   }
-  __device__ void release() {
+  __device__ void release(const Product& p) {
     __syncwarp();
-    fill(slot_);
+    fill(p, slot_);
     slot_ = slot_ + 1 == Depth ? 0 : slot_ + 1;
   }
 
  private:
-  __device__ void fill(int slot) {
-    if (next_.unit < units_ && source_.stages() > 0) {
-      source_.copy(shared_address(memory_ + slot * Source::kStageBytes), unit_.tile(next_.unit, next_.k), next_.stage, lane_);
-      next_.advance(unit_, source_.stages());
+  __device__ void fill(const Product& p, int slot) {
+    const int stages = source_.stages();
+    if (!next_.done(p) && stages > 0) {
+      source_.copy(shared_address(memory_ + slot * Source::kStageBytes), next_.tile(p), stage_, lane_);
+      if (++stage_ == stages) stage_ = 0, next_.advance(p);
+    } else {
+      const int ahead = (stage_++ * gridDim.x + blockIdx.x) * kWarps + threadIdx.x / 32;
+      if (ahead < p.ahead_stages) {
+        fetch_ahead(p.ahead + size_t(ahead) * p.ahead_bytes, p.ahead_bytes, lane_);
+        if (p.ahead_lo) fetch_ahead(p.ahead_lo + size_t(ahead) * kLoStage, kLoStage, lane_);
+      }
     }
     commit_copies();  // also where there is nothing left, so that the count of groups stays the count of stages
   }
 
   Source source_;
-  Unit unit_;
-  int units_;
+  Walk next_;  // the tile of the next stage
   uint8_t* memory_;
   int lane_;
-  Cursor next_;
-  int slot_ = 0;
+  int stage_ = 0, slot_ = 0;  // stage_: of the tile; when there is none left, how many were fetched ahead
 };
 
-// A product's block, whatever the weights are: Kernel has Source, Form, Sums, kDepth, kRowTiles, kColumns (of a row tile).
+// A product's block, whatever the weights are: Kernel has Source, Form, Sums, kDepth, kRowTiles, kColumns (of a row tile), and
+// kEarlyEnds: whether a tile's Ends are read while the tile before is under way, for which not every kernel has registers.
 template <class Kernel>
 ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
   using Source = typename Kernel::Source;
@@ -71,35 +65,47 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
   const Source source(p, warp);
   Stream ring(p, source, memory + warp * Stream::kBytes, lane);  // weights are no kernel's result: they need no wait
   launch_dependents();
-  wait_for_previous();
+  Walk at(p);
+  Ends ends;
+  const bool ending = threadIdx.x < kTileRows * columns;  // threads that end a tile
+  const bool early = Kernel::kEarlyEnds && ending && !at.done(p);
+  if (early) ends.fixed(p, at.tile(p));
   const void* activations = p.prepared;
-  if constexpr (Kernel::kOwn) {
-    if (p.x) {
-      activations = &results + 1;
-      Kernel::Form::prepare(p, 0, p.rows, &results + 1, results.scratch);
-      __syncthreads();
-    }
+  if (Kernel::kOwn && p.x) {
+    touch_norm(p);
+    wait_for_previous();
+    activations = &results + 1;
+    Kernel::Form::prepare(p, 0, p.rows, &results + 1, results.scratch);
+    __syncthreads();
+  } else {
+    wait_for_previous();
+    Kernel::Form::touch_groups(p, source.first_group(), source.groups(), lane);
   }
-  const Unit unit(p);
-  int place = 0;
-  for (int u = blockIdx.x; u < p.units; u += gridDim.x) {
-    for (int k = 0; k < unit.tiles; ++k, place ^= 1) {
-      const Ends ends = begin_tile<columns>(p, unit.tile(u, k));
-      typename Kernel::Sums sums;
-      for (int stage = 0; stage < source.stages(); ++stage) {
-        sums.add(ring.acquire(), source, stage, p, activations, lane);
-        ring.release();
-      }
-      float totals[Kernel::kRowTiles][4];
-      sums.total(totals);
-      leave_sums<Kernel::kColumns>(totals, results.partial[place][warp], lane);
-      __syncthreads();
-      finish_tile(p, ends, results, place, unit.tile(u, k), k);
+  if (early) ends.residual(p, at.tile(p));
+  for (int place = 0; !at.done(p); place ^= 1) {
+    Ends next_ends;
+    if (ending) {
+      Walk next = at;
+      if (Kernel::kEarlyEnds) next.advance(p);
+      Ends& to = Kernel::kEarlyEnds ? next_ends : ends;
+      if (!next.done(p)) to.fixed(p, next.tile(p)), to.residual(p, next.tile(p));
     }
-    if (p.feed) {
-      __syncthreads();
-      finish_feed<typename Kernel::Form>(p, results, u, warp, lane);
+    typename Kernel::Sums sums;
+    for (int stage = 0; stage < source.stages(); ++stage) {
+      sums.add(ring.acquire(), source, stage, p, activations, lane);
+      ring.release(p);
     }
+    float totals[Kernel::kRowTiles][4];
+    sums.total(totals);
+    leave_sums<Kernel::kColumns>(totals, results.partial[place][warp], lane);
+    __syncthreads();
+    if (ending) finish_tile(p, ends, results, place, at.tile(p), at.k);
+    if (p.feed && (at.shared(p) ? gather_unit(p, results, at) : at.k + 1 == tiles_of_unit(p))) {
+      __syncthreads();
+      finish_feed<typename Kernel::Form>(p, results, at.unit, warp, lane);
+    }
+    at.advance(p);
+    if (Kernel::kEarlyEnds) ends = next_ends;
   }
 }
 
