@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from onesec.core.errors import KernelBuildFailed
 from onesec.machine import cache_folder
 
-from .ops import Heads, LayerCache, Matrix, Ops, Steps, Turn
+from .ops import Ops
 from .ops_plain import PlainOps
 
 if TYPE_CHECKING:
@@ -75,43 +74,10 @@ def decode_ops(device: torch.device, dtype: torch.dtype) -> Ops:
     return next((ops for ops in made if ops is not None), PlainOps(dtype))
 
 
-class PromptOps(PlainOps):
-    """PlainOps on a GPU: kernels open the planes at the speed of memory, turn heads and fill the
-    cache, each in one launch."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(dtype)
-        from .ops_triton import TritonOps
-
-        self._kernels = TritonOps()
-        self._library = None if dtype == torch.float32 else _library(device)
-
-    def weight(self, matrix: Matrix, width: int) -> Tensor:
-        """See PlainOps."""
-        if width == 16:
-            return super().weight(matrix, width)
-        if self._library is not None:
-            from .ops_cuda import open_planes
-
-            return open_planes(self._library, matrix, width, self._dtype)
-        from .ops_triton import dequantize
-
-        return dequantize(matrix, width, self._dtype)
-
-    def rope_and_store(
-        self,
-        qkv: Tensor,
-        heads: Heads,
-        turn: Turn,
-        cache: LayerCache,
-        steps: Steps,
-        *,
-        with_queries: bool = True,
-    ) -> None:
-        """See Ops."""
-        self._kernels.rope_and_store(qkv, heads, turn, cache, steps, with_queries=with_queries)
-
-
 def make_prompt_ops(device: torch.device, dtype: torch.dtype) -> Ops:
     """What runs prompts: many rows at once, through the library's matrix products."""
-    return PromptOps(device, dtype) if device.type == "cuda" else PlainOps(dtype)
+    if device.type != "cuda":
+        return PlainOps(dtype)
+    from .ops_prompt import PromptOps
+
+    return PromptOps(dtype, _library(device))

@@ -34,7 +34,7 @@ _ATTENTION_STEP = 32  # positions that a program takes at a time, or more
 _MOST_QUERIES = 8  # heads of one kv head that a program takes
 _EMBED_COLS = 1024  # columns a program
 _PICK_COLS = 4096  # logits a program
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "silu": parts.SILU.value,
     "gelu_tanh": parts.GELU_TANH.value,
     "gelu": parts.GELU.value,
@@ -42,7 +42,8 @@ _ACTIVATIONS = {
 }
 
 
-def _power(n: int) -> int:
+def power(n: int) -> int:
+    """The smallest power of two that is at least n."""
     return 1 << (n - 1).bit_length()
 
 
@@ -61,7 +62,7 @@ class TritonOps:
         """See Ops."""
         h = torch.empty(len(tokens), matrix.cols, device=tokens.device)
         grid = (len(tokens), triton.cdiv(matrix.cols, _EMBED_COLS))
-        block = min(_EMBED_COLS, _power(matrix.cols))
+        block = min(_EMBED_COLS, power(matrix.cols))
         if width == 16:
             embed_dense[grid](
                 tokens, matrix.dense, h, matrix.cols, matrix.cols, scale,
@@ -89,10 +90,10 @@ class TritonOps:
     ) -> None:
         """out [n, columns] = or += the epilogue of matrix[first_row:] · norm(x) + bias."""
         if norm is not None and norm.layer:
-            x, norm = self._norm(x, norm, torch.empty_like(x), add=False), None
+            x, norm = self.norm(x, norm, torch.empty_like(x), add=False), None
         n = len(x)
         rows = matrix.rows - first_row
-        block = min(_power(n), MAX_ROWS)
+        block = min(power(n), MAX_ROWS)
         shared: dict[str, Any] = {
             "RMS": norm is not None,
             "EPILOGUE": epilogue,
@@ -129,10 +130,10 @@ class TritonOps:
             WIDTH=width, T=count, W=warps, num_warps=warps, **shared,
         )  # fmt: skip
 
-    def _norm(self, x: Tensor, norm: Norm, out: Tensor, *, add: bool) -> Tensor:
-        """out [n, size] = or += norm(x[:, :size])."""
+    def norm(self, x: Tensor, norm: Norm, out: Tensor, *, add: bool) -> Tensor:
+        """out [n, size] = or += norm(x[:, :size]), each in any float dtype."""
         size = out.shape[1]
-        block = _power(size)
+        block = power(size)
         norm_rows[(len(x),)](
             x, norm.weight, norm.weight if norm.bias is None else norm.bias, out, size,
             x.stride(0), norm.eps, LAYER=norm.layer, HAS_BIAS=norm.bias is not None, ADD=add,
@@ -176,7 +177,7 @@ class TritonOps:
             cache.keys, cache.values, steps.positions, steps.tables,
             qkv.stride(0), steps.tables.stride(0), heads.k_offset - begin, heads.v_offset - begin,
             0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
-            QUERIES=queries, KV=heads.num_kv_heads, D=heads.head_dim, BLOCK=_power(heads.head_dim),
+            QUERIES=queries, KV=heads.num_kv_heads, D=heads.head_dim, BLOCK=power(heads.head_dim),
             HALF=0 if rotary is None else rotary.shape[1] // 2, TOKENS=cache.keys.shape[2],
             Q_NORM=q_norm is not None, K_NORM=k_norm is not None, USE_PDL=self._pdl, num_warps=1,
             **self._launch,
@@ -189,8 +190,8 @@ class TritonOps:
         n, tokens = len(qkv), cache.keys.shape[2]
         splits = triton.cdiv(steps.tables.shape[1] * tokens, SPLIT)
         group = heads.num_heads // heads.num_kv_heads
-        queries = min(_power(group), _MOST_QUERIES)
-        block = _power(heads.head_dim)
+        queries = min(power(group), _MOST_QUERIES)
+        block = power(heads.head_dim)
         lanes = block // 8
         streams = 32 * _ATTENTION_WARPS // lanes
         shape = (n, heads.num_heads, splits)
@@ -228,7 +229,7 @@ class TritonOps:
             return
         y = torch.empty_like(h)
         self._product(x, None, matrix, width, y)
-        self._norm(y, post_norm, h, add=True)
+        self.norm(y, post_norm, h, add=True)
 
     def norm_feed(
         self,
@@ -245,7 +246,7 @@ class TritonOps:
         out = torch.empty(len(h), size, device=h.device)
         gated = matrix.rows >= 2 * size
         epilogue = (parts.GATE if gated else parts.ACTIVATE).value
-        self._product(h, norm, matrix, width, out, epilogue, _ACTIVATIONS[activation])
+        self._product(h, norm, matrix, width, out, epilogue, ACTIVATIONS[activation])
         return out
 
     def pick(self, logits: Tensor, steps: Steps | None = None) -> Picked:
@@ -263,7 +264,7 @@ class TritonOps:
         tokens, positions = (at, at) if steps is None else (steps.tokens, steps.positions)
         pick_whole[(n,)](
             floats, at, picked.packed, tokens, positions, count, n,
-            BLOCK=_power(count), MOVE=steps is not None, USE_PDL=self._pdl, num_warps=1,
+            BLOCK=power(count), MOVE=steps is not None, USE_PDL=self._pdl, num_warps=1,
             **self._launch,
         )  # fmt: skip
         return picked

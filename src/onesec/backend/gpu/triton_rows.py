@@ -127,13 +127,14 @@ def norm_rows(
     LAYER: tl.constexpr, HAS_BIAS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr,
     USE_PDL: tl.constexpr,
 ):  # fmt: skip
-    """out = norm(x), or with ADD out += norm(x), of one row."""
+    """out = norm(x), or with ADD out += norm(x), of one row; in float32, whatever their types."""
     if USE_PDL:
         gdc_wait()
         gdc_launch_dependents()
     index = tl.arange(0, BLOCK)
     inside = index < size
     x = tl.load(x_ptr + tl.program_id(0) * x_stride + index, mask=inside, other=0.0)
+    x = x.to(tl.float32)
     x = normed(x, inside, index, size, weight_ptr, bias_ptr, eps, LAYER, HAS_BIAS)
     out = out_ptr + tl.program_id(0) * size + index
     if ADD:

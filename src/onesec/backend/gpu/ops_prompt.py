@@ -1,0 +1,113 @@
+"""PromptOps: many rows at once on a GPU. The library multiplies, over weights that are opened by a
+kernel; all that lies between two products is one Triton launch each.
+
+Nothing here waits for the device, so prompts can be captured in graphs. It must not know models,
+gears or batches; the arithmetic is in the triton_* files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+from torch import Tensor
+
+from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
+from .ops_plain import PlainOps
+from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power
+from .triton_prompt import activate_rows, turn_rows
+
+if TYPE_CHECKING:
+    from .cuda_library import CudaLibrary
+
+_FEED_COLS = 1024  # inner values a program
+_TURN_VALUES = 2048  # values of heads a program
+
+
+class PromptOps(PlainOps):
+    """Ops for prompts on one CUDA device (or, but for `library`, in Triton's interpreter).
+
+    dtype    of the products: bfloat16, float16 or float32
+    library  what opens planes where nvcc is; None: Triton does, and always in float32
+    """
+
+    def __init__(self, dtype: torch.dtype, library: CudaLibrary | None = None) -> None:
+        super().__init__(dtype)
+        self._kernels = TritonOps()
+        self._library = None if dtype == torch.float32 else library
+
+    def weight(self, matrix: Matrix, width: int) -> Tensor:
+        """See PlainOps."""
+        if width == 16:
+            return super().weight(matrix, width)
+        if self._library is not None:
+            from .ops_cuda import open_planes
+
+            return open_planes(self._library, matrix, width, self._dtype)
+        return dequantize(matrix, width, self._dtype)
+
+    def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
+        """See Ops."""
+        return self._kernels.embed(tokens, matrix, width, scale)
+
+    def _normed(self, h: Tensor, norm: Norm) -> Tensor:
+        """[n, hidden] in the products' dtype."""
+        out = torch.empty(h.shape, dtype=self._dtype, device=h.device)
+        return self._kernels.norm(h, norm, out, add=False)
+
+    def norm_matmul(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+    ) -> Tensor:
+        """See Ops."""
+        return self._product(self._normed(h, norm), matrix, width, first_row)
+
+    def rope_and_store(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        turn: Turn,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        with_queries: bool = True,
+    ) -> None:
+        """See Ops."""
+        rotary, q_norm, k_norm = turn.rotary, turn.q_norm, turn.k_norm
+        queries = heads.num_heads if with_queries else 0
+        begin = 0 if with_queries else heads.k_offset
+        count = queries + 2 * heads.num_kv_heads
+        block = power(heads.head_dim)
+        a_program = min(max(_TURN_VALUES // block, 1), power(count))
+        turn_rows[len(qkv), triton.cdiv(count, a_program)](
+            qkv, qkv if rotary is None else rotary,
+            qkv if q_norm is None else q_norm.weight, qkv if k_norm is None else k_norm.weight,
+            cache.keys, cache.values, steps.positions, steps.tables,
+            qkv.stride(0), steps.tables.stride(0), heads.k_offset - begin, heads.v_offset - begin,
+            0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
+            QUERIES=queries, KV=heads.num_kv_heads, D=heads.head_dim, BLOCK=block,
+            HALF=0 if rotary is None else rotary.shape[1] // 2, TOKENS=cache.keys.shape[2],
+            Q_NORM=q_norm is not None, K_NORM=k_norm is not None, H=a_program, num_warps=4,
+        )  # fmt: skip
+
+    def matmul_add(
+        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+    ) -> None:
+        """See Ops."""
+        if post_norm is None:
+            super().matmul_add(x, matrix, width, h)
+            return
+        self._kernels.norm(self._product(x, matrix, width), post_norm, h, add=True)
+
+    def norm_feed(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+    ) -> Tensor:
+        """See Ops."""
+        y = self._product(self._normed(h, norm), matrix, width)
+        out = torch.empty(len(h), size, dtype=self._dtype, device=h.device)
+        activate_rows[len(h), triton.cdiv(size, _FEED_COLS)](
+            y, out, size, matrix.rows // 2, y.stride(0),
+            ACTIVATION=ACTIVATIONS[activation], GATED=matrix.rows >= 2 * size,
+            BLOCK=min(_FEED_COLS, power(size)), num_warps=4,
+        )  # fmt: skip
+        return out
