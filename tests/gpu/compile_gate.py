@@ -20,12 +20,13 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
+from onesec.backend.gpu.ops_prompt import PromptOps
 from onesec.backend.gpu.ops_triton import TritonOps, dequantize
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TARGET = GPUTarget("cuda", 90, 32)
 META = torch.device("meta")  # tensors with shapes and no memory
-OPTIONS = {"num_warps", "launch_pdl", "enable_fp_fusion"}
+OPTIONS = {"num_warps", "num_stages", "launch_pdl", "enable_fp_fusion"}
 TYPES = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16",
     torch.uint8: "*u8", torch.int32: "*i32",
@@ -43,12 +44,15 @@ class Shape:
     head_dim: int
     vocab: int = 128256
     kv_heads: int = 8
+    softcap: float = 0.0
 
 
 SHAPES = (
     Shape("llama-3.2-1b", 2048, 8192, 32, 64),
     Shape("llama-3.1-8b", 4096, 14336, 32, 128),
 )
+GEMMA = Shape("gemma-2-9b", 3584, 14336, 16, 256, 256000, 8, 50.0)
+PHI = Shape("phi-3-mini", 3072, 8192, 32, 96, 32064, 32)
 
 
 def _tensor(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -64,10 +68,17 @@ def _matrix(rows: int, cols: int) -> Matrix:
     )  # fmt: skip
 
 
+def _heads(shape: Shape) -> Heads:
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return Heads(
+        shape.heads, shape.kv_heads, shape.head_dim, q, q + kv, shape.head_dim**-0.5, shape.softcap
+    )
+
+
 def launch_all(shape: Shape, n: int, width: int, ops: TritonOps) -> None:
     """A layer, the embedding, the head and the pick of one model."""
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    heads = Heads(shape.heads, shape.kv_heads, shape.head_dim, q, q + kv, shape.head_dim**-0.5)
+    heads = _heads(shape)
     steps = Steps(
         _tensor(n, dtype=torch.int32), _tensor(n, dtype=torch.int32),
         _tensor(n, 256, dtype=torch.int32),
@@ -87,6 +98,25 @@ def launch_all(shape: Shape, n: int, width: int, ops: TritonOps) -> None:
     ops.pick(ops.norm_matmul(h, norm, head, width))
     if width != 16:
         dequantize(_matrix(shape.hidden, q), width, torch.bfloat16)
+
+
+def launch_prompt(shape: Shape, dtype: torch.dtype, window: int) -> None:
+    """What lies between the products of a layer of a prompt, and its embedding."""
+    n, ops = 32, PromptOps(dtype)
+    heads = _heads(shape)
+    steps = Steps(
+        _tensor(n, dtype=torch.int32), _tensor(n, dtype=torch.int32),
+        _tensor(n, 256, dtype=torch.int32), runs=((0, n),),
+    )  # fmt: skip
+    pool = (512, shape.kv_heads, 32, shape.head_dim)
+    cache = LayerCache(_tensor(*pool, dtype=torch.float16), _tensor(*pool, dtype=torch.float16))
+    norm, rotary = Norm(_tensor(shape.hidden), 1e-5), _tensor(8192, shape.head_dim)
+    h = ops.embed(steps.tokens, _matrix(shape.vocab, shape.hidden), 8, 1.0)
+    rows = heads.v_offset + shape.kv_heads * shape.head_dim
+    qkv = ops.norm_matmul(h, norm, _matrix(rows, shape.hidden), 8)
+    ops.rope_and_store(qkv, heads, Turn(rotary), cache, steps)
+    ops.attention(qkv, heads, cache, steps, window=window)
+    ops.norm_feed(h, norm, _matrix(2 * shape.inner, shape.hidden), 8, "silu", shape.inner)
 
 
 def recorded(run: Callable[[], None]) -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
@@ -165,6 +195,8 @@ def told(kernel: Any, source: ASTSource, options: dict[str, Any]) -> dict[str, A
         "shared": compiled.metadata.shared,
         "wide_loads": len(re.findall(r"LDG\.E\.(?:EF\.)?128", sass)),
         "loop_barriers": sum("BAR.SYNC" in line for line in loop),
+        "tensor_products": len(re.findall(r"\s(?:HGMMA|HMMA)", sass)),
+        "copies_ahead": len(re.findall(r"LDGSTS\.E\.(?:\w+\.)*128", sass)),
         "waits": compiled.asm["ptx"].count("griddepcontrol.wait"),
     }
     if name in ("plane_product", "dense_product"):
@@ -174,13 +206,20 @@ def told(kernel: Any, source: ASTSource, options: dict[str, Any]) -> dict[str, A
 
 def main() -> None:
     found: dict[str, tuple[Any, ASTSource, dict[str, Any]]] = {}
+
+    def add(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> None:
+        for launch in launches:
+            source, options = source_of(*launch)
+            key = repr((source.name, source.signature, source.constants, source.attrs, options))
+            found.setdefault(key, (launch[0], source, options))
+
     for shape, n, pdl in ((SHAPES[0], 1, False), (SHAPES[1], 1, True), (SHAPES[1], 8, False)):
         for width in (4, 8, 16):
             ops = TritonOps(pdl=pdl)
-            for launch in recorded(lambda: launch_all(shape, n, width, ops)):  # noqa: B023
-                source, options = source_of(*launch)
-                key = repr((source.name, source.signature, source.constants, source.attrs, options))
-                found.setdefault(key, (launch[0], source, options))
+            add(recorded(lambda: launch_all(shape, n, width, ops)))  # noqa: B023
+    for shape, window in ((SHAPES[0], 0), (SHAPES[1], 0), (GEMMA, 4096), (PHI, 2048)):
+        for dtype in (torch.bfloat16, torch.float32):
+            add(recorded(lambda: launch_prompt(shape, dtype, window)))  # noqa: B023
     json.dump([told(*each) for each in found.values()], sys.stdout)
 
 

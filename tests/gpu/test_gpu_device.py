@@ -165,6 +165,25 @@ def test_rows_do_not_touch_each_other() -> None:
     backend.close()
 
 
+@pytest.mark.parametrize("width", [4, 8])
+def test_prompts_by_graphs_give_what_prompts_without_them_give(width: int) -> None:
+    """Of each length twice, in turn: graphs share their memory. Then from behind the start."""
+    backend = _mini()
+    tokens = np.random.default_rng(width).integers(0, 3000, 700).astype(np.int32)
+    (table,) = block_tables(backend, [700])
+    for start, count in ((0, 3), (0, 700), (0, 64), (0, 3), (64, 200), (0, 700), (690, 10)):
+        part = tokens[start : start + count]
+        plain = backend.logits(Batch(UNIFORM[width], [BatchRow(part, start, table)]))[-1]
+        row = BatchRow(part, start, table, sampler=backend.sampler(GREEDY, eos_ids=()))
+        told = backend.forward(Batch(UNIFORM[width], [row])).rows[0]
+        shifted = plain - plain.max()
+        logs = shifted - np.log(np.exp(shifted).sum())
+        # The head that is drawn from has 8-bit activations; that of all tokens' logits has not.
+        assert told.logprobs[0] == pytest.approx(logs[told.tokens[0]], abs=0.1)
+        assert logs.max() - logs[told.tokens[0]] <= 0.1
+    backend.close()
+
+
 def test_a_draft_changes_nothing() -> None:
     backend = _mini()
     gear = backend.gears[-1]

@@ -9,9 +9,9 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="triton is not installed")
 
 import torch
-from made import DEVICE, make_heads, make_matrix, make_norm, normal, paged, rotary
+from made import DEVICE, TOKENS, make_heads, make_matrix, make_norm, normal, paged, rotary
 
-from onesec.backend.gpu.ops import LayerCache, Turn
+from onesec.backend.gpu.ops import Heads, LayerCache, Steps, Turn
 from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.backend.gpu.ops_prompt import PromptOps
 
@@ -115,3 +115,86 @@ def test_rope_and_store(
     rounded = torch.float32 if cache_dtype == dtype == torch.float32 else torch.float16
     _assert_near(cache.keys, wanted.keys, rounded)
     _assert_near(cache.values, wanted.values, rounded)
+
+
+def _chunk(
+    heads: Heads, runs: list[tuple[int, int]], dtype: torch.dtype, *, unused: int = 0
+) -> tuple[LayerCache, Steps, torch.Tensor]:
+    """Chunks of several sequences, each (start, tokens), over a cache of random values; `unused`
+    more rows of the last one at position 0."""
+    counts = [count for _, count in runs]
+    at = [start + i for start, count in runs for i in range(count)]
+    capacity = -(-max(start + count for start, count in runs) // TOKENS) * TOKENS
+    cache, few, _ = paged(heads, [0] * len(runs), dtype, capacity)
+    counts[-1] += unused
+    positions = torch.tensor(at + [0] * unused, dtype=torch.int32, device=DEVICE)
+    repeats = torch.tensor(counts, device=DEVICE)
+    firsts = [sum(counts[:i]) for i in range(len(counts))]
+    steps = Steps(
+        torch.zeros_like(positions),
+        positions,
+        few.tables.repeat_interleave(repeats, 0),
+        runs=tuple(zip(firsts, counts, strict=True)),
+    )
+    width = heads.v_offset + -(-heads.num_kv_heads * heads.head_dim // 16) * 16
+    return cache, steps, normal(len(positions), width, seed=10)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("num", "kv", "dim", "window", "softcap", "runs"), [
+    (4, 1, 64, 0, 0.0, [(0, 40)]),
+    (7, 1, 24, 0, 0.0, [(0, 21)]),
+    (2, 2, 128, 0, 0.0, [(100, 33)]),
+    (8, 2, 16, 40, 0.0, [(0, 150)]),
+    (4, 4, 80, 0, 30.0, [(70, 9)]),
+    (14, 2, 8, 17, 20.0, [(61, 70)]),
+    (2, 1, 256, 0, 0.0, [(31, 35)]),
+    (3, 1, 96, 0, 0.0, [(0, 1), (5, 20), (0, 37), (64, 2)]),
+])  # fmt: skip
+@pytest.mark.parametrize("cache_dtype", [torch.float16, torch.float32])
+def test_attention(
+    num: int, kv: int, dim: int, window: int, softcap: float, runs: list[tuple[int, int]],
+    cache_dtype: torch.dtype, dtype: torch.dtype,
+) -> None:  # fmt: skip
+    heads = make_heads(num, kv, dim, softcap)
+    cache, steps, qkv = _chunk(heads, runs, cache_dtype)
+    qkv = qkv.to(dtype)
+    want = PLAIN.attention(qkv.float(), heads, cache, steps, window=window)
+    got = PromptOps(dtype).attention(qkv, heads, cache, steps, window=window)
+    assert got.dtype == dtype
+    _assert_near(got, want, dtype)
+
+
+@pytest.mark.parametrize("window", [0, 40])
+def test_attention_depends_on_no_other_row(window: int) -> None:
+    """Rows of a longer chunk, of one that starts later, and beside rows that are not used."""
+    heads, ops = make_heads(4, 2, 32), PromptOps(torch.float16)
+    rounding = 0.0 if DEVICE.type == "cuda" else 1e-3  # numpy's sums depend on where a row lies
+    cache, steps, qkv = _chunk(heads, [(20, 130)], torch.float16)
+    qkv = qkv.half()
+    whole = ops.attention(qkv, heads, cache, steps, window=window)
+    for first, count, unused in ((0, 50, 0), (77, 53, 0), (100, 9, 7)):
+        rows = slice(first, first + count)
+        positions = torch.nn.functional.pad(steps.positions[rows], (0, unused))
+        part = Steps(
+            torch.zeros_like(positions),
+            positions,
+            steps.tables[: count + unused],
+            runs=((0, count + unused),),
+        )
+        given = torch.cat((qkv[rows], qkv[:unused]))
+        got = ops.attention(given, heads, cache, part, window=window)
+        torch.testing.assert_close(got[:count], whole[rows], rtol=0.0, atol=rounding)
+        assert got.isfinite().all()
+
+
+def test_attention_reads_nothing_behind_the_chunk() -> None:
+    heads = make_heads(2, 1, 32)
+    cache, steps, qkv = _chunk(heads, [(0, 70)], torch.float16)
+    want = PLAIN.attention(qkv, heads, cache, steps, window=0)
+    last = int(steps.tables[0, 2])
+    for pool in (cache.keys, cache.values):
+        pool[last, :, 70 % TOKENS :] = float("nan")
+        pool[0] = float("nan")
+    got = PromptOps(torch.float16).attention(qkv.half(), heads, cache, steps, window=0)
+    _assert_near(got, want, torch.float16)

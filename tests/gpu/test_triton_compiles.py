@@ -40,7 +40,8 @@ def test_kernels_compile(kernels: list[dict[str, Any]]) -> None:
     names = {kernel["kernel"] for kernel in kernels}
     assert names >= {
         *PRODUCTS, "attend_split", "join_splits", "turn_and_store", "embed_planes", "embed_dense",
-        "pick_parts", "pick_whole", "dequantize_planes",
+        "pick_parts", "pick_whole", "dequantize_planes", "norm_rows", "activate_rows", "turn_rows",
+        "attend_prompt",
     }  # fmt: skip
 
 
@@ -55,6 +56,18 @@ def test_weights_are_read_wide_and_without_barriers(kernels: list[dict[str, Any]
             assert kernel["loop_barriers"] == 0, kernel
         elif kernel["kernel"] == "attend_split":
             assert kernel["wide_loads"] >= 2, kernel
+
+
+def test_prompts_read_wide_and_multiply_by_tensor_cores(kernels: list[dict[str, Any]]) -> None:
+    between = {"norm_rows": 2, "activate_rows": 2, "turn_rows": 4, "attend_prompt": 4}
+    found = [kernel for kernel in kernels if kernel["kernel"] in between]
+    assert all(kernel["wide_loads"] >= between[kernel["kernel"]] for kernel in found)
+    attention = [k for k in found if k["kernel"] == "attend_prompt"]
+    assert {k["constants"]["BLOCK"] for k in attention} == {64, 128, 256}
+    for kernel in attention:
+        halves = kernel["constants"]["HALVES"]
+        assert (kernel["tensor_products"] > 0) == halves, kernel
+        assert (kernel["copies_ahead"] > 0) == halves, kernel
 
 
 def test_instructions_a_weight(kernels: list[dict[str, Any]]) -> None:

@@ -1,8 +1,9 @@
 """GpuBackend: batches on one GPU, from the same artifacts and with the same gears as on a CPU.
 
-Prompts run through the library's matrix products, steps through fused kernels in CUDA graphs, one a
-gear and number of rows: shifting gears is choosing another graph. It must not decide anything about
-time, and must not know text or requests. On device "cpu" the same code runs eagerly, for tests.
+Prompts run through the library's matrix products, steps through fused kernels, both in CUDA graphs,
+one a gear and number of rows: shifting gears is choosing another graph. It must not decide anything
+about time, and must not know text or requests. On device "cpu" the same code runs eagerly, for
+tests.
 """
 
 from __future__ import annotations

@@ -95,14 +95,15 @@ class Steps:
     positions  int32 [n]
     tables     int32 [n, blocks]: the block table of each token's sequence. Several tokens of one
                sequence (a draft, a prompt) have the same table and follow one another
-    runs       (first row, rows, position of the first) of each sequence, where the host knows
-               them: prompts, of many rows. None: n is small, and nothing waits for the host
+    runs       (first row, rows) of each sequence in turn, all with the table of their first row:
+               prompts. Rows that are not used come last, at position 0. None: n is small, and each
+               row is looked at by itself
     """
 
     tokens: Tensor
     positions: Tensor
     tables: Tensor
-    runs: tuple[tuple[int, int, int], ...] | None = None
+    runs: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

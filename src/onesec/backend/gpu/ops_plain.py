@@ -1,8 +1,7 @@
 """PlainOps: what every fused step computes, in torch alone and on any device.
 
-In float32 it is the reference of the fast kernels. In bfloat16 or float16 it runs prompts: many
-rows at once, so weights are opened once and multiplied by the library's matrix products. It must
-not know models, gears or batches.
+In float32 it is the reference of the fast kernels. What it has of products, over weights that are
+opened once for many rows, is what runs prompts. It must not know models, gears or batches.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def rotated(x: Tensor, rotary: Tensor) -> Tensor:
 
 
 class PlainOps:
-    """Ops in torch; products and attention in `dtype`, norms and rotations in float32."""
+    """Ops in torch; products in `dtype`, everything else in float32."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self._dtype = dtype
@@ -153,55 +152,37 @@ class PlainOps:
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
     ) -> Tensor:
-        """See Ops. Without `runs` every row is a sequence of its own, and the host waits."""
+        """See Ops. The host waits for the positions."""
         n, size = len(qkv), cache.keys.shape[2]
-        runs = steps.runs or [(i, 1, p) for i, p in enumerate(steps.positions.tolist())]
         out = qkv.new_empty(n, heads.num_heads * heads.head_dim)
-        for first, count, start in runs:
+        for first, count in steps.runs or [(i, 1) for i in range(n)]:
             rows = slice(first, first + count)
-            end = start + count
+            at = steps.positions[rows, None]
+            end = int(at.max()) + 1
             table = steps.tables[first, : -(-end // size)].long()
-            keys, values = (
-                pool[table].transpose(1, 2).reshape(-1, heads.num_kv_heads, heads.head_dim)[:end]
+            keys, values = (  # [kv heads, end, head_dim]
+                pool[table].transpose(0, 1).flatten(1, 2)[:, :end].float()
                 for pool in (cache.keys, cache.values)
             )
-            queries = qkv[rows, : heads.num_heads * heads.head_dim]
-            queries = queries.view(count, heads.num_heads, heads.head_dim)
-            out[rows] = self._attend(queries, keys, values, heads, start, window).flatten(1)
+            queries = qkv[rows, : heads.num_heads * heads.head_dim].float()
+            queries = queries.view(count, heads.num_heads, heads.head_dim).transpose(0, 1)
+            seen = torch.arange(end, device=at.device)
+            visible = (seen <= at) if window == 0 else (seen <= at) & (seen > at - window)
+            found = self._attend(queries, keys, values, visible, heads)
+            out[rows] = found.transpose(0, 1).flatten(1)
         return out
 
     def _attend(
-        self, queries: Tensor, keys: Tensor, values: Tensor, heads: Heads, start: int, window: int
+        self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor, heads: Heads
     ) -> Tensor:
-        """[count, heads, head_dim] of queries at positions start, ... over all keys up to there."""
-        q, k, v = (  # [1, heads, count or total, head_dim]
-            x.to(self._dtype).transpose(0, 1)[None] for x in (queries, keys, values)
-        )
-        count, total = len(queries), len(keys)
-        visible = None
-        whole = start == 0 and count > 1 and window == 0
-        if not whole and (count > 1 or window):
-            at = torch.arange(start, start + count, device=keys.device)[:, None]
-            seen = torch.arange(total, device=keys.device)[None]
-            visible = (seen <= at) if window == 0 else (seen <= at) & (seen > at - window)
+        """[heads, count, head_dim]: of queries, each over the keys that its row of visible
+        [count, total] has."""
         group = heads.num_heads // heads.num_kv_heads
-        # Of the library's fast kernels only the causal one reads a kv head for several heads.
-        shared = whole and heads.softcap == 0.0 and group > 1
-        if group > 1 and not shared:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        if heads.softcap == 0.0:
-            out = F.scaled_dot_product_attention(
-                q, k, v, visible, is_causal=whole, scale=heads.scale, enable_gqa=shared
-            )
-        else:
-            scores = (q @ k.transpose(-1, -2)).float() * heads.scale
+        keys, values = keys.repeat_interleave(group, 0), values.repeat_interleave(group, 0)
+        scores = queries @ keys.transpose(1, 2) * heads.scale
+        if heads.softcap > 0.0:
             scores = heads.softcap * torch.tanh(scores / heads.softcap)
-            if whole:
-                visible = torch.ones(count, total, dtype=torch.bool, device=keys.device).tril()
-            if visible is not None:
-                scores = scores.masked_fill(~visible, float("-inf"))
-            out = scores.softmax(-1).to(self._dtype) @ v
-        return out[0].transpose(0, 1)
+        return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
 
     def matmul_add(
         self,

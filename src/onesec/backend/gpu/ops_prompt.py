@@ -17,12 +17,15 @@ from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from .ops_plain import PlainOps
 from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power
 from .triton_prompt import activate_rows, turn_rows
+from .triton_prompt_attention import attend_prompt
+from .triton_tiles import attention_tile
 
 if TYPE_CHECKING:
     from .cuda_library import CudaLibrary
 
 _FEED_COLS = 1024  # inner values a program
 _TURN_VALUES = 2048  # values of heads a program
+_LEAST_DOT = 16  # of a tensor core's inner sizes
 
 
 class PromptOps(PlainOps):
@@ -89,6 +92,29 @@ class PromptOps(PlainOps):
             HALF=0 if rotary is None else rotary.shape[1] // 2, TOKENS=cache.keys.shape[2],
             Q_NORM=q_norm is not None, K_NORM=k_norm is not None, H=a_program, num_warps=4,
         )  # fmt: skip
+
+    def attention(
+        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    ) -> Tensor:
+        """See Ops; in the products' dtype, of which the kernel has float16 and float32."""
+        halves = self._dtype != torch.float32
+        group = heads.num_heads // heads.num_kv_heads
+        block = max(power(heads.head_dim), _LEAST_DOT)
+        tile = attention_tile(block, halves=halves)
+        out = torch.empty(
+            len(qkv), heads.num_heads * heads.head_dim, dtype=self._dtype, device=qkv.device
+        )
+        for first, rows in steps.runs or [(i, 1) for i in range(len(qkv))]:
+            attend_prompt[heads.num_kv_heads, triton.cdiv(rows * group, tile.rows)](
+                qkv, cache.keys, cache.values, steps.positions, steps.tables, out,
+                first, rows, qkv.stride(0), steps.tables.stride(0),
+                heads.scale, heads.softcap, window,
+                KV=heads.num_kv_heads, GROUP=group, D=heads.head_dim, BLOCK=block,
+                TOKENS=cache.keys.shape[2], M=tile.rows, N=tile.keys, HALVES=halves,
+                SOFTCAP=heads.softcap > 0.0, WINDOW=window > 0,
+                num_warps=tile.warps, num_stages=tile.stages,
+            )  # fmt: skip
+        return out
 
     def matmul_add(
         self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None

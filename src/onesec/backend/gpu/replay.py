@@ -18,6 +18,7 @@ from torch import Tensor
 
 from onesec.backend.sampling import Drawn
 
+from .capture import capture
 from .ops import Picked, Steps
 
 SIZES = (1, 2, 4, 8, 16)  # rows a graph is captured for
@@ -42,11 +43,23 @@ class PickedRows:
     entropies: npt.NDArray[np.float32]
     margins: npt.NDArray[np.float32]
 
+    @classmethod
+    def of(cls, found: Tensor) -> PickedRows:
+        """A copy of what `packed` gave, in the host's memory."""
+        words = found.numpy()
+        return cls(words[0].copy(), *(part.copy() for part in words[1:].view(np.float32)))
+
     def row(self, i: int) -> Drawn:
         """One row's, as a sampler tells a token."""
         told = (self.logprobs, self.entropies, self.margins)
         logprob, entropy, margin = (float(values[i]) for values in told)
         return int(self.tokens[i]), logprob, entropy, margin, []
+
+
+def packed(picked: Picked) -> Tensor:
+    """int32 [4, n]: all of it in one tensor, the floats as their bits."""
+    floats = torch.stack((picked.logprobs, picked.entropies, picked.margins))
+    return torch.cat((picked.tokens[None], floats.view(torch.int32)))
 
 
 def size_for(rows: int) -> int:
@@ -90,22 +103,7 @@ class StepReplay:
         self._graph: torch.cuda.CUDAGraph | None = None
         self.load([])
         if self._cuda:
-            self._capture(device, pool)
-
-    def _capture(self, device: torch.device, pool: Any) -> None:
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):  # compiles kernels, which cannot be done while capturing
-            for _ in range(2):
-                self.load([])
-                self._step()
-        torch.cuda.current_stream(device).wait_stream(side)
-        torch.cuda.synchronize(device)
-        self.load([])
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            self._step()
-        self._graph = graph
+            self._graph = capture(self._step, lambda: self.load([]), device, pool)
 
     def _step(self) -> None:
         self.logits, picked = self._compute(self._steps)
@@ -142,6 +140,4 @@ class StepReplay:
         """What the step of this slot picked."""
         if self._cuda:
             self._ready[slot].synchronize()
-        found = self._found[slot].numpy()
-        floats = found[1:].view(np.float32)
-        return PickedRows(found[0].copy(), *(part.copy() for part in floats))
+        return PickedRows.of(self._found[slot])

@@ -63,6 +63,11 @@ class Progress:
             return len(self.row.tokens)
         return 0 if self.row.sampler is None else 1
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is a chunk of which no more is asked than what follows its last token."""
+        return len(self.row.tokens) > 1 and not (self.wants_all or self.row.pooled)
+
     def step(self) -> StepRow:
         """Its last token, to be run."""
         return StepRow(self.token, self.position, self.row.block_table)
@@ -124,25 +129,30 @@ def prompt_logprobs(row: BatchRow, logits: Tensor) -> list[float]:
 
 
 def prompt_steps(rows: Sequence[Progress], device: torch.device) -> Steps:
-    """All tokens of all rows, sequence after sequence."""
+    """All tokens of all rows, sequence after sequence; they reach the device in one copy."""
     counts = [len(p.row.tokens) for p in rows]
-    starts = [p.row.start for p in rows]
-    # Always a multiple of 16: kernels are compiled for what the widths of tables are multiples of.
-    widest = -(-max(len(p.row.block_table) for p in rows) // 16) * 16
-    tables = np.zeros((len(rows), widest), np.int32)
-    for table, p in zip(tables, rows, strict=True):
-        table[: len(p.row.block_table)] = p.row.block_table
-    positions = [np.arange(s, s + n, dtype=np.int32) for s, n in zip(starts, counts, strict=True)]
-    firsts = np.cumsum([0, *counts[:-1]]).tolist()
-    tokens, at, repeated = (
-        torch.from_numpy(np.ascontiguousarray(values, np.int32)).to(device)
-        for values in (
-            np.concatenate([p.row.tokens for p in rows]),
-            np.concatenate(positions),
-            np.repeat(tables, counts, axis=0),
-        )
+    total, widest = sum(counts), max(len(p.row.block_table) for p in rows)
+    # Multiples of 16: kernels are compiled for inputs that begin at such places.
+    part, width = (-(-size // 16) * 16 for size in (total, widest))
+    length = 3 * part + len(rows) * width
+    staged = torch.zeros(length, dtype=torch.int32, pin_memory=device.type == "cuda")
+    host = staged.numpy()
+    host[:total] = np.concatenate([p.row.tokens for p in rows])
+    host[part : part + total] = np.concatenate(
+        [np.arange(p.row.start, p.row.start + n) for p, n in zip(rows, counts, strict=True)]
     )
-    return Steps(tokens, at, repeated, runs=tuple(zip(firsts, counts, starts, strict=True)))
+    host[2 * part : 2 * part + total] = np.repeat(np.arange(len(rows)), counts)
+    for table, p in zip(host[3 * part :].reshape(len(rows), width), rows, strict=True):
+        table[: len(p.row.block_table)] = p.row.block_table
+    inputs = staged.to(device, non_blocking=True)
+    tables = inputs[3 * part :].view(len(rows), width)
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    return Steps(
+        inputs[:total],
+        inputs[part : part + total],
+        tables.index_select(0, inputs[2 * part : 2 * part + total]),
+        runs=tuple(zip(firsts, counts, strict=True)),
+    )
 
 
 def check_batch(batch: Batch, *, context_length: int, num_blocks: int, vocab_size: int) -> None:

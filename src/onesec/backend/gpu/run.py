@@ -18,13 +18,14 @@ from onesec.model.config import ModelConfig
 
 from .ops import LayerCache, Ops, Picked, Steps
 from .ops_plain import normed
-from .replay import SIZES, StepReplay, StepRow, size_for
+from .prompt_replay import PROMPT_SIZES, PromptReplay, prompt_size
+from .replay import SIZES, PickedRows, StepReplay, StepRow, packed, size_for
 from .rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
 from .transformer import Weights, Widths, hidden, logits
 
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
-_WARM_TOKENS = (16, 64, 128, 256, 512)
+_LONG_PROMPT = 2048  # tokens; too many for a graph
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
 
 
@@ -53,6 +54,7 @@ class GpuRunner:
             for _ in range(config.num_layers)
         )
         self._replays: dict[tuple[Widths, int], StepReplay] = {}
+        self._prompts: dict[tuple[Widths, int], PromptReplay] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def replay(self, widths: Widths, rows: int) -> StepReplay:
@@ -72,6 +74,28 @@ class GpuRunner:
             self._replays[widths, size] = found
         return found
 
+    def _prompt_replay(self, widths: Widths, size: int) -> PromptReplay:
+        """As replay, for prompts' chunks of one of PROMPT_SIZES."""
+        found = self._prompts.get((widths, size))
+        if found is None:
+            found = PromptReplay(
+                partial(self._chunk, widths),
+                size,
+                table_blocks=-(-self.context_length // BLOCK_TOKENS),
+                spare_block=self.num_blocks,
+                device=self._device,
+                pool=self._pool,
+            )
+            self._prompts[widths, size] = found
+        return found
+
+    def _chunk(self, widths: Widths, steps: Steps, last: Tensor) -> tuple[Tensor, Picked]:
+        h = hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
+        # What is drawn from has the arithmetic of the steps.
+        row = h.index_select(0, last)
+        values = logits(self._config, self._weights, self._ops, widths, row)
+        return values, self._ops.pick(values)
+
     def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
         h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
         values = logits(self._config, self._weights, self._ops, widths, h)
@@ -79,17 +103,18 @@ class GpuRunner:
 
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths, the largest first, whose memory the others share; and
-        run prompts of some lengths: kernels are compiled or loaded when they are first called, and
-        no request shall wait for that."""
+        run a prompt without one: kernels are compiled or loaded when they are first called, and no
+        request shall wait for that."""
+        count = min(_LONG_PROMPT, self.context_length)
+        spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
+        h = self._prompt([Progress(BatchRow(np.zeros(count, np.int32), 0, spare))], widths)
+        logits(self._config, self._weights, self._ops, widths, h[-1:])
+        largest = prompt_size(count) or PROMPT_SIZES[-1]
+        for size in reversed(PROMPT_SIZES):
+            if size <= largest:
+                self._prompt_replay(widths, size)
         for size in reversed(SIZES):
             self.replay(widths, size)
-        for tokens in _WARM_TOKENS:
-            count = min(tokens, self.context_length)
-            spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
-            for first in (0, 1):  # a whole prompt, and one that goes on: attention differs
-                row = BatchRow(np.zeros(count - first, np.int32), first, spare)
-                h = self._prompt([Progress(row)], widths)
-                logits(self._config, self._weights, self._ops, widths, h[-1:])
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
@@ -161,38 +186,45 @@ class GpuRunner:
 
     def _first(self, batch: Batch, widths: Widths, rows: list[Progress]) -> bool:
         """Prompt chunks and drafts, and the tokens drawn after them; True at a stop id."""
-        counts = [p.logit_rows for p in rows]
-        wanted = [
-            i
-            for p, end in zip(rows, np.cumsum([len(p.row.tokens) for p in rows]), strict=True)
-            for i in range(end - p.logit_rows, end)
-        ]
-        values = self._logits(batch, widths, rows, wanted)
-        stops = [
-            p.take_first(v, self._pick) for p, v in zip(rows, values.split(counts), strict=True)
-        ]
-        return any(stops)
+        stopped = False
+        others: list[Progress] = []
+        for p in rows:
+            size = prompt_size(len(p.row.tokens))
+            if p.is_prompt and size is not None and not batch.exact:
+                stopped |= self._take_chunk(p, self._prompt_replay(widths, size))
+            else:
+                others.append(p)
+        if others:
+            counts = [p.logit_rows for p in others]
+            values = self._logits(batch, widths, others, counts).split(counts)
+            for p, told in zip(others, values, strict=True):
+                stopped |= p.take_first(told, self._pick)
+        return stopped
+
+    def _take_chunk(self, p: Progress, replay: PromptReplay) -> bool:
+        """Run a prompt's chunk by its graph, and take what follows it; True at a stop id."""
+        picked = replay.run(p.row.tokens, p.row.start, p.row.block_table)
+        return p.take_first(replay.logits[: p.logit_rows], lambda _: picked.row(0))
 
     def _pick(self, row: Tensor) -> Drawn:
-        picked = self._ops.pick(row[None])
-        told = (picked.logprobs, picked.entropies, picked.margins)
-        logprob, entropy, margin = (float(part.item()) for part in told)
-        return int(picked.tokens.item()), logprob, entropy, margin, []
+        return PickedRows.of(packed(self._ops.pick(row[None])).cpu()).row(0)
 
     def _logits(
-        self, batch: Batch, widths: Widths, rows: list[Progress], wanted: list[int]
+        self, batch: Batch, widths: Widths, rows: list[Progress], counts: list[int]
     ) -> Tensor:
-        """[wanted, vocab]: run all tokens of all rows, and tell the logits of some of them."""
+        """[sum of counts, vocab]: run all tokens of all rows without prompts' graphs, and tell the
+        logits after the last so many of each."""
         pooled = any(p.row.pooled for p in rows)
         few = all(p.row.drafted or len(p.row.tokens) == 1 for p in rows)
         if not pooled and (batch.exact or few):
-            return self._stepwise(widths, [step for p in rows for step in p.steps()], wanted)
+            return self._stepwise(widths, rows, counts)
         h = self._prompt(rows, widths)
         if pooled:
             self._tell_hidden(rows, h)
-        h = h[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
+        parts = h.split([len(p.row.tokens) for p in rows])
+        h = torch.cat([part[len(part) - n :] for part, n in zip(parts, counts, strict=True)])
         # What is drawn from has the arithmetic of the steps.
-        ops = self._ops if len(wanted) <= _MAX_ROWS else self._prompt_ops
+        ops = self._ops if len(h) <= _MAX_ROWS else self._prompt_ops
         return logits(self._config, self._weights, ops, widths, h)
 
     def _tell_hidden(self, rows: list[Progress], h: Tensor) -> None:
@@ -207,9 +239,14 @@ class GpuRunner:
         steps = prompt_steps(rows, self._device)
         return hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
 
-    def _stepwise(self, widths: Widths, steps: list[StepRow], wanted: list[int]) -> Tensor:
+    def _stepwise(self, widths: Widths, rows: list[Progress], counts: list[int]) -> Tensor:
         """As _logits, in the arithmetic of the decode steps, a few tokens at a time."""
-        kept, chosen = [], set(wanted)
+        kept: list[Tensor] = []
+        steps: list[StepRow] = []
+        chosen: set[int] = set()
+        for p, count in zip(rows, counts, strict=True):
+            steps += p.steps()
+            chosen.update(range(len(steps) - count, len(steps)))
         for i in range(0, len(steps), _MAX_ROWS):
             part = steps[i : i + _MAX_ROWS]
             replay = self.replay(widths, len(part))
@@ -224,8 +261,7 @@ class GpuRunner:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         self._check(batch)
         rows = [Progress(row) for row in batch.rows]
-        total = sum(len(row.tokens) for row in batch.rows)
-        return self._logits(batch, widths, rows, list(range(total)))
+        return self._logits(batch, widths, rows, [len(row.tokens) for row in batch.rows])
 
     def _check(self, batch: Batch) -> None:
         check_batch(

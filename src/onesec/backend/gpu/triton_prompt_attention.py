@@ -92,7 +92,8 @@ def attend_prompt(
     q = tl.load(qkv_ptr + place, mask=inside, other=0.0)
     q = q.to(tl.float16) if HALVES else q.to(tl.float32)
     last = tl.max(position)
-    earliest = tl.min(tl.where(there, position, last))
+    position = tl.where(there, position, last)
+    earliest = tl.min(position)
     begin = 0
     whole = (earliest + 1) // N * N  # so many keys are seen by every row
     if WINDOW:

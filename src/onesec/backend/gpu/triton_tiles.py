@@ -1,4 +1,4 @@
-"""How a product is cut into programs: one small table, to be tuned on the device.
+"""How products and attention are cut into programs: small tables, to be tuned on the device.
 
 It must not know Triton, tensors or models. Nothing here may depend on the number of tokens: a row's
 sums are added in an order that the warps decide.
@@ -57,3 +57,27 @@ def tiles_for(width: int, rows: int, cols: int, *, gated: bool) -> Tiling:
         warps *= 2
     even = units % pieces == 0 and cols % (warps * limits.warp_cols) == 0
     return Tiling(pieces, warps, even)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTile:
+    """Of a prompt's attention: query rows a program, keys a round, and how Triton runs it."""
+
+    rows: int
+    keys: int
+    warps: int
+    stages: int
+
+
+def attention_tile(head_dim: int, *, halves: bool) -> AttentionTile:
+    """For heads of a power of two; halves: by tensor cores, whose tiles are large.
+
+    >>> attention_tile(128, halves=True)
+    AttentionTile(rows=128, keys=64, warps=8, stages=2)
+    """
+    large = head_dim > 128
+    if not halves:
+        return AttentionTile(16, 16, 8, 1) if large else AttentionTile(16, 32, 4, 1)
+    if large:
+        return AttentionTile(64, 32, 8, 2)
+    return AttentionTile(128, 64, 8 if head_dim > 64 else 4, 2)

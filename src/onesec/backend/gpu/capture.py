@@ -1,0 +1,22 @@
+"""Capture: work on tensors that never move, as a CUDA graph. It must not know what the work is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def capture(
+    work: Callable[[], None], prepare: Callable[[], None], device: torch.device, pool: Any
+) -> torch.cuda.CUDAGraph:
+    """The graph of `work`, which `prepare` sets the inputs of; its memory comes from `pool`."""
+    prepare()
+    work()  # compiles and loads kernels, which cannot be done while capturing
+    torch.cuda.synchronize(device)
+    prepare()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        work()
+    return graph
