@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,40 @@ def test_rows_that_are_not_used_touch_no_cache(backend: GpuBackend) -> None:
     _assert_alike(_told(backend, EXACT, [(59, tokens[59:], table)], exact=True), want)
 
 
-def test_a_prompt_that_ends_nothing_draws_nothing(backend: GpuBackend) -> None:
-    (table,) = block_tables(backend, [40])
-    row = BatchRow(_tokens(backend, 40), 0, table)
-    assert backend.forward(Batch(EXACT, [row])).rows[0].tokens == []
+@pytest.mark.parametrize("count", [40, PROMPT_SIZES[-1] + 1])
+def test_a_prompt_that_ends_nothing_draws_nothing(count: int) -> None:
+    """Neither by a graph nor, longer, without one; the rest of it draws what the whole would."""
+    with open_checkpoint(GOLDEN_DIR / "llama2") as checkpoint:
+        config = replace(checkpoint.config, context_length=2048)
+    long = GpuBackend.random(
+        config, kv_dtype="f32", compute_dtype="f32", planes=False, reference=True, device="cpu"
+    )
+    tokens = _tokens(long, count + 1)
+    one, other = block_tables(long, [count + 1] * 2)
+    begun = long.forward(Batch(EXACT, [BatchRow(tokens[:count], 0, one)])).rows[0]
+    assert begun.tokens == []
+    want = _told(long, EXACT, [(0, tokens, other)], exact=False)
+    _assert_alike(_told(long, EXACT, [(count, tokens[count:], one)], exact=False), want)
+    long.close()
+
+
+def test_drafts_and_told_prompts_are_drawn_from_where_they_end(backend: GpuBackend) -> None:
+    """Beside a chunk that ends nothing and a row that is pooled, whose logits nobody wants."""
+    prompt = _tokens(backend, 20, seed=3)
+    drawn = answer(backend, EXACT, [prompt], 4)[0]
+    tables = block_tables(backend, [40] * 4)
+    _told(backend, EXACT, [(0, prompt, tables[0])], exact=False)
+    draft = np.array([drawn[0], drawn[1], (drawn[2] + 1) % 100, 5], np.int32)
+    state = backend.sampler(GREEDY, eos_ids=())
+    rows = [
+        BatchRow(prompt, 0, tables[1]),
+        BatchRow(draft, 20, tables[0], sampler=state, drafted=True),
+        BatchRow(prompt, 0, tables[2], sampler=state, prompt_logprobs=True),
+        BatchRow(prompt, 0, tables[3], pooled=True),
+    ]
+    found = backend.forward(Batch(EXACT, rows)).rows
+    assert [row.tokens for row in found] == [[], drawn[1:3], drawn[:1], []]
+    assert len(found[2].prompt_logprobs) == len(prompt) - 1
 
 
 @pytest.mark.parametrize("context", [7, 64])

@@ -19,4 +19,5 @@ def capture(
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool):
         work()
+    graph.replay()  # the first launch brings a graph to the device
     return graph

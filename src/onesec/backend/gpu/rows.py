@@ -18,7 +18,7 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 
 from .ops import Steps
-from .replay import StepRow
+from .replay import PickedRows, StepRow
 
 BLOCK_TOKENS = 32  # of the cache
 
@@ -52,21 +52,22 @@ class Progress:
         return state is not None and state.wants_argmax and not self.row.top_logprobs
 
     @property
-    def wants_all(self) -> bool:
-        """Whether the logits after each of its tokens are needed, not those of the last alone."""
-        return self.row.prompt_logprobs or (self.row.drafted and self.row.sampler is not None)
+    def drawn_rows(self) -> int:
+        """After how many of its last tokens one is drawn, or may be."""
+        if self.row.sampler is None:
+            return 0
+        return len(self.row.tokens) if self.row.drafted else 1
 
     @property
     def logit_rows(self) -> int:
-        """Of how many of its tokens the logits are needed."""
-        if self.wants_all:
-            return len(self.row.tokens)
-        return 0 if self.row.sampler is None else 1
+        """Of how many of its last tokens the logits are needed."""
+        return len(self.row.tokens) if self.row.prompt_logprobs else self.drawn_rows
 
     @property
     def is_prompt(self) -> bool:
         """Whether it is a chunk of which no more is asked than what follows its last token."""
-        return len(self.row.tokens) > 1 and not (self.wants_all or self.row.pooled)
+        row = self.row
+        return len(row.tokens) > 1 and not (row.prompt_logprobs or row.drafted or row.pooled)
 
     def step(self) -> StepRow:
         """Its last token, to be run."""
@@ -100,18 +101,19 @@ class Progress:
         drawn: Drawn = state.draw(logits.float().cpu().numpy(), self.row.top_logprobs)
         return drawn
 
-    def take_first(self, logits: Tensor, pick: Any) -> bool:
-        """Take in the logits [logit_rows, vocab] of a prompt or a draft: log-probabilities told,
-        tokens drawn, of a draft as far as it was right and one more. True at a stop id."""
+    def take_first(self, logits: Tensor, picked: PickedRows, first: int) -> bool:
+        """Take in the logits [logit_rows, vocab] of a prompt or a draft, and what was picked of its
+        drawn_rows, from `first` on: log-probabilities told, tokens drawn, of a draft as far as it
+        was right and one more. True at a stop id."""
         row, count = self.row, len(logits)
         if row.prompt_logprobs:
             self.result.prompt_logprobs += prompt_logprobs(row, logits)
         if row.sampler is None:
             return False
-        begin = 0 if row.drafted else count - 1
+        begin = count - self.drawn_rows
         self.position -= count - 1 - begin
         for j in range(begin, count):
-            if self.take(pick(logits[j]) if self.on_device else self.draw(logits[j])):
+            if self.take(picked.row(first + j - begin) if self.on_device else self.draw(logits[j])):
                 return True
             if j + 1 < count and self.token != int(row.tokens[j + 1]):
                 break

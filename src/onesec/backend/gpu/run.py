@@ -6,6 +6,7 @@ It must not know gears' names, files, text or requests: a gear comes as the widt
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 
 from onesec.backend.base import Batch, BatchRow, RowResult
-from onesec.backend.sampling import Drawn
 from onesec.model.config import ModelConfig
 
 from .ops import LayerCache, Ops, Picked, Steps
@@ -26,6 +26,7 @@ from .transformer import Weights, Widths, hidden, logits
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
 _LONG_PROMPT = 2048  # tokens; too many for a graph
+_NOTHING = torch.empty(4, 0, dtype=torch.int32)  # picked of no row
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
 
 
@@ -103,18 +104,18 @@ class GpuRunner:
 
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths, the largest first, whose memory the others share; and
-        run a prompt without one: kernels are compiled or loaded when they are first called, and no
-        request shall wait for that."""
+        then run a prompt without one, since a capture empties the allocator's cache. Kernels are
+        compiled or loaded when they are first called, and no request shall wait for that."""
         count = min(_LONG_PROMPT, self.context_length)
-        spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
-        h = self._prompt([Progress(BatchRow(np.zeros(count, np.int32), 0, spare))], widths)
-        logits(self._config, self._weights, self._ops, widths, h[-1:])
         largest = prompt_size(count) or PROMPT_SIZES[-1]
         for size in reversed(PROMPT_SIZES):
             if size <= largest:
                 self._prompt_replay(widths, size)
         for size in reversed(SIZES):
             self.replay(widths, size)
+        spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
+        h = self._prompt([Progress(BatchRow(np.zeros(count, np.int32), 0, spare))], widths)
+        logits(self._config, self._weights, self._ops, widths, h[-1:])
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
@@ -197,17 +198,25 @@ class GpuRunner:
         if others:
             counts = [p.logit_rows for p in others]
             values = self._logits(batch, widths, others, counts).split(counts)
-            for p, told in zip(others, values, strict=True):
-                stopped |= p.take_first(told, self._pick)
+            stopped |= self._take(others, values)
         return stopped
+
+    def _take(self, rows: list[Progress], values: Sequence[Tensor]) -> bool:
+        """What follows rows, from the logits [logit_rows, vocab] of each; True at a stop id."""
+        drawn = [part[len(part) - p.drawn_rows :] for p, part in zip(rows, values, strict=True)]
+        firsts = np.cumsum([0, *(len(part) for part in drawn[:-1])]).tolist()
+        chosen = torch.cat(drawn)
+        picked = PickedRows.of(packed(self._ops.pick(chosen)).cpu() if len(chosen) else _NOTHING)
+        stops = [
+            p.take_first(part, picked, first)
+            for p, part, first in zip(rows, values, firsts, strict=True)
+        ]
+        return any(stops)
 
     def _take_chunk(self, p: Progress, replay: PromptReplay) -> bool:
         """Run a prompt's chunk by its graph, and take what follows it; True at a stop id."""
         picked = replay.run(p.row.tokens, p.row.start, p.row.block_table)
-        return p.take_first(replay.logits[: p.logit_rows], lambda _: picked.row(0))
-
-    def _pick(self, row: Tensor) -> Drawn:
-        return PickedRows.of(packed(self._ops.pick(row[None])).cpu()).row(0)
+        return p.take_first(replay.logits[: p.logit_rows], picked, 0)
 
     def _logits(
         self, batch: Batch, widths: Widths, rows: list[Progress], counts: list[int]
@@ -221,6 +230,8 @@ class GpuRunner:
         h = self._prompt(rows, widths)
         if pooled:
             self._tell_hidden(rows, h)
+        if not any(counts):
+            return torch.empty(0, self._config.vocab_size, device=self._device)
         parts = h.split([len(p.row.tokens) for p in rows])
         h = torch.cat([part[len(part) - n :] for part, n in zip(parts, counts, strict=True)])
         # What is drawn from has the arithmetic of the steps.
