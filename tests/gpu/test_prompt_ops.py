@@ -53,10 +53,11 @@ def test_norm_matmul(cols: int, layer: bool, width: int, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("size", [40, 1100])
 def test_norm_feed(size: int, activation: str, gated: bool, dtype: torch.dtype) -> None:
     padded, cols = -(-size // 16) * 16, 72
-    matrix = make_matrix(2 * padded if gated else padded, cols, bias=not gated)
+    rows = 2 * padded if gated else padded
+    matrix = make_matrix(rows, cols, bias=not gated, dense=torch.float32)
     h, norm = normal(3, cols), make_norm(cols, layer=not gated)
-    want = PLAIN.norm_feed(h, norm, matrix, 8, activation, size)
-    got = PromptOps(dtype).norm_feed(h, norm, matrix, 8, activation, size)
+    want = PLAIN.norm_feed(h, norm, matrix, 16, activation, size)
+    got = PromptOps(dtype).norm_feed(h, norm, matrix, 16, activation, size)
     assert got.dtype == dtype
     _assert_near(got, want, dtype)
 
