@@ -98,9 +98,9 @@ def test_a_prompt_gives_what_its_steps_give(backend: GpuBackend, count: int, wid
     _assert_alike(rest, want)
 
 
-def test_several_rows_run_one_after_another(backend: GpuBackend) -> None:
-    """Prompts beside each other and beside a row that goes on."""
-    counts = [70, 1, 16, 33]
+@pytest.mark.parametrize("counts", [[70, 1, 16, 33], [1, 40, 1]])
+def test_rows_beside_each_other(backend: GpuBackend, counts: list[int]) -> None:
+    """Prompts beside each other and beside rows that go on."""
     tables = block_tables(backend, [count + 1 for count in counts])
     rows = [
         (0, _tokens(backend, n, seed=n), table) for n, table in zip(counts, tables, strict=True)

@@ -186,12 +186,14 @@ class GpuRunner:
         return False
 
     def _first(self, batch: Batch, widths: Widths, rows: list[Progress]) -> bool:
-        """Prompt chunks and drafts, and the tokens drawn after them; True at a stop id."""
+        """Prompt chunks and drafts, and the tokens drawn after them; True at a stop id. A graph is
+        for a lone prompt: several run together, over weights that are opened and read once."""
         stopped = False
         others: list[Progress] = []
+        lone = not batch.exact and sum(p.is_prompt for p in rows) == 1
         for p in rows:
             size = prompt_size(len(p.row.tokens))
-            if p.is_prompt and size is not None and not batch.exact:
+            if lone and p.is_prompt and size is not None:
                 stopped |= self._take_chunk(p, self._prompt_replay(widths, size))
             else:
                 others.append(p)
