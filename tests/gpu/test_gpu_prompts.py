@@ -181,8 +181,8 @@ def test_what_a_graph_is_given() -> None:
     def compute(steps: Steps, last: torch.Tensor) -> tuple[torch.Tensor, Picked]:
         copies = (part.clone() for part in (steps.tokens, steps.positions, steps.tables))
         given.append((Steps(*copies, steps.runs), int(last)))
-        floats = torch.tensor([0.5]), torch.tensor([1.5]), torch.tensor([-2.5])
-        return torch.zeros(1, 5), Picked(steps.tokens[last], *floats)
+        floats = torch.tensor([[0.5], [1.5], [-2.5]]).view(torch.int32)
+        return torch.zeros(1, 5), Picked(torch.cat((steps.tokens[last][None], floats)))
 
     replay = PromptReplay(compute, 16, table_blocks=3, spare_block=9, device=CPU)
     replay.run(np.arange(1, 17, dtype=np.int32), 0, np.array([4, 5], np.int32))

@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
+from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Steps, Turn
 from .ops_plain import PlainOps
 from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power
 from .triton_prompt import activate_rows, turn_rows
@@ -60,7 +60,14 @@ class PromptOps(PlainOps):
         return self._kernels.norm(h, norm, out, add=False)
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(self._normed(h, norm), matrix, width, first_row)
@@ -117,7 +124,14 @@ class PromptOps(PlainOps):
         return out
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -126,7 +140,15 @@ class PromptOps(PlainOps):
         self._kernels.norm(self._product(x, matrix, width), post_norm, h, add=True)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        *,
+        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(self._normed(h, norm), matrix, width)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .capture import capture
 from .ops import Picked, Steps
-from .replay import Int32Array, PickedRows, packed
+from .replay import Int32Array, PickedRows
 
 # Tokens a graph is captured for. From 128 on every multiple of it: the tiles of the library's
 # products are as tall, so rows that are not used cost little more than they would without a graph.
@@ -73,7 +73,7 @@ class PromptReplay:
             runs=((0, size),),
         )
         self.logits, picked = self._compute(steps, last)
-        self._out = packed(picked)
+        self._out = picked.packed
 
     def _load(self, tokens: Int32Array, start: int, table: Int32Array) -> None:
         size, count, host = self._size, len(tokens), self._host

@@ -45,7 +45,7 @@ class PickedRows:
 
     @classmethod
     def of(cls, found: Tensor) -> PickedRows:
-        """A copy of what `packed` gave, in the host's memory."""
+        """A copy of Picked.packed, in the host's memory."""
         words = found.numpy()
         return cls(words[0].copy(), *(part.copy() for part in words[1:].view(np.float32)))
 
@@ -54,12 +54,6 @@ class PickedRows:
         told = (self.logprobs, self.entropies, self.margins)
         logprob, entropy, margin = (float(values[i]) for values in told)
         return int(self.tokens[i]), logprob, entropy, margin, []
-
-
-def packed(picked: Picked) -> Tensor:
-    """int32 [4, n]: all of it in one tensor, the floats as their bits."""
-    floats = torch.stack((picked.logprobs, picked.entropies, picked.margins))
-    return torch.cat((picked.tokens[None], floats.view(torch.int32)))
 
 
 def size_for(rows: int) -> int:

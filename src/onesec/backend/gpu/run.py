@@ -19,7 +19,7 @@ from onesec.model.config import ModelConfig
 from .ops import LayerCache, Ops, Picked, Steps
 from .ops_plain import normed
 from .prompt_replay import PROMPT_SIZES, PromptReplay, prompt_size
-from .replay import SIZES, PickedRows, StepReplay, StepRow, packed, size_for
+from .replay import SIZES, PickedRows, StepReplay, StepRow, size_for
 from .rows import BLOCK_TOKENS, Progress, check_batch, prompt_steps
 from .transformer import Weights, Widths, hidden, logits
 
@@ -208,7 +208,7 @@ class GpuRunner:
         drawn = [part[len(part) - p.drawn_rows :] for p, part in zip(rows, values, strict=True)]
         firsts = np.cumsum([0, *(len(part) for part in drawn[:-1])]).tolist()
         chosen = torch.cat(drawn)
-        picked = PickedRows.of(packed(self._ops.pick(chosen)).cpu() if len(chosen) else _NOTHING)
+        picked = PickedRows.of(self._ops.pick(chosen).packed.cpu() if len(chosen) else _NOTHING)
         stops = [
             p.take_first(part, picked, first)
             for p, part, first in zip(rows, values, firsts, strict=True)
