@@ -57,7 +57,6 @@ struct Block {
   void (*previous)(void*) = nullptr;
   void* state = nullptr;
   bool waited = false, written = false;
-  int fetched = 0;
 } block;
 
 [[noreturn]] void fail(const char* what) {
@@ -169,15 +168,6 @@ void touch(const void* from, int bytes, int index, int count) {
   for (int at = index * 128; at < bytes; at += count * 128) touched = static_cast<const uint8_t*>(from)[at];
   static_cast<void>(touched);
 }
-void fetch_ahead(const uint8_t* from, int bytes, int lane) {
-  if (reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16) fail("what is fetched ahead is not aligned");
-  if (lane != 0) return;
-  volatile uint8_t touched = 0;  // a sanitizer sees what is not there
-  for (int i = 0; i < bytes; i += 16) touched = from[i];
-  static_cast<void>(touched);
-  block.fetched += bytes;
-}
-int fetched_bytes() { return block.fetched; }
 void wait_for_previous() {
   if (!block.written && block.previous) block.previous(block.state);
   block.waited = block.written = true;
@@ -191,7 +181,6 @@ void run(int blocks, int threads, size_t shared, void (*kernel)(const void*), co
   block.kernel = kernel, block.arguments = arguments, block.previous = previous, block.state = state;
   block.grid = unsigned(blocks);
   block.written = false;
-  block.fetched = 0;
   for (block.index = 0; block.index < unsigned(blocks); ++block.index) {
     void* memory = nullptr;
     if (posix_memalign(&memory, 128, shared)) fail("no memory");

@@ -38,8 +38,6 @@ void commit_copies();
 void wait_copies(int pending);
 void wait_for_previous();
 void touch(const void* from, int bytes, int index, int count);
-void fetch_ahead(const uint8_t* from, int bytes, int lane);
-int fetched_bytes();  // of fetch_ahead, since run() began
 
 // Runs `kernel` for each block of the grid, with exactly `shared` bytes of shared memory. `previous` writes what the
 // kernel before would have written; it is called when a block first waits for it.
@@ -99,12 +97,12 @@ inline void copy_async(SharedAddress to, const void* global, uint64_t) { emulati
 inline void commit_copies() { emulation::commit_copies(); }
 template <int Pending>
 inline void wait_copies() { emulation::wait_copies(Pending); }
-inline void fetch_ahead(const uint8_t* from, int bytes, int lane) { emulation::fetch_ahead(from, bytes, lane); }
 inline int arrive(int32_t* counter) { return (*counter)++; }  // blocks run one after another
 inline void touch(const void* from, int bytes, int index, int count) { emulation::touch(from, bytes, index, count); }
 inline float load_fresh(const float* at) { return *at; }
 inline float2 load_fresh(const float2* at) { return *at; }
 inline float4 load_fresh(const float4* at) { return *at; }
+inline float power_of_two(float x) { return std::exp2(x); }
 inline float2 widen_halves(uint32_t pair) { return {emulation::widen_half(uint16_t(pair)), emulation::widen_half(uint16_t(pair >> 16))}; }
 inline void launch_dependents() {}
 inline void wait_for_previous() { emulation::wait_for_previous(); }

@@ -35,14 +35,12 @@ class Product(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("hi", "lo", "dense", "row_scale", "bias")),
         *((name, ctypes.c_void_p) for name in ("x", "norm_weight", "norm_bias", "prepared")),
         *((name, ctypes.c_void_p) for name in ("y", "feed", "shared", "arrived")),
-        *((name, ctypes.c_void_p) for name in ("ahead", "ahead_lo")),
         *((name, ctypes.c_int32) for name in ("cols", "rows", "superblocks", "units")),
         *(
             (name, ctypes.c_int32)
             for name in ("first_shared", "part_tiles", "ld_y", "outputs", "size")
         ),
-        *((name, ctypes.c_int32) for name in ("gated", "add", "ahead_stages", "ahead_bytes")),
-        *((name, ctypes.c_int32) for name in ("norm", "activation")),
+        *((name, ctypes.c_int32) for name in ("gated", "add", "norm", "activation")),
         ("eps", ctypes.c_float),
     )
 

@@ -35,10 +35,6 @@ class Matrix:
     bias: Tensor | None = None
 
 
-# The matrix whose product comes next, and its width: what of it is read first may be fetched now.
-Ahead = tuple[Matrix, int]
-
-
 @dataclass(frozen=True, slots=True)
 class Norm:
     """Over the last axis: RMS norm (x / sqrt(mean(x²) + eps) * weight), or with `layer` a layer
@@ -153,7 +149,6 @@ class Ops(Protocol):
         width: int,
         *,
         first_row: int = 0,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """[n, rows - first_row]: matrix · norm(h) + bias, of the rows from `first_row` (a multiple
         of 16) on; in float32, or in the dtype that the products have."""
@@ -187,8 +182,6 @@ class Ops(Protocol):
         width: int,
         h: Tensor,
         post_norm: Norm | None = None,
-        *,
-        ahead: Ahead | None = None,
     ) -> None:
         """h += matrix · x + bias; with a post_norm, h += post_norm(matrix · x + bias)."""
         ...
@@ -201,8 +194,6 @@ class Ops(Protocol):
         width: int,
         activation: str,
         size: int,
-        *,
-        ahead: Ahead | None = None,
     ) -> Any:
         """[n, size]: the inner values of an FFN. y = matrix · norm(h) + bias; where the matrix has
         a gate (rows >= 2 * size: gate, then up at half of the rows), activation(gate) * up, else

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .cuda_library import Attention, CudaLibrary, Product
-from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Steps
+from .ops import Heads, LayerCache, Matrix, Norm, Steps
 from .ops_triton import TritonOps
 
 MAX_ROWS = 16  # of a step
@@ -26,11 +26,11 @@ _FORMS = {torch.bfloat16: _BF16, torch.float16: _HALF}
 _ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}
 _RMS, _LAYER = 1, 2
 _ALIGNMENT = 16  # bytes, of the weights
+_OWN = 8  # columns of a thread: rows have a multiple of them
 _QUANTIZED_BYTES = _GROUP + 8 + 4  # of a group: the values, scale and offset, the sum's start
 _ROUNDED_BYTES = 2 * _GROUP
 _COUNTERS = 8192  # of blocks that finish something together: zeros between launches
 _LARGEST_HEAD = 256
-_STAGE_BLOCKS, _DENSE_STAGE = 4, 4096  # what a warp copies at a time: superblocks, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class Inner:
 
 class CudaOps(TritonOps):
     """Ops for steps of up to 16 rows on one CUDA device. TritonOps does the other steps, and the
-    products that no kernel takes: more rows, float32 weights, rows that do not begin at multiples
-    of 16 bytes.
+    products that no kernel takes: more rows, float32 weights, columns that are no multiple of 8.
 
     dependent: each kernel may begin while the one before it ends (compute capability 9.0).
     per_multiprocessor: blocks of a product on one multiprocessor, at most.
@@ -77,7 +76,6 @@ class CudaOps(TritonOps):
         width: int,
         *,
         first_row: int = 0,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -86,7 +84,7 @@ class CudaOps(TritonOps):
         y = torch.empty(len(h), matrix.rows - first_row, device=h.device)
         p = _weights(matrix, form, len(h), first_row)
         _result(p, y)
-        self._multiply(p, form, h.contiguous(), norm, ahead)
+        self._multiply(p, form, h.contiguous(), norm)
         return y
 
     def attention(
@@ -125,12 +123,11 @@ class CudaOps(TritonOps):
         width: int,
         h: Tensor,
         post_norm: Norm | None = None,
-        *,
-        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         form = _form(matrix, width, len(h))
-        if form is None or h.stride(1) != 1:
+        normable = post_norm is None or h.shape[1] % _OWN == 0
+        if form is None or h.stride(1) != 1 or not normable:
             values = x.values if isinstance(x, Inner) else x
             super().matmul_add(values, matrix, width, h, post_norm)
             return
@@ -140,7 +137,7 @@ class CudaOps(TritonOps):
         p.add = post_norm is None
         if isinstance(x, Inner) and _kind(x.form) != _kind(form):
             x = x.values
-        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None, ahead)
+        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None)
         if post_norm is not None:
             done = Product(rows=len(h), cols=h.shape[1], ld_y=h.stride(0), y=h.data_ptr())
             _activations(done, y, post_norm)
@@ -154,8 +151,6 @@ class CudaOps(TritonOps):
         width: int,
         activation: str,
         size: int,
-        *,
-        ahead: Ahead | None = None,
     ) -> Any:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -175,7 +170,7 @@ class CudaOps(TritonOps):
             p.units * (4 if p.gated else 2) * 16 * _columns(form, len(h)), device=h.device
         )
         p.shared, p.arrived = sums.data_ptr(), self._zeros(h.device).data_ptr()
-        self._multiply(p, form, h.contiguous(), norm, ahead)
+        self._multiply(p, form, h.contiguous(), norm)
         return Inner(values, prepared, form)
 
     def _zeros(self, device: torch.device) -> Tensor:
@@ -185,13 +180,9 @@ class CudaOps(TritonOps):
             self._counters[device] = found
         return found
 
-    def _multiply(
-        self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None, ahead: Ahead | None
-    ) -> None:
+    def _multiply(self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None) -> None:
         """Launch the product, and before it what prepares its activations where that pays."""
         stream = _stream(x.values if isinstance(x, Inner) else x)
-        if ahead is not None:
-            _fetch_ahead(p, *ahead)
         prepared: Tensor | None = None
         if isinstance(x, Inner):
             prepared = x.prepared
@@ -226,13 +217,11 @@ def _form(matrix: Matrix, width: int, rows: int) -> int | None:
     if width == 16:
         form = _FORMS.get(matrix.dense.dtype) if matrix.dense is not None else None
         weights = [matrix.dense]
-        if matrix.cols % 8:  # 16 bytes
-            form = None
     else:
         form = width
         weights = [matrix.hi] if width == 4 else [matrix.hi, matrix.lo]
     there = all(w is not None and w.data_ptr() % _ALIGNMENT == 0 for w in weights)
-    return form if there and 1 <= rows <= MAX_ROWS else None
+    return form if there and matrix.cols % _OWN == 0 and 1 <= rows <= MAX_ROWS else None
 
 
 def _kind(form: int) -> int:
@@ -286,21 +275,6 @@ def _weights(matrix: Matrix, form: int, rows: int, first_row: int = 0) -> Produc
         p.bias = matrix.bias[first_row:].data_ptr()
     p.units = p.part_tiles = matrix.rows // 16 - tile
     return p
-
-
-def _fetch_ahead(p: Product, matrix: Matrix, width: int) -> None:
-    """Tell the product what the one after it reads."""
-    if width == 16:
-        if matrix.dense is not None:
-            p.ahead, p.ahead_bytes = matrix.dense.data_ptr(), _DENSE_STAGE
-            p.ahead_stages = matrix.dense.nbytes // _DENSE_STAGE
-        return
-    assert matrix.hi is not None
-    tiles, superblocks, size = matrix.hi.shape
-    p.ahead, p.ahead_bytes = matrix.hi.data_ptr(), _STAGE_BLOCKS * size
-    p.ahead_stages = tiles * superblocks // _STAGE_BLOCKS
-    if width == 8 and matrix.lo is not None:
-        p.ahead_lo = matrix.lo.data_ptr()
 
 
 def _result(p: Product, y: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from onesec.model.planes import MINIMUM_UNIT, RESIDUAL_ZERO, SCALES
 
-from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -110,7 +110,6 @@ class PlainOps:
         width: int,
         *,
         first_row: int = 0,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(normed(h, norm), matrix, width, first_row)
@@ -191,8 +190,6 @@ class PlainOps:
         width: int,
         h: Tensor,
         post_norm: Norm | None = None,
-        *,
-        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         y = self._product(x, matrix, width)[:, : h.shape[1]]
@@ -206,8 +203,6 @@ class PlainOps:
         width: int,
         activation: str,
         size: int,
-        *,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(normed(h, norm), matrix, width)

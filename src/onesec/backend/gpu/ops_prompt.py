@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from .ops_plain import PlainOps
 from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power
 from .triton_prompt import activate_rows, turn_rows
@@ -67,7 +67,6 @@ class PromptOps(PlainOps):
         width: int,
         *,
         first_row: int = 0,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(self._normed(h, norm), matrix, width, first_row)
@@ -130,8 +129,6 @@ class PromptOps(PlainOps):
         width: int,
         h: Tensor,
         post_norm: Norm | None = None,
-        *,
-        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -147,8 +144,6 @@ class PromptOps(PlainOps):
         width: int,
         activation: str,
         size: int,
-        *,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(self._normed(h, norm), matrix, width)

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from . import triton_parts as parts
-from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
 from .triton_attention import attend_split, join_splits
 from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
@@ -150,7 +150,6 @@ class TritonOps:
         width: int,
         *,
         first_row: int = 0,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), matrix.rows - first_row, device=h.device)
@@ -220,8 +219,6 @@ class TritonOps:
         width: int,
         h: Tensor,
         post_norm: Norm | None = None,
-        *,
-        ahead: Ahead | None = None,
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -239,8 +236,6 @@ class TritonOps:
         width: int,
         activation: str,
         size: int,
-        *,
-        ahead: Ahead | None = None,
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), size, device=h.device)

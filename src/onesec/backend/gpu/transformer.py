@@ -5,7 +5,6 @@ It must not know how a step is computed (Ops are passed in), devices, files or b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from onesec.model.config import ModelConfig
 
-from .ops import Ahead, Heads, LayerCache, Matrix, Norm, Ops, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Ops, Steps, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,6 @@ def hidden(
     width where there are no planes): any gear can read any cache.
     """
     heads = heads_of(config)
-    following = _following(weights, widths)
     h = ops.embed(steps.tokens, weights.embed, widths.embed, config.embedding_scale)
     if weights.positions is not None:
         h = h + weights.positions[steps.positions.long()]
@@ -111,39 +109,17 @@ def hidden(
             layer.qkv,
             width.qkv or 4,
             first_row=0 if attends else heads.k_offset,
-            ahead=next(following),
         )
         ops.rope_and_store(qkv, heads, turn, cache[i], steps, with_queries=attends)
         if attends:
             seen = ops.attention(qkv, heads, cache[i], steps, window=about.window)
-            ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm, ahead=next(following))
+            ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm)
         if width.up != 0:
             inner = ops.norm_feed(
-                h,
-                layer.ffn_norm,
-                layer.up,
-                width.up,
-                config.activation,
-                config.intermediate_size,
-                ahead=next(following),
+                h, layer.ffn_norm, layer.up, width.up, config.activation, config.intermediate_size
             )
-            ops.matmul_add(
-                inner, layer.down, width.down, h, layer.post_ffn_norm, ahead=next(following)
-            )
+            ops.matmul_add(inner, layer.down, width.down, h, layer.post_ffn_norm)
     return h
-
-
-def _following(weights: Weights, widths: Widths) -> Iterator[Ahead]:
-    """What follows each product of a step, in their order; the head follows the last."""
-    for i, (layer, width) in enumerate(zip(weights.layers, widths.layers, strict=True)):
-        if i > 0:
-            yield layer.qkv, width.qkv or 4
-        if width.qkv != 0:
-            yield layer.o, width.o
-        if width.up != 0:
-            yield layer.up, width.up
-            yield layer.down, width.down
-    yield weights.head, widths.head
 
 
 def logits(config: ModelConfig, weights: Weights, ops: Ops, widths: Widths, h: Tensor) -> Tensor:

@@ -41,10 +41,6 @@ struct Product {
   // Where blocks share units (share_units): [units][tiles][rows in tiles of columns][16] sums, and a zero for each unit.
   float* shared;
   int32_t* arrived;
-  // What the product after this one begins with: fetched into the L2 cache once this one's own weights are on their way.
-  // `ahead_stages` times `ahead_bytes` of the one, kLoStage of the other; null: nothing.
-  const uint8_t* ahead;
-  const uint8_t* ahead_lo;
   int32_t cols;         // of the activations; the planes are padded to superblocks
   int32_t rows;         // of the step, 1..16
   int32_t superblocks;  // of a row of the planes; for a dense matrix: steps of 32 columns
@@ -56,8 +52,6 @@ struct Product {
   int32_t size;         // inner values, with `feed`
   int32_t gated;
   int32_t add;          // y += result, instead of y =
-  int32_t ahead_stages;
-  int32_t ahead_bytes;  // a multiple of 16
   NormKind norm;
   Activation activation;
   float eps;
@@ -90,10 +84,10 @@ struct Attention {
 // The tiles of a unit: one, or those of 32 inner values: two, with a gate two of the gate and two of up.
 constexpr int tiles_of_unit(const Product& p) { return !p.feed ? 1 : p.gated ? 4 : 2; }
 
-// Where the last round of units would leave blocks idle, its units are shared, tile by tile.
+// Where a tile each is enough for the last round of units, they are shared: more would not pay for the blocks' meeting.
 constexpr Product share_units(Product p, int blocks) {
   const int left = p.units % blocks, tiles = tiles_of_unit(p);
-  p.first_shared = left * tiles <= blocks * (tiles - 1) ? p.units - left : p.units;
+  p.first_shared = tiles > 1 && left * tiles <= blocks ? p.units - left : p.units;
   return p;
 }
 

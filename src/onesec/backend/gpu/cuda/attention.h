@@ -1,4 +1,5 @@
-// Attention of single tokens: softmax(q · k) · v over the positions that a token sees, in float32.
+// Attention of single tokens: softmax(q · k) · v over the positions that a token sees, in float32. Scores are those of powers
+// of two: log2(e) times the natural ones.
 //
 // The cache's blocks of a sequence go to kSplits thread blocks in turn, whatever the token's position. In a thread block a
 // position's head is in L lanes, eight values each; such groups of lanes are streams, which go through positions of their own
@@ -14,6 +15,7 @@
 namespace onesec::cuda {
 
 constexpr float kNever = -1.0e30f;  // a score below all others, and finite
+constexpr float kLog2E = 1.4426950408889634f;
 
 template <int L, int G>
 struct AttentionShape {
@@ -27,7 +29,7 @@ struct AttentionShape {
   };
 };
 
-// Of values weighted by exp(score - top): the highest score, and the sum of the weights.
+// Of values weighted by 2^(score - top): the highest score, and the sum of the weights.
 struct End {
   float top = kNever, weight = 0.0f;
 };
@@ -41,7 +43,7 @@ ONESEC_DEVICE End join_all(const float2 (&ends)[Count], const float4 (&found)[Co
   total[0] = total[1] = total[2] = total[3] = 0.0f;
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
-    const float factor = expf(ends[i].x - all.top);
+    const float factor = power_of_two(ends[i].x - all.top);
     all.weight = fmaf(ends[i].y, factor, all.weight);
     total[0] = fmaf(found[i].x, factor, total[0]), total[1] = fmaf(found[i].y, factor, total[1]);
     total[2] = fmaf(found[i].z, factor, total[2]), total[3] = fmaf(found[i].w, factor, total[3]);
@@ -93,15 +95,15 @@ struct HeadStream {
       float top = ends[g].top;
 #pragma unroll
       for (int i = 0; i < kRound; ++i) {
-        if (softcap > 0.0f) scores[i][g] = softcap * tanhf(scores[i][g] / softcap);
+        if (softcap > 0.0f) scores[i][g] = softcap * kLog2E * tanhf(scores[i][g] / (softcap * kLog2E));
         if (!(seen >> i & 1)) scores[i][g] = kNever;
         top = fmaxf(top, scores[i][g]);
       }
-      const float shrink = expf(ends[g].top - top);
+      const float shrink = power_of_two(ends[g].top - top);
       float weight = ends[g].weight * shrink;
 #pragma unroll
       for (int i = 0; i < kRound; ++i) {
-        scores[i][g] = seen >> i & 1 ? expf(scores[i][g] - top) : 0.0f;
+        scores[i][g] = seen >> i & 1 ? power_of_two(scores[i][g] - top) : 0.0f;
         weight += scores[i][g];
       }
 #pragma unroll
@@ -124,7 +126,7 @@ struct HeadStream {
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       const float top = __shfl_xor_sync(kAllLanes, ends[g].top, distance), weight = __shfl_xor_sync(kAllLanes, ends[g].weight, distance);
-      const float higher = fmaxf(top, ends[g].top), mine = expf(ends[g].top - higher), theirs = expf(top - higher);
+      const float higher = fmaxf(top, ends[g].top), mine = power_of_two(ends[g].top - higher), theirs = power_of_two(top - higher);
       ends[g] = {higher, ends[g].weight * mine + weight * theirs};
 #pragma unroll
       for (int d = 0; d < 8; ++d) totals[g][d] = totals[g][d] * mine + __shfl_xor_sync(kAllLanes, totals[g][d], distance) * theirs;
@@ -194,6 +196,7 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
   load(block, false, keys, values, there);
 
   HeadStream<L, G> stream;
+  const float scale = a.scale * kLog2E;
   const float* q = a.qkv + size_t(row) * a.qkv_stride + size_t(kv_head * a.group + first_query) * a.head_dim + lane * 8;
 #pragma unroll
   for (int g = 0; g < G; ++g)
@@ -202,7 +205,7 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
       float4 four{0.0f, 0.0f, 0.0f, 0.0f};
       if (g < queries && inside) four = *reinterpret_cast<const float4*>(q + size_t(g) * a.head_dim + 4 * half);
       float* to = stream.q[g] + 4 * half;
-      to[0] = four.x * a.scale, to[1] = four.y * a.scale, to[2] = four.z * a.scale, to[3] = four.w * a.scale;
+      to[0] = four.x * scale, to[1] = four.y * scale, to[2] = four.z * scale, to[3] = four.w * scale;
     }
 #pragma unroll 1
   for (; block <= seen.last(); block += kSplits) {

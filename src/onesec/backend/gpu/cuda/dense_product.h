@@ -33,12 +33,11 @@ struct DenseSource {
     const int at = lane % 16 * 16, column = (begin + stage * kPanelSteps) * kGroup + at / 2;
     if (at >= steps(stage) * kGroup * 2) return;
     // Behind a row's end (cols is a multiple of 8) its beginning is read instead: the activations there are zeros.
-    const int inside = column < cols ? column : 0;
+    const int inside = column < cols ? column : 0, half = lane / 16;
+    const uint16_t* from = dense + (size_t(tile) * kTileRows + half) * cols + inside;
+    to += half * kPanelBytes;
 #pragma unroll
-    for (int i = 0; i < kTileRows / 2; ++i) {
-      const int row = 2 * i + lane / 16;
-      copy_async(to + row * kPanelBytes + (at ^ panel_swapped(row)), dense + (size_t(tile) * kTileRows + row) * cols + inside, policy);
-    }
+    for (int i = 0; i < kTileRows / 2; ++i) copy_async(to + 2 * i * kPanelBytes + (at ^ panel_swapped(2 * i)), from + size_t(2 * i) * cols, policy);
   }
 };
 
@@ -80,7 +79,6 @@ struct DenseKernel {
   using Sums = DenseSums<Type, Tiles>;
   static constexpr int kColumns = 8, kRowTiles = Tiles;
   static constexpr bool kOwn = Tiles == 1;
-  static constexpr bool kEarlyEnds = true;
   static constexpr int kDepth = 3;
 };
 

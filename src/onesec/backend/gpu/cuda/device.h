@@ -40,15 +40,6 @@ ONESEC_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-// Bytes on their way into the L2 cache, by a whole warp; a multiple of 16.
-ONESEC_DEVICE void fetch_ahead(const uint8_t* from, int bytes, int lane) {
-#if __CUDA_ARCH__ >= 900
-  if (lane == 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#else
-  for (int at = lane * 128; at < bytes; at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
-#endif
-}
-
 // How many have arrived at a counter before. What was written before is seen by those who arrive afterwards.
 ONESEC_DEVICE int arrive(int32_t* counter) {
   int before;
@@ -79,6 +70,13 @@ ONESEC_DEVICE void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+
+// 2^x, to two units in the last place.
+ONESEC_DEVICE float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 // Two half values of a register, the first one low.

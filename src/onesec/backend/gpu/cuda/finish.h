@@ -22,7 +22,7 @@ ONESEC_DEVICE int tile_of_unit(const Product& p, int unit, int k) {
   return (local < p.part_tiles ? local : p.part_tiles - 1) + k / 2 * p.part_tiles;
 }
 
-// A block's way through the tiles: all those of every gridDim-th unit, then every gridDim-th of the shared units' tiles.
+// A block's way through the tiles: all those of every gridDim-th unit, then one of the shared units' tiles.
 struct Walk {
   int unit = blockIdx.x, k = 0;
 
@@ -31,21 +31,19 @@ struct Walk {
   __device__ int tile(const Product& p) const { return tile_of_unit(p, unit, k); }
   __device__ bool shared(const Product& p) const { return unit >= p.first_shared; }
   __device__ void advance(const Product& p) {
-    const int tiles = tiles_of_unit(p);
     if (shared(p)) {
-      k += gridDim.x;
-      unit += k / tiles, k %= tiles;
-    } else if (++k == tiles) {
+      unit = p.units;  // a block has one shared tile at most
+    } else if (++k == tiles_of_unit(p)) {
       k = 0, unit += gridDim.x;
       settle(p);
     }
   }
 
  private:
-  __device__ void settle(const Product& p) {  // at the first shared tile that is the block's
+  __device__ void settle(const Product& p) {  // at the shared tile that is the block's
     if (!shared(p)) return;
-    const int tiles = tiles_of_unit(p), block = blockIdx.x;
-    unit = p.first_shared + block / tiles, k = block % tiles;
+    const unsigned tiles = tiles_of_unit(p), shift = tiles / 2;  // 1, 2 or 4 tiles
+    unit = p.first_shared + static_cast<int>(blockIdx.x >> shift), k = static_cast<int>(blockIdx.x & (tiles - 1));
   }
 };
 
@@ -54,7 +52,7 @@ template <int Columns>  // of all row tiles
 struct alignas(16) Results {  // activations follow
   float partial[2][kWarps][Columns][kTileRows];
   float values[4][Columns][kTileRows];  // of a unit with `feed`
-  float scratch[kWarps];
+  float scratch[2 * kWarps];
   int last;
 };
 
@@ -74,25 +72,33 @@ ONESEC_DEVICE void leave_sums(const float (&sums)[Tiles][4], float (*partial)[kT
     }
 }
 
-// What the end of a tile needs beside the sums, read while the products of the tile before are under way: each row's scale,
-// and what is added to it. `fixed` is no kernel's result.
+// What the end of a tile needs beside the sums, read while its products are under way: each row's scale, and what is
+// added to it.
 struct Ends {
   float scale = 1.0f, more = 0.0f;
-
-  __device__ void fixed(const Product& p, int tile) {
-    const int at = tile * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
-    if (p.row_scale) scale = p.row_scale[at];
-    more = p.bias ? p.bias[at] : 0.0f;
-  }
-  __device__ void residual(const Product& p, int tile) {
-    const int column = threadIdx.x / kTileRows, at = tile * kTileRows + static_cast<int>(threadIdx.x) % kTileRows;
-    if (p.add && column < p.rows && at < p.outputs) more += p.y[size_t(column) * p.ld_y + at];
-  }
 };
+
+// The part of them that is no kernel's result is brought near with the tile's first weights.
+ONESEC_DEVICE void touch_ends(const Product& p, int tile, int lane) {
+  if (p.row_scale) touch(p.row_scale + tile * kTileRows, kTileRows * static_cast<int>(sizeof(float)), lane, 32);
+  if (p.bias) touch(p.bias + tile * kTileRows, kTileRows * static_cast<int>(sizeof(float)), lane, 32);
+}
+
+template <int Columns>
+ONESEC_DEVICE Ends begin_tile(const Product& p, int tile) {
+  Ends ends;
+  if (threadIdx.x >= kTileRows * Columns) return ends;
+  const int column = threadIdx.x / kTileRows, at = tile * kTileRows + threadIdx.x % kTileRows;
+  if (p.row_scale) ends.scale = p.row_scale[at];
+  if (p.add && column < p.rows && at < p.outputs) ends.more = p.y[size_t(column) * p.ld_y + at];
+  if (p.bias) ends.more += p.bias[at];
+  return ends;
+}
 
 // After the barrier: thread (column, row) of the tile adds the warps' sums up and writes the output, or keeps the value.
 template <int Columns>
 ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Columns>& results, int place, int tile, int k) {
+  if (threadIdx.x >= kTileRows * Columns) return;
   const int row = threadIdx.x % kTileRows, column = threadIdx.x / kTileRows, at = tile * kTileRows + row;
   float value = 0.0f;
 #pragma unroll

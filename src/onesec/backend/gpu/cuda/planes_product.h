@@ -47,12 +47,12 @@ struct PlaneSource {
  private:
   template <int Bytes>
   __device__ void copy_plane(SharedAddress to, const uint8_t* from, int blocks, int lane) const {
-    constexpr int rounds = (kStageBlocks * Bytes / 16 + 31) / 32;
+    constexpr int round = 32 * 16, rounds = (kStageBlocks * Bytes + round - 1) / round;  // of eight lines
+    const int left = blocks * Bytes - lane * 16;
+    to += lane * 16 ^ swapped(lane / 4), from += lane * 16;
 #pragma unroll
-    for (int i = 0; i < rounds; ++i) {
-      const int at = (i * 32 + lane) * 16;
-      if (at < blocks * Bytes) copy_async(to + (at ^ swapped(at / 64)), from + at, policy);
-    }
+    for (int i = 0; i < rounds; ++i)
+      if (i * round < left) copy_async(to + i * round, from + i * round, policy);
   }
 };
 
@@ -101,6 +101,9 @@ struct PlaneSums {
   template <bool Full>
   __device__ void octet(const uint8_t* stage, int count, const Quantized (&x)[Tiles], int lane) {
     const int g = lane / 4, t = lane % 4;
+    // The lane's words of line `from` + t, where `from` is constant: a superblock of hi has nine lines, so every `from` may come.
+    const int even = t * 64 + (g * 8 ^ swapped(t)), odd = t * 64 + (g * 8 ^ swapped(t + 1));
+    const auto words = [&](const uint8_t* plane, int from) { return load_words(plane + from * 64 + ((from % 2 ? odd : even) ^ swapped(from & 2))); };
 #pragma unroll
     for (int step = 0; step < N; ++step) {
       const int b_block = (step * P + g / N) / 2, c_group = step * P + 2 * t / N, c_block = c_group / 2;
@@ -117,10 +120,9 @@ struct PlaneSums {
       for (int s = 0; s < P; ++s) {
         const int group = step * P + s, sb = group / 2;
         if (!Full && sb >= count) continue;
-        const int line = group % 2 * 4 + t, hi_line = sb * (kHiBytes / 64) + line, lo_line = sb * (kLoBytes / 64) + line;
+        const int hi_line = sb * (kHiBytes / 64) + group % 2 * 4, lo_line = sb * (kLoBytes / 64) + group % 2 * 4;
         uint32_t a[4];
-        unpack<Width>(load_words(stage + hi_line * 64 + (g * 8 ^ swapped(hi_line))),
-                      Width == 8 ? load_words(stage + kHiStage + lo_line * 64 + (g * 8 ^ swapped(lo_line))) : uint2{0, 0}, a);
+        unpack<Width>(words(stage, hi_line), Width == 8 ? words(stage + kHiStage, lo_line) : uint2{0, 0}, a);
 #pragma unroll
         for (int tile = 0; tile < Tiles; ++tile) multiply(s % 2 ? other[tile] : c[tile], a, g / N == s ? b[tile] : uint2{0, 0});
       }
@@ -188,7 +190,6 @@ struct PlaneKernel {
   using Sums = PlaneSums<Width, N, Tiles>;
   static constexpr int kColumns = N, kRowTiles = Tiles;
   static constexpr bool kOwn = N <= kOwnRows;
-  static constexpr bool kEarlyEnds = N * Tiles < 8;
   static constexpr int kDepth = Width == 8 && N == 8 ? 2 : 3;
   // Blocks on a multiprocessor, for the registers; with one row three, or two and what attention needs.
   static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;

@@ -23,10 +23,9 @@ ONESEC_DEVICE float warp_sum(float x) {
   return x;
 }
 
-// Sum over the block; `scratch` holds kWarps floats. Every thread gets the same bits.
+// Sum over the block; `scratch` holds kWarps floats, and is not that of the sum before. Every thread gets the same bits.
 ONESEC_DEVICE float block_sum(float x, float* scratch) {
   x = warp_sum(x);
-  __syncthreads();  // the last sum has been read
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
   __syncthreads();
   float total = 0.0f;
@@ -35,22 +34,17 @@ ONESEC_DEVICE float block_sum(float x, float* scratch) {
   return total;
 }
 
-// Eight neighbouring columns of a row are a thread's; a block goes through a row in stretches. What of it fits in registers
-// is read once: a row's latency is that of one load, and its norm's factors are under way at the same time.
+// Eight neighbouring columns of a row are a thread's (cols is a multiple of 8); a block goes through a row in stretches. What
+// of it fits in registers is read once: a row's latency is that of one load, and its norm's factors are under way at the
+// same time.
 constexpr int kOwn = 8, kStretch = kThreads * kOwn, kKept = 2;  // columns of a thread, of a block; stretches kept
 
-ONESEC_DEVICE void load_own(const float* row, int column, int cols, float (&out)[kOwn]) {
-  if (cols % 4 == 0) {  // then rows begin at multiples of 16 bytes
+ONESEC_DEVICE void load_own(const float* from, float (&out)[kOwn]) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float4 four{0.0f, 0.0f, 0.0f, 0.0f};
-      if (column + 4 * half < cols) four = *reinterpret_cast<const float4*>(row + column + 4 * half);
-      out[4 * half] = four.x, out[4 * half + 1] = four.y, out[4 * half + 2] = four.z, out[4 * half + 3] = four.w;
-    }
-    return;
+  for (int half = 0; half < 2; ++half) {
+    const float4 four = reinterpret_cast<const float4*>(from)[half];
+    out[4 * half] = four.x, out[4 * half + 1] = four.y, out[4 * half + 2] = four.z, out[4 * half + 3] = four.w;
   }
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) out[i] = column + i < cols ? row[column + i] : 0.0f;
 }
 
 // The norm's weights are no kernel's result: before the wait they are brought near.
@@ -59,45 +53,50 @@ ONESEC_DEVICE void touch_norm(const Product& p) {
 }
 
 // use(column, values) for each thread's columns of a row under its norm, zeros behind its end, up to `end` columns:
-// (x - mean) * factor * weight + bias.
+// (x - mean) * factor * weight + bias. `scratch` holds 2 * kWarps floats; rows are gone through one after another.
 template <class Use>
 ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratch, Use use) {
   const float* x = p.x + size_t(row) * p.cols;
   const int first = threadIdx.x * kOwn;
-  const bool normed = p.norm != NormKind::none;
-  float kept[kKept][kOwn], weights[kKept][kOwn];
+  const bool normed = p.norm != NormKind::none, centred = p.norm == NormKind::layer;
+  float kept[kKept][kOwn] = {}, weights[kKept][kOwn];
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    load_own(x, first + i * kStretch, p.cols, kept[i]);
-    if (normed) load_own(p.norm_weight, first + i * kStretch, p.cols, weights[i]);
+    const int column = first + i * kStretch;
+    if (column >= p.cols) break;
+    load_own(x + column, kept[i]);
+    if (normed) load_own(p.norm_weight + column, weights[i]);
   }
   float mean = 0.0f, factor = 1.0f;
-  const auto total = [&](auto&& term) {  // the sum of term(x) over the row
+  const auto total = [&](float* place, auto&& term) {  // the sum of term(x) over the row
     float sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < kKept; ++i)
+    for (int i = 0; i < kKept; ++i) {
+      if (first + i * kStretch >= p.cols) break;
 #pragma unroll
-      for (int j = 0; j < kOwn; ++j)
-        if (first + i * kStretch + j < p.cols) sum = term(kept[i][j], sum);
+      for (int j = 0; j < kOwn; ++j) sum = term(kept[i][j], sum);
+    }
 #pragma unroll 1
     for (int column = first + kKept * kStretch; column < p.cols; column += kStretch)
 #pragma unroll 1
-      for (int j = 0; j < kOwn && column + j < p.cols; ++j) sum = term(x[column + j], sum);
-    return block_sum(sum, scratch);
+      for (int j = 0; j < kOwn; ++j) sum = term(x[column + j], sum);
+    return block_sum(sum, place);
   };
-  if (p.norm == NormKind::layer) mean = total([](float value, float sum) { return sum + value; }) / float(p.cols);
+  if (centred) mean = total(scratch, [](float value, float sum) { return sum + value; }) / float(p.cols);
   if (normed) {
-    const float squares = total([mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
+    float* place = scratch + (centred ? 1 : row % 2) * kWarps;
+    const float squares = total(place, [mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
     factor = 1.0f / sqrtf(squares / float(p.cols) + p.eps);
   }
   const auto finish = [&](int column, float (&values)[kOwn], const float (&weight)[kOwn]) {
     if (column >= end) return;
+    if (normed && column < p.cols) {
 #pragma unroll
-    for (int j = 0; j < kOwn; ++j) {
-      if (!normed) continue;
-      values[j] = (values[j] - mean) * factor * weight[j];
-      if (p.norm == NormKind::layer && p.norm_bias && column + j < p.cols) values[j] += p.norm_bias[column + j];
-      if (column + j >= p.cols) values[j] = 0.0f;
+      for (int j = 0; j < kOwn; ++j) values[j] = (values[j] - mean) * factor * weight[j];
+      if (centred && p.norm_bias) {
+#pragma unroll
+        for (int j = 0; j < kOwn; ++j) values[j] += p.norm_bias[column + j];
+      }
     }
     use(column, values);
   };
@@ -105,8 +104,12 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   for (int i = 0; i < kKept; ++i) finish(first + i * kStretch, kept[i], weights[i]);
 #pragma unroll 1
   for (int column = first + kKept * kStretch; column < end; column += kStretch) {
-    load_own(x, column, p.cols, kept[0]);
-    if (normed) load_own(p.norm_weight, column, p.cols, weights[0]);
+#pragma unroll
+    for (int j = 0; j < kOwn; ++j) kept[0][j] = 0.0f;
+    if (column < p.cols) {
+      load_own(x + column, kept[0]);
+      if (normed) load_own(p.norm_weight + column, weights[0]);
+    }
     finish(column, kept[0], weights[0]);
   }
 }
@@ -215,7 +218,7 @@ struct RoundedForm {
 // A block a row, into `feed`.
 template <class Form>
 __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
-  __shared__ float scratch[kWarps];
+  __shared__ float scratch[2 * kWarps];
   launch_dependents();
   touch_norm(p);
   wait_for_previous();
@@ -224,7 +227,7 @@ __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
 
 // y[row] += norm(x[row]), a block a row: the residual add behind a post-norm.
 [[maybe_unused]] static __global__ void __launch_bounds__(kThreads) add_normed(const Product p) {
-  __shared__ float scratch[kWarps];
+  __shared__ float scratch[2 * kWarps];
   launch_dependents();
   touch_norm(p);
   wait_for_previous();

@@ -32,16 +32,11 @@ class Ring {
 
  private:
   __device__ void fill(const Product& p, int slot) {
-    const int stages = source_.stages();
-    if (!next_.done(p) && stages > 0) {
-      source_.copy(shared_address(memory_ + slot * Source::kStageBytes), next_.tile(p), stage_, lane_);
-      if (++stage_ == stages) stage_ = 0, next_.advance(p);
-    } else {
-      const int ahead = (stage_++ * gridDim.x + blockIdx.x) * kWarps + threadIdx.x / 32;
-      if (ahead < p.ahead_stages) {
-        fetch_ahead(p.ahead + size_t(ahead) * p.ahead_bytes, p.ahead_bytes, lane_);
-        if (p.ahead_lo) fetch_ahead(p.ahead_lo + size_t(ahead) * kLoStage, kLoStage, lane_);
-      }
+    if (!next_.done(p) && source_.stages() > 0) {
+      const int tile = next_.tile(p);
+      if (stage_ == 0 && threadIdx.x < 32) touch_ends(p, tile, lane_);
+      source_.copy(shared_address(memory_ + slot * Source::kStageBytes), tile, stage_, lane_);
+      if (++stage_ == source_.stages()) stage_ = 0, next_.advance(p);
     }
     commit_copies();  // also where there is nothing left, so that the count of groups stays the count of stages
   }
@@ -50,11 +45,10 @@ class Ring {
   Walk next_;  // the tile of the next stage
   uint8_t* memory_;
   int lane_;
-  int stage_ = 0, slot_ = 0;  // stage_: of the tile; when there is none left, how many were fetched ahead
+  int stage_ = 0, slot_ = 0;
 };
 
-// A product's block, whatever the weights are: Kernel has Source, Form, Sums, kDepth, kRowTiles, kColumns (of a row tile), and
-// kEarlyEnds: whether a tile's Ends are read while the tile before is under way, for which not every kernel has registers.
+// A product's block, whatever the weights are: Kernel has Source, Form, Sums, kDepth, kRowTiles, kColumns (of a row tile).
 template <class Kernel>
 ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
   using Source = typename Kernel::Source;
@@ -65,11 +59,6 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
   const Source source(p, warp);
   Stream ring(p, source, memory + warp * Stream::kBytes, lane);  // weights are no kernel's result: they need no wait
   launch_dependents();
-  Walk at(p);
-  Ends ends;
-  const bool ending = threadIdx.x < kTileRows * columns;  // threads that end a tile
-  const bool early = Kernel::kEarlyEnds && ending && !at.done(p);
-  if (early) ends.fixed(p, at.tile(p));
   const void* activations = p.prepared;
   if (Kernel::kOwn && p.x) {
     touch_norm(p);
@@ -81,15 +70,10 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
     wait_for_previous();
     Kernel::Form::touch_groups(p, source.first_group(), source.groups(), lane);
   }
-  if (early) ends.residual(p, at.tile(p));
-  for (int place = 0; !at.done(p); place ^= 1) {
-    Ends next_ends;
-    if (ending) {
-      Walk next = at;
-      if (Kernel::kEarlyEnds) next.advance(p);
-      Ends& to = Kernel::kEarlyEnds ? next_ends : ends;
-      if (!next.done(p)) to.fixed(p, next.tile(p)), to.residual(p, next.tile(p));
-    }
+  int place = 0;
+  for (Walk at(p); !at.done(p); at.advance(p), place ^= 1) {
+    const int tile = at.tile(p);
+    const Ends ends = begin_tile<columns>(p, tile);
     typename Kernel::Sums sums;
     for (int stage = 0; stage < source.stages(); ++stage) {
       sums.add(ring.acquire(), source, stage, p, activations, lane);
@@ -99,13 +83,11 @@ ONESEC_DEVICE void run_product(const Product& p, uint8_t* memory) {
     sums.total(totals);
     leave_sums<Kernel::kColumns>(totals, results.partial[place][warp], lane);
     __syncthreads();
-    if (ending) finish_tile(p, ends, results, place, at.tile(p), at.k);
+    finish_tile(p, ends, results, place, tile, at.k);
     if (p.feed && (at.shared(p) ? gather_unit(p, results, at) : at.k + 1 == tiles_of_unit(p))) {
       __syncthreads();
       finish_feed<typename Kernel::Form>(p, results, at.unit, warp, lane);
     }
-    at.advance(p);
-    if (Kernel::kEarlyEnds) ends = next_ends;
   }
 }
 
