@@ -65,11 +65,12 @@ def _speed(models: list[str], copy: float, save: Callable[[str, Any], None]) -> 
 
 def _line(found: dict[str, Any]) -> str:
     jitter = found.get("jitter")
+    prompts = ", ".join(f"{n}: {ms:.1f}" for n, ms in found["prompts_ms"].items())
     more = f"  p99/p50 {jitter['p99_over_p50']:.3f}" if jitter else ""
     return (
         f"step {found['step_ms']:.3f} ms ({found['share_of_copy']:.0%} of copy)  "
         f"batch 8 {found['batch8']:.2f}x  verify 8 {found['verify8']:.2f}x  "
-        f"host {found['host_us']:.0f} us  prompt 1024 {found['prompt_1024_ms']:.1f} ms{more}"
+        f"host {found['host_us']:.0f} us  prompts {prompts} ms{more}"
     )
 
 
@@ -126,10 +127,11 @@ def main() -> int:
 
 
 def _deadlines() -> dict[str, Any]:
-    backend = speed.open_shape("llama-3.2-1b", reference=False)
+    model = "llama-3.2-1b"
+    backend = speed.open_shape(model, reference=False)
     try:
         backend.warm()
-        return deadlines.hit_rate(backend, requests=3000, seconds=30.0)
+        return {"model": model, **deadlines.hit_rate(backend, requests=3000, seconds=30.0)}
     finally:
         backend.close()
 

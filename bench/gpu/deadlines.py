@@ -65,6 +65,7 @@ def hit_rate(
         if took > budget:
             over.append(took - budget)
     return {
+        "seconds": seconds,
         "asked": asked,
         "accepted": accepted,
         "met": met,

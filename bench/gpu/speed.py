@@ -21,6 +21,7 @@ from onesec.core.request import SamplingParams
 from onesec.model.shapes import shape
 
 CONTEXT = 256
+PROMPTS = (16, 100, 512, 1024)  # tokens
 _GREEDY = SamplingParams(ignore_eos=True)
 
 
@@ -89,7 +90,7 @@ def host_us(backend: GpuBackend, gear: Gear, device_ms: float) -> float:
     return (statistics.median(times) - device_ms) * 1e3
 
 
-def prompt_ms(backend: GpuBackend, gear: Gear, tokens: int = 1024) -> float:
+def prompt_ms(backend: GpuBackend, gear: Gear, tokens: int) -> float:
     """Median wall milliseconds from a prompt to its first token."""
     (table,) = _tables(backend, 1)
     ids = np.random.default_rng(0).integers(0, backend.vocab_size, tokens, dtype=np.int32)
@@ -137,7 +138,7 @@ def measure(
         "batch8": statistics.median(steps(backend, gear, 8)) / one,
         "verify8": verification(backend, gear) / one,
         "host_us": host_us(backend, gear, one),
-        "prompt_1024_ms": prompt_ms(backend, gear),
+        "prompts_ms": {str(n): prompt_ms(backend, gear, n) for n in PROMPTS},
     }
     if jitter:
         times = steps(backend, gear, 1, count=jitter)

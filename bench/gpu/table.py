@@ -1,14 +1,15 @@
-"""The measured part of docs/gpu.md and docs/zh/gpu.md, from a result of `bench.gpu.check`.
+"""The measured part of docs/gpu.md and docs/zh/gpu.md, from results of `bench.gpu.check`.
 
-    PYTHONPATH=src python -m bench.gpu.table bench/results/2026-11-26-h200-gpu.json
+    PYTHONPATH=src python -m bench.gpu.table bench/results/*-h200-*.json
 
-writes it between the documents' marks; a test holds that it stands there.
+writes it between the documents' marks; of a figure that several results have, the last one's.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ _WORDS = {
         "about": "{device}, torch {torch}, {date}; random weights, one token after 256, greedy, by "
         "graph replay. A copy moves {copy:.0f} GB/s; the floor is a step's weight bytes over that.",
         "head": "| shape | bits | step, ms | tokens/s | share of the floor | 8 rows | 8 checked | "
-        "prompt of 1,024, ms |",
+        "first token after 16, 100, 512, 1,024, ms |",
+        "hits": "Deadlines (`{model}`, one user after another for {seconds:.0f} s): {asked} "
+        "requests, {accepted} accepted, {met} of them in time.",
         "peer": "transformers on the same shape (`{name}`; {settings}): {step:.2f} ms a step, "
         "{ratio:.1f} times as long as the 16-bit width here.",
         "jitter": "Over {steps} steps p99 is {p99:.3f} and p99.9 {p999:.3f} times the median; the "
@@ -30,7 +33,9 @@ _WORDS = {
         "about": "{device}，torch {torch}，{date}；随机权重，256 个词元之后的一个，贪心，图重放。"
         "复制的速度是 {copy:.0f} GB/s；下限是一步的权重字节数除以它。",
         "head": "| 形状 | 位 | 一步，毫秒 | 词元/秒 | 下限占比 | 8 行 | 8 个验证 | "
-        "1,024 个词元的提示，毫秒 |",
+        "16、100、512、1,024 个词元之后的第一个，毫秒 |",
+        "hits": "期限（`{model}`，一个用户接着一个，{seconds:.0f} 秒）：{asked} 个请求，"
+        "接受 {accepted} 个，其中 {met} 个按时。",
         "peer": "transformers 在同样的形状上（`{name}`；{settings}）：一步 {step:.2f} 毫秒，"
         "是这里 16 位宽度的 {ratio:.1f} 倍。",
         "jitter": "{steps} 步里 p99 是中位数的 {p99:.3f} 倍，p99.9 是 {p999:.3f} 倍；"
@@ -54,10 +59,11 @@ def measured(report: dict[str, Any], language: str) -> str:
         if " at " not in key:
             continue
         name, _, rest = key.partition(" at ")
+        prompts = ", ".join(f"{ms:.1f}" for ms in found.get("prompts_ms", {}).values()) or "–"
         lines.append(
             f"| {name} | {rest.split()[0]} | {found['step_ms']:.2f} | {found['tok_s']:.0f} | "
             f"{found['share_of_copy']:.0%} | {found['batch8']:.2f}× | {found['verify8']:.2f}× | "
-            f"{found['prompt_1024_ms']:.1f} |"
+            f"{prompts} |"
         )
         if jitter := found.get("jitter"):
             more.append(
@@ -68,6 +74,8 @@ def measured(report: dict[str, Any], language: str) -> str:
                     idle=found["after_idle_ms"],
                 )
             )
+    if hits := report.get("deadlines"):
+        more.append(words["hits"].format(**hits))
     for name, peer in report.get("peers", {}).items():
         ratio = peer["step_ms"] / report[f"{name} at 16 bits"]["step_ms"]
         more.append(
@@ -78,9 +86,19 @@ def measured(report: dict[str, Any], language: str) -> str:
     return "\n".join([*lines, "", "\n\n".join(more)]) + "\n"
 
 
+def together(paths: Sequence[str]) -> dict[str, Any]:
+    """The results of several files as one: of what two have, the later file's."""
+    report: dict[str, Any] = {}
+    for path in paths:
+        for key, value in json.loads(Path(path).read_text()).items():
+            nested = isinstance(value, dict) and " at " in key
+            report[key] = {**report.get(key, {}), **value} if nested else value
+    return report
+
+
 def main() -> None:
     """Write the part into both documents."""
-    report = json.loads(Path(sys.argv[1]).read_text())
+    report = together(sys.argv[1:])
     for language, path in DOCUMENTS.items():
         text = path.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)

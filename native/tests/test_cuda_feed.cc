@@ -1,4 +1,4 @@
-// What follows a product on the GPU: the inner values of a feed-forward network, and the residual add behind a norm.
+// What follows a product on the GPU: the inner values of a feed-forward network. And planes that are opened.
 #include "cuda_support.h"
 
 namespace onesec::test {
@@ -86,26 +86,6 @@ void test_feeds() {
     }
 }
 
-void test_add_normed() {
-  const Kernels& twin = **available_kernels();
-  for (const int cols : {32, 104, 896})
-    for (const int n : {1, 9}) {
-      const auto x = random_floats(size_t(n) * size_t(cols), 3), weight = random_floats(size_t(cols), 4);
-      auto h = random_floats(size_t(n) * size_t(cols), 5), want = h;
-      Late before = late(x);
-      Product p{};
-      p.x = before.data<float>(), p.y = h.data(), p.cols = p.ld_y = cols, p.rows = n;
-      p.norm = NormKind::rms, p.norm_weight = weight.data(), p.eps = 1e-6f;
-      run_kernel(cuda::add_normed, p, n, 0, &before);
-      std::vector<float> normed(static_cast<size_t>(cols));
-      for (int m = 0; m < n; ++m) {
-        twin.rms_norm(x.data() + size_t(m) * size_t(cols), weight.data(), p.eps, cols, normed.data());
-        twin.add(want.data() + size_t(m) * size_t(cols), normed.data(), cols);
-      }
-      expect(largest_difference(h, want) < 1e-5f, "normed and added", "cuda", cols, n);
-    }
-}
-
 void test_open_planes() {
   for (const int cols : {64, 100, 136})
     for (const int width : {4, 8}) {
@@ -133,7 +113,6 @@ void test_open_planes() {
 void test_cuda_feed() {
   test_open_planes();
   test_feeds();
-  test_add_normed();
 }
 
 }  // namespace onesec::test

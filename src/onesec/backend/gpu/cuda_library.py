@@ -103,12 +103,6 @@ class CudaLibrary:
             self._library.onesec_attention(ctypes.byref(a), dependent, ctypes.c_void_p(stream))
         )
 
-    def add_normed(self, p: Product, dependent: bool, stream: int) -> None:
-        """y += norm(x), row by row."""
-        self._check(
-            self._library.onesec_add_normed(ctypes.byref(p), dependent, ctypes.c_void_p(stream))
-        )
-
     def open_planes(self, p: Product, width: int, form: int, stream: int) -> None:
         """The planes at a width as dense values of a form, 16 or 17, into `feed`."""
         self._check(

@@ -142,13 +142,7 @@ class Ops(Protocol):
         ...
 
     def norm_matmul(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        *,
-        first_row: int = 0,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """[n, rows - first_row]: matrix · norm(h) + bias, of the rows from `first_row` (a multiple
         of 16) on; in float32, or in the dtype that the products have."""
@@ -176,24 +170,13 @@ class Ops(Protocol):
         ...
 
     def matmul_add(
-        self,
-        x: Any,
-        matrix: Matrix,
-        width: int,
-        h: Tensor,
-        post_norm: Norm | None = None,
+        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """h += matrix · x + bias; with a post_norm, h += post_norm(matrix · x + bias)."""
         ...
 
     def norm_feed(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        activation: str,
-        size: int,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Any:
         """[n, size]: the inner values of an FFN. y = matrix · norm(h) + bias; where the matrix has
         a gate (rows >= 2 * size: gate, then up at half of the rows), activation(gate) * up, else

@@ -69,13 +69,7 @@ class CudaOps(TritonOps):
         self._counters: dict[torch.device, Tensor] = {}
 
     def norm_matmul(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        *,
-        first_row: int = 0,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -117,17 +111,11 @@ class CudaOps(TritonOps):
         return out
 
     def matmul_add(
-        self,
-        x: Any,
-        matrix: Matrix,
-        width: int,
-        h: Tensor,
-        post_norm: Norm | None = None,
+        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops."""
         form = _form(matrix, width, len(h))
-        normable = post_norm is None or h.shape[1] % _OWN == 0
-        if form is None or h.stride(1) != 1 or not normable:
+        if form is None or h.stride(1) != 1:
             values = x.values if isinstance(x, Inner) else x
             super().matmul_add(values, matrix, width, h, post_norm)
             return
@@ -139,18 +127,10 @@ class CudaOps(TritonOps):
             x = x.values
         self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None)
         if post_norm is not None:
-            done = Product(rows=len(h), cols=h.shape[1], ld_y=h.stride(0), y=h.data_ptr())
-            _activations(done, y, post_norm)
-            self._library.add_normed(done, self._dependent, _stream(h))
+            self.norm(y, post_norm, h, add=True)
 
     def norm_feed(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        activation: str,
-        size: int,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Any:
         """See Ops."""
         form = _form(matrix, width, len(h))

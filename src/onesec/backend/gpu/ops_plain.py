@@ -103,13 +103,7 @@ class PlainOps:
         return F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:], bias)
 
     def norm_matmul(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        *,
-        first_row: int = 0,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """See Ops."""
         return self._product(normed(h, norm), matrix, width, first_row)
@@ -184,25 +178,14 @@ class PlainOps:
         return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
 
     def matmul_add(
-        self,
-        x: Tensor,
-        matrix: Matrix,
-        width: int,
-        h: Tensor,
-        post_norm: Norm | None = None,
+        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops."""
         y = self._product(x, matrix, width)[:, : h.shape[1]]
         h += y if post_norm is None else normed(y.float(), post_norm)
 
     def norm_feed(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        activation: str,
-        size: int,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Tensor:
         """See Ops."""
         y = self._product(normed(h, norm), matrix, width)

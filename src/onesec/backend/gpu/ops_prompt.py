@@ -60,13 +60,7 @@ class PromptOps(PlainOps):
         return self._kernels.norm(h, norm, out, add=False)
 
     def norm_matmul(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        *,
-        first_row: int = 0,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """See Ops."""
         return self._product(self._normed(h, norm), matrix, width, first_row)
@@ -123,12 +117,7 @@ class PromptOps(PlainOps):
         return out
 
     def matmul_add(
-        self,
-        x: Tensor,
-        matrix: Matrix,
-        width: int,
-        h: Tensor,
-        post_norm: Norm | None = None,
+        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -137,13 +126,7 @@ class PromptOps(PlainOps):
         self._kernels.norm(self._product(x, matrix, width), post_norm, h, add=True)
 
     def norm_feed(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        activation: str,
-        size: int,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Tensor:
         """See Ops."""
         y = self._product(self._normed(h, norm), matrix, width)

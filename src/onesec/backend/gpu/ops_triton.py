@@ -143,13 +143,7 @@ class TritonOps:
         return out
 
     def norm_matmul(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        *,
-        first_row: int = 0,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), matrix.rows - first_row, device=h.device)
@@ -213,12 +207,7 @@ class TritonOps:
         return out
 
     def matmul_add(
-        self,
-        x: Tensor,
-        matrix: Matrix,
-        width: int,
-        h: Tensor,
-        post_norm: Norm | None = None,
+        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
     ) -> None:
         """See Ops."""
         if post_norm is None:
@@ -229,13 +218,7 @@ class TritonOps:
         self.norm(y, post_norm, h, add=True)
 
     def norm_feed(
-        self,
-        h: Tensor,
-        norm: Norm,
-        matrix: Matrix,
-        width: int,
-        activation: str,
-        size: int,
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Tensor:
         """See Ops."""
         out = torch.empty(len(h), size, device=h.device)

@@ -1,5 +1,8 @@
 """Triton kernels: weights back to floats, norms of whole rows, and heads turned and stored.
 
+A step begins with embed_*. It waits before it lets the next kernel begin, so that those that follow
+may read the step's positions and tables at once.
+
 It must not know torch tensors, layers or models.
 """
 

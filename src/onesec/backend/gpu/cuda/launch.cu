@@ -55,10 +55,6 @@ extern "C" int onesec_prepare(const Product* p, int format, int dependent, void*
   });
 }
 
-extern "C" int onesec_add_normed(const Product* p, int dependent, void* stream) {
-  return int(launch(add_normed, *p, p->rows, kThreads, 0, dependent != 0, stream));
-}
-
 // The planes at `width` as values of `form`, bf16 or half: into `feed` [rows][cols].
 extern "C" int onesec_open(const Product* p, int width, int form, void* stream) {
   const auto run = [&](auto kernel) { return int(launch(kernel, *p, open_blocks(*p), kThreads, 0, false, stream)); };

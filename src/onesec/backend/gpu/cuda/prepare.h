@@ -225,18 +225,4 @@ __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
   Form::prepare(p, blockIdx.x, blockIdx.x + 1, p.feed, scratch);
 }
 
-// y[row] += norm(x[row]), a block a row: the residual add behind a post-norm.
-[[maybe_unused]] static __global__ void __launch_bounds__(kThreads) add_normed(const Product p) {
-  __shared__ float scratch[2 * kWarps];
-  launch_dependents();
-  touch_norm(p);
-  wait_for_previous();
-  const int row = blockIdx.x;
-  each_normed(p, row, p.cols, scratch, [&](int column, const float (&values)[kOwn]) {
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i)
-      if (column + i < p.cols) p.y[size_t(row) * p.ld_y + column + i] += values[i];
-  });
-}
-
 }  // namespace onesec::cuda
