@@ -42,7 +42,7 @@ class Gear:
         return self.widths.get(matrix, self.width)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.width, tuple(sorted(self.widths.items()))))
+        return hash((self.name, self.width))  # gears are asked for by the thousand a second
 
 
 UNIFORM = {width: Gear(str(width), width) for width in (4, 8, 16)}

@@ -56,9 +56,12 @@ class Dues:
     def urgency(self) -> int:
         """The instant that sorts it: the next one owed. A rhythm is owed from its first token on,
         so it goes before all that is due later than that token came."""
-        rhythm_ns = None if self.tpot_ns is None else self.begun_ns
-        owed = [ns for ns in (self.end_ns, self.first_ns, rhythm_ns) if ns is not None]
-        return min(owed, default=NEVER_NS)
+        owed_ns = NEVER_NS if self.end_ns is None else self.end_ns
+        if self.first_ns is not None and self.first_ns < owed_ns:
+            owed_ns = self.first_ns
+        if self.tpot_ns is not None and self.begun_ns is not None and self.begun_ns < owed_ns:
+            owed_ns = self.begun_ns
+        return owed_ns
 
     def next_ns(self, drawn: int) -> int | None:
         """When the token after `drawn` ones is due by the rhythm; None where there is none yet."""
