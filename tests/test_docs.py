@@ -4,7 +4,6 @@ the Chinese ones have the code and the figures of the English ones."""
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shlex
 from pathlib import Path

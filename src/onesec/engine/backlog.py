@@ -8,13 +8,13 @@ true.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from onesec.budget.latency import LatencyModel
 from onesec.core.gear import Gear
+from onesec.core.recent import Recent
 
 from .dues import BACKGROUND_NS
 from .scheduler import Scheduler
@@ -33,15 +33,14 @@ class Lateness:
     for by it."""
 
     def __init__(self) -> None:
-        self._seen: deque[float] = deque(maxlen=_SEEN)
+        self._ratios = Recent(_SEEN, _QUANTILE)
         self.factor = 1.0
 
     def observe(self, foreseen_ms: float, took_ms: float) -> None:
         """Take in when a first token came, or that it did not by then; both since its plan."""
-        self._seen.append(took_ms / max(foreseen_ms, 1e-3))
-        if len(self._seen) >= _TRUSTED:
-            rank = math.ceil(_QUANTILE * len(self._seen)) - 1
-            self.factor = min(_MOST, max(1.0, sorted(self._seen)[rank]))
+        self._ratios.observe(took_ms / max(foreseen_ms, 1e-3))
+        if self._ratios.count >= _TRUSTED:
+            self.factor = min(_MOST, max(1.0, self._ratios.value))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from .dues import Dues
 from .intake import Intake
 from .lessons import Lessons
 from .outbox import Outbox
+from .overrun import Overrun
 from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence, order_of
 from .speculation import Draft, Speculation
@@ -127,9 +128,9 @@ class Engine:
             backend, self._blocks, self._scheduler, latency, self._lessons.length
         )
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
-        self._outbox = Outbox(
-            self._scheduler, self._lessons, int(getattr(backend, "kv_block_bytes", 0))
-        )
+        self._overrun = Overrun()
+        block_bytes = int(getattr(backend, "kv_block_bytes", 0))
+        self._outbox = Outbox(self._scheduler, self._lessons, self._overrun, block_bytes)
         self._intake = Intake(
             self._scheduler,
             self._blocks,
@@ -215,8 +216,9 @@ class Engine:
         now_ns = self._clock.now_ns()
         arrival_ns = request.arrival_ns or came_ns
         dues = Dues.of(request.budget, policy, arrival_ns)
+        kept_ms = self._overrun.kept_ms(request.budget.total_ms, policy)
         if dues.end_ns is not None:
-            dues.end_ns -= closing_ns
+            dues.end_ns -= closing_ns + round(kept_ms * 1e6)
         self._number += 1
         order = order_of(request, dues, self._number)
         names = admission.names(request)
@@ -229,7 +231,7 @@ class Engine:
             now_ns=now_ns,
             order=order,
             host_ms=self._host_ms,
-            stall_ms=self._watchdog.delay_ms(now_ns),
+            stall_ms=self._watchdog.delay_ms(now_ns) + kept_ms,
         )
         sampler = self.backend.sampler(request.params, eos_ids=self._eos_ids)
         sampler.observe(request.prompt_tokens)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from onesec.backend.base import RowResult
 
 from .lessons import Lessons
+from .overrun import Overrun
 from .scheduler import Scheduler
 from .sequence import Delta, Sequence
 from .stopping import Stop
@@ -19,9 +20,12 @@ class Outbox:
     `block_bytes` are those of a cache block, for the traces.
     """
 
-    def __init__(self, scheduler: Scheduler, lessons: Lessons, block_bytes: int) -> None:
+    def __init__(
+        self, scheduler: Scheduler, lessons: Lessons, overrun: Overrun, block_bytes: int
+    ) -> None:
         self._scheduler = scheduler
         self._lessons = lessons
+        self._overrun = overrun
         self._block_bytes = block_bytes
         self._deltas: list[Delta] = []
         self.sequences: dict[str, Sequence] = {}  # in flight, by their requests' ids
@@ -62,6 +66,8 @@ class Outbox:
                 ended=stop.ending == "natural",
                 cues=sequence.request.cues,
             )
+        if stop.ending != "natural":
+            self._overrun.observe(sequence, now_ns)
         row = row or RowResult()
         self._deltas.append(
             Delta(

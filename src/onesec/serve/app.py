@@ -107,7 +107,7 @@ async def props(door: Door, request: Request) -> Response:
                 "default_max_tokens": terms.max_tokens,
                 "max_open_requests": terms.max_open,
             },
-            "door_ms": {"entry": door.time.entry.ms, "exit": door.time.exit.ms},
+            "door_ms": {"entry": door.time.entry.value, "exit": door.time.exit.value},
         }
     )
 

@@ -6,10 +6,10 @@ It must not know how time is spent. The budget is a duration; it runs from the f
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 
 from onesec.core.deadline import MAX_BUDGET_MS, Budget
+from onesec.core.recent import Recent
 
 from .errors import ApiError
 
@@ -71,28 +71,14 @@ def _checked(name: str, value: float | None) -> float | None:
     )
 
 
-class Lag:
-    """The door's own milliseconds, learned from the last requests, at p98: what it needs decides of
-    every answer that uses its time up. Few requests, so that a rush is soon forgotten."""
-
-    def __init__(self) -> None:
-        self._seen: deque[float] = deque(maxlen=_LAGS)
-        self.ms = _FIRST_LAG_MS
-
-    def observe(self, ms: float) -> None:
-        """Take in what one request needed."""
-        self._seen.append(max(0.0, ms))
-        rank = math.ceil(_LAG_QUANTILE * len(self._seen)) - 1
-        self.ms = sorted(self._seen)[rank]
-
-
 class DoorTime:
-    """What the door itself needs: `entry` from the first byte to the engine, `exit` from the
-    engine's last token to the last byte. Kept back of budgets, and added to counter-offers."""
+    """Milliseconds that the door itself needs, at p98 of the last requests: `entry` from the first
+    byte to the engine, `exit` from the engine's last token to the last byte. Kept back of budgets,
+    and added to counter-offers. Few requests, so that a rush is soon forgotten."""
 
     def __init__(self) -> None:
-        self.entry = Lag()
-        self.exit = Lag()
+        self.entry = Recent(_LAGS, _LAG_QUANTILE, _FIRST_LAG_MS)
+        self.exit = Recent(_LAGS, _LAG_QUANTILE, _FIRST_LAG_MS)
 
     def inside(self, budget: Budget) -> Budget:
         """What the engine may use of a budget."""
@@ -105,8 +91,8 @@ class DoorTime:
     def outside(self, engine_ms: float, entered_ms: float) -> float:
         """A budget, in whole milliseconds, that would do where the engine asks for `engine_ms`,
         this request's way in of `entered_ms` among them."""
-        engine_ms += max(0.0, self.entry.ms - entered_ms)
-        return float(math.ceil(min(engine_ms + self.exit.ms, engine_ms / (1.0 - _MOST_SHARE))))
+        engine_ms += max(0.0, self.entry.value - entered_ms)
+        return float(math.ceil(min(engine_ms + self.exit.value, engine_ms / (1.0 - _MOST_SHARE))))
 
     def _less(self, ms: float) -> float:
-        return ms - min(self.exit.ms, _MOST_SHARE * ms)
+        return ms - min(self.exit.value, _MOST_SHARE * ms)
