@@ -5,12 +5,14 @@ It must not know sequences, text or time.
 
 from __future__ import annotations
 
+from collections import deque
+
 from onesec.budget.length import LengthModel
 from onesec.core.cues import Cues
 from onesec.core.request import Request
 
 _HURRY_MS = 100.0  # a request with less time does not wait for what earlier answers teach,
-_MANY = 64  # unless so many are to be learned; each takes some 0.2 ms
+_MANY = 64  # but for one, where more than so many are to be learned; each takes some 0.2 ms
 
 
 class Lessons:
@@ -23,7 +25,7 @@ class Lessons:
     def __init__(self, length: LengthModel | None) -> None:
         self._length = length or LengthModel()
         self.answers = LengthModel()
-        self._ended: list[tuple[int, bool, Cues]] = []  # still to be learned
+        self._ended: deque[tuple[int, bool, Cues]] = deque()  # still to be learned
 
     @property
     def length(self) -> LengthModel:
@@ -39,12 +41,17 @@ class Lessons:
 
     def learn(self) -> None:
         """Count the answers that are over."""
-        for tokens, ended, cues in self._ended:
-            self._length.observe(tokens, ended=ended, cues=cues)
-        self._ended.clear()
+        while self._ended:
+            self._learn_one()
 
     def learn_before(self, request: Request) -> None:
-        """Count them where the request has time for it, or they are many."""
+        """Count them where the request has time for it; else the oldest one, if they are many."""
         total_ms = request.budget.total_ms
-        if total_ms is None or total_ms >= _HURRY_MS or len(self._ended) >= _MANY:
+        if total_ms is None or total_ms >= _HURRY_MS:
             self.learn()
+        elif len(self._ended) > _MANY:
+            self._learn_one()
+
+    def _learn_one(self) -> None:
+        tokens, ended, cues = self._ended.popleft()
+        self._length.observe(tokens, ended=ended, cues=cues)
