@@ -10,8 +10,6 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps;
 constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
-constexpr int kStageBlocks = 4;  // superblocks of a stage: what a warp copies, waits for and multiplies at a time
-constexpr int kHiStage = kStageBlocks * kHiBytes, kLoStage = kStageBlocks * kLoBytes;
 constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
 constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
 

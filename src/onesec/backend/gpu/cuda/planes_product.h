@@ -15,7 +15,9 @@
 
 namespace onesec::cuda {
 
-constexpr int kOctet = 2 * kStageBlocks;  // groups of a stage
+constexpr int kOctet = 8;                 // groups of a stage
+constexpr int kStageBlocks = kOctet / 2;  // superblocks of a stage
+constexpr int kHiStage = kStageBlocks * kHiBytes, kLoStage = kStageBlocks * kLoBytes;
 
 // Banks: the 64-byte lines 0, 2, 4.. would meet in the same half of the banks. So every other pair of lines has its
 // halves swapped in shared memory; `line` counts from the start of the stage's plane.
