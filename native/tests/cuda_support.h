@@ -32,15 +32,20 @@ class Late {
 template <class T>
 Late late(const std::vector<T>& v) { return Late(v.data(), v.size() * sizeof(T)); }
 
-inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, size_t shared, Late* before) {
+template <class Arguments>
+void emulate(void (*kernel)(Arguments), const Arguments& arguments, int blocks, int threads, size_t shared, void (*previous)(void*), void* state) {
   struct Call {
-    void (*kernel)(Product);
-    Product p;
-  } call{kernel, p};
-  if (before) before->poison();
+    void (*kernel)(Arguments);
+    Arguments arguments;
+  } call{kernel, arguments};
   emulation::run(
-      blocks, cuda::kThreads, std::max(shared, size_t(1)), [](const void* c) { static_cast<const Call*>(c)->kernel(static_cast<const Call*>(c)->p); },
-      &call, [](void* l) { if (l) static_cast<Late*>(l)->write(); }, before);
+      blocks, threads, std::max(shared, size_t(1)), [](const void* c) { static_cast<const Call*>(c)->kernel(static_cast<const Call*>(c)->arguments); },
+      &call, previous, state);
+}
+
+inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, size_t shared, Late* before) {
+  if (before) before->poison();
+  emulate(kernel, p, blocks, cuda::kThreads, shared, [](void* l) { if (l) static_cast<Late*>(l)->write(); }, before);
 }
 
 inline void run_product(const Product& p, Format format, int blocks, Late* before) {

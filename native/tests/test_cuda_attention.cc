@@ -90,11 +90,7 @@ std::vector<float> attention(Case& c, int window, float scale, float softcap) {
   a.qkv = c.qkv.data(), a.parts = parts.data(), a.arrived = arrived.data(), a.out = out.data();
   a.keys = c.keys.data(), a.values = c.values.data();
   cuda::launch_attention(a, [&](void (*kernel)(Attention), int blocks, int threads, size_t shared) {
-    struct Call {
-      void (*kernel)(Attention);
-      Attention a;
-    } call{kernel, a};
-    emulation::run(blocks, threads, shared, [](const void* x) { static_cast<const Call*>(x)->kernel(static_cast<const Call*>(x)->a); }, &call, Before::write, &before);
+    emulate(kernel, a, blocks, threads, shared, Before::write, &before);
   });
   expect(std::all_of(arrived.begin(), arrived.end(), [](int32_t n) { return n == 0; }), "counters are zeros again", "cuda", h.head_dim, a.rows, window);
   return out;

@@ -32,7 +32,7 @@ void check_feed(Product p, Format format, const std::vector<float>& x, int size,
   feed.feed = prepared.data(), feed.y = inner.data(), feed.ld_y = feed.size = size, feed.gated = gated;
   feed.part_tiles = half / kTileRows, feed.units = planes ? 2 * next.superblocks : next.superblocks;
   // The sums of shared units, and a counter for each.
-  std::vector<float> shared(size_t(feed.units) * 4 * 16 * kTileRows, NAN);
+  std::vector<float> shared(cuda::shared_floats(feed, format), NAN);
   std::vector<int32_t> arrived(size_t(feed.units), 0);
   feed.shared = shared.data(), feed.arrived = arrived.data();
   for (const auto kind : {cuda::Activation::silu, cuda::Activation::gelu_tanh, cuda::Activation::gelu, cuda::Activation::relu}) {

@@ -68,6 +68,7 @@ class CudaLibrary:
         self._library = ctypes.CDLL(str(path))
         self._library.onesec_error.restype = ctypes.c_char_p
         self._library.onesec_attention_floats.restype = ctypes.c_int64
+        self._library.onesec_shared_floats.restype = ctypes.c_int64
         for struct, told in (
             (Product, self._library.onesec_product_bytes()),
             (Attention, self._library.onesec_attention_bytes()),
@@ -86,6 +87,10 @@ class CudaLibrary:
                 ctypes.byref(p), form, per_multiprocessor, dependent, ctypes.c_void_p(stream)
             )
         )
+
+    def shared_floats(self, p: Product, form: int) -> int:
+        """How many floats `shared` has to hold."""
+        return int(self._library.onesec_shared_floats(ctypes.byref(p), form))
 
     def prepare(self, p: Product, form: int, dependent: bool, stream: int) -> None:
         """The rows of x, normed, as products of that form read them, into `feed`."""

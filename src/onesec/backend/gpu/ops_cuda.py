@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .cuda_library import Attention, CudaLibrary, Product
 from .ops import Heads, LayerCache, Matrix, Norm, Steps
-from .ops_triton import TritonOps
+from .ops_triton import TritonOps, power
 
 MAX_ROWS = 16  # of a step
 _OWN_ROWS = 2  # as in arguments.h
@@ -146,9 +146,7 @@ class CudaOps(TritonOps):
         p.activation = _ACTIVATIONS[activation]
         prepared = _room(form, len(h), size, h.device)
         p.feed = prepared.data_ptr()
-        sums = torch.empty(
-            p.units * (4 if p.gated else 2) * 16 * _columns(form, len(h)), device=h.device
-        )
+        sums = torch.empty(self._library.shared_floats(p, form), device=h.device)
         p.shared, p.arrived = sums.data_ptr(), self._zeros(h.device).data_ptr()
         self._multiply(p, form, h.contiguous(), norm)
         return Inner(values, prepared, form)
@@ -214,20 +212,10 @@ def _groups(form: int, cols: int) -> int:
     return -(-cols // _GROUP) if _kind(form) else -(-cols // (2 * _GROUP)) * 2
 
 
-def _padded_rows(rows: int) -> int:
-    return 1 << (rows - 1).bit_length()
-
-
-def _columns(form: int, rows: int) -> int:
-    """Of the tiles in which a kernel of that form has its sums."""
-    least = 8 if _kind(form) else 1
-    return max(least, _padded_rows(rows))
-
-
 def _room(form: int, rows: int, cols: int, device: torch.device) -> Tensor:
     """Memory for prepared activations, see arguments.h."""
     group = _ROUNDED_BYTES if _kind(form) else _QUANTIZED_BYTES
-    size = _groups(form, cols) * _padded_rows(rows) * group
+    size = _groups(form, cols) * power(rows) * group
     return torch.empty(size, dtype=torch.uint8, device=device)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from .ops_plain import PlainOps
-from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power
+from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power, turning
 from .triton_prompt import activate_rows, turn_rows
 from .triton_prompt_attention import attend_prompt
 from .triton_tiles import attention_tile
@@ -76,22 +76,11 @@ class PromptOps(PlainOps):
         with_queries: bool = True,
     ) -> None:
         """See Ops."""
-        rotary, q_norm, k_norm = turn.rotary, turn.q_norm, turn.k_norm
-        queries = heads.num_heads if with_queries else 0
-        begin = 0 if with_queries else heads.k_offset
-        count = queries + 2 * heads.num_kv_heads
-        block = power(heads.head_dim)
-        a_program = min(max(_TURN_VALUES // block, 1), power(count))
+        count, given, constants = turning(qkv, heads, turn, cache, steps, with_queries)
+        a_program = min(max(_TURN_VALUES // constants["BLOCK"], 1), power(count))
         turn_rows[len(qkv), triton.cdiv(count, a_program)](
-            qkv, qkv if rotary is None else rotary,
-            qkv if q_norm is None else q_norm.weight, qkv if k_norm is None else k_norm.weight,
-            cache.keys, cache.values, steps.positions, steps.tables,
-            qkv.stride(0), steps.tables.stride(0), heads.k_offset - begin, heads.v_offset - begin,
-            0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
-            QUERIES=queries, KV=heads.num_kv_heads, D=heads.head_dim, BLOCK=block,
-            HALF=0 if rotary is None else rotary.shape[1] // 2, TOKENS=cache.keys.shape[2],
-            Q_NORM=q_norm is not None, K_NORM=k_norm is not None, H=a_program, num_warps=4,
-        )  # fmt: skip
+            *given, **constants, H=a_program, num_warps=4
+        )
 
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int

@@ -47,6 +47,34 @@ def power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def turning(
+    qkv: Tensor, heads: Heads, turn: Turn, cache: LayerCache, steps: Steps, with_queries: bool
+) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+    """How many heads a row has to turn or store, and what the kernels that do it are given:
+    arguments, and constants by name."""
+    rotary, q_norm, k_norm = turn.rotary, turn.q_norm, turn.k_norm
+    queries = heads.num_heads if with_queries else 0
+    begin = 0 if with_queries else heads.k_offset
+    given = (
+        qkv, qkv if rotary is None else rotary,
+        qkv if q_norm is None else q_norm.weight, qkv if k_norm is None else k_norm.weight,
+        cache.keys, cache.values, steps.positions, steps.tables,
+        qkv.stride(0), steps.tables.stride(0), heads.k_offset - begin, heads.v_offset - begin,
+        0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
+    )  # fmt: skip
+    constants = {
+        "QUERIES": queries,
+        "KV": heads.num_kv_heads,
+        "D": heads.head_dim,
+        "BLOCK": power(heads.head_dim),
+        "HALF": 0 if rotary is None else rotary.shape[1] // 2,
+        "TOKENS": cache.keys.shape[2],
+        "Q_NORM": q_norm is not None,
+        "K_NORM": k_norm is not None,
+    }
+    return queries + 2 * heads.num_kv_heads, given, constants
+
+
 class TritonOps:
     """Ops for steps of a few rows on one CUDA device (or in Triton's interpreter).
 
@@ -161,20 +189,10 @@ class TritonOps:
         with_queries: bool = True,
     ) -> None:
         """See Ops."""
-        rotary, q_norm, k_norm = turn.rotary, turn.q_norm, turn.k_norm
-        queries = heads.num_heads if with_queries else 0
-        begin = 0 if with_queries else heads.k_offset
-        turn_and_store[len(qkv), queries + 2 * heads.num_kv_heads](
-            qkv, qkv if rotary is None else rotary,
-            qkv if q_norm is None else q_norm.weight, qkv if k_norm is None else k_norm.weight,
-            cache.keys, cache.values, steps.positions, steps.tables,
-            qkv.stride(0), steps.tables.stride(0), heads.k_offset - begin, heads.v_offset - begin,
-            0.0 if q_norm is None else q_norm.eps, 0.0 if k_norm is None else k_norm.eps,
-            QUERIES=queries, KV=heads.num_kv_heads, D=heads.head_dim, BLOCK=power(heads.head_dim),
-            HALF=0 if rotary is None else rotary.shape[1] // 2, TOKENS=cache.keys.shape[2],
-            Q_NORM=q_norm is not None, K_NORM=k_norm is not None, USE_PDL=self._pdl, num_warps=1,
-            **self._launch,
-        )  # fmt: skip
+        count, given, constants = turning(qkv, heads, turn, cache, steps, with_queries)
+        turn_and_store[len(qkv), count](
+            *given, **constants, USE_PDL=self._pdl, num_warps=1, **self._launch
+        )
 
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int

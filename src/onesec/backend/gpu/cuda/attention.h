@@ -69,7 +69,7 @@ struct HeadStream {
   End ends[G];
   float totals[G][8] = {};
 
-  // One cache block's positions: at(i) of the lane's keys and values; `seen` bits, in the same order.
+  // A stream's positions of one cache block: the lane's keys and values, and which of them are seen, as bits.
   __device__ void add(const uint4 (&keys)[kRound], const uint4 (&values)[kRound], uint32_t seen, float softcap) {
     float scores[kRound][G];
 #pragma unroll
@@ -168,14 +168,13 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
 
   uint4 keys[round], values[round], next_keys[round], next_values[round];
   uint32_t there = 0, next_there = 0;
-  const auto position_of = [&](int block, int i) { return block * kCacheTokens + i * Shape::kStreams + stream_at; };
-  // The lane's keys and values of a cache block, `old` ones or those of this step.
-  const auto load = [&](int block, bool old, uint4 (&k)[round], uint4 (&v)[round], uint32_t& bits) {
+  // The lane's keys and values of a cache block: those of earlier steps where `old`, those of this one where `fresh`.
+  const auto load = [&](int block, bool old, bool fresh, uint4 (&k)[round], uint4 (&v)[round], uint32_t& bits) {
     const size_t base = (size_t(a.tables[size_t(row) * a.table_stride + block]) * a.kv_heads + kv_head) * kCacheTokens;
 #pragma unroll
     for (int i = 0; i < round; ++i) {
-      const int at = position_of(block, i);
-      if (at < seen.first || at > seen.position || (at + kMaxRows <= seen.position) != old) continue;
+      const int at = block * kCacheTokens + i * Shape::kStreams + stream_at;
+      if (at < seen.first || at > seen.position || !(at + kMaxRows <= seen.position ? old : fresh)) continue;
       bits |= 1u << i;
       if (!inside) continue;
       const size_t place = (base + at % kCacheTokens) * a.head_dim + lane * 8;
@@ -190,10 +189,10 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
   clear(keys, values);
   clear(next_keys, next_values);
   int block = seen.begin(split);
-  if (block <= seen.last()) load(block, true, keys, values, there);
+  if (block <= seen.last()) load(block, true, false, keys, values, there);
   wait_for_previous();
   if (block > seen.last()) return;
-  load(block, false, keys, values, there);
+  load(block, false, true, keys, values, there);
 
   HeadStream<L, G> stream;
   const float scale = a.scale * kLog2E;
@@ -210,10 +209,7 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
 #pragma unroll 1
   for (; block <= seen.last(); block += kSplits) {
     next_there = 0;
-    if (block + kSplits <= seen.last()) {
-      load(block + kSplits, true, next_keys, next_values, next_there);
-      load(block + kSplits, false, next_keys, next_values, next_there);
-    }
+    if (block + kSplits <= seen.last()) load(block + kSplits, true, true, next_keys, next_values, next_there);
     stream.add(keys, values, there, a.softcap);
 #pragma unroll
     for (int i = 0; i < round; ++i) keys[i] = next_keys[i], values[i] = next_values[i];
@@ -275,22 +271,29 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
   leave(total, joined.weight);
 }
 
-// launch(kernel, blocks, threads, shared bytes) of the kernel for these heads.
-template <class Launch>
-auto launch_attention(const Attention& a, Launch launch) {
-  const auto run = [&]<int L, int G>() {
-    const int blocks = a.rows * a.kv_heads * ((a.group + G - 1) / G) * kSplits;
-    return launch(attend<L, G>, blocks, AttentionShape<L, G>::kBlockThreads, sizeof(typename AttentionShape<L, G>::Shared));
-  };
-  if (a.head_dim > 128) return run.template operator()<32, 4>();  // for the registers
-  if (a.head_dim > 64) return a.group <= 4 ? run.template operator()<16, 4>() : run.template operator()<16, 8>();
-  return a.group <= 4 ? run.template operator()<8, 4>() : run.template operator()<8, 8>();
+// run<L, G>(how many groups of heads a row has) with the shape of the kernel for these heads.
+template <class Run>
+auto with_attention_shape(const Attention& a, Run run) {
+  const auto of = [&]<int L, int G>() { return run.template operator()<L, G>(a.kv_heads * ((a.group + G - 1) / G)); };
+  if (a.head_dim > 128) return of.template operator()<32, 4>();  // for the registers
+  if (a.head_dim > 64) return a.group <= 4 ? of.template operator()<16, 4>() : of.template operator()<16, 8>();
+  return a.group <= 4 ? of.template operator()<8, 4>() : of.template operator()<8, 8>();
 }
 
-// Floats that `parts` has to hold: enough for any of the kernels.
+// launch(kernel, blocks, threads, shared bytes).
+template <class Launch>
+auto launch_attention(const Attention& a, Launch launch) {
+  return with_attention_shape(a, [&]<int L, int G>(int head_blocks) {
+    using Shape = AttentionShape<L, G>;
+    return launch(attend<L, G>, a.rows * head_blocks * kSplits, Shape::kBlockThreads, sizeof(typename Shape::Shared));
+  });
+}
+
+// Floats that `parts` has to hold.
 inline size_t attention_floats(const Attention& a) {
-  const size_t size = a.head_dim <= 64 ? 64 : a.head_dim <= 128 ? 128 : 256, heads = size_t(a.kv_heads) * size_t((a.group + 7) / 8 * 8);
-  return size_t(a.rows) * heads * kSplits * (size + 2);
+  return with_attention_shape(a, [&]<int L, int G>(int head_blocks) {
+    return size_t(a.rows) * size_t(head_blocks) * kSplits * G * (AttentionShape<L, G>::kSize + 2);
+  });
 }
 
 }  // namespace onesec::cuda

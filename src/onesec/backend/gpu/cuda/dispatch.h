@@ -37,6 +37,13 @@ auto launch_product(const Product& p, Format format, Launch launch) {
   }
 }
 
+// Floats that `shared` has to hold.
+inline size_t shared_floats(const Product& p, Format format) {
+  const bool planes = format == Format::planes4 || format == Format::planes8;
+  const int columns = row_tiles(p.rows) == 2 ? 16 : planes ? tile_columns(p.rows) : 8;
+  return size_t(p.units) * size_t(tiles_of_unit(p)) * size_t(columns) * kTileRows;
+}
+
 template <class Launch>
 auto launch_prepare(Format format, Launch launch) {
   switch (format) {

@@ -48,6 +48,8 @@ extern "C" int onesec_product(const Product* p, int format, int per_multiprocess
   });
 }
 
+extern "C" int64_t onesec_shared_floats(const Product* p, int format) { return int64_t(shared_floats(*p, Format(format))); }
+
 // The rows of x, normed, in the form that products of `format` read: into `feed`.
 extern "C" int onesec_prepare(const Product* p, int format, int dependent, void* stream) {
   return launch_prepare(Format(format), [&](auto kernel, size_t shared) {
