@@ -66,8 +66,9 @@ struct GroupTask {
   const float* pull = nullptr;  // [32]
 };
 
-// The second arithmetic, for prompt chunks alone: weights and activations rounded to bf16, sums in float along the
-// columns. A row's bits depend neither on the chunking nor on the rows beside it.
+// Products of many rows, weights opened a panel at a time. Either in a second arithmetic, for prompt chunks alone (weights
+// and activations rounded to bf16, sums in float along the columns), or with the bits of Kernels::matmul4 and matmul8, for
+// any batch that is large enough. A row's bits depend neither on the chunking nor on the rows beside it.
 constexpr int kPromptPanelTiles = 8;      // weight tiles opened together,
 constexpr int kPromptPanelColumns = 256;  // this many columns of them at a time: 64 KiB, half of a small L2 with the sums
 struct PromptKernels {
@@ -77,7 +78,9 @@ struct PromptKernels {
                   const float* bias, bool add, CacheLine* scratch);
   void (*matmul8)(const PlaneMatrix& w, int tile_begin, int tile_end, const PromptRows& x, int rows, float* y, int ld_y,
                   const float* bias, bool add, CacheLine* scratch);
+  bool decode_bits;
 };
+constexpr int kManyRows = 16;  // from here on opening a panel pays
 inline size_t prompt_scratch_lines(int rows) {
   return size_t(kPromptPanelTiles) * size_t(kPromptPanelColumns / 2 + round_up(rows, kTileRows));
 }

@@ -95,7 +95,7 @@ bool computes_as_emulated() {
 }  // namespace
 
 extern const PromptKernels products;
-constinit const PromptKernels products = {round_row, tile_matmul<HardwareTiles, 4>, tile_matmul<HardwareTiles, 8>};
+constinit const PromptKernels products = {round_row, tile_matmul<HardwareTiles, 4>, tile_matmul<HardwareTiles, 8>, false};
 
 // Why a processor that has the tiles cannot use them; null where it can.
 const char* refusal() {

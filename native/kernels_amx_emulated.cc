@@ -14,5 +14,5 @@ namespace {
 }  // namespace
 
 extern const PromptKernels products;
-constinit const PromptKernels products = {round_row, tile_matmul<EmulatedTiles, 4>, tile_matmul<EmulatedTiles, 8>};
+constinit const PromptKernels products = {round_row, tile_matmul<EmulatedTiles, 4>, tile_matmul<EmulatedTiles, 8>, false};
 }  // namespace onesec::amx_emulated

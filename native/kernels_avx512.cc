@@ -18,71 +18,105 @@ inline __m512i broadcast4(const int8_t* q) {
 }
 
 inline __m512 widen_bytes(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)); }
-inline __m512 widen_bytes(const uint8_t* p) { return widen_bytes(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
+inline __m128i load_bytes(const uint8_t* p) { return _mm_load_si128(reinterpret_cast<const __m128i*>(p)); }
 
-constexpr int kPrefetchBlocks = 3;
-
-// One tile against M activation rows. The codes of a line are opened once and meet all M rows.
-template <int Width, int M>
-inline void tile_product(const PlaneMatrix& w, int tile, const QuantRows& x, float* y, int ld_y, const float* bias,
-                         bool add_to) {
+// The codes of one line of columns: its first four columns, its last four. A byte a row and column.
+struct OpenedLine { __m512i first, second; };
+template <int Width>
+inline OpenedLine open_codes(__m512i h, __m512i l) {
   const __m512i low_mask = _mm512_set1_epi8(0x0f);
-  const uint8_t* hi = w.hi_tile(tile);
-  const uint8_t* lo = Width == 8 ? w.lo_tile(tile) : nullptr;
+  if constexpr (Width == 8)  // (mask & l) | (~mask & h << 4): truth table of (a & b) | (~a & c) is 0xca
+    return {_mm512_ternarylogic_epi32(low_mask, l, _mm512_slli_epi16(h, 4), 0xca),
+            _mm512_ternarylogic_epi32(low_mask, _mm512_srli_epi16(l, 4), h, 0xca)};
+  else
+    return {_mm512_and_si512(h, low_mask), _mm512_and_si512(_mm512_srli_epi16(h, 4), low_mask)};
+}
+template <int Width>
+inline OpenedLine open_line(const uint8_t* hi, const uint8_t* lo) {
+  const __m512i h = _mm512_load_si512(hi);
+  return open_codes<Width>(h, Width == 8 ? _mm512_load_si512(lo) : h);
+}
+
+// What a unit of a group's integer sums is worth, a row's scales being these.
+template <int Width>
+inline __m512 step_of(__m128i scales) {
+  const __m512 scale = widen_bytes(scales);
+  return Width == 8 ? _mm512_mul_ps(scale, _mm512_set1_ps(0.0625f)) : scale;  // exact
+}
+inline __m128i scales_of(const uint8_t* hi, int half) { return load_bytes(hi + kScaleLine + half * kTileRows); }
+inline __m128i minima_of(const uint8_t* hi, int half) { return load_bytes(hi + kScaleLine + (2 + half) * kTileRows); }
+
+inline __m512 add_group(__m512 acc, __m512i sum, __m512 step, float scale, __m512 minimum, float offset) {
+  acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), step), _mm512_set1_ps(scale), acc);
+  return _mm512_fmadd_ps(minimum, _mm512_set1_ps(offset), acc);
+}
+
+// One tile of one row, complete: rows `at` on of y.
+inline void give_product(__m512 acc, const float* row_scale, const float* bias, int at, float* y, bool add_to) {
+  const __m512 unit = _mm512_loadu_ps(row_scale + at);
+  __m512 value = bias ? _mm512_fmadd_ps(acc, unit, _mm512_loadu_ps(bias + at)) : _mm512_mul_ps(acc, unit);
+  if (add_to) value = _mm512_add_ps(_mm512_loadu_ps(y + at), value);
+  _mm512_storeu_ps(y + at, value);
+}
+
+#include "opened_products.h"
+
+constexpr int kPairTiles = 2, kPairRows = 4;  // sums and running totals fill half of the registers
+constexpr int kNearBlocks = 5;
+
+// T tiles against M activation rows. The codes of a line are opened once and meet all M rows; a broadcast activation
+// meets all T tiles. Meanwhile `ahead` of the T tiles that follow are brought near: a batch computes so long between two
+// lines that the hardware's prefetcher loses the stream.
+template <int Width, int T, int M>
+inline void tile_product(const PlaneMatrix& w, int tile, int ahead, const QuantRows& x, float* y, int ld_y,
+                         const float* bias, bool add_to) {
   const int blocks = w.superblocks(), cols = x.cols, groups = x.groups();
-  __m512 acc[M];
-  for (int m = 0; m < M; ++m) acc[m] = _mm512_setzero_ps();
-  for (int block = 0; block < blocks; ++block, hi += kHiBytes, lo += Width == 8 ? kLoBytes : 0) {
-    if constexpr (M > 1)
-      _mm_prefetch(reinterpret_cast<const char*>(hi + kScaleLine + kPrefetchBlocks * kHiBytes), _MM_HINT_T0);
+  const size_t away = T == 1 ? kNearBlocks : size_t(T) * size_t(blocks);
+  const uint8_t *hi[T], *lo[T];
+  __m512 acc[T][M];
+  for (int t = 0; t < T; ++t) {
+    hi[t] = w.hi_tile(tile + t), lo[t] = Width == 8 ? w.lo_tile(tile + t) : nullptr;
+    for (int m = 0; m < M; ++m) acc[t][m] = _mm512_setzero_ps();
+  }
+  const auto bring = [](const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), T == 1 ? _MM_HINT_T0 : _MM_HINT_T1); };
+  for (int block = 0; block < blocks; ++block) {
+    for (int t = 0; t < T; ++t)
+      if (ahead >> t & 1) bring(hi[t] + away * kHiBytes + kScaleLine);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const int g = 2 * block + half;
-      __m512i sum[M];
+      __m512i sum[T][M];
       for (int m = 0; m < M; ++m)
-        sum[m] = Width == 8 ? _mm512_set1_epi32(x.residual[m * groups + g]) : _mm512_setzero_si512();
+        for (int t = 0; t < T; ++t)
+          sum[t][m] = Width == 8 ? _mm512_set1_epi32(x.residual[m * groups + g]) : _mm512_setzero_si512();
 #pragma GCC unroll 4
       for (int line = 0; line < 4; ++line) {
         const int offset = (half * 4 + line) * 64;
-        if constexpr (M > 1) {  // long between two lines: the hardware's prefetcher falls behind
-          _mm_prefetch(reinterpret_cast<const char*>(hi + offset + kPrefetchBlocks * kHiBytes), _MM_HINT_T0);
-          if constexpr (Width == 8)
-            _mm_prefetch(reinterpret_cast<const char*>(lo + offset + kPrefetchBlocks * kLoBytes), _MM_HINT_T0);
-        }
-        const __m512i h = _mm512_load_si512(hi + offset);
-        __m512i first, second;
-        if constexpr (Width == 8) {
-          const __m512i l = _mm512_load_si512(lo + offset);
-          // (mask & l) | (~mask & h << 4): truth table of (a & b) | (~a & c) is 0xca
-          first = _mm512_ternarylogic_epi32(low_mask, l, _mm512_slli_epi16(h, 4), 0xca);
-          second = _mm512_ternarylogic_epi32(low_mask, _mm512_srli_epi16(l, 4), h, 0xca);
-        } else {
-          first = _mm512_and_si512(h, low_mask);
-          second = _mm512_and_si512(_mm512_srli_epi16(h, 4), low_mask);
+        OpenedLine codes[T];
+        for (int t = 0; t < T; ++t) {
+          if (ahead >> t & 1) {
+            bring(hi[t] + away * kHiBytes + offset);
+            if constexpr (Width == 8) bring(lo[t] + away * kLoBytes + offset);
+          }
+          codes[t] = open_line<Width>(hi[t] + offset, Width == 8 ? lo[t] + offset : nullptr);
         }
         const int8_t* q = x.q + g * kGroup + line * 8;
         for (int m = 0; m < M; ++m) {
-          sum[m] = _mm512_dpbusd_epi32(sum[m], first, broadcast4(q + m * cols));
-          sum[m] = _mm512_dpbusd_epi32(sum[m], second, broadcast4(q + m * cols + 4));
+          const __m512i left = broadcast4(q + m * cols), right = broadcast4(q + m * cols + 4);
+          for (int t = 0; t < T; ++t) sum[t][m] = _mm512_dpbusd_epi32(sum[t][m], codes[t].first, left);
+          for (int t = 0; t < T; ++t) sum[t][m] = _mm512_dpbusd_epi32(sum[t][m], codes[t].second, right);
         }
       }
-      const __m512 scale = widen_bytes(hi + kScaleLine + half * kTileRows);
-      const __m512 minimum = widen_bytes(hi + kScaleLine + (2 + half) * kTileRows);
-      for (int m = 0; m < M; ++m) {
-        const float step = Width == 8 ? x.scale[m * groups + g] * 0.0625f : x.scale[m * groups + g];
-        acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), scale), _mm512_set1_ps(step), acc[m]);
-        acc[m] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x.offset[m * groups + g]), acc[m]);
+      for (int t = 0; t < T; ++t) {
+        const __m512 step = step_of<Width>(scales_of(hi[t], half)), minimum = widen_bytes(minima_of(hi[t], half));
+        for (int m = 0; m < M; ++m)
+          acc[t][m] = add_group(acc[t][m], sum[t][m], step, x.scale[m * groups + g], minimum, x.offset[m * groups + g]);
       }
     }
+    for (int t = 0; t < T; ++t) hi[t] += kHiBytes, lo[t] += Width == 8 ? kLoBytes : 0;
   }
-  const int at = tile * kTileRows;
-  const __m512 unit = _mm512_loadu_ps(w.row_scale + at);
-  for (int m = 0; m < M; ++m) {
-    float* out = y + size_t(m) * ld_y + at;
-    __m512 value = bias ? _mm512_fmadd_ps(acc[m], unit, _mm512_loadu_ps(bias + at)) : _mm512_mul_ps(acc[m], unit);
-    if (add_to) value = _mm512_add_ps(_mm512_loadu_ps(out), value);
-    _mm512_storeu_ps(out, value);
-  }
+  for (int t = 0; t < T; ++t)
+    for (int m = 0; m < M; ++m) give_product(acc[t][m], w.row_scale, bias, (tile + t) * kTileRows, y + size_t(m) * ld_y, add_to);
 }
 
 // A load that happens where it is written, and in that order: the compiler would sink it to its first use.
@@ -129,34 +163,40 @@ void lone_row(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRow
 #pragma GCC unroll 4
         for (int line = 0; line < 4; ++line) {
           const int i = half * 4 + line;
-          __m512i first, second;
-          if constexpr (Width == 8) {  // as in tile_product
-            first = _mm512_ternarylogic_epi32(low_mask, l[i], _mm512_slli_epi16(h[i], 4), 0xca);
-            second = _mm512_ternarylogic_epi32(low_mask, _mm512_srli_epi16(l[i], 4), h[i], 0xca);
-          } else {
-            first = _mm512_and_si512(h[i], low_mask);
-            second = _mm512_and_si512(h[i], high_mask);  // sixteen times the code
-          }
+          OpenedLine codes;
+          if constexpr (Width == 8) codes = open_codes<8>(h[i], l[i]);
+          else codes = {_mm512_and_si512(h[i], low_mask), _mm512_and_si512(h[i], high_mask)};  // second: sixteen times
           h[i] = load_here(hi + i * 64);
           if constexpr (Width == 8) l[i] = load_here(lo + i * 64);
           const int8_t* q = x.q + g * kGroup + line * 8;
-          first_sum = _mm512_dpbusd_epi32(first_sum, first, broadcast4(q));
-          second_sum = _mm512_dpbusd_epi32(second_sum, second, broadcast4(q + 4));
+          first_sum = _mm512_dpbusd_epi32(first_sum, codes.first, broadcast4(q));
+          second_sum = _mm512_dpbusd_epi32(second_sum, codes.second, broadcast4(q + 4));
         }
         if (half == 1) h[kScales] = load_here(hi + kScaleLine);
         if constexpr (Width == 4) second_sum = _mm512_srai_epi32(second_sum, 4);  // exact
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(first_sum, second_sum));
-        const __m512 scale = widen_bytes(half ? _mm512_extracti32x4_epi32(scales, 1) : _mm512_castsi512_si128(scales));
+        const __m512 step = step_of<Width>(half ? _mm512_extracti32x4_epi32(scales, 1) : _mm512_castsi512_si128(scales));
         const __m512 minimum = widen_bytes(half ? _mm512_extracti32x4_epi32(scales, 3) : _mm512_extracti32x4_epi32(scales, 2));
-        const float step = Width == 8 ? x.scale[g] * 0.0625f : x.scale[g];
-        acc = _mm512_fmadd_ps(_mm512_mul_ps(sum, scale), _mm512_set1_ps(step), acc);
-        acc = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x.offset[g]), acc);
+        acc = add_group(acc, _mm512_add_epi32(first_sum, second_sum), step, x.scale[g], minimum, x.offset[g]);
       }
     }
-    const __m512 unit = _mm512_loadu_ps(w.row_scale + at);
-    __m512 value = bias ? _mm512_fmadd_ps(acc, unit, _mm512_loadu_ps(bias + at)) : _mm512_mul_ps(acc, unit);
-    if (add_to) value = _mm512_add_ps(_mm512_loadu_ps(y + at), value);
-    _mm512_storeu_ps(y + at, value);
+    give_product(acc, w.row_scale, bias, at, y, add_to);
+  }
+}
+
+// T tiles against all rows, a few at a time. What comes next is fetched once, spread over the passes that there are.
+template <int Width, int T>
+inline void tile_rows(const PlaneMatrix& w, int tile, const QuantRows& x, int rows, float* y, int ld_y, const float* bias,
+                      bool add_to) {
+  for (int m = 0; m < rows; m += kPairRows) {
+    const int ahead = rows <= kPairRows ? (1 << T) - 1 : m < kPairRows * T ? 1 << (m / kPairRows) : 0;
+    const QuantRows some = x.from(m);
+    float* out = y + size_t(m) * ld_y;
+    switch (rows - m) {
+      case 1: tile_product<Width, T, 1>(w, tile, ahead, some, out, ld_y, bias, add_to); break;
+      case 2: tile_product<Width, T, 2>(w, tile, ahead, some, out, ld_y, bias, add_to); break;
+      case 3: tile_product<Width, T, 3>(w, tile, ahead, some, out, ld_y, bias, add_to); break;
+      default: tile_product<Width, T, kPairRows>(w, tile, ahead, some, out, ld_y, bias, add_to); break;
+    }
   }
 }
 
@@ -167,25 +207,13 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
     if (tile_begin < tile_end) lone_row<Width>(w, tile_begin, tile_end, x, y, bias, add_to);
     return;
   }
-  for (int tile = tile_begin; tile < tile_end; ++tile) {
-    int m = 0;
-    for (; m + 8 <= rows; m += 8) tile_product<Width, 8>(w, tile, x.from(m), y + size_t(m) * ld_y, ld_y, bias, add_to);
-    const QuantRows rest = x.from(m);
-    float* out = y + size_t(m) * ld_y;
-    switch (rows - m) {
-      case 1: tile_product<Width, 1>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 2: tile_product<Width, 2>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 3: tile_product<Width, 3>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 4: tile_product<Width, 4>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 5: tile_product<Width, 5>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 6: tile_product<Width, 6>(w, tile, rest, out, ld_y, bias, add_to); break;
-      case 7: tile_product<Width, 7>(w, tile, rest, out, ld_y, bias, add_to); break;
-      default: break;
-    }
-  }
+  int tile = tile_begin;
+  if (rows > kPairRows) for (; tile + kPairTiles <= tile_end; tile += kPairTiles) tile_rows<Width, kPairTiles>(w, tile, x, rows, y, ld_y, bias, add_to);
+  for (; tile < tile_end; ++tile) tile_rows<Width, 1>(w, tile, x, rows, y, ld_y, bias, add_to);
 }
+constinit const PromptKernels opened = {quantize_token, opened_matmul<4>, opened_matmul<8>, true};
 }  // namespace
 
 extern const Kernels table;
-constinit const Kernels table = make_table("avx512vnni", matmul<4>, matmul<8>);
+constinit const Kernels table = make_table("avx512vnni", matmul<4>, matmul<8>, &opened);
 }  // namespace onesec::avx512

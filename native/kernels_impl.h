@@ -92,29 +92,31 @@ inline void matmul16(const void* w, DType dtype, int w_rows, int cols, const flo
   }
 }
 
+struct GroupOfRow {  // 32 activations as int8; members as in QuantRows
+  V first, second;   // q, still as floats
+  float scale, offset;
+  int32_t residual;
+};
+
+inline GroupOfRow quantize_group(const float* x, int count) {  // count of values, the rest are zeros
+  if (count <= 0) return {V::set(0.0f), V::set(0.0f), 0.0f, 0.0f, 0};
+  if (count > kGroup) count = kGroup;
+  const int high = count - 16 < 0 ? 0 : count - 16;
+  const V a = count >= 16 ? V::load(x) : load_tail(x, DType::f32, 0, count);
+  const V b = high == 16 ? V::load(x + 16) : high ? load_tail(x + 16, DType::f32, 0, high) : V::set(0.0f);
+  const float largest = V::max(V::abs(a), V::abs(b)).top();
+  const float scale = largest / 127.0f;
+  const V inverse = V::set(largest > 0.0f ? 127.0f / largest : 0.0f);
+  const V qa = V::round(a * inverse), qb = V::round(b * inverse);
+  const int sum = int((qa + qb).sum());  // exact: integers below 2^13
+  return {qa, qb, scale, -float(kMinimumUnit) * (scale * float(sum)), -kResidualZero * sum};
+}
+
 inline void quantize(const float* x, int cols, const QuantRows& out) {
   for (int g = 0; g < out.groups(); ++g) {
-    const int begin = g * kGroup, count = cols - begin < kGroup ? cols - begin : kGroup;
-    int8_t* q = out.q + begin;
-    if (count <= 0) {
-      std::memset(q, 0, kGroup);
-      out.scale[g] = out.offset[g] = 0.0f;
-      out.residual[g] = 0;
-      continue;
-    }
-    const int high = count - 16 < 0 ? 0 : count - 16;
-    const V a = count >= 16 ? V::load(x + begin) : load_tail(x + begin, DType::f32, 0, count);
-    const V b = high == 16 ? V::load(x + begin + 16) : high ? load_tail(x + begin + 16, DType::f32, 0, high) : V::set(0.0f);
-    const float largest = V::max(V::abs(a), V::abs(b)).top();
-    const float scale = largest / 127.0f;
-    const V inverse = V::set(largest > 0.0f ? 127.0f / largest : 0.0f);
-    const V qa = V::round(a * inverse), qb = V::round(b * inverse);
-    qa.store_i8(q);
-    qb.store_i8(q + 16);
-    const int sum = int((qa + qb).sum());  // exact: integers below 2^13
-    out.scale[g] = scale;
-    out.offset[g] = -float(kMinimumUnit) * (scale * float(sum));
-    out.residual[g] = -kResidualZero * sum;
+    const GroupOfRow group = quantize_group(x + g * kGroup, cols - g * kGroup);
+    group.first.store_i8(out.q + g * kGroup), group.second.store_i8(out.q + g * kGroup + kGroup / 2);
+    out.scale[g] = group.scale, out.offset[g] = group.offset, out.residual[g] = group.residual;
   }
 }
 
@@ -258,17 +260,37 @@ inline void score_rows(const float* keys, const float* const* q, int head_dim, V
   }
 }
 
+// Vectors [at, at + N) of R output rows: N * R sums, enough of them to hide how long one fused operation takes.
+template <int R, int N>
+inline void value_columns(const float* values, const float* const* p, int head_dim, int at, float* const* out, const float* alpha) {
+  V acc[R][N];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) acc[r][n] = V::load(out[r] + at + 16 * n) * V::set(alpha[r]);
+  for (int j = 0; j < kBlockTokens; ++j) {
+    V v[N];
+    for (int n = 0; n < N; ++n) v[n] = V::load(values + size_t(j) * head_dim + at + 16 * n);
+    for (int r = 0; r < R; ++r) {
+      const V weight = V::set(p[r][j]);
+      for (int n = 0; n < N; ++n) acc[r][n] = V::fma(weight, v[n], acc[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) acc[r][n].store(out[r] + at + 16 * n);
+}
+
 template <int R>
 inline void value_rows(const float* values, const float* const* p, int head_dim, float* const* out, const float* alpha) {
-  map16(head_dim, [&](int d, int count) {
-    V acc[R];
-    for (int r = 0; r < R; ++r) acc[r] = take(out[r], d, count) * V::set(alpha[r]);
-    for (int j = 0; j < kBlockTokens; ++j) {
-      const V v = take(values + size_t(j) * head_dim, d, count);
-      for (int r = 0; r < R; ++r) acc[r] = V::fma(V::set(p[r][j]), v, acc[r]);
-    }
-    for (int r = 0; r < R; ++r) give(acc[r], out[r], d, count);
-  });
+  int d = 0;
+  for (; d + 32 <= head_dim; d += 32) value_columns<R, 2>(values, p, head_dim, d, out, alpha);
+  if (d + 16 <= head_dim) value_columns<R, 1>(values, p, head_dim, d, out, alpha), d += 16;
+  if (d == head_dim) return;
+  const int count = head_dim - d;
+  for (int r = 0; r < R; ++r) {
+    V acc = load_tail(out[r] + d, DType::f32, 0, count) * V::set(alpha[r]);
+    for (int j = 0; j < kBlockTokens; ++j)
+      acc = V::fma(V::set(p[r][j]), load_tail(values + size_t(j) * head_dim + d, DType::f32, 0, count), acc);
+    store_tail(acc, out[r] + d, count);
+  }
 }
 
 // Online softmax over blocks in ascending order. A block that lies wholly outside a query's range changes nothing
@@ -324,11 +346,16 @@ inline void attention(const AttentionTask& t) {
       }
       if (n == 4) score_rows<4>(keys, q, hd, s);
       else for (int r = 0; r < n; ++r) score_rows<1>(keys, q + r, hd, s + r);
+      const auto hide = [&](float* row, int position, float value) {  // what this query must not see
+        const int low = t.window > 0 ? position - t.window + 1 : 0, high = position < t.end ? position : t.end - 1;
+        if (start >= low && start + kBlockTokens - 1 <= high) return;
+        for (int j = 0; j < kBlockTokens; ++j)
+          if (start + j > high || start + j < low) row[j] = value;
+      };
+      float fall[16] = {}, top[4];  // running maximum before less after; maximum of this block
       for (int r = 0; r < n; ++r) {
-        const int position = t.first_position + (r0 + r) / t.heads;
-        const int low = t.window > 0 ? position - t.window + 1 : 0;
         float* row = p + size_t(r0 + r) * kBlockTokens;
-        V scale = V::set(t.scale);
+        const V scale = V::set(t.scale);
         V s0 = s[r][0] * scale, s1 = s[r][1] * scale;
         if (k_scale) s0 = s0 * V::load(k_scale), s1 = s1 * V::load(k_scale + 16);
         if (t.softcap > 0.0f) {
@@ -336,22 +363,25 @@ inline void attention(const AttentionTask& t) {
           s0 = c * tanh(s0 * inverse), s1 = c * tanh(s1 * inverse);
         }
         s0.store(row), s1.store(row + 16);
-        for (int j = 0; j < kBlockTokens; ++j)
-          if (start + j > position || start + j < low || start + j >= t.end) row[j] = kMinusInf;
-        s0 = V::load(row), s1 = V::load(row + 16);
+        hide(row, t.first_position + (r0 + r) / t.heads, kMinusInf);
+        top[r] = V::max(V::load(row), V::load(row + 16)).top();
         float* state = running + 2 * (r0 + r);
-        const float top = V::max(s0, s1).top();
-        const float m = top > state[0] ? top : state[0];
-        if (top <= kMinusInf) {  // nothing visible here
+        if (top[r] > state[0]) fall[r] = state[0] - top[r];
+      }
+      exp(V::load(fall)).store(fall);
+      for (int r = 0; r < n; ++r) {
+        float* row = p + size_t(r0 + r) * kBlockTokens;
+        float* state = running + 2 * (r0 + r);
+        if (top[r] <= kMinusInf) {  // nothing visible here
           std::memset(row, 0, kBlockTokens * sizeof(float));
           alpha[r] = 1.0f;
           continue;
         }
-        alpha[r] = state[0] <= kMinusInf ? 0.0f : state[0] == m ? 1.0f : exp1(state[0] - m);
-        exp(s0 - V::set(m)).store(row), exp(s1 - V::set(m)).store(row + 16);
-        for (int j = 0; j < kBlockTokens; ++j)
-          if (start + j > position || start + j < low || start + j >= t.end) row[j] = 0.0f;
-        state[0] = m;
+        alpha[r] = state[0] <= kMinusInf ? 0.0f : fall[r];
+        if (top[r] > state[0]) state[0] = top[r];
+        const V m = V::set(state[0]);
+        exp(V::load(row) - m).store(row), exp(V::load(row + 16) - m).store(row + 16);
+        hide(row, t.first_position + (r0 + r) / t.heads, 0.0f);
         state[1] = state[1] * alpha[r] + (V::load(row) + V::load(row + 16)).sum();
       }
       if (n == 4) value_rows<4>(values, pr, hd, out, alpha);
@@ -411,8 +441,9 @@ inline void widen(const void* in, DType dtype, int n, float* out) {
 #include "kernels_packing.h"
 
 // A constant: a file built for one instruction set must run nothing when the module is loaded.
-constexpr Kernels make_table(const char* name, decltype(Kernels::matmul4) matmul4, decltype(Kernels::matmul8) matmul8) {
+constexpr Kernels make_table(const char* name, decltype(Kernels::matmul4) matmul4, decltype(Kernels::matmul8) matmul8,
+                              const PromptKernels* prompt = nullptr) {
   return {name,     matmul4, matmul8, matmul16,   quantize,     rms_norm,  layer_norm, add,         activate,
           rope,     write_keys,       write_values, attention,  softcap,   logit_stats, widen,
-          grid_costs, group_error,     add_products};
+          grid_costs, group_error,     add_products, prompt};
 }

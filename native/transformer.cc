@@ -7,7 +7,7 @@
 namespace onesec {
 namespace {
 
-constexpr int kQueryTile = 8;        // query tokens a prefill task covers
+constexpr int kQueryTile = 16;       // query tokens a prefill task covers
 constexpr size_t kChunkBytes = 32768;  // weights claimed at once; by a lone row, which reads them once, at least
 constexpr int kWholeShare = 1 << 30;
 
@@ -149,11 +149,11 @@ void Transformer::product(int thread, const Matrix& m, int width, int tile_begin
   }
 }
 
-// How many tiles of a matrix a thread takes at once: `bytes` of weights, or for prompt chunks what is opened together,
-// as far as every thread gets some.
+// How many tiles of a matrix a thread takes at once: about `bytes` of weights in pairs, which kernels multiply together,
+// or for prompt chunks what is opened together, as far as every thread gets some.
 int Transformer::claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const {
   if (prompt && width != 16) return std::clamp(m.tiles() / (2 * pool_.size()) / 2 * 2, 2, kPromptPanelTiles);
-  return int(std::max<size_t>(1, bytes / std::max<size_t>(1, m.bytes(width) / size_t(m.tiles()))));
+  return int(std::max<size_t>(1, bytes / 2 / std::max<size_t>(1, m.bytes(width) / size_t(m.tiles())))) * 2;
 }
 
 void Transformer::project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
@@ -189,7 +189,6 @@ void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int ro
 
 void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widths& widths, StepKind kind) {
   const Config& c = config_;
-  const bool prompt = kind.prompt && kernels_.prompt;
   sequences_ = sequences;
   rows_.clear(), logit_rows_.clear(), items_.clear();
   max_splits_ = 1;
@@ -210,6 +209,7 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
     }
   }
   const size_t n = rows_.size(), hidden = size_t(c.hidden_size);
+  const bool prompt = kernels_.prompt && (kernels_.prompt->decode_bits ? n >= kManyRows : kind.prompt);
   const auto grow = [](std::vector<float>& v, size_t size) { if (v.size() < size) v.resize(size); };
   const int widest = round_up(std::max({c.hidden_size, c.num_heads * c.head_dim, ld_ff_}), kSuperblock);
   grow(h_, n * hidden), grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows))), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));

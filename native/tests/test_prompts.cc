@@ -1,5 +1,6 @@
-// The second arithmetic, of prompt chunks: its bits against the same sums written out plainly, its error against the
-// weights themselves, and whole prompts through forward().
+// Products of many rows. Where they are the second arithmetic, of prompt chunks: its bits against the same sums written
+// out plainly, its error against the weights themselves, and whole prompts through forward(). Where they are not: the bits
+// of the decode products.
 #include <limits>
 
 #include "support.h"
@@ -101,6 +102,30 @@ void test_prompt_products(const Kernels& k) {
       }
 }
 
+void test_opened_products(const Kernels& k) {
+  for (const int cols : {32, 64, 100, 160, 257, 600})
+    for (const int rows : {16, 48, 70, 150, 300})
+      for (const int m : {1, 3, 4, 15, 16, 17, 33, 70}) {
+        const auto w = random_floats(size_t(rows) * size_t(cols), uint32_t(rows + cols), 0.1f);
+        const auto x = random_floats(size_t(m) * size_t(cols), uint32_t(m));
+        const Planes planes(w, rows, cols);
+        const Rounded in(*k.prompt, x.data(), m, cols);
+        const Quantized plain(k, x, m, cols);
+        const int ld = planes.view.rows + 3, tiles = planes.view.rows / kTileRows;  // misaligned rows
+        const auto bias = random_floats(size_t(planes.view.rows), 7);
+        std::vector<CacheLine> scratch(prompt_scratch_lines(m));
+        for (const int width : {4, 8})
+          for (const bool add : {false, true})
+            for (const int begin : {0, tiles / 3}) {
+              const float* b = add ? nullptr : bias.data();
+              std::vector<float> expected(size_t(m) * size_t(ld), 1.0f), got = expected;
+              (width == 4 ? k.matmul4 : k.matmul8)(planes.view, begin, tiles, plain.view, m, expected.data(), ld, b, add);
+              (width == 4 ? k.prompt->matmul4 : k.prompt->matmul8)(planes.view, begin, tiles, in.view, m, got.data(), ld, b, add, scratch.data());
+              expect(got == expected, "opened product: bits of the decode product", k.name, cols, rows * 1000 + m, width);
+            }
+      }
+}
+
 double distance(const std::vector<float>& a, const std::vector<float>& b) {  // relative
   double error = 0.0, total = 0.0;
   for (size_t i = 0; i < a.size(); ++i) error += (a[i] - b[i]) * double(a[i] - b[i]), total += double(b[i]) * double(b[i]);
@@ -147,6 +172,10 @@ void test_prompt_forward(const Kernels& k) {
 void test_prompts() {
   for (const Kernels* const* k = available_kernels(); *k; ++k) {
     if (!(*k)->prompt) continue;
+    if ((*k)->prompt->decode_bits) {  // whole forwards: test_forward
+      test_opened_products(**k);
+      continue;
+    }
     test_prompt_products(**k);
     test_prompt_forward(**k);
   }
