@@ -318,8 +318,15 @@ inline void attention(const AttentionTask& t) {
     const uint8_t* vb = t.values + block * t.block_stride;
     const float* k_scale = t.dtype == DType::i8 ? t.key_scales + block * t.scale_stride : nullptr;
     const float* v_scale = t.dtype == DType::i8 ? t.value_scales + block * t.scale_stride : nullptr;
-    for (int i = 0; i < hd * kBlockTokens; i += 16) load_any(kb, t.dtype, size_t(i)).store(keys + i);
+    // The weights of a step have driven the cache's lines out, and blocks lie apart: the next one is fetched meanwhile.
+    const int64_t next = start + kBlockTokens < end ? t.block_table[start / kBlockTokens + 1] : block;
+    const size_t value_bytes = size_t(dtype_bytes(t.dtype)), row_bytes = size_t(hd) * value_bytes;
+    for (int i = 0; i < hd * kBlockTokens; i += 16) {
+      __builtin_prefetch(t.keys + next * t.block_stride + size_t(i) * value_bytes);
+      load_any(kb, t.dtype, size_t(i)).store(keys + i);
+    }
     for (int j = 0; j < kBlockTokens; ++j) {
+      for (size_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(t.values + next * t.block_stride + size_t(j) * row_bytes + i);
       float* row = values + size_t(j) * hd;
       if (j >= count) {  // never written: may hold anything, and 0 * nan is nan
         std::memset(row, 0, size_t(hd) * sizeof(float));
@@ -345,7 +352,9 @@ inline void attention(const AttentionTask& t) {
         pr[r] = p + size_t(r0 + r) * kBlockTokens;
       }
       if (n == 4) score_rows<4>(keys, q, hd, s);
-      else for (int r = 0; r < n; ++r) score_rows<1>(keys, q + r, hd, s + r);
+      else if (n == 3) score_rows<3>(keys, q, hd, s);
+      else if (n == 2) score_rows<2>(keys, q, hd, s);
+      else score_rows<1>(keys, q, hd, s);
       const auto hide = [&](float* row, int position, float value) {  // what this query must not see
         const int low = t.window > 0 ? position - t.window + 1 : 0, high = position < t.end ? position : t.end - 1;
         if (start >= low && start + kBlockTokens - 1 <= high) return;
@@ -385,7 +394,9 @@ inline void attention(const AttentionTask& t) {
         state[1] = state[1] * alpha[r] + (V::load(row) + V::load(row + 16)).sum();
       }
       if (n == 4) value_rows<4>(values, pr, hd, out, alpha);
-      else for (int r = 0; r < n; ++r) value_rows<1>(values, pr + r, hd, out + r, alpha + r);
+      else if (n == 3) value_rows<3>(values, pr, hd, out, alpha);
+      else if (n == 2) value_rows<2>(values, pr, hd, out, alpha);
+      else value_rows<1>(values, pr, hd, out, alpha);
     }
   }
   for (int r = 0; r < rows; ++r) {
