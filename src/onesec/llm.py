@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
@@ -26,13 +26,14 @@ from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
-from onesec.explain.attribution import Attribution, attribute, longest_text
-from onesec.explain.scoring import Scorer
 from onesec.loading import KvDtype, LoadedModel, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
 from onesec.wording import Message
+
+if TYPE_CHECKING:
+    from onesec.explain.attribution import Attribution
 
 Prompt = str | Sequence[int]
 
@@ -322,6 +323,10 @@ class LLM(Closing):
         'Tea is 3 dollars.'
         """
         start_ns, budget_ms = self._clock.now_ns(), Budget.of(deadline).total_ms
+        # Only here: a start that answers one prompt need not wait for the applications' rules.
+        from onesec.explain.attribution import attribute, longest_text
+        from onesec.explain.scoring import Scorer
+
         chosen = next((known for known in self.gears if known.name == gear), None)
         if gear is not None and chosen is None:
             raise UnknownGear(gear, tuple(known.name for known in self.gears))
