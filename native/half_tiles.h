@@ -1,6 +1,10 @@
-// Plane products over 256-bit registers, half a tile (eight rows) at a time. `Dot` multiplies unsigned codes by signed
-// activations and adds the products in fours:
-//   add<Width>(sum, high, low, q)   sum + high * q, or + (16 * high + low) * q at width 8; high and low are bytes 0..15
+// Plane products over 256-bit registers: half a tile (eight rows) is a register. `Dot` multiplies unsigned codes by signed
+// activations:
+//   kRows<Width>                        activation rows that a tile meets at once, as far as registers go
+//   Codes<Width>, open<Width>(h, l)     one line of both planes, opened; its first four columns and its last four
+//   Sum<Width>, start<Width>(residual)  the integer sum of a group of 32 columns and eight rows
+//   add(sum, codes, left, right)        eight columns more; left and right: four activations each, broadcast
+//   total(sum, residual)                the sum in 32 bits
 // Included inside an anonymous namespace, by files built for AVX2 and FMA at least.
 
 inline __m256i broadcast4(const int8_t* q) {
@@ -13,68 +17,93 @@ inline __m256 widen_bytes(const uint8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 
-// Eight rows (half a tile) against M activation rows.
+inline __m256i low_nibbles(__m256i line) { return _mm256_and_si256(line, _mm256_set1_epi8(0x0f)); }
+inline __m256i high_nibbles(__m256i line) { return low_nibbles(_mm256_srli_epi16(line, 4)); }
+
+// Brings superblocks near that come later, one of every `passes` that the caller makes over a tile.
+struct Ahead {
+  size_t blocks;  // so far on
+  int pass, passes;
+};
+
+// Both halves of a tile against M activation rows.
 template <class Dot, int Width, int M>
-inline void half_tile_product(const PlaneMatrix& w, int tile, int side, const QuantRows& x, float* y, int ld_y,
-                              const float* bias, bool add_to) {
-  const __m256i low_mask = _mm256_set1_epi8(0x0f);
-  const uint8_t* hi = w.hi_tile(tile) + side * 32;
-  const uint8_t* lo = Width == 8 ? w.lo_tile(tile) + side * 32 : nullptr;
+inline void tile_product(const PlaneMatrix& w, int tile, Ahead ahead, const QuantRows& x, float* y, int ld_y, const float* bias,
+                         bool add_to) {
+  const uint8_t* hi = w.hi_tile(tile);
+  const uint8_t* lo = Width == 8 ? w.lo_tile(tile) : nullptr;
   const int cols = x.cols, groups = x.groups();
-  __m256 acc[M];
-  for (int m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
+  const auto line_of = [](const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); };
+  const auto bring = [](const uint8_t* p, int bytes) {
+    for (int i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
+  };
+  __m256 acc[2][M];
+  for (int s = 0; s < 2; ++s)
+    for (int m = 0; m < M; ++m) acc[s][m] = _mm256_setzero_ps();
+  int until = ahead.pass;  // superblocks until the next one to bring
   for (int block = 0; block < w.superblocks(); ++block, hi += kHiBytes, lo += Width == 8 ? kLoBytes : 0) {
+    if (until-- == 0) {
+      bring(hi + ahead.blocks * kHiBytes, kHiBytes);
+      if constexpr (Width == 8) bring(lo + ahead.blocks * kLoBytes, kLoBytes);
+      until = ahead.passes - 1;
+    }
     for (int half = 0; half < 2; ++half) {
       const int g = 2 * block + half;
-      __m256i sum[M];
-      for (int m = 0; m < M; ++m)
-        sum[m] = Width == 8 ? _mm256_set1_epi32(x.residual[m * groups + g]) : _mm256_setzero_si256();
+      typename Dot::template Sum<Width> sum[2][M];
+      for (int s = 0; s < 2; ++s)
+        for (int m = 0; m < M; ++m) sum[s][m] = Dot::template start<Width>(x.residual[m * groups + g]);
+#pragma GCC unroll 4
       for (int line = 0; line < 4; ++line) {
-        const int offset = (half * 4 + line) * 64;
-        const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(hi + offset));
-        // Columns 0..3 of the line's eight in the lower halves, 4..7 in the upper.
-        const __m256i h0 = _mm256_and_si256(h, low_mask), h1 = _mm256_and_si256(_mm256_srli_epi16(h, 4), low_mask);
-        __m256i l0 = h0, l1 = h1;
-        if constexpr (Width == 8) {
-          const __m256i l = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lo + offset));
-          l0 = _mm256_and_si256(l, low_mask), l1 = _mm256_and_si256(_mm256_srli_epi16(l, 4), low_mask);
-        }
         const int8_t* q = x.q + g * kGroup + line * 8;
-        for (int m = 0; m < M; ++m) {
-          const __m256i q0 = broadcast4(q + m * cols), q1 = broadcast4(q + m * cols + 4);
-          sum[m] = Dot::template add<Width>(Dot::template add<Width>(sum[m], h0, l0, q0), h1, l1, q1);
+        for (int s = 0; s < 2; ++s) {
+          const int offset = (half * 4 + line) * 64 + s * 32;
+          const __m256i h = line_of(hi + offset);
+          const auto codes = Dot::template open<Width>(h, Width == 8 ? line_of(lo + offset) : h);
+          for (int m = 0; m < M; ++m) Dot::add(sum[s][m], codes, broadcast4(q + m * cols), broadcast4(q + m * cols + 4));
         }
       }
-      const uint8_t* scales = hi - side * 32 + kScaleLine + side * 8;
-      const __m256 scale = widen_bytes(scales + half * kTileRows);
-      const __m256 minimum = widen_bytes(scales + (2 + half) * kTileRows);
-      for (int m = 0; m < M; ++m) {
-        const float step = Width == 8 ? x.scale[m * groups + g] * 0.0625f : x.scale[m * groups + g];
-        acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum[m]), scale), _mm256_set1_ps(step), acc[m]);
-        acc[m] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.offset[m * groups + g]), acc[m]);
+      for (int s = 0; s < 2; ++s) {
+        const uint8_t* scales = hi + kScaleLine + s * 8;
+        const __m256 scale = widen_bytes(scales + half * kTileRows);
+        const __m256 step = Width == 8 ? _mm256_mul_ps(scale, _mm256_set1_ps(0.0625f)) : scale;  // exact
+        const __m256 minimum = widen_bytes(scales + (2 + half) * kTileRows);
+        for (int m = 0; m < M; ++m) {
+          const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(Dot::total(sum[s][m], x.residual[m * groups + g])), step);
+          acc[s][m] = _mm256_fmadd_ps(product, _mm256_set1_ps(x.scale[m * groups + g]), acc[s][m]);
+          acc[s][m] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.offset[m * groups + g]), acc[s][m]);
+        }
       }
     }
   }
-  const int at = tile * kTileRows + side * 8;
-  const __m256 unit = _mm256_loadu_ps(w.row_scale + at);
-  for (int m = 0; m < M; ++m) {
-    float* out = y + size_t(m) * ld_y + at;
-    __m256 value = bias ? _mm256_fmadd_ps(acc[m], unit, _mm256_loadu_ps(bias + at)) : _mm256_mul_ps(acc[m], unit);
-    if (add_to) value = _mm256_add_ps(_mm256_loadu_ps(out), value);
-    _mm256_storeu_ps(out, value);
+  for (int s = 0; s < 2; ++s) {
+    const int at = tile * kTileRows + s * 8;
+    const __m256 unit = _mm256_loadu_ps(w.row_scale + at);
+    for (int m = 0; m < M; ++m) {
+      float* out = y + size_t(m) * ld_y + at;
+      __m256 value = bias ? _mm256_fmadd_ps(acc[s][m], unit, _mm256_loadu_ps(bias + at)) : _mm256_mul_ps(acc[s][m], unit);
+      if (add_to) value = _mm256_add_ps(_mm256_loadu_ps(out), value);
+      _mm256_storeu_ps(out, value);
+    }
   }
 }
 
 template <class Dot, int Width>
 void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows& x, int rows, float* y, int ld_y,
             const float* bias, bool add_to) {
+  constexpr int kMost = Dot::template kRows<Width>;
+  const int blocks = w.superblocks();
   for (int tile = tile_begin; tile < tile_end; ++tile) {
-    for (int side = 0; side < 2; ++side) {
-      int m = 0;
-      for (; m + 4 <= rows; m += 4)
-        half_tile_product<Dot, Width, 4>(w, tile, side, x.from(m), y + size_t(m) * ld_y, ld_y, bias, add_to);
-      for (; m < rows; ++m)
-        half_tile_product<Dot, Width, 1>(w, tile, side, x.from(m), y + size_t(m) * ld_y, ld_y, bias, add_to);
+    // A batch computes so long between two lines that the hardware's prefetcher loses the stream: each pass over a tile
+    // brings its part of the next one. A lone row is left to that prefetcher, which software only slows.
+    Ahead ahead = {size_t(blocks), rows == 1 ? blocks : 0, (rows + kMost - 1) / kMost};
+    for (int m = 0; m < rows; m += kMost, ++ahead.pass) {
+      const QuantRows some = x.from(m);
+      float* out = y + size_t(m) * ld_y;
+      const int left = rows - m;
+      if (left >= kMost) tile_product<Dot, Width, kMost>(w, tile, ahead, some, out, ld_y, bias, add_to);
+      else if (left == 1) tile_product<Dot, Width, 1>(w, tile, ahead, some, out, ld_y, bias, add_to);
+      else if (left == 2) tile_product<Dot, Width, 2>(w, tile, ahead, some, out, ld_y, bias, add_to);
+      else tile_product<Dot, Width, 3>(w, tile, ahead, some, out, ld_y, bias, add_to);
     }
   }
 }
