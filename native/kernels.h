@@ -80,7 +80,7 @@ struct PromptKernels {
                   const float* bias, bool add, CacheLine* scratch);
   bool decode_bits;
 };
-constexpr int kManyRows = 16;  // from here on opening a panel pays
+constexpr int kManyRows = 64;  // from here on opening a panel pays
 inline size_t prompt_scratch_lines(int rows) {
   return size_t(kPromptPanelTiles) * size_t(kPromptPanelColumns / 2 + round_up(rows, kTileRows));
 }
