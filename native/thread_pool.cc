@@ -52,7 +52,8 @@ int allowed_cpus() {
 }
 
 ThreadPool::ThreadPool(int threads)
-    : size_(std::max(1, threads)),
+    : size_(std::clamp(threads, 1, int(kJob) - 1)),
+      active_(size_),
       slots_(new Slot[size_t(kRounds) * size_t(size_)]),
       threads_(new PerThread[size_t(size_)]) {
   for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
@@ -60,13 +61,25 @@ ThreadPool::ThreadPool(int threads)
 
 ThreadPool::~ThreadPool() {
   stop_ = true;
-  job_.fetch_add(1, std::memory_order_release);
+  job_.fetch_add(kJob, std::memory_order_release);
   job_.notify_all();
+  raised_.fetch_add(1, std::memory_order_release);
+  raised_.notify_all();
   for (auto& worker : workers_) worker.join();
 }
 
+void ThreadPool::use(int threads) {
+  const int before = active_;
+  active_ = std::clamp(threads, 1, size_);
+  for (int i = 0; i < kRounds * size_; ++i) slots_[size_t(i)].taken.store(0, std::memory_order_relaxed);
+  if (active_ <= before) return;
+  raised_at_.store(job_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  raised_.fetch_add(1, std::memory_order_release);
+  raised_.notify_all();
+}
+
 void ThreadPool::work(int thread) {
-  uint32_t seen = 0;
+  uint32_t seen = 0, raised = 0;
   for (;;) {
     uint32_t job = seen;
     for (int i = 0; i < kIdleSpin; ++i) {
@@ -80,6 +93,13 @@ void ThreadPool::work(int thread) {
     }
     seen = job;
     if (stop_) return;
+    if (thread >= active_of(job)) {  // it does not even look at jobs until it is wanted again
+      raised_.wait(raised, std::memory_order_acquire);
+      raised = raised_.load(std::memory_order_acquire);
+      seen = raised_at_.load(std::memory_order_relaxed);
+      continue;
+    }
+    threads_[thread] = start_;
     play(thread);
     barrier(thread);
   }
@@ -92,8 +112,10 @@ void ThreadPool::play(int thread) {
 
 void ThreadPool::run(const std::function<void(int)>& body) {
   body_ = &body;
-  if (size_ > 1) {
-    job_.fetch_add(1, std::memory_order_release);
+  if (active_ > 1) {
+    start_ = threads_[0];
+    const uint32_t number = job_.load(std::memory_order_relaxed) / kJob + 1;
+    job_.store(number * kJob + uint32_t(active_), std::memory_order_release);
     job_.notify_all();
   }
   play(0);
@@ -101,9 +123,10 @@ void ThreadPool::run(const std::function<void(int)>& body) {
 }
 
 void ThreadPool::barrier(int thread) {
-  if (size_ == 1) return;
+  const uint32_t all = uint32_t(active_);  // read before it arrives: afterwards it may be another run's
+  if (all == 1) return;
   const uint32_t phase = threads_[thread].phase++;
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(size_)) {
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == all) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.store(phase + 1, std::memory_order_release);
   } else {

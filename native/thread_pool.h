@@ -23,7 +23,11 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return size_; }
+  int size() const { return active_; }  // threads that take part
+
+  // How many threads take part from the next run on, at least 1; the others sleep. Not while anything runs. What a run
+  // computes must not depend on it.
+  void use(int threads);
 
   // For tests; not while anything runs.
   void set_fault(std::shared_ptr<Fault> fault) { fault_ = std::move(fault); }
@@ -53,9 +57,9 @@ class ThreadPool {
     ++threads_[thread].round;
     // Nobody reads the next round's slot before the barrier that ends this one.
     next[thread].taken.store(0, std::memory_order_relaxed);
-    for (int i = 0; i < size_; ++i) {
-      const int owner = (thread + i) % size_;
-      const int begin = int(int64_t(count) * owner / size_), end = int(int64_t(count) * (owner + 1) / size_);
+    for (int i = 0; i < active_; ++i) {
+      const int owner = (thread + i) % active_;
+      const int begin = int(int64_t(count) * owner / active_), end = int(int64_t(count) * (owner + 1) / active_);
       std::atomic<int>& taken = round[owner].taken;
       int from = taken.load(std::memory_order_relaxed);
       while (begin + from < end) {
@@ -72,18 +76,25 @@ class ThreadPool {
   struct alignas(64) Slot { std::atomic<int> taken{0}; };
   struct alignas(64) PerThread { uint32_t round = 0; uint32_t phase = 0; };
 
+  // A job: its number, and in the lowest bits how many threads take part.
+  static constexpr uint32_t kJob = 4096;
+  static int active_of(uint32_t job) { return int(job % kJob); }
+
   void work(int thread);
   void play(int thread);  // the body
 
-  int size_;
+  int size_, active_;
   std::unique_ptr<Slot[]> slots_;       // [kRounds][size]
   std::unique_ptr<PerThread[]> threads_;
   alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<uint32_t> job_{0};
+  alignas(64) std::atomic<uint32_t> raised_{0};  // how often `use` let more threads take part
+  std::atomic<uint32_t> raised_at_{0};           // the last job before that
+  PerThread start_;                              // where all threads of a job stand when it begins
   const std::function<void(int)>* body_ = nullptr;
   std::shared_ptr<Fault> fault_;
-  bool stop_ = false;
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
 

@@ -139,11 +139,15 @@ void test_coarse_head() {
 
 void test_pool() {
   ThreadPool pool(4);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 600; ++round) {
+    if (round % 3 == 0) pool.use(1 + (round * 7 + round / 9) % 4);  // lowered and raised, also between two runs
+    if (round % 50 == 0) pool.use(1), pool.use(4), pool.use(2);
     std::vector<int> seen(97, 0);
     std::atomic<int> second{0}, third{0};
     std::atomic<bool> runs_in_bounds{true};
+    std::atomic<int> taking_part{0};
     pool.run([&](int thread) {
+      ++taking_part;
       pool.claim(thread, 97, [&](int i) { ++seen[size_t(i)]; });
       pool.barrier(thread);
       pool.claim(thread, 5, [&](int i) { second += i; });
@@ -156,6 +160,7 @@ void test_pool() {
     bool once = second == 10 && third == 211 * 210 / 2 && runs_in_bounds;
     for (const int n : seen) once &= n == 1;
     expect(once, "every chunk once", "", round);
+    expect(taking_part == pool.size(), "as many threads as may", "", round, taking_part);
   }
 }
 

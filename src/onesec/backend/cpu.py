@@ -344,6 +344,11 @@ class CpuBackend:
         )
         return _result(told)
 
+    def use_threads(self, count: int) -> None:
+        """Let `count` of its threads compute from now on, 1 to `num_threads`; the others sleep. No
+        bit of what is computed depends on it."""
+        self._engine.use_threads(count)
+
     def rest(self, until_ns: int | None) -> BatchResult | None:
         """What an overdue call did after all, or None; see Backend."""
         told = self._engine.rest(_FOREVER_NS if until_ns is None else until_ns)

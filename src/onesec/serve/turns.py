@@ -6,11 +6,14 @@ work.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import traceback
 from collections import deque
 from threading import Event, Thread
 
+from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import Clock
 from onesec.core.collector import QuietCollector
 from onesec.core.errors import DeadlineInfeasible, EngineClosed, InvalidRequest, QueueFull
@@ -22,6 +25,7 @@ from onesec.engine.sequence import Delta
 
 from . import wire
 from .floor import Floor
+from .yielding import Yielding, process_clock
 
 _SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their words are for users
 _PROBE = "probe"  # an id that the door never gives
@@ -58,6 +62,7 @@ class Turns:
         self._probe_after_s = probe_after_s
         self._refused_ns: int | None = None  # since when it has refused, and computed nothing
         self._probed = 0  # tokens of a probe that runs
+        self._yielding: Yielding | None = None
         self._news = Event()  # something was said, or the door is gone
         self._left: deque[str] = deque()  # ids that nobody waits for any more
         self._over = False
@@ -66,7 +71,15 @@ class Turns:
     def run(self) -> None:
         """Serve. Raises ConnectionError where the door goes while it is told something."""
         engine, floor = self._engine, self._floor
-        Thread(target=self._hear, name="onesec-door", daemon=True).start()
+        ear = Thread(target=self._hear, name="onesec-door", daemon=True)
+        ear.start()
+        if isinstance(engine.backend, CpuBackend) and ear.ident is not None:
+            # The door's own process is this one's parent.
+            clock_ids = process_clock(os.getppid()), time.pthread_getcpuclockid(ear.ident)
+            backend = engine.backend
+            self._yielding = Yielding(
+                backend.use_threads, backend.num_threads, clock_ids, self._clock
+            )
         with floor:
             while not self._over:
                 self._news.clear()
@@ -119,6 +132,8 @@ class Turns:
                 self._refused_ns = self._clock.now_ns()
 
     def _turn(self) -> None:
+        if self._yielding is not None:
+            self._yielding.look()
         deltas = self._engine.step()
         self._probed += sum(len(d.tokens) for d in deltas if d.sequence_id == _PROBE)
         if self._probed >= _PROBE_STEPS:  # enough; an answer that is taken back teaches no length
