@@ -59,14 +59,16 @@ inline void give_product(__m512 acc, const float* row_scale, const float* bias, 
   _mm512_storeu_ps(y + at, value);
 }
 
+constexpr int kPairTiles = 2, kPairRows = 4;  // their sums and running totals fill half of the registers
+
 #include "opened_products.h"
 
-constexpr int kPairTiles = 2, kPairRows = 4;  // sums and running totals fill half of the registers
-constexpr int kNearBlocks = 5;
+constexpr int kNearBlocks = 5;  // superblocks that a single tile's stream is ahead of its use
 
 // T tiles against M activation rows. The codes of a line are opened once and meet all M rows; a broadcast activation
-// meets all T tiles. Meanwhile `ahead` of the T tiles that follow are brought near: a batch computes so long between two
-// lines that the hardware's prefetcher loses the stream.
+// meets all T tiles. Meanwhile lines to come are brought near, of each tile whose bit is set in `ahead`: a batch computes
+// so long between two lines that the hardware's prefetcher loses the stream. One tile brings its own next superblocks, a
+// pair the same place of the pair that follows.
 template <int Width, int T, int M>
 inline void tile_product(const PlaneMatrix& w, int tile, int ahead, const QuantRows& x, float* y, int ld_y,
                          const float* bias, bool add_to) {
@@ -183,7 +185,7 @@ void lone_row(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRow
   }
 }
 
-// T tiles against all rows, a few at a time. What comes next is fetched once, spread over the passes that there are.
+// T tiles against all rows, a few at a time. What comes next is brought once, a tile a pass where there are enough passes.
 template <int Width, int T>
 inline void tile_rows(const PlaneMatrix& w, int tile, const QuantRows& x, int rows, float* y, int ld_y, const float* bias,
                       bool add_to) {
@@ -207,10 +209,13 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
     if (tile_begin < tile_end) lone_row<Width>(w, tile_begin, tile_end, x, y, bias, add_to);
     return;
   }
+  // Up to kPairRows rows wait for memory, which one stream of lines serves better than two.
+  const int pairs_end = rows > kPairRows ? tile_end - (tile_end - tile_begin) % kPairTiles : tile_begin;
   int tile = tile_begin;
-  if (rows > kPairRows) for (; tile + kPairTiles <= tile_end; tile += kPairTiles) tile_rows<Width, kPairTiles>(w, tile, x, rows, y, ld_y, bias, add_to);
+  for (; tile < pairs_end; tile += kPairTiles) tile_rows<Width, kPairTiles>(w, tile, x, rows, y, ld_y, bias, add_to);
   for (; tile < tile_end; ++tile) tile_rows<Width, 1>(w, tile, x, rows, y, ld_y, bias, add_to);
 }
+
 constinit const PromptKernels opened = {quantize_token, opened_matmul<4>, opened_matmul<8>, true};
 }  // namespace
 

@@ -3,7 +3,6 @@
 // Included by kernels_avx512.cc inside its namespace.
 
 constexpr int kPanelGroups = kPromptPanelColumns / kGroup;
-constexpr int kOpenedTiles = 2, kOpenedRows = 4;  // a block: its sums and running totals fill half of the registers
 
 struct OpenedGroup {  // one tile, one group of columns
   CacheLine codes[kGroup / 4];  // line i holds columns 4i..4i+3: byte 4r + c = code[r][4i + c]
@@ -41,29 +40,29 @@ inline void open_group(const uint8_t* hi, const uint8_t* lo, int half, OpenedGro
 // T tiles of opened groups ([T][kPanelGroups]) against four tokens; sums [four tokens][sum_stride] lines.
 template <int Width, int T>
 inline void opened_block(const OpenedGroup* w, const TokenGroup* x, int groups, CacheLine* sums, size_t sum_stride, bool first) {
-  __m512 acc[T][kOpenedRows];
+  __m512 acc[T][kPairRows];
   for (int t = 0; t < T; ++t)
-    for (int m = 0; m < kOpenedRows; ++m) acc[t][m] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + size_t(m) * sum_stride + t);
+    for (int m = 0; m < kPairRows; ++m) acc[t][m] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + size_t(m) * sum_stride + t);
   for (int g = 0; g < groups; ++g, ++w, x += kTileRows) {
-    __m512i sum[T][kOpenedRows];
+    __m512i sum[T][kPairRows];
     for (int t = 0; t < T; ++t)
-      for (int m = 0; m < kOpenedRows; ++m) sum[t][m] = Width == 8 ? _mm512_set1_epi32(x[m].residual) : _mm512_setzero_si512();
+      for (int m = 0; m < kPairRows; ++m) sum[t][m] = Width == 8 ? _mm512_set1_epi32(x[m].residual) : _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (int line = 0; line < kGroup / 4; ++line) {
       __m512i codes[T];
       for (int t = 0; t < T; ++t) codes[t] = _mm512_load_si512(w[t * kPanelGroups].codes + line);
-      for (int m = 0; m < kOpenedRows; ++m) {
+      for (int m = 0; m < kPairRows; ++m) {
         const __m512i four = broadcast4(x[m].q + 4 * line);
         for (int t = 0; t < T; ++t) sum[t][m] = _mm512_dpbusd_epi32(sum[t][m], codes[t], four);
       }
     }
     for (int t = 0; t < T; ++t) {
       const __m512 step = _mm512_load_ps(w[t * kPanelGroups].step), minimum = _mm512_load_ps(w[t * kPanelGroups].minimum);
-      for (int m = 0; m < kOpenedRows; ++m) acc[t][m] = add_group(acc[t][m], sum[t][m], step, x[m].scale, minimum, x[m].offset);
+      for (int m = 0; m < kPairRows; ++m) acc[t][m] = add_group(acc[t][m], sum[t][m], step, x[m].scale, minimum, x[m].offset);
     }
   }
   for (int t = 0; t < T; ++t)
-    for (int m = 0; m < kOpenedRows; ++m) _mm512_store_ps(sums + size_t(m) * sum_stride + t, acc[t][m]);
+    for (int m = 0; m < kPairRows; ++m) _mm512_store_ps(sums + size_t(m) * sum_stride + t, acc[t][m]);
 }
 
 // scratch: opened groups [tiles][kPanelGroups], then sums [tokens][tiles].
@@ -90,8 +89,8 @@ void opened_matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const Pro
         bring(hi + away * kHiBytes, kPanelGroups / 2 * kHiBytes);
         if constexpr (Width == 8) bring(lo + away * kLoBytes, kPanelGroups / 2 * kLoBytes);
       }
-      for (int t = 0; t < count; t += kOpenedTiles)
-        for (int m = 0; m < rows; m += kOpenedRows) {
+      for (int t = 0; t < count; t += kPairTiles)
+        for (int m = 0; m < rows; m += kPairRows) {
           const auto* tokens = reinterpret_cast<const TokenGroup*>(
               x.lines + (size_t(m / kTileRows) * size_t(groups) + size_t(g0)) * kTileRows + m % kTileRows);
           CacheLine* c = sums + size_t(m) * size_t(count) + t;

@@ -8,7 +8,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +149,7 @@ def live(
     finally:
         if model is None:
             backend.gate.set()
-        if served.is_alive():
+        with suppress(RuntimeError):  # a server that ends by itself closes its loop
             found.loop.call_soon_threadsafe(found.server.stop)
         served.join(30)
         engine.join(30)

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 
 from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import Clock
@@ -25,7 +25,7 @@ from onesec.engine.sequence import Delta
 
 from . import wire
 from .floor import Floor
-from .yielding import Yielding, process_clock
+from .yielding import Yielding, process_clock, spent_ns
 
 _SPOKEN = (InvalidRequest, DeadlineInfeasible, QueueFull, EngineClosed)  # their words are for users
 _PROBE = "probe"  # an id that the door never gives
@@ -63,6 +63,7 @@ class Turns:
         self._refused_ns: int | None = None  # since when it has refused, and computed nothing
         self._probed = 0  # tokens of a probe that runs
         self._yielding: Yielding | None = None
+        self._cpu_clocks = [process_clock(os.getppid())]  # of who answers: the door is the parent
         self._news = Event()  # something was said, or the door is gone
         self._left: deque[str] = deque()  # ids that nobody waits for any more
         self._over = False
@@ -71,14 +72,11 @@ class Turns:
     def run(self) -> None:
         """Serve. Raises ConnectionError where the door goes while it is told something."""
         engine, floor = self._engine, self._floor
-        ear = Thread(target=self._hear, name="onesec-door", daemon=True)
-        ear.start()
-        if isinstance(engine.backend, CpuBackend) and ear.ident is not None:
-            # The door's own process is this one's parent.
-            clock_ids = process_clock(os.getppid()), time.pthread_getcpuclockid(ear.ident)
+        Thread(target=self._hear, name="onesec-door", daemon=True).start()
+        if isinstance(engine.backend, CpuBackend):
             backend = engine.backend
             self._yielding = Yielding(
-                backend.use_threads, backend.num_threads, clock_ids, self._clock
+                backend.use_threads, backend.num_threads, self._answering_ns, self._clock
             )
         with floor:
             while not self._over:
@@ -104,9 +102,14 @@ class Turns:
         with self._floor.lent:
             self._news.wait(left_s)
 
+    def _answering_ns(self) -> int:
+        """CPU time of the door, and of the thread that plans."""
+        return spent_ns(*self._cpu_clocks)
+
     def _hear(self) -> None:
         """Take what the door says until it is gone."""
         run_soon()
+        self._cpu_clocks.append(time.pthread_getcpuclockid(get_ident()))
         try:
             while (messages := self._end.receive()) is not None:
                 for message in messages:

@@ -7,7 +7,7 @@ that is interrupted makes all of them wait, so that one thread fewer computes mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from onesec.core.clock import Clock
 
@@ -26,16 +26,21 @@ def process_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
+def spent_ns(*clock_ids: int) -> int:
+    """CPU time of the owners of these clocks so far; one that is over counts nothing more."""
+    return sum(_read(clock_id) for clock_id in clock_ids)
+
+
 class Yielding:
-    """Lets `use` so many of `most` threads compute as the owners of these CPU clocks leave."""
+    """Lets `use` so many of `most` threads compute as those leave whose CPU time `spent` tells."""
 
     def __init__(
-        self, use: Callable[[int], None], most: int, clock_ids: Sequence[int], clock: Clock
+        self, use: Callable[[int], None], most: int, spent: Callable[[], int], clock: Clock
     ) -> None:
         self._use, self._most = use, most
-        self._clock_ids, self._clock = clock_ids, clock
+        self._spent, self._clock = spent, clock
         self._spared = 0
-        self._since_ns, self._spent_ns = clock.now_ns(), self._spent()
+        self._since_ns, self._spent_ns = clock.now_ns(), spent()
 
     def look(self) -> None:
         """Between two computations: see what the others took of late, once a window is over."""
@@ -53,12 +58,9 @@ class Yielding:
             return
         self._use(self._most - self._spared)
 
-    def _spent(self) -> int:
-        return sum(_read(clock_id) for clock_id in self._clock_ids)
-
 
 def _read(clock_id: int) -> int:
     try:
         return time.clock_gettime_ns(clock_id)
-    except OSError:  # over, or a system without such clocks: it takes nothing
+    except OSError:  # over, or a system without such clocks
         return 0
