@@ -192,6 +192,12 @@ void run(int blocks, int threads, size_t shared, void (*kernel)(const void*), co
   }
 }
 
+#if defined(__aarch64__)
+using Half = __fp16;  // gcc before 13 has no _Float16 in C++ there
+#else
+using Half = _Float16;
+#endif
+
 uint16_t round_bf16(float x) {
   const uint32_t bits = __float_as_uint(x);
   if (std::isnan(x)) return uint16_t(bits >> 16 | 64);
@@ -199,13 +205,13 @@ uint16_t round_bf16(float x) {
 }
 float widen_bf16(uint16_t x) { return __uint_as_float(uint32_t(x) << 16); }
 uint16_t round_half(float x) {
-  const auto half = static_cast<_Float16>(x);
+  const auto half = static_cast<Half>(x);
   uint16_t bits;
   std::memcpy(&bits, &half, 2);
   return bits;
 }
 float widen_half(uint16_t x) {
-  _Float16 half;
+  Half half;
   std::memcpy(&half, &x, 2);
   return static_cast<float>(half);
 }
