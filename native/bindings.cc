@@ -333,7 +333,7 @@ NB_MODULE(_native, m) {
       .def("weight_bytes", [](const Transformer& t, const Bytes& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
       .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "watch_ns"_a, "exact"_a)
       .def("set_fault", [](Transformer& t, std::shared_ptr<Fault> fault) { idle(t).pool().set_fault(std::move(fault)); }, "fault"_a, "For tests.")
-      .def("use_threads", [](Transformer& t, int count) { idle(t).pool().use(count); }, "count"_a)
+      .def("use_threads", [](Transformer& t, int count) { t.pool().use(count); }, "count"_a, "From the next step on; waits for none.")
       .def("rest", &rest, "until_ns"_a)
       .def("settle", [](Transformer& t) { idle(t); }, "Waits for a call that goes on behind.")
       .def("logits", &all_logits, "rows"_a, "widths"_a, "exact"_a);

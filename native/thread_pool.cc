@@ -54,6 +54,7 @@ int allowed_cpus() {
 ThreadPool::ThreadPool(int threads)
     : size_(std::clamp(threads, 1, int(kJob) - 1)),
       active_(size_),
+      wanted_(size_),
       slots_(new Slot[size_t(kRounds) * size_t(size_)]),
       threads_(new PerThread[size_t(size_)]) {
   for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
@@ -68,9 +69,11 @@ ThreadPool::~ThreadPool() {
   for (auto& worker : workers_) worker.join();
 }
 
-void ThreadPool::use(int threads) {
+void ThreadPool::use(int threads) { wanted_.store(std::clamp(threads, 1, size_), std::memory_order_relaxed); }
+
+void ThreadPool::adopt(int threads) {
   const int before = active_;
-  active_ = std::clamp(threads, 1, size_);
+  active_ = threads;
   for (int i = 0; i < kRounds * size_; ++i) slots_[size_t(i)].taken.store(0, std::memory_order_relaxed);
   if (active_ <= before) return;
   raised_at_.store(job_.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -111,6 +114,7 @@ void ThreadPool::play(int thread) {
 }
 
 void ThreadPool::run(const std::function<void(int)>& body) {
+  if (const int wanted = wanted_.load(std::memory_order_relaxed); wanted != active_) adopt(wanted);
   body_ = &body;
   if (active_ > 1) {
     start_ = threads_[0];

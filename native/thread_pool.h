@@ -25,8 +25,8 @@ class ThreadPool {
 
   int size() const { return active_; }  // threads that take part
 
-  // How many threads take part from the next run on, at least 1; the others sleep. Not while anything runs. What a run
-  // computes must not depend on it.
+  // How many threads take part from the next run on, at least 1; the others sleep. From any thread, at any time: it does
+  // not wait for a run. What a run computes must not depend on it.
   void use(int threads);
 
   // For tests; not while anything runs.
@@ -81,15 +81,17 @@ class ThreadPool {
   static int active_of(uint32_t job) { return int(job % kJob); }
 
   void work(int thread);
+  void adopt(int threads);  // between two runs
   void play(int thread);  // the body
 
   int size_, active_;
+  std::atomic<int> wanted_;  // what `use` asked for
   std::unique_ptr<Slot[]> slots_;       // [kRounds][size]
   std::unique_ptr<PerThread[]> threads_;
   alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<uint32_t> job_{0};
-  alignas(64) std::atomic<uint32_t> raised_{0};  // how often `use` let more threads take part
+  alignas(64) std::atomic<uint32_t> raised_{0};  // how often more threads came to take part
   std::atomic<uint32_t> raised_at_{0};           // the last job before that
   PerThread start_;                              // where all threads of a job stand when it begins
   const std::function<void(int)>* body_ = nullptr;

@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from onesec import _native
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import FakeClock
@@ -69,19 +71,37 @@ def test_clocks_of_this_process_and_of_none() -> None:
 
 
 @pytest.fixture
-def backend() -> CpuBackend:
-    return CpuBackend.random(shape("smollm2-135m"), context_tokens=256, threads=3)
+def backend() -> Iterator[CpuBackend]:
+    found = CpuBackend.random(shape("smollm2-135m"), context_tokens=256, threads=3)
+    yield found
+    found.close()
+
+
+def prompt(backend: CpuBackend) -> Batch:
+    sampler = backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
+    table = np.arange(8, dtype=np.int32)
+    return Batch(
+        backend.gears[-1], [BatchRow(np.arange(90, dtype=np.int32), 0, table, sampler)], 12
+    )
 
 
 def test_tokens_do_not_depend_on_how_many_threads_compute(backend: CpuBackend) -> None:
-    def answer() -> list[int]:
-        sampler = backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
-        table = np.arange(8, dtype=np.int32)
-        row = BatchRow(np.arange(90, dtype=np.int32), 0, table, sampler)
-        return backend.forward(Batch(backend.gears[-1], [row], 12)).rows[0].tokens
-
-    with_all = answer()
+    with_all = backend.forward(prompt(backend)).rows[0].tokens
     for count in (1, 3, 2, 3):
         backend.use_threads(count)
-        assert answer() == with_all
-    backend.close()
+        assert backend.forward(prompt(backend)).rows[0].tokens == with_all
+
+
+def test_a_step_that_hangs_holds_up_nobody_who_takes_a_thread(backend: CpuBackend) -> None:
+    with_all = backend.forward(prompt(backend)).rows[0].tokens
+    fault = _native.Fault()
+    backend._engine.set_fault(fault)
+    fault.stall(1, 1, 60_000.0)
+    batch = prompt(backend)
+    batch.watch_ns = time.monotonic_ns()
+    assert backend.forward(batch).overdue
+    backend.use_threads(1)
+    assert backend.rest(time.monotonic_ns()) is None  # it goes on still
+    fault.release()
+    assert backend.rest(None) is not None
+    assert backend.forward(prompt(backend)).rows[0].tokens == with_all

@@ -345,8 +345,8 @@ class CpuBackend:
         return _result(told)
 
     def use_threads(self, count: int) -> None:
-        """Let `count` of its threads compute from now on, 1 to `num_threads`; the others sleep. No
-        bit of what is computed depends on it."""
+        """Let `count` of its threads compute from the next step on, 1 to `num_threads`; the others
+        sleep. No bit of what is computed depends on it. Waits for no step that goes on behind."""
         self._engine.use_threads(count)
 
     def rest(self, until_ns: int | None) -> BatchResult | None:
