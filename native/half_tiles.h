@@ -20,11 +20,8 @@ inline __m256 widen_bytes(const uint8_t* p) {
 inline __m256i low_nibbles(__m256i line) { return _mm256_and_si256(line, _mm256_set1_epi8(0x0f)); }
 inline __m256i high_nibbles(__m256i line) { return low_nibbles(_mm256_srli_epi16(line, 4)); }
 
-// Brings superblocks near that come later, one of every `passes` that the caller makes over a tile.
-struct Ahead {
-  size_t blocks;  // so far on
-  int pass, passes;
-};
+// Pass `pass` of `passes` over a tile: it brings near the superblocks of the next tile that are its turn.
+struct Ahead { int pass, passes; };
 
 // Both halves of a tile against M activation rows.
 template <class Dot, int Width, int M>
@@ -43,8 +40,8 @@ inline void tile_product(const PlaneMatrix& w, int tile, Ahead ahead, const Quan
   int until = ahead.pass;  // superblocks until the next one to bring
   for (int block = 0; block < w.superblocks(); ++block, hi += kHiBytes, lo += Width == 8 ? kLoBytes : 0) {
     if (until-- == 0) {
-      bring(hi + ahead.blocks * kHiBytes, kHiBytes);
-      if constexpr (Width == 8) bring(lo + ahead.blocks * kLoBytes, kLoBytes);
+      bring(hi + w.superblocks() * kHiBytes, kHiBytes);
+      if constexpr (Width == 8) bring(lo + w.superblocks() * kLoBytes, kLoBytes);
       until = ahead.passes - 1;
     }
     for (int half = 0; half < 2; ++half) {
@@ -91,11 +88,10 @@ template <class Dot, int Width>
 void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows& x, int rows, float* y, int ld_y,
             const float* bias, bool add_to) {
   constexpr int kMost = Dot::template kRows<Width>;
-  const int blocks = w.superblocks();
   for (int tile = tile_begin; tile < tile_end; ++tile) {
     // A batch computes so long between two lines that the hardware's prefetcher loses the stream: each pass over a tile
     // brings its part of the next one. A lone row is left to that prefetcher, which software only slows.
-    Ahead ahead = {size_t(blocks), rows == 1 ? blocks : 0, (rows + kMost - 1) / kMost};
+    Ahead ahead = {rows == 1 ? w.superblocks() : 0, (rows + kMost - 1) / kMost};
     for (int m = 0; m < rows; m += kMost, ++ahead.pass) {
       const QuantRows some = x.from(m);
       float* out = y + size_t(m) * ld_y;

@@ -95,7 +95,7 @@ void opened_matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const Pro
               x.lines + (size_t(m / kTileRows) * size_t(groups) + size_t(g0)) * kTileRows + m % kTileRows);
           CacheLine* c = sums + size_t(m) * size_t(count) + t;
           const OpenedGroup* b = opened + t * kPanelGroups;
-          if (t + 1 < count) opened_block<Width, 2>(b, tokens, depth, c, size_t(count), g0 == 0);
+          if (t + 1 < count) opened_block<Width, kPairTiles>(b, tokens, depth, c, size_t(count), g0 == 0);
           else opened_block<Width, 1>(b, tokens, depth, c, size_t(count), g0 == 0);
         }
     }

@@ -47,9 +47,9 @@ class Yielding:
         now_ns = self._clock.now_ns()
         if now_ns - self._since_ns < _WINDOW_NS:
             return
-        spent_ns = self._spent()
-        share = (spent_ns - self._spent_ns) / (now_ns - self._since_ns)
-        self._since_ns, self._spent_ns = now_ns, spent_ns
+        total_ns = self._spent()
+        share = (total_ns - self._spent_ns) / (now_ns - self._since_ns)
+        self._since_ns, self._spent_ns = now_ns, total_ns
         if share > self._spared + _TAKEN and self._spared + 1 < self._most:
             self._spared += 1
         elif self._spared > 0 and share < self._spared - 1 + _LEFT:
