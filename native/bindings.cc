@@ -24,6 +24,7 @@ using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::c
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WidthArray = nb::ndarray<const uint8_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;  // bits of weights, of activations
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Cube = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -114,9 +115,11 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
   return out;
 }
 
-Widths parse_widths(const Transformer& t, const Bytes& widths) {
+Widths parse_widths(const Transformer& t, const WidthArray& widths) {
   require(widths.shape(0) == t.matrix_names().size(), "one width a matrix is needed");
-  return Widths(widths.data(), widths.data() + widths.shape(0));
+  Widths found;
+  for (size_t i = 0; i < widths.shape(0); ++i) found.push_back({widths(i, 0), widths(i, 1)});
+  return found;
 }
 
 // Nothing may touch the model while a call that was left behind goes on: waits for it, with the lock let go.
@@ -140,9 +143,9 @@ auto tell(Call& call) {
 }
 
 // A call with a fence runs on the driver's thread, and the caller comes back when `watch_ns` has passed.
-auto step(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, int max_steps, int64_t until_ns,
+auto step(Transformer& t, const std::vector<RowTuple>& tuples, const WidthArray& width_array, int max_steps, int64_t until_ns,
           int64_t watch_ns, bool exact) {
-  const auto call = std::make_shared<Call>(t, parse_rows(t, tuples, max_steps), parse_widths(t, width_bytes), max_steps, until_ns, exact);
+  const auto call = std::make_shared<Call>(t, parse_rows(t, tuples, max_steps), parse_widths(t, width_array), max_steps, until_ns, exact);
   {
     nb::gil_scoped_release release;
     t.driver().wait(kForever);
@@ -168,9 +171,9 @@ auto rest(Transformer& t, int64_t until_ns) {
   return told;
 }
 
-auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Bytes& width_bytes, bool exact) {
+auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const WidthArray& width_array, bool exact) {
   std::vector<RowIn> rows = parse_rows(t, tuples, 1);
-  const Widths widths = parse_widths(t, width_bytes);
+  const Widths widths = parse_widths(t, width_array);
   const size_t vocab = size_t(t.config().vocab_size);
   float* copy = nullptr;
   size_t count = 0;
@@ -330,7 +333,7 @@ NB_MODULE(_native, m) {
              require(num_blocks >= 1, "num_blocks must be at least 1");
              t.allocate_cache(num_blocks, parse_dtype(dtype));
            }, "num_blocks"_a, "dtype"_a)
-      .def("weight_bytes", [](const Transformer& t, const Bytes& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
+      .def("weight_bytes", [](const Transformer& t, const WidthArray& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
       .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "watch_ns"_a, "exact"_a)
       .def("set_fault", [](Transformer& t, std::shared_ptr<Fault> fault) { idle(t).pool().set_fault(std::move(fault)); }, "fault"_a, "For tests.")
       .def("use_threads", [](Transformer& t, int count) { t.pool().use(count); }, "count"_a, "From the next step on; waits for none.")

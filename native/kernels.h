@@ -96,6 +96,7 @@ struct Kernels {
   void (*matmul16)(const void* w, DType dtype, int w_rows, int cols, const float* x, int ld_x, int rows, float* y,
                    int ld_y, const float* bias, bool add);
   void (*quantize)(const float* x, int cols, const QuantRows& out);  // one row
+  void (*remainder)(const float* x, int cols, float* out);           // what `quantize` leaves of a row
   void (*rms_norm)(const float* x, const float* weight, float eps, int n, float* out);
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int n, float* out);
   void (*add)(float* x, const float* y, int n);

@@ -53,6 +53,9 @@ inline void store_tail(V v, float* p, int count) {
   std::memcpy(p, buffer, size_t(count) * sizeof(float));
 }
 
+inline V take(const float* p, int i, int count) { return count == 16 ? V::load(p + i) : load_tail(p, DType::f32, size_t(i), count); }
+inline void give(V v, float* p, int i, int count) { count == 16 ? v.store(p + i) : store_tail(v, p + i, count); }
+
 template <int M>
 void matmul16_rows(const void* w, DType dtype, int row, int cols, const float* x, int ld_x, float* sums) {
   V acc[M];
@@ -120,14 +123,22 @@ inline void quantize(const float* x, int cols, const QuantRows& out) {
   }
 }
 
+inline void remainder(const float* x, int cols, float* out) {
+  for (int k = 0; k < cols; k += kGroup) {
+    const GroupOfRow group = quantize_group(x + k, cols - k);
+    const V less = V::set(-group.scale);
+    const int low = cols - k < 16 ? cols - k : 16, high = cols - k - 16 < 16 ? cols - k - 16 : 16;
+    give(V::fma(group.first, less, take(x, k, low)), out, k, low);
+    if (high > 0) give(V::fma(group.second, less, take(x, k + 16, high)), out, k + 16, high);
+  }
+}
+
 template <class F>
 inline void map16(int n, F f) {  // f(index, count): count is 16 but for the last
   int i = 0;
   for (; i + 16 <= n; i += 16) f(i, 16);
   if (i < n) f(i, n - i);
 }
-inline V take(const float* p, int i, int count) { return count == 16 ? V::load(p + i) : load_tail(p, DType::f32, size_t(i), count); }
-inline void give(V v, float* p, int i, int count) { count == 16 ? v.store(p + i) : store_tail(v, p + i, count); }
 
 inline void rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
   V squares = V::set(0.0f);
@@ -454,7 +465,7 @@ inline void widen(const void* in, DType dtype, int n, float* out) {
 // A constant: a file built for one instruction set must run nothing when the module is loaded.
 constexpr Kernels make_table(const char* name, decltype(Kernels::matmul4) matmul4, decltype(Kernels::matmul8) matmul8,
                               const PromptKernels* prompt = nullptr) {
-  return {name,     matmul4, matmul8, matmul16,   quantize,     rms_norm,  layer_norm, add,         activate,
+  return {name,     matmul4, matmul8, matmul16,   quantize,     remainder,  rms_norm,  layer_norm, add,         activate,
           rope,     write_keys,       write_values, attention,  softcap,   logit_stats, widen,
           grid_costs, group_error,     add_products, prompt};
 }

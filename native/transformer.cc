@@ -10,6 +10,10 @@ namespace {
 constexpr int kQueryTile = 16;       // query tokens a prefill task covers
 constexpr size_t kChunkBytes = 32768;  // weights claimed at once; by a lone row, which reads them once, at least
 constexpr int kWholeShare = 1 << 30;
+constexpr int kFineRun = 4;            // chunks of a lone row of fine activations, which meets them twice: a second-level cache keeps them
+
+// How many tiles a thread may take on end, where it claims `step` at once.
+int longest_run(int step, int rows, Width width) { return rows > 1 ? step : width.fine() ? kFineRun * step : kWholeShare; }
 
 PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
   return {w.hi_tile(tile_begin), w.lo ? w.lo_tile(tile_begin) : nullptr, w.row_scale + size_t(tile_begin) * kTileRows,
@@ -18,20 +22,25 @@ PlaneMatrix slice(const PlaneMatrix& w, int tile_begin, int tiles) {
 
 }  // namespace
 
-void Transformer::Buffers::reserve(int rows, int cols, bool for_prompt) {
+void Transformer::Rounded::reserve(int rows, int cols, bool prompt) {
   const size_t n = size_t(rows) * size_t(cols), groups = n / kGroup;
+  if (prompt) {
+    if (lines.size() < prompt_lines(rows, cols)) lines.resize(prompt_lines(rows, cols));
+  } else if (q.size() < n) {
+    q.resize(n), scale.resize(groups), offset.resize(groups), residual.resize(groups);
+  }
+}
+
+QuantRows Transformer::Rounded::view(int cols) { return {q.data(), scale.data(), offset.data(), residual.data(), cols}; }
+PromptRows Transformer::Rounded::prompt_view(int cols) { return {lines.data(), cols}; }
+
+void Transformer::Buffers::reserve(int rows, int cols, bool for_prompt, bool fine) {
   prompt = for_prompt;
   ld = std::max(ld, cols);
   if (x.size() < size_t(rows) * size_t(ld)) x.resize(size_t(rows) * size_t(ld));
-  if (prompt) {
-    if (rounded.size() < prompt_lines(rows, cols)) rounded.resize(prompt_lines(rows, cols));
-    return;
-  }
-  if (q.size() < n) q.resize(n), scale.resize(groups), offset.resize(groups), residual.resize(groups);
+  rounded.reserve(rows, cols, prompt);
+  if (fine) rest.reserve(rows, cols, prompt);
 }
-
-QuantRows Transformer::Buffers::view(int cols) { return {q.data(), scale.data(), offset.data(), residual.data(), cols}; }
-PromptRows Transformer::Buffers::prompt_view(int cols) { return {rounded.data(), cols}; }
 
 Transformer::Transformer(Config config, int threads, const char* isa)
     : config_(std::move(config)), kernels_(choose_kernels(isa)), pool_(threads), own_(size_t(pool_.size())) {
@@ -76,13 +85,13 @@ void Transformer::embed(int row, const Widths& widths) {
   const int position = rows_[size_t(row)].position, hidden = config_.hidden_size;
   const int token = s.tokens[position - s.start];
   float* h = h_.data() + size_t(row) * size_t(hidden);
-  const int width = widths[size_t(embed_index_)];
-  if (width == 16) {
+  const int bits = widths[size_t(embed_index_)].weights;
+  if (bits == 16) {
     const Segment& e = embed_->segments[0];
     kernels_.widen(static_cast<const uint8_t*>(e.data) + size_t(token) * size_t(hidden) * size_t(dtype_bytes(e.dtype)), e.dtype,
                    hidden, h);
   } else {
-    unpack_row(embed_->planes, token, width == 8 ? 8 : 4, hidden, h);
+    unpack_row(embed_->planes, token, bits == 8 ? 8 : 4, hidden, h);
   }
   if (config_.embedding_scale != 1.0f)
     for (int i = 0; i < hidden; ++i) h[i] *= config_.embedding_scale;
@@ -99,35 +108,56 @@ void Transformer::embed(int row, const Widths& widths) {
   }
 }
 
-void Transformer::load(Buffers& b, int slot, const float* x, int cols, int width) {
-  if (width == 16) {
+// The second arithmetic of prompts does not round to 8 bits, and leaves no rest.
+bool Transformer::meets_rest(const Buffers& b, Width width) const {
+  return width.fine() && (!b.prompt || kernels_.prompt->decode_bits);
+}
+
+void Transformer::load(int thread, Buffers& b, int slot, const float* x, int cols, Width width) {
+  if (width.weights == 16) {
     float* to = b.x.data() + size_t(slot) * size_t(b.ld);
     if (to != x) std::memcpy(to, x, size_t(cols) * sizeof(float));
-  } else if (b.prompt) {
-    kernels_.prompt->round(x, cols, slot, b.prompt_view(round_up(cols, kSuperblock)));
-  } else {
-    kernels_.quantize(x, cols, b.view(round_up(cols, kSuperblock)).from(slot));
+    return;
   }
+  const int padded = round_up(cols, kSuperblock);
+  const auto round = [&](const float* from, Rounded& to) {
+    if (b.prompt) kernels_.prompt->round(from, cols, slot, to.prompt_view(padded));
+    else kernels_.quantize(from, cols, to.view(padded).from(slot));
+  };
+  round(x, b.rounded);
+  if (!meets_rest(b, width)) return;
+  std::vector<float>& left = own_[size_t(thread)].remainder;
+  if (left.size() < size_t(cols)) left.resize(size_t(cols));
+  kernels_.remainder(x, cols, left.data());
+  round(left.data(), b.rest);
 }
 
-void Transformer::prepare(Buffers& b, int slot, const Norm& n, const float* x, int width) {
+void Transformer::prepare(int thread, Buffers& b, int slot, const Norm& n, const float* x, Width width) {
   float* to = b.x.data() + size_t(slot) * size_t(b.ld);
   norm(n, x, to);
-  load(b, slot, to, config_.hidden_size, width);
+  load(thread, b, slot, to, config_.hidden_size, width);
 }
 
-// y points at the row of tile_begin.
-void Transformer::product(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
-                          int ld_y, const float* bias, bool add) {
+// y and bias point at the row of tile_begin.
+void Transformer::plane_product(int thread, const Matrix& m, int bits, int tile_begin, int tile_end, Rounded& x, bool prompt,
+                                int rows, float* y, int ld_y, const float* bias, bool add) {
   const int tiles = tile_end - tile_begin;
+  const PlaneMatrix w = slice(m.planes, tile_begin, tiles);
+  if (prompt)
+    (bits == 8 ? kernels_.prompt->matmul8 : kernels_.prompt->matmul4)(w, 0, tiles, x.prompt_view(m.padded_cols()), rows, y, ld_y,
+                                                                      bias, add, own_[size_t(thread)].lines.data());
+  else
+    (bits == 8 ? kernels_.matmul8 : kernels_.matmul4)(w, 0, tiles, x.view(m.padded_cols()), rows, y, ld_y, bias, add);
+}
+
+// y points at the row of tile_begin. What 8 bits leave of the activations is less than 1/254 of the largest of a group: it
+// meets hi alone, since lo would move the product by a sixteenth of that again.
+void Transformer::product(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
+                          int ld_y, const float* bias, bool add) {
   if (bias) bias += size_t(tile_begin) * kTileRows;
-  if (width != 16) {
-    const PlaneMatrix w = slice(m.planes, tile_begin, tiles);
-    if (b.prompt)
-      (width == 8 ? kernels_.prompt->matmul8 : kernels_.prompt->matmul4)(w, 0, tiles, b.prompt_view(m.padded_cols()), rows, y, ld_y,
-                                                                         bias, add, own_[size_t(thread)].lines.data());
-    else
-      (width == 8 ? kernels_.matmul8 : kernels_.matmul4)(w, 0, tiles, b.view(m.padded_cols()), rows, y, ld_y, bias, add);
+  if (width.weights != 16) {
+    plane_product(thread, m, width.weights, tile_begin, tile_end, b.rounded, b.prompt, rows, y, ld_y, bias, add);
+    if (meets_rest(b, width)) plane_product(thread, m, 4, tile_begin, tile_end, b.rest, b.prompt, rows, y, ld_y, nullptr, true);
     return;
   }
   int begin = tile_begin * kTileRows;
@@ -151,26 +181,26 @@ void Transformer::product(int thread, const Matrix& m, int width, int tile_begin
 
 // How many tiles of a matrix a thread takes at once: about `bytes` of weights in pairs, which kernels multiply together,
 // or for prompt chunks what is opened together, as far as every thread gets some.
-int Transformer::claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const {
-  if (prompt && width != 16) return std::clamp(m.tiles() / (2 * pool_.size()) / 2 * 2, 2, kPromptPanelTiles);
-  return int(std::max<size_t>(1, bytes / 2 / std::max<size_t>(1, m.bytes(width) / size_t(m.tiles())))) * 2;
+int Transformer::claimed_tiles(const Matrix& m, Width width, bool prompt, size_t bytes) const {
+  if (prompt && width.weights != 16) return std::clamp(m.tiles() / (2 * pool_.size()) / 2 * 2, 2, kPromptPanelTiles);
+  return int(std::max<size_t>(1, bytes / 2 / std::max<size_t>(1, m.bytes(width.weights) / size_t(m.tiles())))) * 2;
 }
 
-void Transformer::project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
+void Transformer::project(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                           int ld_y, const float* bias, bool add) {
   const int step = claimed_tiles(m, width, b.prompt, kChunkBytes), tiles = tile_end - tile_begin;
-  pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
+  pool_.claim_runs(thread, tiles, step, longest_run(step, rows, width), [&](int begin, int end) {
     begin += tile_begin, end += tile_begin;
     product(thread, m, width, begin, end, b, rows, y + size_t(begin) * kTileRows, ld_y, bias, add);
   });
 }
 
 // ff = act(gate) * up, a chunk of columns at a time; where there is no gate, act(up).
-void Transformer::feed(int thread, const Layer& l, int width, Buffers& b, int rows) {
+void Transformer::feed(int thread, const Layer& l, Width width, Buffers& b, int rows) {
   const Matrix& m = *l.up;
   const int tiles = ld_ff_ / kTileRows;
   const int step = claimed_tiles(m, width, b.prompt, kChunkBytes / 2);
-  pool_.claim_runs(thread, tiles, step, rows == 1 ? kWholeShare : step, [&](int begin, int end) {
+  pool_.claim_runs(thread, tiles, step, longest_run(step, rows, width), [&](int begin, int end) {
     const int ld = (end - begin) * kTileRows;
     float* ff = ff_.data() + size_t(begin) * kTileRows;
     product(thread, m, width, begin, end, b, rows, ff, ld_ff_, l.up_bias, false);
@@ -215,10 +245,11 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   grow(h_, n * hidden), grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows))), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));
   grow(attn_, size_t(max_splits_) * n * size_t(ld_attn_)), grow(max_sum_, size_t(max_splits_) * n * size_t(c.num_heads) * 2);
   grow(cos_sin_, n * c.ropes.size() * size_t(c.head_dim));
-  shared_.reserve(int(n), widest, prompt);
-  if (prompt) head_input_.reserve(int(logit_rows_.size()), round_up(c.hidden_size, kSuperblock), false);
+  const bool fine = std::any_of(widths.begin(), widths.end(), [](Width w) { return w.fine(); });
+  shared_.reserve(int(n), widest, prompt, fine);
+  if (prompt) head_input_.reserve(int(logit_rows_.size()), round_up(c.hidden_size, kSuperblock), false, fine);
   for (Own& own : own_) {
-    own.buffers.reserve(1, widest, false);
+    own.buffers.reserve(1, widest, false, fine);
     if (prompt && own.lines.size() < prompt_scratch_lines(int(n))) own.lines.resize(prompt_scratch_lines(int(n)));
   }
   ld_logits_ = round_up(c.vocab_size, kTileRows);
@@ -226,7 +257,7 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   const size_t asked = logit_rows_.size(), stats = asked * size_t(head_chunks());
   if (stats_.size() < stats) stats_.resize(stats);
   // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
-  coarse_head_ = kind.argmax_only && asked == 1 && widths[size_t(head_index_)] == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
+  coarse_head_ = kind.argmax_only && asked == 1 && widths[size_t(head_index_)].weights == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
   if (coarse_head_) {
     grow(reach_, size_t(head_->tiles()));
     stats_.resize(std::max(stats_.size(), size_t(head_->tiles())));
@@ -280,12 +311,12 @@ void Transformer::run(int thread, const Widths& widths) {
   barrier();
   for (int i = 0; i < c.num_layers; ++i) {
     const Layer& l = layers_[size_t(i)];
-    const int qkv_width = widths[size_t(l.width_index)], o_width = widths[size_t(l.width_index + 1)],
-              up_width = widths[size_t(l.width_index + 2)], down_width = widths[size_t(l.width_index + 3)];
-    const bool attends = qkv_width != 0;
+    const Width qkv_width = widths[size_t(l.width_index)], o_width = widths[size_t(l.width_index + 1)],
+                up_width = widths[size_t(l.width_index + 2)], down_width = widths[size_t(l.width_index + 3)];
+    const bool attends = qkv_width.weights != 0;
     // A skipped attention still writes its keys and values, at the hi width: any gear can read any cache.
-    const int width = attends ? qkv_width : 4;
-    each_row([&](int row) { prepare(b, row, l.attn_norm, h(row), width); });
+    const Width width = attends ? qkv_width : Width{4};
+    each_row([&](int row) { prepare(thread, b, row, l.attn_norm, h(row), width); });
     see(thread, l.width_index, b.x.data(), b.ld, n);
     project(thread, *l.qkv, width, attends ? 0 : k_offset_ / kTileRows, l.qkv->tiles(), b, n, qkv_.data(), ld_qkv_, l.qkv_bias, false);
     barrier();
@@ -309,21 +340,21 @@ void Transformer::run(int thread, const Widths& widths) {
       each_row([&](int row) {
         float* merged = b.x.data() + size_t(row) * size_t(b.ld);
         merge(row, merged);
-        load(b, row, merged, c.num_heads * c.head_dim, o_width);
+        load(thread, b, row, merged, c.num_heads * c.head_dim, o_width);
       });
       see(thread, l.width_index + 1, b.x.data(), b.ld, n);
       project(thread, *l.o, o_width, 0, l.o->tiles(), b, n, direct ? h_.data() : tmp_.data(), direct ? ld_h : ld_tmp, l.o_bias, direct);
       barrier();
     }
-    if (up_width != 0) {
+    if (up_width.weights != 0) {
       each_row([&](int row) {
         if (attends) settle(row, l.post_attn_norm);
-        prepare(b, row, l.ffn_norm, h(row), up_width);
+        prepare(thread, b, row, l.ffn_norm, h(row), up_width);
       });
       see(thread, l.width_index + 2, b.x.data(), b.ld, n);
       feed(thread, l, up_width, b, n);
       barrier();
-      each_row([&](int row) { load(b, row, ff_.data() + size_t(row) * size_t(ld_ff_), c.intermediate_size, down_width); });
+      each_row([&](int row) { load(thread, b, row, ff_.data() + size_t(row) * size_t(ld_ff_), c.intermediate_size, down_width); });
       see(thread, l.width_index + 3, ff_.data(), ld_ff_, n);
       project(thread, *l.down, down_width, 0, l.down->tiles(), b, n, direct ? h_.data() : tmp_.data(), direct ? ld_h : ld_tmp, l.down_bias, direct);
       barrier();
@@ -335,16 +366,16 @@ void Transformer::run(int thread, const Widths& widths) {
 
   const int count = int(logit_rows_.size());
   if (count == 0) return;
-  const int head_width = widths[size_t(head_index_)];
+  const Width head_width = widths[size_t(head_index_)];
   Buffers& last = b.prompt ? head_input_ : b;
   if (lone) {
-    prepare(last, 0, final_norm_, h(0), head_width);
+    prepare(thread, last, 0, final_norm_, h(0), head_width);
   } else {
-    pool_.claim(thread, count, [&](int k) { prepare(last, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
+    pool_.claim(thread, count, [&](int k) { prepare(thread, last, k, final_norm_, h(logit_rows_[size_t(k)]), head_width); });
     barrier();
   }
   see(thread, head_index_, last.x.data(), last.ld, count);
-  if (coarse_head_) coarse_head(thread, last);
+  if (coarse_head_) coarse_head(thread, head_width.fine(), last);
   else head(thread, head_width, last);
 }
 

@@ -54,8 +54,13 @@ struct Matrix {
   size_t bytes(int width) const;
 };
 
-// Widths of every matrix, in the order of Transformer::matrix_names().
-using Widths = std::vector<uint8_t>;
+// Bits that a step spends on a matrix: of its weights (0 skips it, 4, 8, or 16 as in the checkpoint), and of the activations
+// that meet its planes: 8, or 16, which are two rows of 8 bits one after the other.
+struct Width {
+  uint8_t weights = 0, activations = 8;
+  bool fine() const { return weights != 16 && activations == 16; }
+};
+using Widths = std::vector<Width>;  // of every matrix, in the order of Transformer::matrix_names()
 
 struct SequenceRows {
   const int32_t* tokens = nullptr;
@@ -125,17 +130,21 @@ class Transformer {
   };
   struct Row { int sequence, position; };
   struct AttentionItem { int sequence, first_row, count, split; };
-  struct Buffers {                    // activations of one matrix product, shared or a thread's own
-    std::vector<float> x;             // [rows][ld]
+  struct Rounded {                    // rows of activations as planes meet them
     std::vector<int8_t> q;
     std::vector<float> scale, offset;
     std::vector<int32_t> residual;
-    std::vector<CacheLine> rounded;   // in place of q, scale, offset and residual where `prompt`
-    int ld = 0;
-    bool prompt = false;
-    void reserve(int rows, int cols, bool for_prompt);
+    std::vector<CacheLine> lines;     // in place of the others for prompts
+    void reserve(int rows, int cols, bool prompt);
     QuantRows view(int cols);
     PromptRows prompt_view(int cols);
+  };
+  struct Buffers {                    // activations of one matrix product, shared or a thread's own
+    std::vector<float> x;             // [rows][ld]
+    Rounded rounded, rest;            // rest: what `rounded` leaves of x, where activations are fine
+    int ld = 0;
+    bool prompt = false;
+    void reserve(int rows, int cols, bool for_prompt, bool fine);
   };
 
   void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
@@ -144,14 +153,17 @@ class Transformer {
   void bound_residuals();
   void norm(const Norm& n, const float* x, float* out) const;
   void embed(int row, const Widths& widths);
-  void prepare(Buffers& b, int slot, const Norm& n, const float* x, int width);   // norm, and quantize
-  void load(Buffers& b, int slot, const float* x, int cols, int width);           // quantize as it is
-  int claimed_tiles(const Matrix& m, int width, bool prompt, size_t bytes) const;
-  void product(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
+  void prepare(int thread, Buffers& b, int slot, const Norm& n, const float* x, Width width);  // norm, and round
+  void load(int thread, Buffers& b, int slot, const float* x, int cols, Width width);          // round as it is
+  bool meets_rest(const Buffers& b, Width width) const;
+  int claimed_tiles(const Matrix& m, Width width, bool prompt, size_t bytes) const;
+  void plane_product(int thread, const Matrix& m, int bits, int tile_begin, int tile_end, Rounded& x, bool prompt, int rows,
+                     float* y, int ld_y, const float* bias, bool add);
+  void product(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y, int ld_y,
                const float* bias, bool add);
-  void project(int thread, const Matrix& m, int width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
+  void project(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                int ld_y, const float* bias, bool add);
-  void feed(int thread, const Layer& l, int width, Buffers& b, int rows);
+  void feed(int thread, const Layer& l, Width width, Buffers& b, int rows);
   void rotate_and_store(int layer, int row, int kv_head, bool with_queries);
   void attend(int thread, int layer, const AttentionItem& item, int kv_head);
   void merge(int row, float* out);
@@ -159,8 +171,8 @@ class Transformer {
   void run(int thread, const Widths& widths);
   int head_chunks() const;
   int head_rows(int begin, int end) const;
-  void head(int thread, int width, Buffers& b);  // b: the rows of logit_rows_, normalised
-  void coarse_head(int thread, Buffers& b);
+  void head(int thread, Width width, Buffers& b);  // b: the rows of logit_rows_, normalised
+  void coarse_head(int thread, bool fine, Buffers& b);
 
   Config config_;
   const Kernels& kernels_;
@@ -194,7 +206,7 @@ class Transformer {
   std::vector<float> reach_;        // [tiles of the head]: what a logit at full width may be at most
   float least_ = 0.0f;              // what the largest one is at least
   Buffers shared_, head_input_;      // head_input_: of prompt chunks, whose last rows meet the head in the decode arithmetic
-  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch; std::vector<int> wanted_tiles; std::vector<CacheLine> lines; };
+  struct alignas(64) Own { Buffers buffers; std::vector<float> scratch, remainder; std::vector<int> wanted_tiles; std::vector<CacheLine> lines; };
   std::vector<Own> own_;
 
   Driver driver_;  // the last member: its job ends before anything goes

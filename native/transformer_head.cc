@@ -40,7 +40,7 @@ int Transformer::head_chunks() const { return (head_->tiles() + kChunkTiles - 1)
 // Rows of the head in tiles [begin, end), without the padding.
 int Transformer::head_rows(int begin, int end) const { return std::min(end * kTileRows, config_.vocab_size) - begin * kTileRows; }
 
-void Transformer::head(int thread, int width, Buffers& b) {
+void Transformer::head(int thread, Width width, Buffers& b) {
   const int count = int(logit_rows_.size()), chunks = head_chunks();
   pool_.claim(thread, chunks, [&](int chunk) {
     const int begin = chunk * kChunkTiles, end = std::min(head_->tiles(), begin + kChunkTiles), first = begin * kTileRows;
@@ -57,10 +57,12 @@ void Transformer::head(int thread, int width, Buffers& b) {
 // full width the tiles that may hold the winner. With r the residual of a head row and x the activations, that row's two
 // logits lie at most |r| |x| apart (Cauchy-Schwarz; bounds of |r| come from the planes, see residual_bounds). A tile
 // none of whose rows can reach a logit that is known at full width does not hold the winner.
-void Transformer::coarse_head(int thread, Buffers& b) {
+// Fine activations add the same product with what 8 bits left of x, from hi, to both.
+void Transformer::coarse_head(int thread, bool fine, Buffers& b) {
   const int tiles = head_->tiles(), chunks = head_chunks();
-  const QuantRows x = b.view(head_->padded_cols());
-  const auto multiply = [&](auto product, int begin, int end) { product(head_->planes, begin, end, x, 1, logits_.data(), ld_logits_, head_bias_, false); };
+  const auto multiply = [&](int bits, int begin, int end) {
+    product(thread, *head_, {uint8_t(bits), uint8_t(fine ? 16 : 8)}, begin, end, b, 1, logits_.data() + size_t(begin) * kTileRows, ld_logits_, head_bias_, false);
+  };
   const auto keep_largest = [&](LogitStats& kept, int tile) {
     const float* row = logits_.data() + tile * kTileRows;
     for (int r = 0; r < head_rows(tile, tile + 1); ++r)
@@ -68,10 +70,11 @@ void Transformer::coarse_head(int thread, Buffers& b) {
   };
   constexpr LogitStats kNone = {-std::numeric_limits<float>::infinity(), 0.0f, 0, 0.0f, 0.0f};
 
-  const float norm = length(x);
+  // The length of the rest is in for the rounding of the sum alone, which the bounds' own rounding term covers many times.
+  const float norm = length(b.rounded.view(head_->padded_cols())) + (fine ? length(b.rest.view(head_->padded_cols())) : 0.0f);
   pool_.claim(thread, chunks, [&](int chunk) {
     const int begin = chunk * kChunkTiles, end = std::min(tiles, begin + kChunkTiles);
-    multiply(kernels_.matmul4, begin, end);
+    multiply(4, begin, end);
     float largest[kTileRows];
     std::fill_n(largest, kTileRows, kNone.max);
     for (int tile = begin; tile < end; ++tile) {
@@ -94,7 +97,7 @@ void Transformer::coarse_head(int thread, Buffers& b) {
     LogitStats coarse = kNone, full = kNone;
     for (int tile = chunk * kChunkTiles; tile < std::min(tiles, (chunk + 1) * kChunkTiles); ++tile) keep_largest(coarse, tile);
     const int tile = coarse.argmax / kTileRows;
-    multiply(kernels_.matmul8, tile, tile + 1);
+    multiply(8, tile, tile + 1);
     keep_largest(full, tile);
     least_ = full.max - kLogitRounding * std::fabs(full.max);
   }
@@ -105,7 +108,7 @@ void Transformer::coarse_head(int thread, Buffers& b) {
   for (int tile = 0; tile < tiles; ++tile)
     if (!(reach_[size_t(tile)] < least_)) wanted.push_back(tile);
   pool_.claim(thread, int(wanted.size()), [&](int i) {
-    multiply(kernels_.matmul8, wanted[size_t(i)], wanted[size_t(i)] + 1);
+    multiply(8, wanted[size_t(i)], wanted[size_t(i)] + 1);
     stats_[size_t(i)] = kNone;
     keep_largest(stats_[size_t(i)], wanted[size_t(i)]);
   });

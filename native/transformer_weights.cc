@@ -185,7 +185,7 @@ size_t Transformer::weight_bytes(const Widths& widths) const {
   for (size_t i = 0; i < names_.size(); ++i) {
     if (names_[i] == "embed" && !config_.tie_embeddings) continue;  // one row of it
     const Matrix& m = matrices_.at(names_[i]);
-    int width = widths[i];
+    const int width = widths[i].weights;
     if (width == 0 && names_[i].ends_with(".qkv")) {  // keys and values are still written
       const double part = double(m.rows - k_offset_) / m.rows;
       total += size_t(part * double(m.bytes(4)));

@@ -110,18 +110,48 @@ void test_forward() {
     std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + (slow ? 40 : 530));
     for (const DType cache : {DType::f32, DType::f16, DType::i8}) {
       Model one((1), (*k)->name, cache), four(4, (*k)->name, cache);
-      for (const uint8_t width : {uint8_t(4), uint8_t(8)}) {
-        const auto base = one.run(prompt, 530, 0, width);
+      for (const Width w : {Width{4}, Width{8}, Width{4, 16}, Width{8, 16}}) {
+        const int width = w.weights * 100 + w.activations;
+        const auto base = one.run(prompt, 530, 0, w);
         bool finite = true;
         for (const float x : base) finite &= std::isfinite(x);
         expect(finite, "finite logits", (*k)->name, width, int(cache));
-        expect(one.run(prompt, 13, 0, width) == base, "chunks do not change bits", (*k)->name, width, int(cache));
-        expect(four.run(prompt, 64, 0, width) == base, "threads do not change bits", (*k)->name, width, int(cache));
-        expect(four.run(prompt, 29, 7, width) == base, "neighbours do not change bits", (*k)->name, width, int(cache));
-        if (!slow) expect(four.run(prompt, 1, 0, width) == base, "one token at a time does not change bits", (*k)->name, width, int(cache));
+        expect(one.run(prompt, 13, 0, w) == base, "chunks do not change bits", (*k)->name, width, int(cache));
+        expect(four.run(prompt, 64, 0, w) == base, "threads do not change bits", (*k)->name, width, int(cache));
+        expect(four.run(prompt, 29, 7, w) == base, "neighbours do not change bits", (*k)->name, width, int(cache));
+        if (!slow) expect(four.run(prompt, 1, 0, w) == base, "one token at a time does not change bits", (*k)->name, width, int(cache));
       }
-      expect(one.run(prompt, 17, 0, 8, 1) == four.run(prompt, 1, 3, 8, 1), "a skipped attention is deterministic", (*k)->name, int(cache));
-      expect(one.run(prompt, 17, 0, 8, 1) != one.run(prompt, 17, 0, 8), "a skipped attention skips", (*k)->name, int(cache));
+      expect(one.run(prompt, 17, 0, {8}, 1) == four.run(prompt, 1, 3, {8}, 1), "a skipped attention is deterministic", (*k)->name, int(cache));
+      expect(one.run(prompt, 17, 0, {8}, 1) != one.run(prompt, 17, 0, {8}), "a skipped attention skips", (*k)->name, int(cache));
+    }
+  }
+}
+
+// Activations of 16 bits are two rows of 8: what the first leaves is exact but for a rounding, and the products come a
+// hundred times nearer to those of floats.
+void test_fine_activations() {
+  const Kernels& twin = **available_kernels();
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 40; ++i) tokens.push_back((i * 37 + i / 3) % 211);
+  for (const Kernels* const* k = available_kernels(); *k; ++k) {
+    for (const int cols : {1, 15, 16, 17, 31, 32, 33, 47, 48, 64, 100, 257}) {
+      const auto x = random_floats(size_t(cols), uint32_t(cols));
+      const Quantized rounded(twin, x, 1, cols);
+      std::vector<float> left(static_cast<size_t>(cols) + 1, 7.0f);
+      (*k)->remainder(x.data(), cols, left.data());
+      bool same = left.back() == 7.0f;
+      for (int i = 0; i < cols; ++i) {
+        const double exact = x[size_t(i)] - double(rounded.scale[size_t(i / kGroup)]) * rounded.q[size_t(i)];
+        same &= std::fabs(left[size_t(i)] - exact) <= 0x1p-23 * std::fabs(x[size_t(i)]);
+      }
+      expect(same, "remainder", (*k)->name, cols);
+    }
+    Model model(2, (*k)->name);
+    for (const int bits : {4, 8}) {
+      const auto truth = with_floats(**k, bits, tokens);
+      const double coarse = distance(model.run(tokens, 40, 0, {uint8_t(bits)}), truth);
+      const double fine = distance(model.run(tokens, 40, 0, {uint8_t(bits), 16}), truth);
+      expect(fine < coarse / (bits == 4 ? 50 : 10), "fine activations", (*k)->name, bits, int(1e6 * fine), int(1e6 * coarse));
     }
   }
 }
@@ -129,11 +159,12 @@ void test_forward() {
 void test_coarse_head() {
   for (const Kernels* const* k = available_kernels(); *k; ++k) {
     Model one(1, (*k)->name), four(4, (*k)->name);
-    for (const int32_t first : {0, 17, 99, 210}) {
-      const auto full = one.greedy(first, 60, false);
-      expect(one.greedy(first, 60, true) == full, "the coarse head finds the full head's token", (*k)->name, first);
-      expect(four.greedy(first, 60, true) == full, "the coarse head under threads", (*k)->name, first);
-    }
+    for (const Width width : {Width{8}, Width{8, 16}})
+      for (const int32_t first : {0, 17, 99, 210}) {
+        const auto full = one.greedy(first, 60, false, width);
+        expect(one.greedy(first, 60, true, width) == full, "the coarse head finds the full head's token", (*k)->name, first, width.activations);
+        expect(four.greedy(first, 60, true, width) == full, "the coarse head under threads", (*k)->name, first, width.activations);
+      }
   }
 }
 
@@ -294,7 +325,7 @@ int main(int count, char** names) {
   const struct { const char* name; void (*run)(); } subjects[] = {
       {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
       {"sampler", test_sampler}, {"mask", test_mask}, {"forward", test_forward},   {"prompts", test_prompts}, {"bounds", test_residual_bounds},
-      {"coarse_head", test_coarse_head}, {"calls", test_calls}};
+      {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;
   for (const auto& subject : subjects) {

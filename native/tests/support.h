@@ -100,8 +100,8 @@ struct Model {
     t.allocate_cache(200, cache);
   }
   // Greedy tokens after `first`, one at a time, with the coarse head or the full one.
-  std::vector<int32_t> greedy(int32_t first, int steps, bool argmax_only) {
-    const Widths widths(t.matrix_names().size(), 8);
+  std::vector<int32_t> greedy(int32_t first, int steps, bool argmax_only, Width width) {
+    const Widths widths(t.matrix_names().size(), width);
     std::vector<int32_t> table(20), out = {first};
     for (int i = 0; i < 20; ++i) table[size_t(i)] = i;
     for (int i = 0; i < steps; ++i) {
@@ -111,10 +111,10 @@ struct Model {
     return out;
   }
   // Logits after the last of `tokens`, fed in pieces of `chunk`, beside `others` unrelated sequences.
-  std::vector<float> run(const std::vector<int32_t>& tokens, int chunk, int others, uint8_t width, uint8_t skipped_layer = 99,
+  std::vector<float> run(const std::vector<int32_t>& tokens, int chunk, int others, Width width, int skipped_layer = 99,
                          bool prompt = false) {
     Widths widths(t.matrix_names().size(), width);
-    if (skipped_layer < 3) widths[size_t(1 + 4 * skipped_layer)] = widths[size_t(2 + 4 * skipped_layer)] = 0;
+    if (skipped_layer < 3) widths[size_t(1 + 4 * skipped_layer)] = widths[size_t(2 + 4 * skipped_layer)] = Width{};
     std::vector<std::vector<int32_t>> tables(static_cast<size_t>(others + 1));
     for (int s = 0; s <= others; ++s)
       for (int i = 0; i < 20; ++i) tables[size_t(s)].push_back(s * 20 + (i * 7) % 20);
@@ -131,6 +131,29 @@ struct Model {
     return out;
   }
 };
+
+inline double distance(const std::vector<float>& a, const std::vector<float>& b) {  // relative
+  double error = 0.0, total = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) error += (a[i] - b[i]) * double(a[i] - b[i]), total += double(b[i]) * double(b[i]);
+  return std::sqrt(error / total);
+}
+
+// Logits of the same planes with activations left as floats: the planes unpacked serve as the 16-bit width.
+inline std::vector<float> with_floats(const Kernels& k, int width, const std::vector<int32_t>& tokens) {
+  Model model(1, k.name);
+  std::vector<std::vector<float>> kept;
+  for (const auto& name : model.t.matrix_names()) {
+    Matrix& m = model.t.matrix(name);
+    int first = 0;
+    for (const int rows : m.segment_rows) {
+      kept.emplace_back(size_t(rows) * size_t(m.cols));
+      for (int r = 0; r < rows; ++r) unpack_row(m.planes, first + r, width, m.cols, kept.back().data() + size_t(r) * size_t(m.cols));
+      m.segments.push_back({kept.back().data(), DType::f32, rows});
+      first += round_up(rows, kTileRows);
+    }
+  }
+  return model.run(tokens, int(tokens.size()), 0, {16});
+}
 
 void test_packing();  // test_packing.cc
 void test_prompts();  // test_prompts.cc

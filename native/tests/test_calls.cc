@@ -26,7 +26,7 @@ std::shared_ptr<Call> make_call(Transformer& t, int steps, int64_t until_ns = kF
     r.sampler = std::make_shared<Sampler>(p);
     rows.push_back(std::move(r));
   }
-  return std::make_shared<Call>(t, std::move(rows), Widths(t.matrix_names().size(), 8), steps, until_ns, true);
+  return std::make_shared<Call>(t, std::move(rows), Widths(t.matrix_names().size(), {8}), steps, until_ns, true);
 }
 
 void append(std::vector<std::vector<int32_t>>& to, const Done& done) {

@@ -11,11 +11,13 @@ import pytest
 
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.cpu import CpuBackend, cpu_features
+from onesec.backend.gears import GearSet
 from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, OutOfMemory, UnknownGear
-from onesec.core.gear import UNIFORM, Gear
+from onesec.core.gear import UNIFORM, W8A16, Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import open_artifact
 from onesec.model.checkpoints import open_checkpoint
+from onesec.model.ladder import gear_records
 from onesec.model.safetensors import SafetensorsFile, SafetensorsWriter
 from onesec.model.shapes import shape
 
@@ -59,8 +61,8 @@ def test_gears_are_ordered_by_cost_and_the_reference_comes_last() -> None:
 def test_any_gear_reads_the_cache_of_any_other() -> None:
     backend = load("llama3", reference=True)
     skipping = Gear("skip", 8, {"layers.1.qkv": 0, "layers.1.o": 0})
-    gears = (UNIFORM[4], UNIFORM[8], UNIFORM[16], skipping)
-    for reader in gears[:3]:  # the skipping one reads less of the cache
+    gears = (UNIFORM[4], UNIFORM[8], W8A16, UNIFORM[16], skipping)
+    for reader in gears[:4]:  # the skipping one reads less of the cache
         whole = logits(backend, reader)[-1]
         for writer in gears:
             logits(backend, writer, PROMPT[:-1])
@@ -123,6 +125,42 @@ def test_mixed_widths_lie_between_their_neighbours() -> None:
         float(np.abs(logits(backend, g) - reference).mean()) for g in (UNIFORM[8], UNIFORM[4])
     ]
     assert errors[0] < errors[1] / 4
+
+
+@pytest.mark.parametrize("name", ["llama3", "gpt2", "qwen3", "gemma3"])
+def test_fine_activations_take_their_error_away(name: str) -> None:
+    backend = load(name, reference=True)
+    truth = logits(backend, UNIFORM[16])
+    one = Gear("one", 8, fine=frozenset({"layers.0.qkv"}))
+    told = {gear.name: logits(backend, gear) for gear in (UNIFORM[8], one, W8A16)}
+    errors = {name: float(np.square(values - truth).mean()) for name, values in told.items()}
+    assert errors["w8a16"] < 0.8 * errors["8"]  # what the weights' own rounding does stays
+    assert not np.array_equal(told["one"], told["8"])
+    assert not np.array_equal(told["one"], told["w8a16"])
+
+
+def test_fine_gears_come_after_those_of_the_same_bytes(tmp_path: Path) -> None:
+    backend = load("qwen3")
+    names = [name for name in backend.matrix_names if name != "embed"]
+    ladder = (
+        Gear("g2", 8, fine=frozenset(names)),
+        Gear("g1", 8, fine=frozenset(names[:1])),
+    )
+    backend.save(tmp_path / "model.onesec", None, gears={"gears": gear_records(ladder, {})})
+    with open_artifact(tmp_path / "model.onesec") as artifact:
+        again = CpuBackend.load(artifact, context_tokens=128)
+        assert [gear.name for gear in again.gears] == ["4", "8", "g1", "g2"]
+        assert len({again.bytes_per_token(gear) for gear in again.gears}) == 2
+
+
+def test_a_backend_without_fine_activations_leaves_such_gears_out() -> None:
+    gears = GearSet(planes=True, reference=False, tied=True, fine=False)
+    fine, plain = Gear("g2", 8, fine=frozenset({"head"})), Gear("g1", 4, {"head": 8})
+    gears.order((fine, plain), lambda gear: gear.width)
+    assert [gear.name for gear in gears.gears] == ["4", "g1", "8"]
+    for gear in (fine, W8A16):
+        with pytest.raises(UnknownGear):
+            gears.width(gear, "layers.0.qkv")
 
 
 def test_the_4_bit_width_never_touches_lo(tmp_path: Path) -> None:

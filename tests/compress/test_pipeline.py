@@ -62,6 +62,7 @@ def test_gears_are_ordered_and_each_gains(artifact: Path) -> None:
     assert record["target"]["gear"] in {gear["name"] for gear in gears}
     assert record["text"] == "the model's own"
     assert set(record["losses"]["at_4"]) == set(gears[0]["widths"])
+    assert set(record["losses"]["fine"]) == set(gears[0]["widths"])
 
 
 def test_the_report_says_what_calibration_brought(
@@ -106,7 +107,7 @@ def test_the_page_needs_no_network(artifact: Path) -> None:
     page.feed(text)
     assert page.links == []
     assert "script" not in page.tags
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3
     assert page.tags.count("circle") == text.count("<circle")
     assert page.tags.count("circle") >= 3
 

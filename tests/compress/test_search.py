@@ -50,17 +50,22 @@ def test_more_time_never_loses_more() -> None:
 
 PAIRS = [("layers.0.qkv", "layers.0.o"), ("layers.0.up", "layers.0.down")]
 MATRICES = [name for pair in PAIRS for name in pair] + ["head"]
-COSTS = StepCosts(10.0, dict.fromkeys(("qkv", "o", "up", "down", "head"), 1.0), {"qkv": 1.0})
+KINDS = ("qkv", "o", "up", "down", "head")
+COSTS = StepCosts(10.0, dict.fromkeys(KINDS, 1.0), dict.fromkeys(KINDS, 0.5), {"qkv": 1.0})
 LOSSES = Sensitivities(
     0.001,
     dict(zip(MATRICES, (0.1, 0.01, 0.02, 0.03, 0.04), strict=True)),
+    dict(zip(MATRICES, (1e-5, 2e-5, 4e-4, 3e-5, 0.0), strict=True)),
     {"layers.0.qkv": 0.5, "layers.0.up": 9.0},
 )
 
 
-def test_parts_hold_every_width_of_a_sublayer_and_both_of_the_head() -> None:
+def test_parts_hold_every_width_of_a_sublayer_and_those_of_the_head() -> None:
     parts = parts_of(COSTS, LOSSES, MATRICES, PAIRS)
-    assert [len(part) for part in parts] == [5, 5, 2]
+    assert [len(part) for part in parts] == [10, 10, 3]
+    dearest = max(parts[1], key=lambda option: option.ms)
+    assert (dearest.ms, dearest.loss) == (3.0, pytest.approx(-4.3e-4))
+    assert dearest.fine == {"layers.0.up", "layers.0.down"}
     skip = parts[0][-1]
     assert (skip.ms, skip.loss) == (-1.0, 0.5)
     assert dict(skip.widths) == {"layers.0.qkv": 0, "layers.0.o": 0}
@@ -73,16 +78,28 @@ def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
     assert one_plane[0].gear.width_of("layers.0.qkv") == 8
     assert [one_plane[0].gear.width_of(name) for name in MATRICES[1:]] == [4] * 4
     assert one_plane[0].kld == pytest.approx(0.001 + 0.01 + 0.02 + 0.03 + 0.04)
-    widths = [tuple(p.gear.width_of(name) for name in MATRICES) for p in found]
+    widths = [
+        tuple((p.gear.width_of(name), p.gear.activations_of(name)) for name in MATRICES)
+        for p in found
+    ]
     assert len(set(widths)) == len(widths)
-    assert (4,) * 5 not in widths
-    assert (8,) * 5 not in widths
+    assert ((4, 8),) * 5 not in widths
+    assert ((8, 8),) * 5 not in widths
 
 
-def rung(name: str, ms: float, kld: float) -> Rung:
+def test_above_8_bits_the_matrix_that_gains_most_gets_fine_activations_first() -> None:
+    above = [p for p in propose(COSTS, LOSSES, MATRICES, PAIRS, rungs=2) if p.ms > 15.0 + 1e-9]
+    assert [set(p.gear.widths.values()) | {p.gear.width} for p in above] == [{8}] * len(above)
+    some, all_ = sorted(above, key=lambda p: p.ms)
+    assert "layers.0.up" in some.gear.fine
+    assert all_.gear.fine == set(MATRICES) - {"head"}  # the head would gain nothing
+    assert all_.kld == pytest.approx(0.001 - 4.6e-4)
+
+
+def rung(name: str, ms: float, kld: float, same_top: float = 0.9) -> Rung:
     gear = UNIFORM[int(name)] if name.isdecimal() else Gear(name, 4, {"head": 8})
     one = Estimate(1.0, 0.0)
-    divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(0.9, 0.0), one)
+    divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(same_top, 0.0), one)
     return Rung(gear, ms, Quality(name, 10, 1.0, one, one, divergence))
 
 
@@ -95,6 +112,9 @@ def test_only_rungs_that_gain_are_kept_and_they_are_named_in_order() -> None:
             rung("good", 1.4, 0.1),
             rung("ruined", 0.5, 0.7),
             rung("quick", 0.8, 0.4),
+            rung("hardly better", 2.2, 0.006, 0.904),
+            rung("fine", 2.3, 0.006, 0.906),
+            rung("hardly better than that", 2.4, 0.004, 0.91),
         ]
     )
     assert [(r.gear.name, r.step_ms) for r in found] == [
@@ -102,4 +122,5 @@ def test_only_rungs_that_gain_are_kept_and_they_are_named_in_order() -> None:
         ("4", 1.0),
         ("g2", 1.4),
         ("8", 2.0),
+        ("g3", 2.3),
     ]

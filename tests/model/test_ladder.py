@@ -18,11 +18,12 @@ PATH = Path("gears.json")
 LADDER = (
     Gear("g1", 4, {"layers.0.qkv": 0, "layers.0.o": 0}),
     Gear("g2", 4, {"layers.3.down": 8, "head": 8}),
+    Gear("g3", 8, fine=frozenset({"layers.3.down", "head"})),
 )
 
 
 def test_gears_come_back_without_the_uniform_ones() -> None:
-    everyone = (LADDER[0], UNIFORM[4], LADDER[1], UNIFORM[8])
+    everyone = (LADDER[0], UNIFORM[4], LADDER[1], UNIFORM[8], LADDER[2])
     values = {"gears": gear_records(everyone, {"g1": {"kld_mean": 0.5}})}
     assert values["gears"][0]["kld_mean"] == 0.5
     assert read_ladder(PATH, values, CONFIG) == LADDER
@@ -63,6 +64,10 @@ GOOD = gear_records(LADDER, {})[0]
         {"widths": {"head": 0}},
         {"widths": {"embed": 0}},
         {"widths": {"x" * 10_000: 8}},
+        {"fine": "head"},
+        {"fine": {"head": 16}},
+        {"fine": [5]},
+        {"fine": ["layers.999.qkv"]},
     ],
     ids=lambda change: str(change)[:50],
 )

@@ -88,9 +88,9 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._gears = GearSet(
-            planes=4 in widths, reference=16 in widths, tied=config.tie_embeddings
+            planes=4 in widths, reference=16 in widths, tied=config.tie_embeddings, fine=True
         )
-        self._gears.order(mixed, self.bytes_per_token)
+        self._gears.order(mixed, self._cost)
 
     @classmethod
     def load(
@@ -323,10 +323,14 @@ class CpuBackend:
         """A fresh sampling state; without a seed, one from the system's entropy."""
         return sampler(params, eos_ids=eos_ids)
 
-    def _width_bytes(self, gear: Gear) -> np.ndarray:
+    def _widths_of(self, gear: Gear) -> np.ndarray:
+        """uint8 [matrices, 2]: bits of the weights and of the activations that meet them."""
         found = self._widths.get(gear)
         if found is None:
-            widths = [self._gears.width(gear, name) for name in self._names]
+            widths = [
+                (self._gears.width(gear, name), self._gears.activations(gear, name))
+                for name in self._names
+            ]
             found = np.array(widths, dtype=np.uint8)
             self._widths[gear] = found
         return found
@@ -336,7 +340,7 @@ class CpuBackend:
         runs on a thread of its own, and this one comes back when that instant has passed."""
         told = self._engine.step(
             [_row(row) for row in batch.rows],
-            self._width_bytes(batch.gear),
+            self._widths_of(batch.gear),
             batch.max_steps,
             _FOREVER_NS if batch.until_ns is None else batch.until_ns,
             _FOREVER_NS if batch.watch_ns is None else batch.watch_ns,
@@ -357,12 +361,23 @@ class CpuBackend:
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
         result: Float32Array = self._engine.logits(
-            [_row(row) for row in batch.rows], self._width_bytes(batch.gear), batch.exact
+            [_row(row) for row in batch.rows], self._widths_of(batch.gear), batch.exact
         )
         return result
 
     def bytes_per_token(self, gear: Gear) -> int:
-        return int(self._engine.weight_bytes(self._width_bytes(gear)))
+        return int(self._engine.weight_bytes(self._widths_of(gear)))
+
+    def _cost(self, gear: Gear) -> int:
+        """Bytes of a step, those twice that fine activations meet twice."""
+        widths = self._widths_of(gear)
+        again, none = np.zeros_like(widths), np.zeros_like(widths)
+        again[:, 0] = np.where(widths[:, 1] == 16, 4, 0)
+        return int(
+            self._engine.weight_bytes(widths)
+            + self._engine.weight_bytes(again)
+            - self._engine.weight_bytes(none)
+        )
 
     @property
     def plane_bytes(self) -> int:

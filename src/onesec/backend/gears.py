@@ -26,25 +26,37 @@ def check_asked(*, planes: bool, reference: bool, artifact: bool) -> None:
 
 class GearSet:
     """The gears of one loaded model: "4" and "8" where there are planes, an artifact's mixed ones,
-    "16" where the checkpoint's own weights are kept."""
+    "16" where the checkpoint's own weights are kept. `fine`: activations may have 16 bits."""
 
-    def __init__(self, *, planes: bool, reference: bool, tied: bool) -> None:
-        self._tied = tied
+    def __init__(self, *, planes: bool, reference: bool, tied: bool, fine: bool) -> None:
+        self._tied, self._fine = tied, fine
         self._known = ((0, 4, 8) if planes else ()) + ((16,) if reference else ())
         self.gears: tuple[Gear, ...] = tuple(UNIFORM[w] for w in self._known if w)
 
-    def order(self, mixed: tuple[Gear, ...], bytes_per_token: Callable[[Gear], int]) -> None:
-        """Take the mixed gears in. The cheapest first, since a step reads its gear's bytes; the
-        reference last."""
-        of_planes = (*(g for g in self.gears if g.width < 16), *mixed)
+    def order(self, mixed: tuple[Gear, ...], cost: Callable[[Gear], int]) -> None:
+        """Take the mixed gears in, but for those that want finer activations than there are. The
+        cheapest first, the reference last."""
+        able = (gear for gear in mixed if self._fine or not _wants_fine(gear))
+        of_planes = (*(g for g in self.gears if g.width < 16), *able)
         reference = tuple(g for g in self.gears if g.width == 16)
-        self.gears = (*sorted(of_planes, key=bytes_per_token), *reference)
+        self.gears = (*sorted(of_planes, key=cost), *reference)
 
     def width(self, gear: Gear, name: str) -> int:
         """Bits that `gear` gives to the matrix `name`. Raises UnknownGear, InvalidRequest."""
-        width = gear.width_of("head" if name == "embed" and self._tied else name)
-        if width not in self._known:
+        width = gear.width_of(self._known_as(name))
+        if width not in self._known or (_wants_fine(gear) and not self._fine):
             raise UnknownGear(gear.name, tuple(g.name for g in self.gears))
         if width == 0 and name in ("embed", "head"):
             raise InvalidRequest(f"gear {gear.name!r}: {name} cannot have width 0.")
         return width
+
+    def activations(self, gear: Gear, name: str) -> int:
+        """Bits in which `gear` rounds what the matrix `name` reads."""
+        return gear.activations_of(self._known_as(name))
+
+    def _known_as(self, name: str) -> str:
+        return "head" if name == "embed" and self._tied else name
+
+
+def _wants_fine(gear: Gear) -> bool:
+    return gear.activations == 16 or bool(gear.fine)

@@ -176,6 +176,7 @@ def command(
     decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at
     once, decode only; cold: a new process to its first token after 128 (MODEL only).
     """
+    from onesec.core.gear import W8A16
     from onesec.machine import describe, peak_resident_bytes
 
     from .measure import Samples, named_gears
@@ -188,7 +189,8 @@ def command(
     engine = {"device": device, "threads": threads, "kv_dtype": kv_dtype}
     backend = _open(model, shape, engine)
     try:
-        gears = named_gears(backend.gears, [name.strip() for name in widths.split(",")])
+        names = [name.strip() for name in widths.split(",")]
+        gears = named_gears(backend.gears, names, beyond=[W8A16])
         samples = _measure(backend, gears, kinds, repeats)
         peak_bytes = peak_resident_bytes()
         settings = backend.settings

@@ -109,11 +109,14 @@ class Meter:
         return list(np.arange(sequences * blocks, dtype=np.int32).reshape(sequences, blocks))
 
 
-def named_gears(gears: Sequence[Gear], names: Iterable[str]) -> list[Gear]:
-    """The gears of these names, in the order of the names. Raises UnknownGear."""
+def named_gears(
+    gears: Sequence[Gear], names: Iterable[str], *, beyond: Sequence[Gear] = ()
+) -> list[Gear]:
+    """The gears of these names, in the order of the names, also of those that a planner would not
+    choose: `beyond`. Raises UnknownGear."""
     from onesec.core.errors import UnknownGear
 
-    known = {gear.name: gear for gear in gears}
+    known = {gear.name: gear for gear in (*gears, *beyond)}
     wanted = list(names)
     for name in wanted:
         if name not in known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from onesec.core.gear import UNIFORM, Gear
 
@@ -20,6 +21,9 @@ from .timing import StepCosts, Sublayer, kind_of
 # model one that lost 7 times as much for 12 % less time got a third fewer summaries right.
 MOST_LOSS = 3.0
 SKIP_SHARE = 0.15  # of a step: how far below all-4-bit the search looks, by skipping sublayers
+# Share of tokens that a mixed gear slower than all-8-bit must keep more than the one before it:
+# less than one in 200 is not worth the time.
+LEAST_GAIN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +61,30 @@ class Proposal:
 def parts_of(
     costs: StepCosts, losses: Sensitivities, matrices: Sequence[str], sublayers: Sequence[Sublayer]
 ) -> list[list[Option]]:
-    """The model as parts with options: a sublayer has both widths for each of its matrices, or is
-    skipped; what stands alone (the head) has both widths. Milliseconds are beyond `base_ms`."""
+    """The model as parts with options: each matrix of a sublayer has 4 bits, 8, or 8 with fine
+    activations, or the sublayer is skipped; what stands alone (the head) has the three.
+    Milliseconds are beyond `base_ms`."""
     inside = {name for pair in sublayers for name in pair}
 
-    def matrix(name: str, width: int) -> tuple[float, float]:
-        if width == 8:
-            return costs.second_plane_ms[kind_of(name)], 0.0
-        return 0.0, losses.at_4[name]
+    def matrix(name: str) -> list[Option]:
+        second_ms = costs.second_plane_ms[kind_of(name)]
+        fine_ms = second_ms + costs.fine_ms[kind_of(name)]
+        return [
+            Option(0.0, losses.at_4[name], {name: 4}),
+            Option(second_ms, 0.0, {name: 8}),
+            Option(fine_ms, -losses.fine[name], {name: 8}, frozenset({name})),
+        ]
 
     parts = []
     for pair in sublayers:
-        options = []
-        for widths in ((4, 4), (4, 8), (8, 4), (8, 8)):
-            each = [matrix(name, width) for name, width in zip(pair, widths, strict=True)]
-            options.append(
-                Option(
-                    sum(ms for ms, _ in each),
-                    sum(loss for _, loss in each),
-                    dict(zip(pair, widths, strict=True)),
-                )
-            )
+        options = [
+            Option(a.ms + b.ms, a.loss + b.loss, {**a.widths, **b.widths}, a.fine | b.fine)
+            for a, b in product(*map(matrix, pair))
+        ]
         saved = costs.skip_saves_ms.get(kind_of(pair[0]), 0.0)
         options.append(Option(-saved, losses.skipped[pair[0]], dict.fromkeys(pair, 0)))
         parts.append(options)
-    for name in matrices:
-        if name not in inside:
-            parts.append([Option(*matrix(name, width), {name: width}) for width in (4, 8)])
-    return parts
+    return parts + [matrix(name) for name in matrices if name not in inside]
 
 
 def propose(
@@ -97,44 +97,53 @@ def propose(
     target_ms: float | None = None,
 ) -> list[Proposal]:
     """Mixed gears for evenly spaced step times: `rungs` between all-4-bit and all-8-bit, one or two
-    below, and one at `target_ms`. The same choice is proposed once; uniform ones are not."""
+    below, two above, and one at `target_ms`. The same choice is proposed once; uniform ones are
+    not."""
     parts = parts_of(costs, losses, matrices, sublayers)
     most = sum(max(option.ms for option in options) for options in parts)
+    at_8 = sum(costs.second_plane_ms[kind_of(name)] for name in matrices)
     below = SKIP_SHARE * costs.base_ms
-    budgets = [most * (i + 1) / (rungs + 1) for i in range(rungs)] + [-below / 2, -below]
+    budgets = [at_8 * (i + 1) / (rungs + 1) for i in range(rungs)]
+    budgets += [-below / 2, -below, (at_8 + most) / 2, most]
     if target_ms is not None:
         budgets.append(target_ms - costs.base_ms)
-    proposals: dict[frozenset[tuple[str, int]], Proposal] = {}
+    proposals: dict[tuple[frozenset[tuple[str, int]], frozenset[str]], Proposal] = {}
     for choice in frontier(parts, sorted(budgets)):
         widths = {name: width for option in choice for name, width in option.widths.items()}
-        if set(widths.values()) in ({4}, {8}):
+        fine = frozenset[str]().union(*(option.fine for option in choice))
+        if not fine and set(widths.values()) in ({4}, {8}):
             continue
         usual = max((4, 8), key=list(widths.values()).count)
         changed = {name: width for name, width in widths.items() if width != usual}
         ms = costs.base_ms + sum(option.ms for option in choice)
         kld = losses.all_8 + sum(option.loss for option in choice)
-        gear = Gear(f"p{len(proposals)}", usual, changed)
-        proposals.setdefault(frozenset(widths.items()), Proposal(gear, ms, kld))
+        gear = Gear(f"p{len(proposals)}", usual, changed, fine=fine)
+        proposals.setdefault((frozenset(widths.items()), fine), Proposal(gear, ms, kld))
     return list(proposals.values())
 
 
 def worth_keeping(rungs: Sequence[Rung]) -> list[Rung]:
     """The rungs from the quickest to the slowest, each of which loses less than all quicker ones;
-    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses. The uniform gears
-    stay in any case; the mixed ones are named g1, g2, ... from the quickest.
+    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses, and one slower than
+    the gear "8" must keep LEAST_GAIN more of the likeliest tokens than the one before. The uniform
+    gears stay in any case; the mixed ones are named g1, g2, ... from the quickest.
     """
     uniform = {gear.name for gear in UNIFORM.values()}
     at_4 = next((rung.kld for rung in rungs if rung.gear is UNIFORM[4]), math.inf)
     kept: list[Rung] = []
+    past_8 = False
     for rung in sorted(rungs, key=lambda r: r.step_ms):
-        better = all(rung.kld < quicker.kld for quicker in kept)
-        if rung.gear.name in uniform or (better and rung.kld <= MOST_LOSS * at_4):
+        better = all(rung.kld < quicker.kld for quicker in kept) and rung.kld <= MOST_LOSS * at_4
+        if past_8:
+            better = better and rung.same_top >= kept[-1].same_top + LEAST_GAIN
+        if rung.gear.name in uniform or better:
             kept.append(rung)
+        past_8 = past_8 or rung.gear is UNIFORM[8]
     named, count = [], 0
     for rung in kept:
         gear = rung.gear
         if gear.name not in uniform:
             count += 1
-            gear = Gear(f"g{count}", gear.width, gear.widths)
+            gear = replace(gear, name=f"g{count}")
         named.append(replace(rung, gear=gear))
     return named

@@ -150,8 +150,9 @@ def _search(
     matrices = [name for pair in pairs for name in pair] + ["head"]
     counts = (
         DEFAULT_TOKENS if recipe.calibration_tokens is None else recipe.calibration_tokens,
-        recipe.search_tokens or _affordable(config, len(matrices) + len(pairs) + 1, _SEARCH_RANGE),
-        recipe.check_tokens or _affordable(config, recipe.rungs + 5, _CHECK_RANGE),
+        recipe.search_tokens
+        or _affordable(config, 2 * len(matrices) + len(pairs) + 1, _SEARCH_RANGE),
+        recipe.check_tokens or _affordable(config, recipe.rungs + 7, _CHECK_RANGE),
     )
     texts = gather(
         loaded, text, counts, seed=recipe.seed, journal=journal, progress=partial(tell, "text")
@@ -329,6 +330,7 @@ def _record(
                 "predicted_ms": rung.predicted_ms,
                 "predicted_kld": rung.predicted_kld,
                 "widths": {name: rung.gear.width_of(name) for name in names},
+                "fine": sorted(rung.gear.fine),
                 **_figures(rung.quality),
             }
             for rung in rungs
@@ -343,11 +345,13 @@ def _record(
         "losses": {
             "all_8": losses.all_8,
             "at_4": dict(losses.at_4),
+            "fine": dict(losses.fine),
             "skipped": dict(losses.skipped),
         },
         "costs": {
             "base_ms": costs.base_ms,
             "second_plane_ms": dict(costs.second_plane_ms),
+            "fine_ms": dict(costs.fine_ms),
             "skip_saves_ms": dict(costs.skip_saves_ms),
         },
     }

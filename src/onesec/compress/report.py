@@ -48,6 +48,10 @@ widths.</figcaption></figure>
 <figure>{_heat(record["losses"]["at_4"])}
 <figcaption>Added divergence with this matrix alone at 4 bits, the others at 8; darker is more.
 Layers from left to right.</figcaption></figure>
+<h2>What finer activations would gain 激活精度的收益</h2>
+<figure>{_heat(record["losses"]["fine"])}
+<figcaption>Divergence that goes away with 16 bits instead of 8 of what this matrix reads, at 8 bits
+of weights ({record["losses"]["all_8"]:.2e} with none of them).</figcaption></figure>
 <h2>Where a step goes 时间分布</h2>
 {_costs(record)}
 <h2>Recipe and machine 配方与机器</h2>
@@ -145,22 +149,22 @@ def _pareto(gears: Sequence[Record], target_ms: float | None) -> str:
     return svg(width, height, "Divergence against time of every gear", parts)
 
 
-def _heat(at_4: Mapping[str, float]) -> str:
+def _heat(values: Mapping[str, float]) -> str:
     """A row a kind of matrix, a cell a layer."""
     kinds: dict[str, list[tuple[str, float]]] = {}
-    for name, loss in at_4.items():
-        kinds.setdefault(name.rpartition(".")[2], []).append((name, loss))
-    most = max(max(at_4.values(), default=0.0), 1e-12)
+    for name, value in values.items():
+        kinds.setdefault(name.rpartition(".")[2], []).append((name, value))
+    most = max(max(values.values(), default=0.0), 1e-12)
     columns = max(len(cells) for cells in kinds.values())
     size = max(8, min(40, 540 // columns))
     parts = []
     for row, (kind, cells) in enumerate(kinds.items()):
         parts.append(f'<text x="0" y="{row * 30 + 19}">{escape(kind)}</text>')
-        for column, (name, loss) in enumerate(cells):
-            share = math.sqrt(loss / most)
+        for column, (name, value) in enumerate(cells):
+            share = math.sqrt(value / most)
             parts.append(
                 f'<rect x="{80 + column * size}" y="{row * 30 + 2}" width="{size - 1}" height="26" '
-                f'fill="#c4480b" fill-opacity="{share:.3f}"><title>{escape(name)}: {loss:.2e} nats'
+                f'fill="#c4480b" fill-opacity="{share:.3f}"><title>{escape(name)}: {value:.2e} nats'
                 "</title></rect>"
             )
     return svg(80 + columns * size, len(kinds) * 30 + 4, "Sensitivity of every matrix", parts)
@@ -175,6 +179,8 @@ def _costs(record: Record) -> str:
     rows = [("all at 4 bits", f"{costs['base_ms']:.3f}")]
     for kind, ms in costs["second_plane_ms"].items():
         rows.append((f"second plane of {counts[kind]} × {kind}", f"+ {ms * counts[kind]:.3f}"))
+    for kind, ms in costs["fine_ms"].items():
+        rows.append((f"fine activations of {counts[kind]} × {kind}", f"+ {ms * counts[kind]:.3f}"))
     for kind, ms in costs["skip_saves_ms"].items():
         word = "attention" if kind == "qkv" else "FFN"
         rows.append((f"skipping one {word} sublayer", f"− {ms:.3f}"))

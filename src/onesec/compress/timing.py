@@ -47,11 +47,13 @@ def step_times(
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """What a step takes with every matrix at 4 bits, what the second plane of one matrix adds, by
-    kind ("qkv", "head", ...), and what skipping one sublayer saves, by its first matrix's kind."""
+    """What a step takes with every matrix at 4 bits, what the second plane of one matrix or its
+    activations in 16 bits add, by kind ("qkv", "head", ...), and what skipping one sublayer saves,
+    by its first matrix's kind."""
 
     base_ms: float
     second_plane_ms: Mapping[str, float]
+    fine_ms: Mapping[str, float]
     skip_saves_ms: Mapping[str, float]
 
 
@@ -68,12 +70,14 @@ def step_costs(
     rounds: int,
     progress: Callable[[float], None] | None = None,
 ) -> StepCosts:
-    """Measure them: all matrices of a kind get their second plane together, and every other
-    sublayer of a kind is skipped together; matrices of one kind have one shape."""
+    """Measure them: all matrices of a kind get their second plane together, or 16 bits of
+    activations, and every other sublayer of a kind is skipped together; matrices of one kind have
+    one shape."""
     kinds = list(dict.fromkeys(kind_of(matrix) for matrix in matrices))
     members = {kind: [m for m in matrices if kind_of(m) == kind] for kind in kinds}
     gears = [Gear("base", 4)]
     gears += [Gear(f"8 {kind}", 4, dict.fromkeys(members[kind], 8)) for kind in kinds]
+    gears += [Gear(f"fine {kind}", 4, fine=frozenset(members[kind])) for kind in kinds]
     skips: dict[str, list[Sublayer]] = {}
     for index, sublayer in enumerate(sublayers):
         if index // 2 % 2 == 1:  # of attention and of FFN, every other one
@@ -83,12 +87,18 @@ def step_costs(
         gears.append(Gear(f"skip {kind}", 4, dict.fromkeys(names, 0)))
     times = step_times(backend, gears, rounds=rounds, progress=progress)
     base_ms = times[0]
-    second = {
-        kind: max(0.0, ms - base_ms) / len(members[kind])
-        for kind, ms in zip(kinds, times[1:], strict=False)
-    }
+
+    def added(some_times: Sequence[float]) -> dict[str, float]:
+        return {
+            kind: max(0.0, ms - base_ms) / len(members[kind])
+            for kind, ms in zip(kinds, some_times, strict=True)
+        }
+
+    rest = 1 + len(kinds)
     saves = {
         kind: max(0.0, base_ms - ms) / len(some)
-        for (kind, some), ms in zip(skips.items(), times[1 + len(kinds) :], strict=True)
+        for (kind, some), ms in zip(skips.items(), times[rest + len(kinds) :], strict=True)
     }
-    return StepCosts(base_ms, second, saves)
+    return StepCosts(
+        base_ms, added(times[1:rest]), added(times[rest : rest + len(kinds)]), saves
+    )

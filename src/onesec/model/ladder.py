@@ -16,7 +16,7 @@ from .config import ModelConfig
 from .jsonfile import Fields
 from .planes import packed_names
 
-MAX_GEARS = 16
+MAX_GEARS = 20
 _NAME = re.compile(r"g[1-9]\d?")
 _WIDTHS = (0, 4, 8)
 
@@ -30,7 +30,9 @@ def gear_records(
     [{'name': 'g1', 'width': 4, 'widths': {'layers.0.o': 8}, 'kld_mean': 0.01}]
     """
     return [
-        {"name": g.name, "width": g.width, "widths": dict(g.widths), **figures.get(g.name, {})}
+        {"name": g.name, "width": g.width, "widths": dict(g.widths)}
+        | ({"fine": sorted(g.fine)} if g.fine else {})
+        | dict(figures.get(g.name, {}))
         for g in gears
     ]
 
@@ -39,7 +41,7 @@ def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> t
     """The mixed gears in the values of a gears.json; () where there are none.
 
     Raises CorruptFile for gears that this model cannot run: unknown matrices or widths, half a
-    sublayer skipped, a name twice.
+    sublayer skipped, a name twice; and for a "fine" that is no list of matrices.
     """
     fields = Fields(path, values)
     items = fields.raw("gears")
@@ -73,7 +75,10 @@ def _gear(fields: Fields, config: ModelConfig) -> Gear:
             fields.fail("widths", f"gives {matrix} {str(value)[:20]}; a width is one of {_WIDTHS}")
     if width not in (4, 8):
         fields.fail("width", f"is {width}; a gear's own width is 4 or 8")
-    gear = Gear(name, width, chosen)
+    fine = fields.raw("fine") or []
+    if not isinstance(fine, list) or not all(isinstance(m, str) and m in known for m in fine):
+        fields.fail("fine", "must be a list of this model's matrices")
+    gear = Gear(name, width, chosen, fine=frozenset(fine))
     if gear.width_of("head") == 0 or gear.width_of("embed") == 0:
         fields.fail("widths", "skips the embedding or the head")
     for sublayer in sublayers(config):

@@ -66,6 +66,7 @@ class GpuBackend:
             planes=weights.embed.hi is not None,
             reference=weights.embed.dense is not None,
             tied=config.tie_embeddings,
+            fine=False,
         )
         self._of_gear: dict[Gear, tuple[Widths, int]] = {}
         self._gears.order(mixed, self.bytes_per_token)
