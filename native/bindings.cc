@@ -300,10 +300,11 @@ NB_MODULE(_native, m) {
              const auto size = size_t(seen.size());
              return nb::ndarray<nb::numpy, const float, nb::ndim<3>>(seen.sums().data(), {size_t(seen.blocks()), size, size}, self);
            }, "name"_a, "Sums of products of what the matrix has read, upper triangles of the blocks. Valid while watched.")
-      .def("set_source", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts) {
+      .def("set_source", [](Transformer& t, const std::string& name, const std::vector<std::pair<AnyMatrix, std::string>>& parts, bool mapped) {
              Matrix& matrix = t.matrix(name);
              matrix.segments = parse_segments(matrix, parts);
-           }, "name"_a, "segments"_a, "The 16-bit width; the caller keeps the arrays alive.")
+             for (Segment& segment : matrix.segments) segment.mapped = mapped;
+           }, "name"_a, "segments"_a, "mapped"_a, "The 16-bit width; the caller keeps the arrays alive. mapped: they all lie in files.")
       .def("fill_random", [](Transformer& t, const std::string& name, uint64_t seed, float deviation) {
              nb::gil_scoped_release release;
              t.fill_random(t.matrix(name), seed, deviation);

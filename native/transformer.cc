@@ -179,6 +179,18 @@ void Transformer::product(int thread, const Matrix& m, Width width, int tile_beg
   }
 }
 
+// What many rows have read of the 16-bit width they read again after a whole forward: mapped pages need not stay resident
+// until then, so that a model that is measured beside its source takes little more than its planes.
+void Transformer::let_go(const Matrix& m, Width width, int tile_begin, int tile_end) const {
+  if (width.weights != 16) return;
+  int first = 0;
+  for (size_t s = 0; s < m.segments.size(); ++s) {
+    const int begin = std::max(tile_begin * kTileRows - first, 0), end = std::min(tile_end * kTileRows - first, m.segment_rows[s]);
+    if (begin < end) m.segments[s].let_go(begin, end - begin, m.cols);
+    first += round_up(m.segment_rows[s], kTileRows);
+  }
+}
+
 // How many tiles of a matrix a thread takes at once: about `bytes` of weights in pairs, which kernels multiply together,
 // or for prompt chunks what is opened together, as far as every thread gets some.
 int Transformer::claimed_tiles(const Matrix& m, Width width, bool prompt, size_t bytes) const {
@@ -362,6 +374,8 @@ void Transformer::run(int thread, const Widths& widths) {
     } else if (attends && !direct) {
       each_row([&](int row) { settle(row, l.post_attn_norm); });
     }
+    if (thread == 0 && n >= kLettingRows)
+      for (const auto& [m, used] : {std::pair(l.qkv, width), {l.o, o_width}, {l.up, up_width}, {l.down, down_width}}) let_go(*m, used, 0, m->tiles());
   }
 
   const int count = int(logit_rows_.size());

@@ -17,6 +17,7 @@
 
 namespace onesec {
 
+constexpr int kLettingRows = 16;  // from here on mapped pages of the 16-bit width are let go: faults are little beside the sums
 constexpr int kSplit = 512;  // positions an attention task covers: fixed, so bits depend on positions alone
 
 struct LayerConfig { int window = 0, rope = 0; };
@@ -37,6 +38,10 @@ struct Segment {
   const void* data = nullptr;
   DType dtype = DType::f32;
   int rows = 0;
+  bool mapped = false;  // lies in a file, which gives pages back that were let go
+
+  // Lets the system drop the pages of some rows.
+  void let_go(int row, int count, int cols) const;
 };
 
 struct Matrix {
@@ -164,6 +169,7 @@ class Transformer {
   void project(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                int ld_y, const float* bias, bool add);
   void feed(int thread, const Layer& l, Width width, Buffers& b, int rows);
+  void let_go(const Matrix& m, Width width, int tile_begin, int tile_end) const;
   void rotate_and_store(int layer, int row, int kv_head, bool with_queries);
   void attend(int thread, int layer, const AttentionItem& item, int kv_head);
   void merge(int row, float* out);

@@ -1,4 +1,7 @@
 // The decoder's weights: sizes, packing, copies and maps of the planes, and the pointers that a step follows.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -25,6 +28,14 @@ size_t Matrix::source_bytes() const {
   size_t total = 0;
   for (const Segment& s : segments) total += size_t(s.rows) * size_t(cols) * size_t(dtype_bytes(s.dtype));
   return total;
+}
+
+void Segment::let_go(int row, int count, int cols) const {
+  if (!mapped) return;
+  const size_t row_bytes = size_t(cols) * size_t(dtype_bytes(dtype)), page = size_t(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + size_t(row) * row_bytes) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(data) + size_t(row + count) * row_bytes;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 size_t Matrix::bytes(int width) const {

@@ -22,6 +22,7 @@ from onesec.model.artifact import Artifact
 from onesec.model.artifact_writer import write_artifact
 from onesec.model.config import ModelConfig
 from onesec.model.planes import PackedMatrix
+from onesec.model.tensor import in_file
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
@@ -178,11 +179,11 @@ class CpuBackend:
         if planes and not self._engine.pack(name, segments):
             raise CorruptFile(source.source, f"matrix {name} holds values that are not finite")
         if reference:
-            self._engine.set_source(name, segments)
+            mapped = all(in_file(array) for array, _ in segments)
+            self._engine.set_source(name, segments, mapped)
             self._kept.append(segments)
-        else:
-            del segments
-            source.release(name)
+        del segments
+        source.release(name)
 
     @property
     def matrix_names(self) -> tuple[str, ...]:
@@ -210,6 +211,7 @@ class CpuBackend:
         of `moments`; None: for inputs of which nothing is known."""
         source = next(kept for kept in self._kept if isinstance(kept, Checkpoint))
         self._engine.pack(name, _segments(source, name), gram)
+        source.release(name)
 
     def _set_positions(self, source: Checkpoint | Artifact) -> None:
         if isinstance(source, Artifact):

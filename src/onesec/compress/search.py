@@ -17,8 +17,8 @@ BINS = 4000  # of the range of time that a model can take
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One way to run a part: its share of a step in ms, the loss that it brings (below zero where it
-    takes some away), its widths, and the matrices that read activations of 16 bits."""
+    """One way to run a part: its share of a step in ms, the loss that it brings (below zero where
+    it takes some away), its widths, and the matrices that read activations of 16 bits."""
 
     ms: float
     loss: float

@@ -99,6 +99,4 @@ def step_costs(
         kind: max(0.0, base_ms - ms) / len(some)
         for (kind, some), ms in zip(skips.items(), times[rest + len(kinds) :], strict=True)
     }
-    return StepCosts(
-        base_ms, added(times[1:rest]), added(times[rest : rest + len(kinds)]), saves
-    )
+    return StepCosts(base_ms, added(times[1:rest]), added(times[rest : rest + len(kinds)]), saves)

@@ -165,6 +165,14 @@ class MappedFile:
             self._map.close()
 
 
+def in_file(array: npt.NDArray[Any]) -> bool:
+    """Whether the array is a view of a MappedFile."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
+
+
 def read_small(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes.
 
