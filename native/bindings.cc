@@ -311,18 +311,20 @@ NB_MODULE(_native, m) {
            }, "name"_a, "seed"_a, "deviation"_a)
       .def("set_planes", [](Transformer& t, const std::string& name, const Bytes& hi, const Bytes& lo, const Floats& row_scale, bool copy) {
              Matrix& matrix = t.matrix(name);
-             require(hi.shape(0) == matrix.hi_bytes() && lo.shape(0) == matrix.lo_bytes() && int(row_scale.shape(0)) == matrix.rows,
+             const bool narrow = lo.shape(0) == 0;
+             require(hi.shape(0) == matrix.hi_bytes() && (narrow || lo.shape(0) == matrix.lo_bytes()) && int(row_scale.shape(0)) == matrix.rows,
                      "planes of the wrong size: " + name);
-             require(copy || (aligned(hi.data()) && aligned(lo.data())), "mapped planes must be aligned to 64 bytes");
+             const uint8_t* low = narrow ? nullptr : lo.data();
+             require(copy || (aligned(hi.data()) && aligned(low)), "mapped planes must be aligned to 64 bytes");
              nb::gil_scoped_release release;
-             if (copy) t.copy_planes(matrix, hi.data(), lo.data(), row_scale.data());
-             else t.map_planes(matrix, hi.data(), lo.data(), row_scale.data());
-           }, "name"_a, "hi"_a, "lo"_a, "row_scale"_a, "copy"_a)
+             if (copy) t.copy_planes(matrix, hi.data(), low, row_scale.data());
+             else t.map_planes(matrix, hi.data(), low, row_scale.data());
+           }, "name"_a, "hi"_a, "lo"_a, "row_scale"_a, "copy"_a, "lo empty: the matrix has no 8-bit width.")
       .def("planes", [](nb::handle self, const std::string& name) {
              Matrix& matrix = nb::cast<Transformer&>(self).matrix(name);
              require(matrix.planes.hi != nullptr, "no planes: " + name);
              const nb::ndarray<nb::numpy, const float, nb::ndim<1>> scale(matrix.planes.row_scale, {size_t(matrix.rows)}, self);
-             return nb::make_tuple(view(matrix.planes.hi, matrix.hi_bytes(), self), view(matrix.planes.lo, matrix.lo_bytes(), self), scale);
+             return nb::make_tuple(view(matrix.planes.hi, matrix.hi_bytes(), self), view(matrix.planes.lo, matrix.planes.lo ? matrix.lo_bytes() : 0, self), scale);
            }, "name"_a)
       .def("matrix_shape", [](Transformer& t, const std::string& name) { return std::pair(t.matrix(name).rows, t.matrix(name).cols); }, "name"_a)
       .def("finish", &Transformer::finish)

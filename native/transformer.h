@@ -99,7 +99,7 @@ class Transformer {
   // gram: what the matrix reads, [blocks][size][size] as in pack.h; may be null.
   bool pack(Matrix& m, const std::vector<Segment>& segments, const float* gram = nullptr);
   void fill_random(Matrix& m, uint64_t seed, float deviation);
-  void copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
+  void copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);  // lo: null for hi alone
   void map_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale);
   void finish();                                 // every weight is set: resolve pointers
 

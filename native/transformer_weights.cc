@@ -111,11 +111,11 @@ void Transformer::fill_random(Matrix& m, uint64_t seed, float deviation) {
 
 void Transformer::copy_planes(Matrix& m, const uint8_t* hi, const uint8_t* lo, const float* row_scale) {
   uint8_t* to_hi = hi_arena_.take(m.hi_bytes());
-  uint8_t* to_lo = lo_arena_.take(m.lo_bytes());
+  uint8_t* to_lo = lo ? lo_arena_.take(m.lo_bytes()) : nullptr;
   row_scales_.emplace_back(row_scale, row_scale + m.rows);
   m.planes = {to_hi, to_lo, row_scales_.back().data(), m.rows, m.padded_cols()};
   constexpr size_t piece = size_t(1) << 20;
-  const size_t hi_bytes = m.hi_bytes(), lo_bytes = m.lo_bytes();
+  const size_t hi_bytes = m.hi_bytes(), lo_bytes = lo ? m.lo_bytes() : 0;
   const int hi_pieces = int((hi_bytes + piece - 1) / piece), lo_pieces = int((lo_bytes + piece - 1) / piece);
   pool_.run([&](int thread) {
     pool_.claim(thread, hi_pieces + lo_pieces, [&](int i) {

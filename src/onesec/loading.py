@@ -7,10 +7,9 @@ from an artifact does not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
 from os import SEEK_END
 from pathlib import Path
@@ -105,30 +104,38 @@ class LoadedModel(Closing):
         *,
         gears: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
+        narrow: Collection[str] = (),
         beside: Callable[[Path], None] | None = None,
     ) -> None:
         """Write an artifact, which needs nothing else: packed weights, and the tokenizer's files
         beside them (copied from a folder, written anew from a GGUF file).
 
-        `gears` and `recipe` are the values of the files of these names; `beside` may write more
-        files into the folder that it is given.
+        `gears` and `recipe` are the values of the files of these names; the `narrow` matrices go
+        without their second plane; `beside` may write more files into the folder that it is given.
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
         from onesec.backend.cpu import CpuBackend
-        from onesec.model.artifact_writer import copy_companions
 
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
-        in_one_file = self.path.is_file()  # GGUF: the tokenizer is among the metadata
-        write = self.tokenizer.save if in_one_file else partial(copy_companions, self.path)
 
         def companions(folder: Path) -> None:
-            write(folder)
+            self.write_companions(folder)
             if beside is not None:
                 beside(folder)
 
-        self.backend.save(path, companions, gears=gears, recipe=recipe)
+        self.backend.save(path, companions, narrow=narrow, gears=gears, recipe=recipe)
+
+    def write_companions(self, folder: Path) -> None:
+        """Write the files of an artifact that are no weights: the tokenizer, the chat template,
+        the licence. Raises CorruptFile, OSError where the disk refuses."""
+        from onesec.model.artifact_writer import copy_companions
+
+        if self.path.is_file():  # GGUF: the tokenizer is among the metadata
+            self.tokenizer.save(folder)
+        else:
+            copy_companions(self.path, folder)
 
     def engine(
         self,
@@ -176,11 +183,12 @@ def open_source(path: Path) -> Checkpoint | Artifact:
 
 
 def count_gears(path: Path) -> int:
-    """How many gears the model at a path has in planes: 4, 8 and an artifact's mixed ones."""
+    """How many gears the model at a path has in planes: 4, 8 (where no matrix is narrow) and an
+    artifact's mixed ones."""
     if not is_artifact(path):
         return 2
     with open_artifact(path) as artifact:
-        return 2 + len(artifact.ladder)
+        return (1 if artifact.narrow else 2) + len(artifact.ladder)
 
 
 def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenizer:

@@ -14,7 +14,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from onesec.cli.main import main
 from onesec.compress import Recipe, compress
-from onesec.core.errors import InvalidRequest, ModelNotFound
+from onesec.compress.room import REPORT_BYTES
+from onesec.core.errors import InvalidRequest, ModelNotFound, UnknownGear
 from onesec.llm import LLM
 from onesec.model.artifact import open_artifact
 
@@ -88,6 +89,43 @@ def test_the_artifact_s_gears_answer(artifact: Path) -> None:
         for name in names:
             output = llm.generate("w5 w6", gear=name, max_tokens=4)
             assert output.trace.gears == {name: 4} or output.ending == "natural"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_size_is_kept_by_leaving_second_planes_out(
+    checkpoint: Path, artifact: Path, tmp_path: Path, share: float
+) -> None:
+    """A share of the second planes fits; the rest of the matrices have 4 bits for good."""
+    with open_artifact(artifact) as opened:
+        lo_bytes = {n: opened.packed(n).lo.nbytes for n in opened.matrix_names()}
+        fixed = opened.nbytes - sum(lo_bytes.values()) + REPORT_BYTES
+    fixed += sum(file.stat().st_size for file in artifact.glob("tokenizer*"))
+    size = fixed + round(share * sum(lo_bytes.values()))
+    found = compress(checkpoint, tmp_path / "small", Recipe(**QUICK, size_bytes=size))
+    assert found.target.met
+    assert sum(file.stat().st_size for file in (tmp_path / "small").iterdir()) <= size
+    with open_artifact(tmp_path / "small") as small:
+        assert (small.narrow < lo_bytes.keys()) is (share > 0.0)
+        assert all(small.packed(name).lo.nbytes == 0 for name in small.narrow)
+    with LLM(str(tmp_path / "small")) as llm:
+        names = [gear.name for gear in llm.gears]
+        assert "8" not in names
+        assert names[0] == "4" or names[0] == "g1"
+        for name in names:
+            assert llm.generate("w5 w6", gear=name, max_tokens=4).tokens
+        with pytest.raises(UnknownGear):
+            llm.generate("w5 w6", gear="8", max_tokens=4)
+        llm.save(tmp_path / "again")
+    with open_artifact(tmp_path / "again") as again, open_artifact(tmp_path / "small") as small:
+        assert again.narrow == small.narrow
+
+
+def test_a_size_that_not_even_4_bits_have_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    found = compress(checkpoint, tmp_path / "small", Recipe(**QUICK, size_bytes=1000))
+    assert not found.target.met
+    assert "4 bits alone take" in found.target.why
+    with open_artifact(tmp_path / "small") as small:
+        assert small.narrow == set(small.matrix_names())
 
 
 class _Page(HTMLParser):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onesec.compress.evaluate import Divergence, Estimate, Quality
-from onesec.compress.ladder import Rung, parts_of, propose, worth_keeping
+from onesec.compress.ladder import Rung, parts_of, propose, rung_times, worth_keeping
 from onesec.compress.search import BINS, Option, frontier
 from onesec.compress.sensitivity import Sensitivities
 from onesec.compress.timing import StepCosts
@@ -73,7 +73,8 @@ def test_parts_hold_every_width_of_a_sublayer_and_those_of_the_head() -> None:
 
 
 def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
-    found = propose(COSTS, LOSSES, MATRICES, PAIRS, rungs=4, target_ms=11.1)
+    times = [*rung_times(COSTS, MATRICES, rungs=4), 11.1]
+    found = propose(COSTS, LOSSES, MATRICES, PAIRS, times)
     one_plane = [p for p in found if p.ms == pytest.approx(11.0)]
     assert one_plane[0].gear.width_of("layers.0.qkv") == 8
     assert [one_plane[0].gear.width_of(name) for name in MATRICES[1:]] == [4] * 4
@@ -88,7 +89,9 @@ def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
 
 
 def test_above_8_bits_the_matrix_that_gains_most_gets_fine_activations_first() -> None:
-    above = [p for p in propose(COSTS, LOSSES, MATRICES, PAIRS, rungs=2) if p.ms > 15.0 + 1e-9]
+    times = rung_times(COSTS, MATRICES, rungs=2)
+    found = propose(COSTS, LOSSES, MATRICES, PAIRS, times)
+    above = [p for p in found if p.ms > 15.0 + 1e-9]
     assert [set(p.gear.widths.values()) | {p.gear.width} for p in above] == [{8}] * len(above)
     some, all_ = sorted(above, key=lambda p: p.ms)
     assert "layers.0.up" in some.gear.fine
@@ -97,7 +100,8 @@ def test_above_8_bits_the_matrix_that_gains_most_gets_fine_activations_first() -
 
 
 def rung(name: str, ms: float, kld: float, same_top: float = 0.9) -> Rung:
-    gear = UNIFORM[int(name)] if name.isdecimal() else Gear(name, 4, {"head": 8})
+    fine = frozenset({"head"}) if same_top > 0.9 else frozenset[str]()
+    gear = UNIFORM[int(name)] if name.isdecimal() else Gear(name, 4, {"head": 8}, fine=fine)
     one = Estimate(1.0, 0.0)
     divergence = Divergence(Estimate(kld, 0.0), one, kld, Estimate(same_top, 0.0), one)
     return Rung(gear, ms, Quality(name, 10, 1.0, one, one, divergence))

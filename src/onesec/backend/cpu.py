@@ -7,7 +7,7 @@ module that imports `onesec._native`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class CpuBackend:
         kv_dtype: str,
         widths: tuple[int, ...],
         mixed: tuple[Gear, ...] = (),
+        narrow: frozenset[str] = frozenset(),
     ) -> None:
         if kv_dtype not in CACHE_DTYPES:
             raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
@@ -89,7 +90,11 @@ class CpuBackend:
         self._widths: dict[Gear, np.ndarray] = {}
         self._kept: list[object] = []  # whatever owns memory that the engine reads in place
         self._gears = GearSet(
-            planes=4 in widths, reference=16 in widths, tied=config.tie_embeddings, fine=True
+            planes=4 in widths,
+            reference=16 in widths,
+            tied=config.tie_embeddings,
+            fine=True,
+            narrow=narrow,
         )
         self._gears.order(mixed, self._cost)
 
@@ -126,6 +131,7 @@ class CpuBackend:
             kv_dtype=kv_dtype,
             widths=widths,
             mixed=source.ladder if planes and isinstance(source, Artifact) else (),
+            narrow=source.narrow if isinstance(source, Artifact) else frozenset(),
         )
         backend._check_memory(planes=planes and not mapped)
         backend._kept.append(source)
@@ -246,22 +252,34 @@ class CpuBackend:
         self._engine.finish()
         self._engine.allocate_cache(self._num_blocks(), self.kv_dtype)
 
-    def save(
-        self, path: str | Path, companions: Callable[[Path], None] | None, **extra: object
-    ) -> None:
-        """Write the planes, vectors and companions (see write_artifact) as an artifact folder,
-        atomically."""
-        source = next(k for k in self._kept if isinstance(k, Checkpoint | Artifact))
+    def _source(self) -> Checkpoint | Artifact:
+        return next(kept for kept in self._kept if isinstance(kept, Checkpoint | Artifact))
+
+    def vectors(self) -> dict[str, Float32Array]:
+        """What an artifact holds beside the planes, by name."""
+        source = self._source()
         vectors = {name: source.vector(name) for name in source.vector_names()}
         if isinstance(source, Checkpoint) and self.config.position == "learned":
             vectors["pos_embed"] = self._positions
         if len(self._engine.head_residual):
             vectors["head_residual"] = self._engine.head_residual
+        return vectors
+
+    def save(
+        self,
+        path: str | Path,
+        companions: Callable[[Path], None] | None,
+        *,
+        narrow: Collection[str] = (),
+        **extra: object,
+    ) -> None:
+        """Write the planes, vectors and companions (see write_artifact) as an artifact folder,
+        atomically; of the `narrow` matrices `hi` alone."""
         write_artifact(
             Path(path),
-            source.config,
-            self.packed(),
-            vectors,
+            self._source().config,
+            ((n, packed.narrow() if n in narrow else packed) for n, packed in self.packed()),
+            self.vectors(),
             companions,
             **extra,  # type: ignore[arg-type]
         )

@@ -26,12 +26,23 @@ def check_asked(*, planes: bool, reference: bool, artifact: bool) -> None:
 
 class GearSet:
     """The gears of one loaded model: "4" and "8" where there are planes, an artifact's mixed ones,
-    "16" where the checkpoint's own weights are kept. `fine`: activations may have 16 bits."""
+    "16" where the checkpoint's own weights are kept. `fine`: activations may have 16 bits. `narrow`
+    matrices have no 8 bits, and where there are some there is no gear "8"."""
 
-    def __init__(self, *, planes: bool, reference: bool, tied: bool, fine: bool) -> None:
-        self._tied, self._fine = tied, fine
+    def __init__(
+        self,
+        *,
+        planes: bool,
+        reference: bool,
+        tied: bool,
+        fine: bool,
+        narrow: frozenset[str] = frozenset(),
+    ) -> None:
+        self._tied, self._fine, self._narrow = tied, fine, narrow
         self._known = ((0, 4, 8) if planes else ()) + ((16,) if reference else ())
-        self.gears: tuple[Gear, ...] = tuple(UNIFORM[w] for w in self._known if w)
+        self.gears: tuple[Gear, ...] = tuple(
+            UNIFORM[w] for w in self._known if w and not (w == 8 and narrow)
+        )
 
     def order(self, mixed: tuple[Gear, ...], cost: Callable[[Gear], int]) -> None:
         """Take the mixed gears in, but for those that want finer activations than there are. The
@@ -44,7 +55,8 @@ class GearSet:
     def width(self, gear: Gear, name: str) -> int:
         """Bits that `gear` gives to the matrix `name`. Raises UnknownGear, InvalidRequest."""
         width = gear.width_of(self._known_as(name))
-        if width not in self._known or (_wants_fine(gear) and not self._fine):
+        able = width in self._known and not (width == 8 and name in self._narrow)
+        if not able or (_wants_fine(gear) and not self._fine):
             raise UnknownGear(gear.name, tuple(g.name for g in self.gears))
         if width == 0 and name in ("embed", "head"):
             raise InvalidRequest(f"gear {gear.name!r}: {name} cannot have width 0.")

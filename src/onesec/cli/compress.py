@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -39,6 +40,26 @@ class Share(click.ParamType[float]):
         return number / 100.0 if str(value).endswith("%") else number
 
 
+class Size(click.ParamType[int]):
+    """An amount of bytes: "400MB", "1.2GB", "300MiB" or 400000000."""
+
+    name = "size"
+    UNITS: ClassVar = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9} | {
+        "KIB": 1 << 10,
+        "MIB": 1 << 20,
+        "GIB": 1 << 30,
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-zA-Z]*)", str(value).strip())
+        unit = self.UNITS.get(found[2].upper()) if found else None
+        if found is None or unit is None:
+            self.fail(f"{value!r} is no size; write 400MB, 1.2GB or 300MiB.", param, ctx)
+        return round(float(found[1]) * unit)
+
+
 @click.command("compress")
 @model_argument
 @output_option("Folder to write; an artifact there is replaced. 输出目录")
@@ -46,6 +67,7 @@ class Share(click.ParamType[float]):
 @click.option("--prompt", "prompt_tokens", type=int, help="Its prompt in tokens [512].")
 @click.option("--answer", "answer_tokens", type=int, help="Its answer in tokens [128].")
 @click.option("--tpot-ms", type=float, help="Milliseconds a token. 每个词元的毫秒数")
+@click.option("--size", type=Size(), help="Most that its files take: 400MB. 产物大小上限")
 @click.option("--max-kld", type=float, help="Most divergence from 16 bit, nats a token.")
 @click.option("--keep-top1", type=Share(), help="Least share of unchanged first tokens: 97%.")
 @click.option(
@@ -87,6 +109,7 @@ def command(
     from onesec.compress.recipe import Recipe
     from onesec.core.deadline import parse_duration_ms
 
+    values["size_bytes"] = values.pop("size")
     given = {name: value for name, value in values.items() if value is not None}
     if deadline is not None:
         given["deadline_ms"] = parse_duration_ms(deadline)

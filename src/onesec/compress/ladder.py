@@ -6,7 +6,7 @@ Pure functions; they must not know backends or files.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -21,8 +21,8 @@ from .timing import StepCosts, Sublayer, kind_of
 # model one that lost 7 times as much for 12 % less time got a third fewer summaries right.
 MOST_LOSS = 3.0
 SKIP_SHARE = 0.15  # of a step: how far below all-4-bit the search looks, by skipping sublayers
-# Share of tokens that a mixed gear slower than all-8-bit must keep more than the one before it:
-# less than one in 200 is not worth the time.
+# Share of the likeliest tokens that a gear with fine activations must keep more than the one before
+# it: less than one in 200 is not worth the time.
 LEAST_GAIN = 0.005
 
 
@@ -59,14 +59,20 @@ class Proposal:
 
 
 def parts_of(
-    costs: StepCosts, losses: Sensitivities, matrices: Sequence[str], sublayers: Sequence[Sublayer]
+    costs: StepCosts,
+    losses: Sensitivities,
+    matrices: Sequence[str],
+    sublayers: Sequence[Sublayer],
+    narrow: Collection[str] = (),
 ) -> list[list[Option]]:
     """The model as parts with options: each matrix of a sublayer has 4 bits, 8, or 8 with fine
-    activations, or the sublayer is skipped; what stands alone (the head) has the three.
-    Milliseconds are beyond `base_ms`."""
+    activations, or the sublayer is skipped; what stands alone (the head) has the three. `narrow`
+    matrices have 4 bits only. Milliseconds are beyond `base_ms`."""
     inside = {name for pair in sublayers for name in pair}
 
     def matrix(name: str) -> list[Option]:
+        if name in narrow:
+            return [Option(0.0, losses.at_4[name], {name: 4})]
         second_ms = costs.second_plane_ms[kind_of(name)]
         fine_ms = second_ms + costs.fine_ms[kind_of(name)]
         return [
@@ -87,32 +93,40 @@ def parts_of(
     return parts + [matrix(name) for name in matrices if name not in inside]
 
 
+def rung_times(
+    costs: StepCosts, matrices: Sequence[str], *, rungs: int, narrow: Collection[str] = ()
+) -> list[float]:
+    """Step times to look for gears at, evenly spaced: `rungs` between all-4-bit and all-8-bit, two
+    below, and two above, the last of which has room for everything."""
+    wide = [kind_of(name) for name in matrices if name not in narrow]
+    at_8 = sum(costs.second_plane_ms[kind] for kind in wide)
+    most = at_8 + sum(costs.fine_ms[kind] for kind in wide)
+    below = SKIP_SHARE * costs.base_ms
+    beyond = [at_8 * (i + 1) / (rungs + 1) for i in range(rungs)]
+    beyond += [-below / 2, -below, at_8, (at_8 + most) / 2, most]
+    return [costs.base_ms + ms for ms in beyond]
+
+
 def propose(
     costs: StepCosts,
     losses: Sensitivities,
     matrices: Sequence[str],
     sublayers: Sequence[Sublayer],
+    times_ms: Sequence[float],
     *,
-    rungs: int,
-    target_ms: float | None = None,
+    narrow: Collection[str] = (),
 ) -> list[Proposal]:
-    """Mixed gears for evenly spaced step times: `rungs` between all-4-bit and all-8-bit, one or two
-    below, two above, and one at `target_ms`. The same choice is proposed once; uniform ones are
-    not."""
-    parts = parts_of(costs, losses, matrices, sublayers)
-    most = sum(max(option.ms for option in options) for options in parts)
-    at_8 = sum(costs.second_plane_ms[kind_of(name)] for name in matrices)
-    below = SKIP_SHARE * costs.base_ms
-    budgets = [at_8 * (i + 1) / (rungs + 1) for i in range(rungs)]
-    budgets += [-below / 2, -below, (at_8 + most) / 2, most]
-    if target_ms is not None:
-        budgets.append(target_ms - costs.base_ms)
+    """The mixed gears that lose least for each step time. The same choice is proposed once; uniform
+    ones are not."""
+    parts = parts_of(costs, losses, matrices, sublayers, narrow)
+    budgets = [ms - costs.base_ms for ms in times_ms]
     proposals: dict[tuple[frozenset[tuple[str, int]], frozenset[str]], Proposal] = {}
     for choice in frontier(parts, sorted(budgets)):
         widths = {name: width for option in choice for name, width in option.widths.items()}
         fine = frozenset[str]().union(*(option.fine for option in choice))
         if not fine and set(widths.values()) in ({4}, {8}):
             continue
+        widths |= dict.fromkeys(narrow, 4)
         usual = max((4, 8), key=list(widths.values()).count)
         changed = {name: width for name, width in widths.items() if width != usual}
         ms = costs.base_ms + sum(option.ms for option in choice)
@@ -124,21 +138,19 @@ def propose(
 
 def worth_keeping(rungs: Sequence[Rung]) -> list[Rung]:
     """The rungs from the quickest to the slowest, each of which loses less than all quicker ones;
-    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses, and one slower than
-    the gear "8" must keep LEAST_GAIN more of the likeliest tokens than the one before. The uniform
+    a mixed one may also lose at most MOST_LOSS times what the gear "4" loses, and one with fine
+    activations must keep LEAST_GAIN more of the likeliest tokens than the one before. The uniform
     gears stay in any case; the mixed ones are named g1, g2, ... from the quickest.
     """
     uniform = {gear.name for gear in UNIFORM.values()}
     at_4 = next((rung.kld for rung in rungs if rung.gear is UNIFORM[4]), math.inf)
     kept: list[Rung] = []
-    past_8 = False
     for rung in sorted(rungs, key=lambda r: r.step_ms):
         better = all(rung.kld < quicker.kld for quicker in kept) and rung.kld <= MOST_LOSS * at_4
-        if past_8:
+        if rung.gear.fine and kept:
             better = better and rung.same_top >= kept[-1].same_top + LEAST_GAIN
         if rung.gear.name in uniform or better:
             kept.append(rung)
-        past_8 = past_8 or rung.gear is UNIFORM[8]
     named, count = [], 0
     for rung in kept:
         gear = rung.gear

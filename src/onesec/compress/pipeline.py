@@ -8,18 +8,18 @@ It must not know how a stage works inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from onesec import __version__
 from onesec.backend.cpu import CpuBackend
-from onesec.budget.latency import P50, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.errors import InvalidRequest
-from onesec.core.gear import UNIFORM
+from onesec.core.gear import UNIFORM, Gear
 from onesec.engine.profile import profile
 from onesec.loading import LoadedModel, find_model, load_model, open_source
 from onesec.machine import describe
@@ -32,11 +32,13 @@ from onesec.model.shapes import weight_count
 from .calibrate import DEFAULT_TOKENS, Calibration, calibrate
 from .evaluate import Quality, Subject, measure
 from .journal import Journal
-from .ladder import Proposal, Rung, propose, worth_keeping
+from .ladder import Proposal, Rung, propose, rung_times, worth_keeping
 from .own_text import ROWS
 from .recipe import Recipe
 from .report import write_reports
+from .room import room_of
 from .sensitivity import WINDOW_TOKENS, Sensitivities, measure_sensitivities
+from .target import Target, choose, corrected_ms, step_of
 from .texts import LEAST_TOKENS, gather
 from .timing import StepCosts, step_costs, step_times
 
@@ -47,21 +49,6 @@ _TIMING_ROUNDS = 24
 _WORK = 5e12  # weights x tokens x gears: about two minutes of two cores
 _SEARCH_RANGE, _CHECK_RANGE = (LEAST_TOKENS, 2048), (512, 4096)  # tokens
 Tell = Callable[[str, float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What was asked for, the gear that meets it best, and whether it does.
-
-    `asked_ms` is the time of an answer (deadline) or a step (time per token); None: no time was
-    asked for, and the gear is the quickest within the bounds.
-    """
-
-    gear: str
-    met: bool
-    why: str
-    asked_ms: float | None = None
-    predicted_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +108,7 @@ def compress(
         )
         found = _search(loaded, recipe, text, journal, clock, tell)
         record = found.record | {"model": str(model), "output": str(output)}
+        narrow = found.record["narrow"]
         figures = {rung.gear.name: _figures(rung.quality) for rung in found.rungs}
         gears = [rung.gear for rung in found.rungs]
         tell("write", 0.0)
@@ -128,6 +116,7 @@ def compress(
             output,
             gears={"gears": gear_records(gears, figures), "reference": REFERENCE.name},
             recipe=recipe.to_dict(),
+            narrow=narrow,
             beside=lambda folder: write_reports(folder, record),
         )
         journal.finish()
@@ -179,15 +168,32 @@ def _search(
     costs = step_costs(
         backend, matrices, pairs, rounds=_TIMING_ROUNDS, progress=partial(tell, "timing")
     )
-    uniform = profile(backend, clock, gears=[UNIFORM[4], UNIFORM[8]], budget_s=2.0)
-    proposals = propose(
-        costs, losses, matrices, pairs, rungs=recipe.rungs, target_ms=_step_ms(recipe, uniform)
-    )
-    rungs = worth_keeping(_measured(backend, proposals, texts.check, partial(tell, "measure")))
+    narrow: frozenset[str] = frozenset()
+    room = None
+    if recipe.size_bytes is not None:
+        room = room_of(config, _beside_bytes(loaded))
+        wide = room.wide(_by_stored_name(losses.at_4, config), recipe.size_bytes)
+        narrow = frozenset(room.lo_bytes) - wide
+    four = profile(backend, clock, gears=[UNIFORM[4]], budget_s=1.0)
+    four_only = ["head" if n == "embed" and config.tie_embeddings else n for n in narrow]
+    ladder = partial(propose, costs, losses, matrices, pairs, narrow=four_only)
+    step_ms = step_of(recipe, four)
+    uniform = [UNIFORM[4]] if narrow else [UNIFORM[4], UNIFORM[8]]
+    times_ms = rung_times(costs, matrices, rungs=recipe.rungs, narrow=four_only)
+    proposals = ladder([*times_ms, *([] if step_ms is None else [step_ms])])
+    measured = _measured(backend, uniform, proposals, texts.check, partial(tell, "measure"))
+    if step_ms is not None and (asked_ms := corrected_ms(measured, step_ms)) is not None:
+        again = ladder([asked_ms])
+        # Beside the gear "4", so that a machine that changed its pace is noticed.
+        four_again, *more = _measured(backend, uniform[:1], again, texts.check, lambda share: None)
+        pace = measured[0].step_ms / four_again.step_ms
+        measured += [replace(rung, step_ms=rung.step_ms * pace) for rung in more]
+    rungs = worth_keeping(measured)
     latency = profile(backend, clock, gears=[rung.gear for rung in rungs], budget_s=2.0)
-    target = _choose(recipe, rungs, latency)
+    target = choose(recipe, rungs, latency, least_bytes=room.least_bytes if room else 0)
     record = _record(loaded, recipe, text, losses, costs, rungs, target, names=matrices)
     record["calibration"] = None if calibration is None else _bought(calibration)
+    record["narrow"] = sorted(narrow)
     return Compressed(Path(), rungs, target, costs, losses, record)
 
 
@@ -198,6 +204,21 @@ def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | No
     return repr((__version__, stats, loaded.context_length, effort, text))
 
 
+def _beside_bytes(loaded: LoadedModel) -> int:
+    """Bytes of an artifact that are neither planes nor reports."""
+    assert isinstance(loaded.backend, CpuBackend)
+    with TemporaryDirectory() as folder:
+        loaded.write_companions(Path(folder))
+        files = sum(file.stat().st_size for file in Path(folder).iterdir())
+    return files + sum(vector.nbytes for vector in loaded.backend.vectors().values())
+
+
+def _by_stored_name(losses: Mapping[str, float], config: ModelConfig) -> dict[str, float]:
+    """A head that is the embedding is stored as "embed"."""
+    tied = config.tie_embeddings
+    return {"embed" if name == "head" and tied else name: x for name, x in losses.items()}
+
+
 def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:
     """Tokens that all gears can read with _WORK, within limits."""
     return min(max(round(_WORK / (weight_count(config) * gears)), limits[0]), limits[1])
@@ -205,12 +226,13 @@ def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int
 
 def _measured(
     backend: CpuBackend,
+    uniform: Sequence[Gear],
     proposals: Sequence[Proposal],
     tokens: Sequence[int],
     progress: Callable[[float], None],
 ) -> list[Rung]:
     """The proposals and the uniform gears, each measured on the same text and in the same turns."""
-    gears = [UNIFORM[4], UNIFORM[8], *(proposal.gear for proposal in proposals)]
+    gears = [*uniform, *(proposal.gear for proposal in proposals)]
     times = step_times(
         backend, gears, rounds=_TIMING_ROUNDS, progress=lambda share: progress(share / 4)
     )
@@ -222,57 +244,11 @@ def _measured(
         reference=Subject(backend, REFERENCE),
         progress=lambda share: progress(0.25 + 0.75 * share),
     )
-    predictions = [(None, None), (None, None), *((p.ms, p.kld) for p in proposals)]
+    predictions = [*((None, None) for _ in uniform), *((p.ms, p.kld) for p in proposals)]
     return [
         Rung(gear, ms, quality, *predicted)
         for gear, ms, quality, predicted in zip(gears, times, qualities, predictions, strict=True)
     ]
-
-
-def _step_ms(recipe: Recipe, latency: LatencyModel) -> float | None:
-    """The step that the recipe's time leaves, after the prompt at 4 bits; None without a time."""
-    if recipe.deadline_ms is None:
-        return recipe.tpot_ms
-    left = recipe.deadline_ms - latency.prefill_ms("4", recipe.prompt_tokens, quantile=P50)
-    return left / max(1, recipe.answer_tokens - 1)
-
-
-def _choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Target:
-    """The most accurate gear in time, or the quickest one within the accuracy asked for; the most
-    accurate one where nothing was asked for."""
-    asked_ms = recipe.deadline_ms if recipe.deadline_ms is not None else recipe.tpot_ms
-
-    def predicted(rung: Rung) -> float:
-        if recipe.deadline_ms is None:
-            return rung.step_ms
-        name, prompt = rung.gear.name, recipe.prompt_tokens
-        return latency.prefill_ms(name, prompt, quantile=P50) + latency.decode_ms(
-            name, prompt, recipe.answer_tokens - 1, quantile=P50
-        )
-
-    def accurate(rung: Rung) -> bool:
-        return (recipe.max_kld is None or rung.kld <= recipe.max_kld) and (
-            recipe.keep_top1 is None or rung.same_top >= recipe.keep_top1
-        )
-
-    by_loss = sorted(rungs, key=lambda r: r.kld)
-    in_time = [r for r in by_loss if asked_ms is None or predicted(r) <= asked_ms]
-    good = [r for r in in_time if accurate(r)]
-    if good:
-        asked_loss = recipe.max_kld is not None or recipe.keep_top1 is not None
-        quickest = asked_loss and asked_ms is None
-        chosen = min(good, key=lambda r: r.step_ms) if quickest else good[0]
-        return Target(chosen.gear.name, True, "", asked_ms, predicted(chosen))
-    if not in_time:
-        chosen = min(rungs, key=predicted)
-        why = f"the quickest gear needs {predicted(chosen):.4g} ms of {asked_ms:.4g}"
-    else:
-        chosen = in_time[0]
-        why = (
-            f"the best gear in time has a divergence of {chosen.kld:.3g} nats and keeps "
-            f"{chosen.same_top:.2%} of the likeliest tokens"
-        )
-    return Target(chosen.gear.name, False, why, asked_ms, predicted(chosen))
 
 
 def _figures(quality: Quality) -> dict[str, Any]:

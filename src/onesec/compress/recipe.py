@@ -26,6 +26,7 @@ class Recipe:
 
     deadline_ms     a whole answer of `answer_tokens` after a prompt of `prompt_tokens`
     tpot_ms         milliseconds for each further token; not together with deadline_ms
+    size_bytes      the most that the artifact's files may take together
     max_kld         the most divergence from the reference, nats a token
     keep_top1       the least share of tokens whose likeliest stays the same, 0 to 1
     calibration_tokens  text to calibrate the 4-bit codes on (None: 4096; 0: no calibration)
@@ -43,6 +44,7 @@ class Recipe:
     prompt_tokens: int = 512
     answer_tokens: int = 128
     tpot_ms: float | None = None
+    size_bytes: int | None = None
     max_kld: float | None = None
     keep_top1: float | None = None
     calibration_tokens: int | None = None
@@ -58,6 +60,10 @@ class Recipe:
                 continue
             if type(value) is not int or not low <= value <= high:
                 raise InvalidRequest(f"{name} is {value!r}; it must lie in [{low}, {high}].")
+        if self.size_bytes is not None and not (
+            type(self.size_bytes) is int and self.size_bytes >= 1
+        ):
+            raise InvalidRequest(f"size_bytes is {self.size_bytes!r}; it must be 1 or more.")
         for name in ("deadline_ms", "tpot_ms", "max_kld"):
             value = getattr(self, name)
             if value is not None and not 0.0 < value < float("inf"):

@@ -92,7 +92,8 @@ class Outgoing:
 
 @contextmanager
 def open_outgoing(path: Path, gear: str | None = None) -> Iterator[Outgoing]:
-    """The model at a path, open for export. `gear` is a gear's name, of artifacts alone (None: 8).
+    """The model at a path, open for export. `gear` is a gear's name, of artifacts alone (None: 8,
+    or the best one where there is no 8).
 
     Raises UnknownGear, InvalidRequest (a gear that skips layers, or a gear of a checkpoint),
     ModelError.
@@ -110,8 +111,10 @@ def open_outgoing(path: Path, gear: str | None = None) -> Iterator[Outgoing]:
                 )
             yield Outgoing(source, None)
             return
-        gears = {g.name: g for g in (UNIFORM[4], UNIFORM[8], *source.ladder)}
-        chosen = gears.get(gear or DEFAULT_GEAR)
+        uniform = (UNIFORM[4],) if source.narrow else (UNIFORM[4], UNIFORM[8])
+        gears = {g.name: g for g in (*uniform, *source.ladder)}
+        best = DEFAULT_GEAR if DEFAULT_GEAR in gears else list(gears)[-1]
+        chosen = gears.get(gear or best)
         if chosen is None:
             raise UnknownGear(str(gear), tuple(gears))
         if 0 in chosen.widths.values():

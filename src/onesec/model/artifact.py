@@ -25,7 +25,7 @@ from .config import ModelConfig
 from .config_json import config_from_json
 from .folder import generation_defaults_of, resolve_inside
 from .jsonfile import Fields, read_json
-from .ladder import read_ladder
+from .ladder import read_ladder, read_narrow
 from .names import matrix_shape, required_vectors, vector_length
 from .planes import (
     FORMAT,
@@ -61,6 +61,7 @@ class Artifact(Closing):
         }
         self.gears = self._optional_json("gears.json")
         self.ladder = read_ladder(path / "gears.json", self.gears, self.config)
+        self.narrow = read_narrow(path / "gears.json", self.gears, self.config)
         self.recipe = self._optional_json("recipe.json")
         self._file = SafetensorsFile(resolve_inside(path, "model.safetensors"))
         try:
@@ -92,9 +93,10 @@ class Artifact(Closing):
         hi, lo = plane_bytes(rows, cols)
         scale = self._tensor(f"{name}.row_scale", "f32", (rows,))
         check_finite(self._file.path, scale)
+        none = np.empty(0, np.uint8)
         return PackedMatrix(
             hi=self._tensor(f"{name}.hi", "u8", (hi,)).data,
-            lo=self._tensor(f"{name}.lo", "u8", (lo,)).data,
+            lo=none if name in self.narrow else self._tensor(f"{name}.lo", "u8", (lo,)).data,
             row_scale=np.require(scale.data, requirements="A"),
             rows=rows,
             cols=cols,
@@ -147,7 +149,7 @@ class Artifact(Closing):
 
     def release(self, name: str) -> None:
         """Drop the resident pages of a matrix (after copying it elsewhere)."""
-        for part in ("hi", "lo", "row_scale"):
+        for part in ("hi", "row_scale") if name in self.narrow else ("hi", "lo", "row_scale"):
             self._file.release(f"{name}.{part}")
 
     @property

@@ -67,10 +67,10 @@ def write_artifact(
     path = Path(path)
     check_target(path)
     with disk_errors(path), part_folder(path) as part:
-        _write_tensors(part / "model.safetensors", config, packed, vectors)
+        narrow = _write_tensors(part / "model.safetensors", config, packed, vectors)
         values = {"format": FORMAT, "version": VERSION, **config_to_json(config)}
         write_json(part / "config.json", values)
-        write_json(part / "gears.json", dict(gears or {}))
+        write_json(part / "gears.json", dict(gears or {}) | ({"narrow": narrow} if narrow else {}))
         write_json(part / "recipe.json", dict(recipe or {}))
         if companions is not None:
             companions(part)
@@ -97,18 +97,24 @@ def _write_tensors(
     config: ModelConfig,
     packed: Iterable[tuple[str, PackedMatrix]],
     vectors: Mapping[str, Float32],
-) -> None:
+) -> list[str]:
+    """The names of the matrices that have no `lo`."""
     expected = packed_names(config)
+    narrow = []
     count = 3 * len(expected) + len(vectors)
     with SafetensorsWriter(path, max_tensors=count, metadata={"format": FORMAT}) as out:
         given = []
         for name, matrix in packed:
             if name not in expected or (matrix.rows, matrix.cols) != packed_shape(config, name):
                 raise ValueError(f"{name} [{matrix.rows}, {matrix.cols}] does not fit the config")
-            if (matrix.hi.nbytes, matrix.lo.nbytes) != plane_bytes(matrix.rows, matrix.cols):
+            hi_bytes, lo_bytes = plane_bytes(matrix.rows, matrix.cols)
+            if matrix.hi.nbytes != hi_bytes or matrix.lo.nbytes not in (0, lo_bytes):
                 raise ValueError(f"{name}: planes of {matrix.hi.nbytes}, {matrix.lo.nbytes} bytes")
             out.add(f"{name}.hi", matrix.hi)
-            out.add(f"{name}.lo", matrix.lo)
+            if matrix.lo.nbytes:
+                out.add(f"{name}.lo", matrix.lo)
+            else:
+                narrow.append(name)
             out.add(f"{name}.row_scale", matrix.row_scale)
             given.append(name)
         if set(given) != set(expected):
@@ -118,6 +124,7 @@ def _write_tensors(
             if name == "pos_embed":
                 values = values.reshape(matrix_shape(config, name))
             out.add(name, values)
+    return narrow
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ It must not know how a gear was found, or how fast it is: speeds belong to a mac
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,20 @@ def gear_records(
     ]
 
 
+def read_narrow(path: Path, values: Mapping[str, Any], config: ModelConfig) -> frozenset[str]:
+    """The matrices of which the artifact holds `hi` alone. Raises CorruptFile."""
+    return frozenset(_matrices(Fields(path, values), "narrow", packed_names(config)))
+
+
 def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> tuple[Gear, ...]:
     """The mixed gears in the values of a gears.json; () where there are none.
 
     Raises CorruptFile for gears that this model cannot run: unknown matrices or widths, half a
-    sublayer skipped, a name twice; and for a "fine" that is no list of matrices.
+    sublayer skipped, 8 bits of a narrow matrix, a name twice; and for a "fine" that is no list of
+    matrices.
     """
     fields = Fields(path, values)
+    narrow = read_narrow(path, values, config)
     items = fields.raw("gears")
     if items is None:
         return ()
@@ -56,8 +63,22 @@ def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> t
         gear = _gear(Fields(path, item), config)
         if any(gear.name == other.name for other in gears):
             fields.fail("gears", f"has {gear.name!r} twice")
+        if not gear.name.isdecimal():
+            for matrix in narrow:
+                tied = matrix == "embed" and config.tie_embeddings
+                if gear.width_of("head" if tied else matrix) == 8:
+                    fields.fail(
+                        "gears", f"has {gear.name!r}, which gives 8 bits to {matrix}: narrow"
+                    )
         gears.append(gear)
     return tuple(gear for gear in gears if not gear.name.isdecimal())
+
+
+def _matrices(fields: Fields, key: str, known: Collection[str]) -> list[str]:
+    found = fields.raw(key) or []
+    if not isinstance(found, list) or not all(isinstance(m, str) and m in known for m in found):
+        fields.fail(key, "must be a list of this model's matrices")
+    return found
 
 
 def _gear(fields: Fields, config: ModelConfig) -> Gear:
@@ -75,10 +96,7 @@ def _gear(fields: Fields, config: ModelConfig) -> Gear:
             fields.fail("widths", f"gives {matrix} {str(value)[:20]}; a width is one of {_WIDTHS}")
     if width not in (4, 8):
         fields.fail("width", f"is {width}; a gear's own width is 4 or 8")
-    fine = fields.raw("fine") or []
-    if not isinstance(fine, list) or not all(isinstance(m, str) and m in known for m in fine):
-        fields.fail("fine", "must be a list of this model's matrices")
-    gear = Gear(name, width, chosen, fine=frozenset(fine))
+    gear = Gear(name, width, chosen, fine=frozenset(_matrices(fields, "fine", known)))
     if gear.width_of("head") == 0 or gear.width_of("embed") == 0:
         fields.fail("widths", "skips the embedding or the head")
     for sublayer in sublayers(config):

@@ -3,6 +3,7 @@
 It must not know how planes are computed or read by kernels (native/planes.h says that).
 
     model.safetensors   <matrix>.hi and .lo (u8), <matrix>.row_scale (f32 [rows]), vectors (f32),
+                        no .lo for the matrices that gears.json calls narrow,
                         pos_embed (f32 [context, hidden]) where positions are learned
     config.json         ModelConfig, with "format": "onesec" and "version"
     gears.json, recipe.json, and the tokenizer's files as they came
@@ -10,7 +11,7 @@ It must not know how planes are computed or read by kernels (native/planes.h say
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ class PackedMatrix:
     """A matrix [rows, cols] as planes: `hi` and `lo` uint8 1-d, `row_scale` float32 [rows].
 
     Rows are padded to 16 and columns to 64; a tile of those has 576 bytes in `hi`, 512 in `lo`.
+    `lo` is empty where the matrix is narrow: it has 4 bits only.
     """
 
     hi: Bytes
@@ -45,6 +47,10 @@ class PackedMatrix:
     def nbytes(self) -> int:
         """Bytes of all three."""
         return int(self.hi.nbytes + self.lo.nbytes + self.row_scale.nbytes)
+
+    def narrow(self) -> PackedMatrix:
+        """The same without `lo`."""
+        return replace(self, lo=np.empty(0, np.uint8))
 
 
 def packed_shape(config: ModelConfig, name: str) -> tuple[int, int]:

@@ -55,6 +55,7 @@ class GpuBackend:
         kv_dtype: str,
         compute_dtype: str,
         mixed: tuple[Gear, ...] = (),
+        narrow: frozenset[str] = frozenset(),
         device: torch.device,
         ops: Ops | None = None,
         prompt_ops: Ops | None = None,
@@ -67,6 +68,7 @@ class GpuBackend:
             reference=weights.embed.dense is not None,
             tied=config.tie_embeddings,
             fine=False,
+            narrow=narrow,
         )
         self._of_gear: dict[Gear, tuple[Widths, int]] = {}
         self._gears.order(mixed, self.bytes_per_token)
@@ -122,6 +124,7 @@ class GpuBackend:
             kv_dtype=kv_dtype,
             compute_dtype=compute_dtype,
             mixed=source.ladder if planes and isinstance(source, Artifact) else (),
+            narrow=source.narrow if isinstance(source, Artifact) else frozenset(),
             device=place,
         )
 

@@ -215,7 +215,9 @@ def _planes_of(
 def _planes_on(packed: PackedMatrix, device: torch.device) -> Planes:
     blocks = -(-packed.cols // GROUP_COLS)
     hi, lo = (
-        torch.from_numpy(np.array(plane)).view(-1, blocks, size).to(device)
+        torch.from_numpy(np.array(plane))
+        .view(plane.size // (blocks * size), blocks, size)
+        .to(device)
         for plane, size in ((packed.hi, HI_BYTES), (packed.lo, LO_BYTES))
     )
     return hi, lo, torch.from_numpy(np.array(packed.row_scale)).to(device)

@@ -1,0 +1,97 @@
+"""Target: the gear that meets what a recipe asked for best, and whether it does.
+
+Pure functions of measured rungs; they must not know backends or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onesec.budget.latency import P50, LatencyModel
+
+from .ladder import Rung
+from .recipe import Recipe
+
+_NEAR = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was asked for, the gear that meets it best, and whether it does.
+
+    `asked_ms` is the time of an answer (deadline) or a step (time per token); None: no time was
+    asked for, and the gear is the quickest within the bounds.
+    """
+
+    gear: str
+    met: bool
+    why: str
+    asked_ms: float | None = None
+    predicted_ms: float | None = None
+
+
+def step_of(recipe: Recipe, latency: LatencyModel) -> float | None:
+    """The step that the recipe's time leaves, after the prompt at 4 bits; None without a time."""
+    if recipe.deadline_ms is None:
+        return recipe.tpot_ms
+    left = recipe.deadline_ms - latency.prefill_ms("4", recipe.prompt_tokens, quantile=P50)
+    return left / max(1, recipe.answer_tokens - 1)
+
+
+def corrected_ms(rungs: Sequence[Rung], asked_ms: float) -> float | None:
+    """What to ask of the search instead of `asked_ms`, so that what it finds takes that: by how far
+    the rung that was predicted nearest to it missed. None where a rung takes it within 2 %, or all
+    take more, or less."""
+    times = [rung.step_ms for rung in rungs]
+    near = any((1.0 - _NEAR) * asked_ms <= ms <= asked_ms for ms in times)
+    if near or not min(times) <= asked_ms <= max(times):
+        return None
+    predicted = [(r.predicted_ms, r.step_ms) for r in rungs if r.predicted_ms is not None]
+    if not predicted:
+        return None
+    said_ms, took_ms = min(predicted, key=lambda pair: abs(pair[0] - asked_ms))
+    return asked_ms * said_ms / took_ms * (1.0 - _NEAR / 2.0)
+
+
+def choose(
+    recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel, *, least_bytes: int
+) -> Target:
+    """The most accurate gear in time, or the quickest one within the accuracy asked for; the most
+    accurate one where nothing was asked for. `least_bytes`: what the artifact takes at least."""
+    asked_ms = recipe.deadline_ms if recipe.deadline_ms is not None else recipe.tpot_ms
+
+    def predicted(rung: Rung) -> float:
+        if recipe.deadline_ms is None:
+            return rung.step_ms
+        name, prompt = rung.gear.name, recipe.prompt_tokens
+        return latency.prefill_ms(name, prompt, quantile=P50) + latency.decode_ms(
+            name, prompt, recipe.answer_tokens - 1, quantile=P50
+        )
+
+    def accurate(rung: Rung) -> bool:
+        return (recipe.max_kld is None or rung.kld <= recipe.max_kld) and (
+            recipe.keep_top1 is None or rung.same_top >= recipe.keep_top1
+        )
+
+    by_loss = sorted(rungs, key=lambda r: r.kld)
+    in_time = [r for r in by_loss if asked_ms is None or predicted(r) <= asked_ms]
+    good = [r for r in in_time if accurate(r)]
+    if recipe.size_bytes is not None and least_bytes > recipe.size_bytes:
+        chosen = (good or in_time or by_loss)[0]
+        why = f"4 bits alone take {least_bytes / 1e6:.1f} MB of {recipe.size_bytes / 1e6:.1f}"
+    elif good:
+        asked_loss = recipe.max_kld is not None or recipe.keep_top1 is not None
+        quickest = asked_loss and asked_ms is None
+        chosen = min(good, key=lambda r: r.step_ms) if quickest else good[0]
+        return Target(chosen.gear.name, True, "", asked_ms, predicted(chosen))
+    elif not in_time:
+        chosen = min(rungs, key=predicted)
+        why = f"the quickest gear needs {predicted(chosen):.4g} ms of {asked_ms:.4g}"
+    else:
+        chosen = in_time[0]
+        why = (
+            f"the best gear in time has a divergence of {chosen.kld:.3g} nats and keeps "
+            f"{chosen.same_top:.2%} of the likeliest tokens"
+        )
+    return Target(chosen.gear.name, False, why, asked_ms, predicted(chosen))
