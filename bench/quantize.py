@@ -185,6 +185,41 @@ def gguf_format(kind: str, library: Any, grams: dict[str, Floats] | None) -> Rou
     return rounding
 
 
+def q4_k_m(source: Checkpoint, library: Any, grams: dict[str, Floats]) -> tuple[Rounding, float]:
+    """llama.cpp's mix of this name, and its bits a weight: Q6_K for the head, and in a good half of
+    the layers (the first and the last eighth, and every third between) for values and `down`."""
+    four, six = (gguf_format(kind, library, grams) for kind in ("Q4_K", "Q6_K"))
+    layers = source.config.num_layers
+    more = {i for i in range(layers)
+            if i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2}  # fmt: skip
+    spent = {"bits": 0.0, "weights": 0}
+
+    def bits(kind: str) -> float:
+        block, nbytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        return 8 * nbytes / block
+
+    def rounding(name: str, weights: Floats) -> Floats:
+        kind = name.rpartition(".")[2]
+        better = name.startswith("layers.") and int(name.split(".")[1]) in more
+        tied = source.config.tie_embeddings
+        if kind == "head" or (kind == "embed" and tied) or (better and kind == "down"):
+            first = 0  # row from which on Q6_K is taken
+        elif better and kind == "qkv":
+            first = len(weights) - len(source.matrix(name)[-1].data)
+        else:
+            first = len(weights)
+        spent["bits"] += first * weights.shape[1] * bits("Q4_K")
+        spent["bits"] += (len(weights) - first) * weights.shape[1] * bits("Q6_K")
+        spent["weights"] += weights.size
+        parts = ((four, weights[:first]), (six, weights[first:]))
+        return np.concatenate([form(name, part) for form, part in parts if len(part)])
+
+    for name in {name for name in source.matrix_names() if name != "pos_embed"}:
+        rounding(name, np.concatenate([s.float32() for s in source.matrix(name)]))
+    average = spent["bits"] / spent["weights"]
+    return rounding, average
+
+
 def observed(backend: CpuBackend, tokens: Sequence[int]) -> dict[str, Floats]:
     """E[x xᵀ] of every matrix that is read, from `tokens`."""
     parts = list(windows(tokens, WINDOW))
@@ -274,6 +309,9 @@ def main() -> None:
         weights_only(kind, 8 * nbytes / block, gguf_format(kind, library, None))
         if library is not None and kind != "Q8_0":
             weights_only(f"{kind} imatrix", 8 * nbytes / block, gguf_format(kind, library, grams))
+    if library is not None and not any(cols % 256 for _, cols in shapes):
+        mix, mix_bits = q4_k_m(source, library, grams)
+        weights_only("Q4_K_M imatrix", mix_bits, mix)
     for width in (4, 8):
         weights_only(f"nearest {'hi' if width == 4 else 'hi+lo'}", bits[width], nearest(width))
     planes("searched")

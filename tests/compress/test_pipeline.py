@@ -12,10 +12,12 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from onesec.cli.compress import Size
 from onesec.cli.main import main
 from onesec.compress import Recipe, compress
 from onesec.compress.room import REPORT_BYTES
 from onesec.core.errors import InvalidRequest, ModelNotFound, UnknownGear
+from onesec.export import open_outgoing
 from onesec.llm import LLM
 from onesec.model.artifact import open_artifact
 
@@ -118,6 +120,10 @@ def test_a_size_is_kept_by_leaving_second_planes_out(
         llm.save(tmp_path / "again")
     with open_artifact(tmp_path / "again") as again, open_artifact(tmp_path / "small") as small:
         assert again.narrow == small.narrow
+    with open_outgoing(tmp_path / "small") as best:
+        assert best.gear is not None
+        assert best.gear.name == names[-1]
+        assert best.matrix("layers.0.qkv")[0].data.any()
 
 
 def test_a_size_that_not_even_4_bits_have_is_said(checkpoint: Path, tmp_path: Path) -> None:
@@ -201,6 +207,24 @@ def test_what_cannot_be_met_is_said_and_the_best_is_kept(
     assert json.loads(capsys.readouterr().out)["gears"]
 
 
+@pytest.mark.parametrize(
+    ("size", "size_bytes"),
+    [("400MB", 400_000_000), ("1.2 GB", 1_200_000_000), ("3MiB", 3 << 20), ("5", 5)],
+)
+def test_sizes_are_read(size: str, size_bytes: int) -> None:
+    assert Size().convert(size, None, None) == size_bytes
+
+
+@pytest.mark.parametrize("size", ["", "MB", "4 apples", "-4MB", "1e9", "0.5.5MB", "inf"])
+def test_what_is_no_size_is_said(
+    size: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compress", str(checkpoint), "-o", str(tmp_path / "out"), f"--size={size}"]
+    assert main(arguments) == 2
+    assert "write 400MB" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_bounds_alone_choose_the_quickest_gear_within_them(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -245,6 +269,9 @@ def test_what_is_not_an_artifact_is_not_overwritten(checkpoint: Path, tmp_path: 
         {"keep_top1": 1.5},
         {"max_kld": float("inf")},
         {"deadline_ms": 5.0, "tpot_ms": 5.0},
+        {"size_bytes": 0},
+        {"size_bytes": True},
+        {"size_bytes": 1.5e6},
     ],
     ids=str,
 )

@@ -131,6 +131,41 @@ def test_mixed_gears_between_uniform_ones_are_not_measured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sizes", "ladder", "measured"),
+    [
+        # Fine activations take time that no bytes tell.
+        (
+            {"4": 400, "g1": 500, "8": 800, "g2": 800},
+            (Gear("g1", 4, {"head": 8}), Gear("g2", 8, fine=frozenset({"head"}))),
+            {"4", "8", "g2"},
+        ),
+        (
+            {"4": 400, "g1": 500, "8": 800},
+            (Gear("g1", 4, {"head": 8}, fine=frozenset({"head"})),),
+            {"4", "g1", "8"},
+        ),
+        # Without a gear "8" the last one is measured.
+        (
+            {"4": 400, "g1": 500, "g2": 600},
+            (Gear("g1", 4, {"head": 8}), Gear("g2", 8, {"layers.0.o": 4})),
+            {"4", "g2"},
+        ),
+    ],
+)
+def test_only_gears_whose_bytes_tell_their_time_are_not_measured(
+    sizes: dict[str, int], ladder: tuple[Gear, ...], measured: set[str]
+) -> None:
+    clock = FakeClock()
+    costs = dict.fromkeys(sizes, COSTS["8"]) | {"4": COSTS["4"]}
+    backend = FakeBackend(clock, num_blocks=128, context_length=300, costs=costs)
+    backend.bytes_per_token = lambda gear: sizes[gear.name]  # type: ignore[method-assign]
+    known = {gear.name: gear for gear in (*backend.gears, *ladder)}
+    model = profile(backend, clock, gears=[known[name] for name in sizes], budget_s=0.1)
+    assert {batch.gear.name for batch in backend.batches} == measured
+    assert model.gears == tuple(sizes)
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"b_ms": 0.5},

@@ -10,7 +10,7 @@ import pytest
 
 from onesec.core.errors import CorruptFile
 from onesec.core.gear import UNIFORM, Gear
-from onesec.model.ladder import MAX_GEARS, gear_records, read_ladder, sublayers
+from onesec.model.ladder import MAX_GEARS, gear_records, read_ladder, read_narrow, sublayers
 from onesec.model.shapes import shape
 
 CONFIG = shape("smollm2-135m")
@@ -74,6 +74,33 @@ GOOD = gear_records(LADDER, {})[0]
 def test_gears_that_the_model_cannot_run_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CorruptFile, match=r"gears\.json"):
         read_ladder(PATH, {"gears": [copy.deepcopy(GOOD) | change]}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({"width": 4, "widths": {}}, True),
+        ({"width": 4, "widths": {"layers.0.o": 8}}, True),
+        ({"width": 8, "widths": {"head": 4}}, True),
+        ({"width": 8, "widths": {}}, False),
+        ({"width": 4, "widths": {"head": 8}}, False),
+    ],
+    ids=str,
+)
+def test_a_narrow_matrix_has_no_8_bits(change: dict[str, Any], fits: bool) -> None:
+    assert CONFIG.tie_embeddings  # so the head is stored as the embedding
+    values = {"gears": [GOOD | change, {"name": "8", "width": 8}], "narrow": ["embed"]}
+    if fits:
+        assert read_ladder(PATH, values, CONFIG)[0].name == "g1"
+        return
+    with pytest.raises(CorruptFile, match="no 8 bits"):
+        read_ladder(PATH, values, CONFIG)
+
+
+@pytest.mark.parametrize("narrow", ["embed", ["head"], ["layers.99.o"], [5], {"embed": True}, 5])
+def test_narrow_names_stored_matrices(narrow: Any) -> None:
+    with pytest.raises(CorruptFile, match="narrow"):
+        read_narrow(PATH, {"narrow": narrow}, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def profile(
     """Measure prompts of a few lengths and steps at a few contexts and batches, for each gear.
 
     Every gear is measured at least twice; then rounds repeat until `budget_s` is spent. Mixed gears
-    between two uniform ones are not measured: their times lie between, as their bytes do.
+    between two that are measured are not, unless they have fine activations: their times lie
+    between, as their bytes do.
 
     >>> model = profile(backend, MonotonicClock(), budget_s=1.0)  # doctest: +SKIP
     """
@@ -126,12 +127,13 @@ def reach(backend: Backend) -> tuple[int, int]:
 
 
 def _to_measure(gears: Sequence[Gear]) -> tuple[Gear, ...]:
-    """Those that no two others enclose: uniform ones, and mixed ones at either end."""
-    uniform = [i for i, gear in enumerate(gears) if not gear.widths]
-    if len(uniform) < 2:
-        return tuple(gears)
-    first, last = uniform[0], uniform[-1]
-    return tuple(gear for i, gear in enumerate(gears) if not (first < i < last) or not gear.widths)
+    """Those whose time does not follow from their bytes and two others: uniform ones, those with
+    fine activations, and mixed ones at either end."""
+    first = next((i for i, gear in enumerate(gears) if not gear.widths), len(gears))
+    last = max((i for i, gear in enumerate(gears) if not gear.fine), default=0)
+    return tuple(
+        gear for i, gear in enumerate(gears) if not first < i < last or not gear.widths or gear.fine
+    )
 
 
 def _cost(
@@ -141,7 +143,7 @@ def _cost(
     if gear in measured:
         return latency.cost(gear.name)
     size = backend.bytes_per_token(gear)
-    sizes = [(backend.bytes_per_token(other), other.name) for other in measured]
+    sizes = [(backend.bytes_per_token(g), g.name) for g in measured if not g.fine]
     low = max(pair for pair in sizes if pair[0] <= size)
     high = min(pair for pair in sizes if pair[0] >= size)
     share = (size - low[0]) / (high[0] - low[0]) if high[0] > low[0] else 0.0

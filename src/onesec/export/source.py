@@ -113,7 +113,8 @@ def open_outgoing(path: Path, gear: str | None = None) -> Iterator[Outgoing]:
             return
         uniform = (UNIFORM[4],) if source.narrow else (UNIFORM[4], UNIFORM[8])
         gears = {g.name: g for g in (*uniform, *source.ladder)}
-        best = DEFAULT_GEAR if DEFAULT_GEAR in gears else list(gears)[-1]
+        whole = [name for name, g in gears.items() if 0 not in g.widths.values()]
+        best = DEFAULT_GEAR if DEFAULT_GEAR in gears else whole[-1]
         chosen = gears.get(gear or best)
         if chosen is None:
             raise UnknownGear(str(gear), tuple(gears))

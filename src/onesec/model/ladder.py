@@ -67,9 +67,7 @@ def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> t
             for matrix in narrow:
                 tied = matrix == "embed" and config.tie_embeddings
                 if gear.width_of("head" if tied else matrix) == 8:
-                    fields.fail(
-                        "gears", f"has {gear.name!r}, which gives 8 bits to {matrix}: narrow"
-                    )
+                    fields.fail("gears", f"has {gear.name!r}, but {matrix} has no 8 bits")
         gears.append(gear)
     return tuple(gear for gear in gears if not gear.name.isdecimal())
 
