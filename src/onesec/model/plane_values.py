@@ -44,7 +44,7 @@ def plane_values(matrix: PackedMatrix, width: int) -> Float32:
     blocks = -(-matrix.cols // GROUP_COLS)
     tiles = -(-matrix.rows // GROUP_ROWS)
     hi = matrix.hi.reshape(tiles, blocks, HI_BYTES)
-    lo = matrix.lo.reshape(tiles, blocks, LO_BYTES)
+    lo = matrix.lo.reshape(-1, blocks, LO_BYTES)  # of a narrow matrix: none, and only width 4
     unit = matrix.row_scale.reshape(tiles, GROUP_ROWS, 1, 1)
     values = np.empty((tiles * GROUP_ROWS, matrix.cols), np.float32)
     for begin in range(0, tiles, _TILES):
