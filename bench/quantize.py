@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,14 @@ import numpy.typing as npt
 from onesec.backend.cpu import CpuBackend
 from onesec.compress.calibrate import gram, repack
 from onesec.compress.evaluate import Quality, Subject, measure, windows
+from onesec.compress.journal import Journal
+from onesec.compress.room import Room
+from onesec.compress.sensitivity import measure_sensitivities
 from onesec.core.gear import UNIFORM
 from onesec.loading import find_model, open_tokenizer
 from onesec.machine import describe
 from onesec.model.checkpoints import open_checkpoint
+from onesec.model.ladder import sublayers
 from onesec.model.tensor import Tensor
 from onesec.model.weights import Checkpoint
 
@@ -220,6 +225,37 @@ def q4_k_m(source: Checkpoint, library: Any, grams: dict[str, Floats]) -> tuple[
     return rounding, average
 
 
+def widened(
+    backend: CpuBackend, planes: Planes, tokens: Sequence[int], limit_bits: float
+) -> tuple[Rounding, float]:
+    """`hi` everywhere, and `lo` where 4 bits lose most for each byte of it on `tokens`, within
+    `limit_bits` a weight; and the bits that this takes."""
+    pairs = sublayers(backend.config)
+    names = [name for pair in pairs for name in pair] + ["head"]
+    with tempfile.TemporaryDirectory() as folder:
+        losses = measure_sensitivities(
+            backend,
+            UNIFORM[16],
+            tokens,
+            names,
+            pairs,
+            journal=Journal(Path(folder) / "journal", ""),
+        )
+    stored = "embed" if backend.config.tie_embeddings else "head"
+    at_4 = {stored if name == "head" else name: loss for name, loss in losses.at_4.items()}
+    weights = sum(packed.rows * packed.cols for _, packed in backend.packed())
+    lo_bytes = {name: packed.lo.nbytes for name, packed in backend.packed()}
+    room = Room(backend.plane_bytes - sum(lo_bytes.values()), lo_bytes)
+    wide = room.wide(at_4, round(limit_bits * weights / 8))
+    four, eight = planes.rounding(4), planes.rounding(8)
+    total = room.least_bytes + sum(lo_bytes[name] for name in wide)
+
+    def rounding(name: str, values: Floats) -> Floats:
+        return (eight if name in wide else four)(name, values)
+
+    return rounding, 8 * total / weights
+
+
 def observed(backend: CpuBackend, tokens: Sequence[int]) -> dict[str, Floats]:
     """E[x xᵀ] of every matrix that is read, from `tokens`."""
     parts = list(windows(tokens, WINDOW))
@@ -309,6 +345,7 @@ def main() -> None:
         weights_only(kind, 8 * nbytes / block, gguf_format(kind, library, None))
         if library is not None and kind != "Q8_0":
             weights_only(f"{kind} imatrix", 8 * nbytes / block, gguf_format(kind, library, grams))
+    mix_bits = 0.0
     if library is not None and not any(cols % 256 for _, cols in shapes):
         mix, mix_bits = q4_k_m(source, library, grams)
         weights_only("Q4_K_M imatrix", mix_bits, mix)
@@ -322,6 +359,9 @@ def main() -> None:
     for count in asked.calibration_tokens:
         repack(backend, rest[:count])
         planes(f"calibrated {count}")
+    if mix_bits:
+        mixed, mixed_bits = widened(backend, Planes(backend, source), rest[:1024], mix_bits)
+        weights_only("calibrated, mixed", mixed_bits, mixed)
     if asked.out:
         asked.out.write_text(json.dumps({"model": path.name, "machine": describe(), "rows": rows},
                                         indent=1) + "\n")  # fmt: skip
