@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.quantize import WINDOW, Floats, Planes, Rounded, Rounding, observed
 from onesec.backend.cpu import CpuBackend
 from onesec.compress.calibrate import repack
 from onesec.compress.evaluate import Subject, measure
@@ -28,8 +29,6 @@ from onesec.loading import find_model, open_tokenizer
 from onesec.machine import describe
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.weights import Checkpoint
-
-from bench.quantize import WINDOW, Floats, Planes, Rounded, Rounding, observed
 
 Masks = list[npt.NDArray[np.bool_]]  # of each layer: which neurons, or groups of heads, stay
 CALIBRATION_TOKENS = 4096

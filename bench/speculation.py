@@ -87,7 +87,7 @@ def lent(loaded: LoadedModel, shape: str, threads: int | None) -> LoadedModel:
     return replace(
         loaded,
         backend=backend,
-        measure_latency=lambda clock, fresh: profile(backend, clock),
+        measure_latency=lambda clock, use: profile(backend, clock),
         machine="",
     )
 

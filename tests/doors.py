@@ -14,7 +14,7 @@ from onesec.budget.latency import GearCost, LatencyModel
 from onesec.core.clock import Clock, FakeClock
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
-from onesec.loading import LoadedModel
+from onesec.loading import LoadedModel, ProfileUse
 from onesec.prompt.template import ChatTemplate
 
 EOS = 0
@@ -145,7 +145,7 @@ class Characters:
         return text
 
 
-def latency(clock: Clock, fresh: bool) -> LatencyModel:
+def latency(clock: Clock, use: ProfileUse) -> LatencyModel:
     """The truth about Reciter."""
     return LatencyModel(
         {

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from onesec import loading
-from onesec.loading import load_model
+from onesec.backend.cpu import CpuBackend
+from onesec.budget.latency import GearCost, LatencyModel
+from onesec.cli.main import main
+from onesec.core.clock import MonotonicClock
+from onesec.loading import latency_model, load_model
 from onesec.model.config import ModelConfig
 
 
@@ -30,3 +36,40 @@ def test_a_cache_of_no_set_size_holds_as_many_contexts_as_its_bytes_do(
         held = backend.num_blocks * backend.kv_block_bytes  # type: ignore[union-attr]
         one = held * 128 // (backend.num_blocks * backend.block_size)
         assert 4 << 20 >= held > (4 << 20) - one
+
+
+@pytest.mark.parametrize(
+    ("options", "use"),
+    [([], "kept"), (["--deadline", "5s"], "checked"), (["--tpot", "1s"], "checked")],
+)
+def test_only_answers_with_a_limit_wait_for_the_kept_profile_s_check(
+    options: list[str],
+    use: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ["generate", "onesec-mini", "When do you open?", "--max-tokens", "4", *options]
+    assert main(arguments) == 0  # measures and keeps a profile
+    checks: list[object] = []
+    monkeypatch.setattr(loading, "holds", lambda backend, kept: checks.append(kept) or True)
+    monkeypatch.setattr(loading, "profile", lambda *_: pytest.fail("measured again"))
+    assert main(arguments) == 0
+    assert capsys.readouterr().out
+    assert len(checks) == (1 if use == "checked" else 0)
+
+
+def test_a_kept_profile_of_another_ladder_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    clock = MonotonicClock()
+    costs = {"4": GearCost(b_ms=1.0, q_ms=1.0)}
+    monkeypatch.setattr(loading, "profile", lambda *_: LatencyModel(costs))
+    with load_model("onesec-mini", context=128, threads=1) as loaded:
+        backend = loaded.backend
+        assert isinstance(backend, CpuBackend)
+        latency_model(backend, clock, "fresh")  # keeps one that lacks most gears
+        costs |= {gear.name: costs["4"] for gear in backend.gears}
+        assert set(latency_model(backend, clock, "kept").gears) == set(costs)

@@ -61,7 +61,7 @@ def judged(question: Question, budget_ms: float, reply: Reply) -> Outcome:
 def ours(loaded: LoadedModel) -> dict[str, System]:
     """OneSec, once refusing what it cannot promise and once refusing nothing."""
     clock = MonotonicClock()
-    latency = loaded.measure_latency(clock, False)
+    latency = loaded.measure_latency(clock, "checked")
 
     def system(best_effort: bool) -> System:
         engine = Engine(

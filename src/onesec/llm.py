@@ -26,7 +26,7 @@ from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
-from onesec.loading import KvDtype, LoadedModel, load_model
+from onesec.loading import KvDtype, LoadedModel, ProfileUse, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
@@ -51,6 +51,9 @@ class LLM(Closing):
     speculate  guess tokens ahead where that pays; answers are the same, some come sooner
     learn      keep what is learned of answers' lengths in the user's cache for the next start;
                False begins with nothing and leaves nothing: measurements can be repeated
+    profile    the latency model of this machine: "checked" holds the one that was kept against a
+               few steps, "kept" takes it as it is and starts 50 ms sooner, for answers without a
+               deadline; "fresh" measures anew
     quiet_gc   keep Python's garbage collector out of answers with a deadline: none of what is alive
                after loading is looked at again, and no collection begins while such an answer is
                written. It changes the whole process until `close`, and so is the process's choice;
@@ -73,6 +76,7 @@ class LLM(Closing):
         reference: bool = False,
         speculate: bool = True,
         learn: bool = True,
+        profile: ProfileUse = "checked",
         quiet_gc: bool = False,
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
@@ -86,7 +90,7 @@ class LLM(Closing):
             reference=reference,
             progress=progress,
         )
-        self._open(loaded, clock or MonotonicClock(), speculate, learn)
+        self._open(loaded, clock or MonotonicClock(), speculate, learn, profile)
         self._quiet = QuietCollector() if quiet_gc else None
 
     @classmethod
@@ -104,11 +108,18 @@ class LLM(Closing):
         llm._quiet = None
         return llm
 
-    def _open(self, loaded: LoadedModel, clock: Clock, speculate: bool, learn: bool) -> None:
+    def _open(
+        self,
+        loaded: LoadedModel,
+        clock: Clock,
+        speculate: bool,
+        learn: bool,
+        profile: ProfileUse = "checked",
+    ) -> None:
         self._loaded = loaded
         self._clock = clock
         self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
-        latency = loaded.measure_latency(clock, False)
+        latency = loaded.measure_latency(clock, profile)
         self._engine = loaded.engine(clock, latency, self._lengths, speculate=speculate)
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}

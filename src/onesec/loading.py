@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from onesec.prompt.template import ChatTemplate
 
 KvDtype = Literal["f16", "i8", "f32"]
+ProfileUse = Literal["checked", "kept", "fresh"]  # see latency_model
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
 _SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
 _CACHE_SHARE, _CACHE_BYTES = 8, 256 << 20  # of the free memory, for a cache of no set size
@@ -64,7 +65,7 @@ class LoadedModel(Closing):
     template: ChatTemplate | None
     eos_ids: tuple[int, ...]
     context_length: int  # tokens of one sequence
-    measure_latency: Callable[[Clock, bool], LatencyModel]  # fresh, or kept where possible
+    measure_latency: Callable[[Clock, ProfileUse], LatencyModel]
     lengths: Callable[[], LengthStore] | None = None  # where those of its answers are kept
     default_params: SamplingParams = field(default_factory=SamplingParams)  # its makers' advice
     confidence: Confidence = field(default_factory=Confidence)
@@ -294,7 +295,7 @@ def load_model(
         template=template,
         eos_ids=tuple(dict.fromkeys((*tokenizer.eos_ids, *more_ends))),
         context_length=length,
-        measure_latency=lambda clock, fresh: latency_model(backend, clock, fresh=fresh),
+        measure_latency=lambda clock, use: latency_model(backend, clock, use),
         lengths=lambda: length_store(path),
         default_params=SamplingParams(**defaults),
         confidence=confidence,
@@ -328,11 +329,13 @@ def _touching(source: Checkpoint | Artifact) -> Iterator[None]:
 
 
 def latency_model(
-    backend: CpuBackend | GpuBackend, clock: Clock, *, fresh: bool = False
+    backend: CpuBackend | GpuBackend, clock: Clock, use: ProfileUse = "checked"
 ) -> LatencyModel:
-    """The latency model of this backend on this machine: kept from before where it still holds, or
-    measured now (`fresh`: in any case) and kept. Call it before an engine runs.
+    """The latency model of this backend on this machine. "checked": the one that was kept, where it
+    still holds; "kept": the one that was kept, as it is; "fresh": a new one. What is measured is
+    kept. Call it before an engine runs.
     """
+    names = {gear.name for gear in backend.gears}
     machine = f"{__version__} {backend.machine}"
     gears = [(gear.name, backend.bytes_per_token(gear)) for gear in backend.gears]
     model = f"{backend.config} {gears} {backend.kv_dtype} {reach(backend)}"
@@ -341,8 +344,10 @@ def latency_model(
         model,
         cache_folder(),
         lambda: profile(backend, clock),
-        still_holds=lambda kept: holds(backend, kept),
-        fresh=fresh,
+        still_holds=lambda kept: (
+            names <= set(kept.gears) if use == "kept" else holds(backend, kept)
+        ),
+        fresh=use == "fresh",
     )
 
 

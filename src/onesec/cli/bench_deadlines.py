@@ -147,7 +147,7 @@ def _suite(
             with progress("real time") as advance:
                 rows = real_time_record(
                     loaded.backend,
-                    loaded.measure_latency(MonotonicClock(), False),
+                    loaded.measure_latency(MonotonicClock(), "checked"),
                     loaded.tokenizer,
                     some,
                     budgets_ms,

@@ -142,7 +142,8 @@ def command(
     values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
     values |= {"policy": policy, "best_effort": best_effort, "fit": fit}
-    with load_llm(model, engine, needs_16=gear == "16") as llm:
+    hurry = budget.limited or attribute is not None
+    with load_llm(model, engine, needs_16=gear == "16", hurry=hurry) as llm:
         asked = _asked(llm, text, system, raw)
         with _start(llm, asked, **bounded(llm, values)) as run:
             if stream is None:
@@ -175,13 +176,21 @@ def _print(output: Output, *, live: bool, confidence: bool) -> None:
         print("" if live else output.text)
 
 
-def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool) -> LLM:
+def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool, hurry: bool = True) -> LLM:
     """The model, with a bar on the terminal while it loads; `engine`: see engine_values. The
-    process is the command's own, and so is its garbage collector."""
+    process is the command's own, and so is its garbage collector. Where no answer has a deadline
+    (`hurry` False), the kept latency model need not be checked: it starts sooner."""
     from onesec.llm import LLM
 
     with progress(f"loading {model}") as advance:
-        return LLM(model, reference=needs_16, quiet_gc=True, progress=advance, **engine)
+        return LLM(
+            model,
+            reference=needs_16,
+            profile="checked" if hurry else "kept",
+            quiet_gc=hurry,
+            progress=advance,
+            **engine,
+        )
 
 
 def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:

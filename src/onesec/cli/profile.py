@@ -77,7 +77,7 @@ def command(
     with loaded:
         known = loaded.backend.gears
         chosen = named_gears(known, gears) if gears else known
-        latency = loaded.measure_latency(MonotonicClock(), True)
+        latency = loaded.measure_latency(MonotonicClock(), "fresh")
         records = [latency_record(latency, gear.name) for gear in chosen]
     if as_json:
         emit_json({"model": model, "context": _CONTEXT, "gears": records, "fit": latency.to_dict()})

@@ -126,7 +126,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
         quality, reference = measure_gears(
             loaded, gears, TEXT, window=loaded.context_length, reference=base, label="measuring"
         )
-        latency = loaded.measure_latency(clock, True)
+        latency = loaded.measure_latency(clock, "fresh")
         speed = [latency_record(latency, name) for name in gears]
         checks = [Check("load", True, f"{load_ms:.0f} ms"), _round_trip(loaded), _template(loaded)]
         checks.append(_sound(quality, reference))

@@ -64,7 +64,7 @@ def serve(
         if not isinstance(start, wire.Start):
             raise TypeError(f"the first message is a {type(start).__name__}")
         with open_model(start, lambda share: end.send([wire.Loading(share)])) as loaded:
-            latency = loaded.measure_latency(clock, False)
+            latency = loaded.measure_latency(clock, "checked")
             # An engine of its own: what is learned of answers' lengths there is no user's.
             limits: dict[str, Any] = {"max_rows": start.max_rows, "max_waiting": start.max_waiting}
             promises = _warm(loaded.engine(clock, latency, **limits))
