@@ -145,6 +145,11 @@ def test_sentences_are_the_librarys_and_come_as_they_are_complete(shop: Live) ->
     assert all(sentence["onesec"]["met"] for sentence in told)
     assert {sentence["onesec"]["budget_ms"] for sentence in told} == {5000.0}
     shop.wait(shop.door.idle.wait())
+    done = shop.door.recent.view(shop.door.clock.now_ns())["recent"][-3:]
+    assert [(one["path"], one["budget_ms"], one["met"]) for one in done] == [
+        (LIVE, 5000.0, True)
+    ] * 3
+    assert all(one["tokens"] > 0 for one in done)
 
 
 def test_start_may_be_left_out(shop: Live) -> None:
@@ -162,6 +167,9 @@ def test_what_cannot_be_in_time_is_told_and_the_talk_goes_on(shop: Live) -> None
         refused = speaker.told()
         assert (refused["done"], refused["text"], refused["source"]) == (False, "", "早上好。")
         assert refused["onesec"]["feasible_ms"] > 2
+        *_, done = shop.door.recent.view(shop.door.clock.now_ns())["recent"]
+        assert (done["path"], done["refused"]) == (LIVE, True)
+        assert done["ending"] == refused["onesec"]["code"]
         speaker.say(type="end")
         assert speaker.all() == [{"type": "end", "sentences": 1, "done": 0}]
 

@@ -231,7 +231,7 @@ def one(**more: Any) -> Done:
 
 
 def test_the_minute_forgets_and_the_last_hundred_stay() -> None:
-    recent, second = Recent(), 10**9
+    recent, second = Recent(0), 10**9
     for i in range(150):
         recent.add(one(met=i % 3 != 0), i * second)
     view = recent.view(149 * second)
@@ -249,9 +249,17 @@ def test_the_minute_forgets_and_the_last_hundred_stay() -> None:
 
 
 def test_what_was_late_or_left_is_no_goodput() -> None:
-    recent = Recent()
+    recent, second = Recent(0), 10**9
     for done in (one(), one(met=False), one(met=None), one(ending="left", met=None)):
-        recent.add(done, 0)
-    minute = recent.view(0)["minute"]
+        recent.add(done, 30 * second)
+    minute = recent.view(59 * second)["minute"]
     assert (minute["answers"], minute["left"]) == (3, 1)
-    assert minute["goodput_answers_per_s"] == pytest.approx(2 / 60)
+    assert minute["goodput_answers_per_s"] == pytest.approx(2 / 59)
+    assert recent.view(80 * second)["minute"]["goodput_answers_per_s"] == pytest.approx(2 / 60)
+
+
+def test_a_server_that_has_just_begun_counts_its_own_seconds() -> None:
+    recent, second = Recent(100 * 10**9), 10**9
+    recent.add(one(), 100 * second)
+    assert recent.view(100 * second)["minute"]["goodput_answers_per_s"] == 1.0
+    assert recent.view(104 * second)["minute"]["goodput_answers_per_s"] == 0.25

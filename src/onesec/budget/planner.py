@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from onesec.core.cues import Cues
 from onesec.core.errors import DeadlineInfeasible, Which
 
+from .chunks import count_chunks
 from .latency import P50, P95, LatencyModel
 from .length import LengthModel
 from .policy import Policy
@@ -277,7 +278,7 @@ def _prefill_ms(ask: Ask, latency: LatencyModel, gear: str, quantile: float = P9
     """Until the first token: the prompt's chunks with work for others between them."""
     cached = ask.cached_tokens.get(gear, 0)
     tokens = ask.prompt_tokens - cached
-    chunks = -(-tokens // ask.chunk_tokens)
+    chunks = count_chunks(tokens, ask.chunk_tokens)
     run_ms = latency.prefill_ms(gear, tokens, start=cached, chunks=chunks, quantile=quantile)
     return run_ms + chunks * ask.turn_ms
 

@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 from itertools import chain
 
 from onesec.backend.base import Batch
+from onesec.budget.chunks import next_chunk
 from onesec.budget.latency import P50, LatencyModel
 from onesec.core.gear import Gear
 
@@ -39,8 +40,8 @@ class Scheduler:
     """Owns the waiting and the running sequences and grants them blocks.
 
     max_rows      sequences in flight, and rows of a batch
-    chunk_tokens  the most prompt tokens in one turn; fewer where they would take over chunk_ms:
-                  a request that arrives meanwhile waits that long
+    chunk_tokens  about the most prompt tokens in one turn (see next_chunk); fewer where they would
+                  take over chunk_ms: a request that arrives meanwhile waits that long
     max_steps     decode steps in one call, where nothing needs attention in between
     turn_ms       about the longest call for the sake of several steps
     """
@@ -352,9 +353,9 @@ class Scheduler:
         left = sequence.prefill_left
         if sequence.computed < sequence.prompt_length:
             left = min(left, sequence.prompt_length - sequence.computed)
-        count = min(left, budget)
         if math.isinf(allowed_ms):
-            return count
+            return next_chunk(left, budget)
+        count = min(left, budget)
         gear = sequence.prefill_gear.name
         return self._fitting(gear, sequence.computed, count, allowed_ms, least)
 

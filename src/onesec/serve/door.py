@@ -102,7 +102,7 @@ class Door:
         self.clock = clock or MonotonicClock()
         self.time = DoorTime()
         self.metrics = Metrics(self.model)
-        self.recent = Recent()
+        self.recent = Recent(self.clock.now_ns())
         self.draining = False
         self.shares = Shares(terms.max_open)
         self.newest = Newest(self.clock)

@@ -18,6 +18,7 @@ from onesec.apps.base import of_the_whole
 from onesec.apps.text import SentenceStream, Span
 from onesec.core.errors import DeadlineInfeasible
 
+from .answers import worst_of
 from .app_schema import LiveEnd, LiveStart, LiveText
 from .door import Door
 from .driving import Counting, Driver
@@ -122,16 +123,22 @@ class _Talk:
             refusal = {"code": error.code}
         if refusal:
             door.metrics.refused(refusal["code"])
+            door.over(call, refusal["code"], budget_ms=budget_ms, refused=True)
             found = {"start": span.start, "end": span.end, "source": span.text, "text": ""}
             found |= {"done": False, "missing_terms": ()}
         else:
             found = asdict(found)
             found.pop("reply")
         elapsed_ms = (door.clock.now_ns() - call.arrival_ns) / 1e6
+        met = found["done"] and (budget_ms is None or elapsed_ms <= budget_ms)
+        if not refusal:
+            tokens = sum(driver.gears.values())
+            ending = worst_of(driver.endings)
+            door.over(call, ending, budget_ms=budget_ms, met=met, tokens=tokens)
         story = {
             "budget_ms": budget_ms,
             "elapsed_ms": round(elapsed_ms, 3),
-            "met": found["done"] and (budget_ms is None or elapsed_ms <= budget_ms),
+            "met": met,
             "endings": driver.endings,
             "gears": driver.gears,
             **refusal,

@@ -28,9 +28,11 @@ class Done:
 
 
 class Recent:
-    """The last requests, one by one, and the last minute's in seconds that are counted."""
+    """The last requests, one by one, and the last minute's in seconds that are counted, since
+    `start_ns`."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_ns: int) -> None:
+        self._start_ns = start_ns
         self._last: deque[tuple[int, Done]] = deque(maxlen=_KEPT)
         self._seconds: deque[tuple[int, Counter[str]]] = deque()
 
@@ -54,19 +56,20 @@ class Recent:
 
     def view(self, now_ns: int) -> dict[str, Any]:
         """`minute`: counts of the last minute; `hit_rate` is the share of answers with a budget
-        that kept it, `goodput` what was in time a second. `recent`: the last requests, oldest
-        first."""
+        that kept it, `goodput` what was in time a second, of a minute or of the time since the
+        start. `recent`: the last requests, oldest first."""
         self._forget(now_ns)
         total: Counter[str] = Counter()
         for _, counts in self._seconds:
             total.update(counts)
         timed = total["met"] + total["missed"]
+        span_s = min(max((now_ns - self._start_ns) / 1e9, 1.0), _SPAN_S)
         return {
             "minute": {
                 **{name: total[name] for name in ("answers", "met", "missed", "refused", "left")},
                 "hit_rate": total["met"] / timed if timed else None,
-                "goodput_answers_per_s": total["good"] / _SPAN_S,
-                "goodput_tokens_per_s": total["good_tokens"] / _SPAN_S,
+                "goodput_answers_per_s": total["good"] / span_s,
+                "goodput_tokens_per_s": total["good_tokens"] / span_s,
             },
             "recent": [
                 {
