@@ -64,7 +64,7 @@ def test_prompts_run_in_chunks_between_decode_steps() -> None:
 
 
 def test_a_short_rest_of_a_prompt_goes_along_with_its_last_chunk() -> None:
-    engine, backend = build(chunk_tokens=16, speculate=False)
+    engine, backend = build(chunk_tokens=16, speculate=False, prefix_cache=False)
     for length, expected in ((20, [20]), (21, [16, 5]), (36, [16, 20])):
         seen: list[int] = []
         backend.poison = lambda row, seen=seen: bool(seen.append(len(row.tokens)))  # type: ignore[misc]
