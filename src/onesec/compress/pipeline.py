@@ -46,6 +46,7 @@ STAGES = ("load", "text", "calibrate", "quantize", "sensitivity", "timing", "mea
 REFERENCE = UNIFORM[16]
 CONTEXT_TOKENS = 1024  # enough for prompts that are timed, and no more memory than that
 _TIMING_ROUNDS = 24
+_CORRECTIONS = 3  # times that a step time is asked for anew
 _WORK = 5e12  # weights x tokens x gears: about two minutes of two cores
 _SEARCH_RANGE, _CHECK_RANGE = (LEAST_TOKENS, 2048), (512, 4096)  # tokens
 Tell = Callable[[str, float], None]
@@ -182,10 +183,13 @@ def _search(
     times_ms = rung_times(costs, matrices, rungs=recipe.rungs, narrow=four_only)
     proposals = ladder([*times_ms, *([] if step_ms is None else [step_ms])])
     measured = _measured(backend, uniform, proposals, texts.check, partial(tell, "measure"))
-    if step_ms is not None and (asked_ms := corrected_ms(measured, step_ms)) is not None:
-        again = ladder([asked_ms])
+    for _ in range(_CORRECTIONS):
+        asked_ms = None if step_ms is None else corrected_ms(measured, step_ms)
+        if asked_ms is None:
+            break
         # Beside the gear "4", so that a machine that changed its pace is noticed.
-        four_again, *more = _measured(backend, uniform[:1], again, texts.check, lambda share: None)
+        again = uniform[:1], ladder([asked_ms])
+        four_again, *more = _measured(backend, *again, texts.check, lambda share: None)
         pace = measured[0].step_ms / four_again.step_ms
         measured += [replace(rung, step_ms=rung.step_ms * pace) for rung in more]
     rungs = worth_keeping(measured)

@@ -41,7 +41,7 @@ def step_of(recipe: Recipe, latency: LatencyModel) -> float | None:
 
 def corrected_ms(rungs: Sequence[Rung], asked_ms: float) -> float | None:
     """What to ask of the search instead of `asked_ms`, so that what it finds takes that: by how far
-    the rung that was predicted nearest to it missed. None where a rung takes it within 2 %, or all
+    the nearest rung missed what was predicted of it. None where a rung takes it within 2 %, or all
     take more, or less."""
     times = [rung.step_ms for rung in rungs]
     near = any((1.0 - _NEAR) * asked_ms <= ms <= asked_ms for ms in times)
@@ -50,7 +50,7 @@ def corrected_ms(rungs: Sequence[Rung], asked_ms: float) -> float | None:
     predicted = [(r.predicted_ms, r.step_ms) for r in rungs if r.predicted_ms is not None]
     if not predicted:
         return None
-    said_ms, took_ms = min(predicted, key=lambda pair: abs(pair[0] - asked_ms))
+    said_ms, took_ms = min(predicted, key=lambda pair: abs(pair[1] - asked_ms))
     return asked_ms * said_ms / took_ms * (1.0 - _NEAR / 2.0)
 
 
