@@ -177,22 +177,16 @@ def _search(
         narrow = frozenset(room.lo_bytes) - wide
     four = profile(backend, clock, gears=[UNIFORM[4]], budget_s=1.0)
     four_only = ["head" if n == "embed" and config.tie_embeddings else n for n in narrow]
-    ladder = partial(propose, costs, losses, matrices, pairs, narrow=four_only)
-    step_ms = step_of(recipe, four)
-    uniform = [UNIFORM[4]] if narrow else [UNIFORM[4], UNIFORM[8]]
-    times_ms = rung_times(costs, matrices, rungs=recipe.rungs, narrow=four_only)
-    proposals = ladder([*times_ms, *([] if step_ms is None else [step_ms])])
-    measured = _measured(backend, uniform, proposals, texts.check, partial(tell, "measure"))
-    for _ in range(_CORRECTIONS):
-        asked_ms = None if step_ms is None else corrected_ms(measured, step_ms)
-        if asked_ms is None:
-            break
-        # Beside the gear "4", so that a machine that changed its pace is noticed.
-        again = uniform[:1], ladder([asked_ms])
-        four_again, *more = _measured(backend, *again, texts.check, lambda share: None)
-        pace = measured[0].step_ms / four_again.step_ms
-        measured += [replace(rung, step_ms=rung.step_ms * pace) for rung in more]
-    rungs = worth_keeping(measured)
+    rungs = _climb(
+        backend,
+        rung_times(costs, matrices, rungs=recipe.rungs, narrow=four_only),
+        step_of(recipe, four),
+        costs.base_ms,
+        partial(propose, costs, losses, matrices, pairs, narrow=four_only),
+        [UNIFORM[4]] if narrow else [UNIFORM[4], UNIFORM[8]],
+        texts.check,
+        partial(tell, "measure"),
+    )
     latency = profile(backend, clock, gears=[rung.gear for rung in rungs], budget_s=2.0)
     target = choose(recipe, rungs, latency, least_bytes=room.least_bytes if room else 0)
     record = _record(loaded, recipe, text, losses, costs, rungs, target, names=matrices)
@@ -226,6 +220,33 @@ def _by_stored_name(losses: Mapping[str, float], config: ModelConfig) -> dict[st
 def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:
     """Tokens that all gears can read with _WORK, within limits."""
     return min(max(round(_WORK / (weight_count(config) * gears)), limits[0]), limits[1])
+
+
+def _climb(
+    backend: CpuBackend,
+    times_ms: Sequence[float],
+    asked_ms: float | None,
+    base_ms: float,
+    find: Callable[[Sequence[float]], list[Proposal]],
+    uniform: Sequence[Gear],
+    tokens: Sequence[int],
+    progress: Callable[[float], None],
+) -> list[Rung]:
+    """The ladder: gears that `find` finds for steps of `times_ms` and of `asked_ms`, measured, and
+    found again where what was asked for was missed. `base_ms`: the costs' step at 4 bits."""
+    asked = [] if asked_ms is None else [asked_ms]
+    measured = _measured(backend, uniform, find([*times_ms, *asked]), tokens, progress)
+    for _ in range(_CORRECTIONS):
+        kept = worth_keeping(measured)
+        again_ms = None if asked_ms is None else corrected_ms(kept, asked_ms, base_ms)
+        if again_ms is None:
+            break
+        # Beside the gear "4", so that a machine that changed its pace is noticed.
+        again = find([again_ms])
+        four_again, *more = _measured(backend, uniform[:1], again, tokens, lambda share: None)
+        pace = measured[0].step_ms / four_again.step_ms
+        measured += [replace(rung, step_ms=rung.step_ms * pace) for rung in more]
+    return worth_keeping(measured)
 
 
 def _measured(

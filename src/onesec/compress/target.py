@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onesec.budget.latency import P50, LatencyModel
+from onesec.core.gear import UNIFORM
 
 from .ladder import Rung
 from .recipe import Recipe
@@ -39,19 +40,24 @@ def step_of(recipe: Recipe, latency: LatencyModel) -> float | None:
     return left / max(1, recipe.answer_tokens - 1)
 
 
-def corrected_ms(rungs: Sequence[Rung], asked_ms: float) -> float | None:
-    """What to ask of the search instead of `asked_ms`, so that what it finds takes that: by how far
-    the nearest rung missed what was predicted of it. None where a rung takes it within 2 %, or all
-    take more, or less."""
-    times = [rung.step_ms for rung in rungs]
-    near = any((1.0 - _NEAR) * asked_ms <= ms <= asked_ms for ms in times)
-    if near or not min(times) <= asked_ms <= max(times):
+def corrected_ms(rungs: Sequence[Rung], asked_ms: float, base_ms: float) -> float | None:
+    """What to ask of the search instead of `asked_ms`, so that what it finds takes that: between
+    what was predicted of the two rungs around it, as far along as it lies between what they took.
+    `base_ms` was predicted of all-4-bit. None where a rung takes it within 2 %, or all take more,
+    or less."""
+    if any((1.0 - _NEAR) * asked_ms <= rung.step_ms <= asked_ms for rung in rungs):
         return None
-    predicted = [(r.predicted_ms, r.step_ms) for r in rungs if r.predicted_ms is not None]
-    if not predicted:
+    took = {
+        rung.step_ms: base_ms if rung.gear is UNIFORM[4] else rung.predicted_ms for rung in rungs
+    }
+    said = {ms: predicted for ms, predicted in took.items() if predicted is not None}
+    below = max((ms for ms in said if ms <= asked_ms), default=None)
+    above = min((ms for ms in said if ms > asked_ms), default=None)
+    if below is None or above is None:
         return None
-    said_ms, took_ms = min(predicted, key=lambda pair: abs(pair[1] - asked_ms))
-    return asked_ms * said_ms / took_ms * (1.0 - _NEAR / 2.0)
+    wanted_ms = max((1.0 - _NEAR / 2.0) * asked_ms, below)
+    share = (wanted_ms - below) / (above - below)
+    return said[below] + share * (said[above] - said[below])
 
 
 def choose(
