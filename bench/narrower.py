@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.quantize import WINDOW, Floats, Planes, Rounded, Rounding, observed
+from bench.quantize import WINDOW, Floats, Planes, Rounded, Rounding, observed, tokens_of
 from onesec.backend.cpu import CpuBackend
 from onesec.compress.calibrate import repack
 from onesec.compress.evaluate import Subject, measure
 from onesec.core.gear import UNIFORM
-from onesec.loading import find_model, open_tokenizer
+from onesec.loading import find_model
 from onesec.machine import describe
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.weights import Checkpoint
@@ -78,10 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     path = find_model(asked.model)
-    if asked.text.suffix == ".npy":
-        tokens = np.load(asked.text).tolist()
-    else:
-        tokens = open_tokenizer(path).encode(asked.text.read_text(encoding="utf-8"))
+    tokens = tokens_of(path, asked.text)
     check, rest = tokens[: asked.check_tokens], tokens[asked.check_tokens :][:CALIBRATION_TOKENS]
     source = open_checkpoint(path)
     config = source.config

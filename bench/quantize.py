@@ -256,6 +256,14 @@ def widened(
     return rounding, 8 * total / weights
 
 
+def tokens_of(model: Path, text: Path) -> list[int]:
+    """Token ids of a text, or of a .npy that holds them."""
+    if text.suffix == ".npy":
+        found: list[int] = np.load(text).tolist()
+        return found
+    return open_tokenizer(model).encode(text.read_text(encoding="utf-8"))
+
+
 def observed(backend: CpuBackend, tokens: Sequence[int]) -> dict[str, Floats]:
     """E[x xᵀ] of every matrix that is read, from `tokens`."""
     parts = list(windows(tokens, WINDOW))
@@ -302,10 +310,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     path = find_model(asked.model)
-    if asked.text.suffix == ".npy":
-        tokens = np.load(asked.text).tolist()
-    else:
-        tokens = open_tokenizer(path).encode(asked.text.read_text(encoding="utf-8"))
+    tokens = tokens_of(path, asked.text)
     check = tokens[: asked.check_tokens]
     rest = tokens[len(check) :]  # to calibrate on
     library = ctypes.CDLL(str(asked.ggml), mode=1) if asked.ggml else None  # 1: bound when called

@@ -16,7 +16,7 @@ from .config import ModelConfig
 from .jsonfile import Fields
 from .planes import packed_names
 
-MAX_GEARS = 20
+MAX_GEARS = 24  # 12 rungs, five more at the ends, a target asked for four times, two uniform ones
 _NAME = re.compile(r"g[1-9]\d?")
 _WIDTHS = (0, 4, 8)
 
