@@ -45,12 +45,16 @@ TEXT = st.text(alphabet='ab3 .。！?!\n"”)-1`“…A', max_size=60)
 
 
 @given(TEXT)
+@example("…1.“")
 def test_what_was_trimmed_ends_well_and_stays(text: str) -> None:
     trimmed, closed = trim_to_sentence(text)
     assert text.startswith(trimmed)
     if closed:
         assert trimmed
-        assert trim_to_sentence(trimmed + "\n")[0].rstrip() == trimmed.rstrip() or "`" in text
+        again = trim_to_sentence(trimmed + "\n")[0].rstrip()
+        # A point behind a digit ends a sentence only where it is seen what comes next.
+        number = trimmed[-1] == "." and trimmed[-2:-1].isdigit()
+        assert again == trimmed.rstrip() or number or "`" in text
 
 
 @given(TEXT)

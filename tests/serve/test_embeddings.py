@@ -118,8 +118,8 @@ def test_a_batch_that_cannot_be_in_time_is_refused_as_a_whole() -> None:
 def test_a_late_vector_is_no_vector() -> None:
     with live() as server, server.client() as client:
         server.backend.slowness = 5.0
-        # Two chunks, of which the first takes all the time and more.
-        reply = client.post(PATH, json={"input": "x" * 510, "deadline_ms": 300})
+        # Two texts, of which the first takes all the time and more.
+        reply = client.post(PATH, json={"input": ["x" * 500] * 2, "deadline_ms": 400})
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "deadline_missed"
         assert reply.headers["x-should-retry"] == "false"
