@@ -7,6 +7,7 @@ import base64
 import threading
 from typing import Any
 
+import doors
 import numpy as np
 import openai
 import pytest
@@ -115,11 +116,12 @@ def test_a_batch_that_cannot_be_in_time_is_refused_as_a_whole() -> None:
         assert cheaper["elapsed_ms"] < told["elapsed_ms"]
 
 
-def test_a_late_vector_is_no_vector() -> None:
+def test_a_late_vector_is_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "PREFILL_MS", 0.2)  # so that a chunk of 100 ms has 250 tokens
     with live() as server, server.client() as client:
         server.backend.slowness = 5.0
-        # Two texts, of which the first takes all the time and more.
-        reply = client.post(PATH, json={"input": ["x" * 500] * 2, "deadline_ms": 400})
+        # Two chunks, of which the first takes all the time and more.
+        reply = client.post(PATH, json={"input": "x" * 510, "deadline_ms": 300})
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "deadline_missed"
         assert reply.headers["x-should-retry"] == "false"
