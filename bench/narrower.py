@@ -47,9 +47,7 @@ def importance(source: Checkpoint, grams: dict[str, Floats], kind: str, group: i
     return found
 
 
-def least_out(
-    values: list[Floats], share: float, *, everywhere: bool
-) -> list[npt.NDArray[np.bool_]]:
+def least_out(values: list[Floats], share: float, *, everywhere: bool) -> Masks:
     """What stays when the least `share` is left out: of all layers together, or of each."""
     if everywhere:
         border = float(np.quantile(np.concatenate(values), share))
@@ -95,10 +93,8 @@ def main() -> None:
     head_group = config.head_dim * (config.num_heads // config.num_kv_heads)
     rows: list[dict[str, Any]] = []
 
-    def tell(
-        what: str, kind: str, kept: list[npt.NDArray[np.bool_]], group: int, width: int
-    ) -> None:
-        masks = {i: np.repeat(layer, group) for i, layer in enumerate(kept)}
+    def tell(what: str, kind: str, kept: Masks, group: int, width: int) -> None:
+        masks = [np.repeat(layer, group) for layer in kept]
         gone = 0.0
         for i, layer in enumerate(kept):
             share = 1.0 - float(layer.mean())

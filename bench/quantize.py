@@ -30,7 +30,7 @@ from onesec.compress.evaluate import Quality, Subject, measure, windows
 from onesec.compress.journal import Journal
 from onesec.compress.room import Room
 from onesec.compress.sensitivity import measure_sensitivities
-from onesec.core.gear import UNIFORM
+from onesec.core.gear import UNIFORM, name_in_gears
 from onesec.loading import find_model, open_tokenizer
 from onesec.machine import describe
 from onesec.model.checkpoints import open_checkpoint
@@ -197,32 +197,35 @@ def q4_k_m(source: Checkpoint, library: Any, grams: dict[str, Floats]) -> tuple[
     layers = source.config.num_layers
     more = {i for i in range(layers)
             if i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2}  # fmt: skip
-    spent = {"bits": 0.0, "weights": 0}
+
+    def first_better(name: str) -> int:
+        """The row of a matrix from which on Q6_K is taken."""
+        segments = [len(segment.data) for segment in source.matrix(name)]
+        better = name.startswith("layers.") and int(name.split(".")[1]) in more
+        kind = name_in_gears(name, tied=source.config.tie_embeddings).rpartition(".")[2]
+        if kind == "head" or (better and kind == "down"):
+            return 0
+        return sum(segments) - (segments[-1] if better and kind == "qkv" else 0)
+
+    def rounding(name: str, weights: Floats) -> Floats:
+        first = first_better(name)
+        parts = ((four, weights[:first]), (six, weights[first:]))
+        return np.concatenate([form(name, part) for form, part in parts if len(part)])
 
     def bits(kind: str) -> float:
         block, nbytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
         return 8 * nbytes / block
 
-    def rounding(name: str, weights: Floats) -> Floats:
-        kind = name.rpartition(".")[2]
-        better = name.startswith("layers.") and int(name.split(".")[1]) in more
-        tied = source.config.tie_embeddings
-        if kind == "head" or (kind == "embed" and tied) or (better and kind == "down"):
-            first = 0  # row from which on Q6_K is taken
-        elif better and kind == "qkv":
-            first = len(weights) - len(source.matrix(name)[-1].data)
-        else:
-            first = len(weights)
-        spent["bits"] += first * weights.shape[1] * bits("Q4_K")
-        spent["bits"] += (len(weights) - first) * weights.shape[1] * bits("Q6_K")
-        spent["weights"] += weights.size
-        parts = ((four, weights[:first]), (six, weights[first:]))
-        return np.concatenate([form(name, part) for form, part in parts if len(part)])
-
-    for name in {name for name in source.matrix_names() if name != "pos_embed"}:
-        rounding(name, np.concatenate([s.float32() for s in source.matrix(name)]))
-    average = spent["bits"] / spent["weights"]
-    return rounding, average
+    total, weights = 0.0, 0
+    for name in source.matrix_names():
+        if name == "pos_embed":
+            continue
+        size = sum(segment.data.size for segment in source.matrix(name))
+        cols = source.matrix(name)[0].data.shape[1]
+        in_four = first_better(name) * cols
+        total += in_four * bits("Q4_K") + (size - in_four) * bits("Q6_K")
+        weights += size
+    return rounding, total / weights
 
 
 def widened(
@@ -241,8 +244,8 @@ def widened(
             pairs,
             journal=Journal(Path(folder) / "journal", ""),
         )
-    stored = "embed" if backend.config.tie_embeddings else "head"
-    at_4 = {stored if name == "head" else name: loss for name, loss in losses.at_4.items()}
+    tied = backend.config.tie_embeddings
+    at_4 = {n: losses.at_4.get(name_in_gears(n, tied=tied), 0.0) for n in backend.matrix_names}
     weights = sum(packed.rows * packed.cols for _, packed in backend.packed())
     lo_bytes = {name: packed.lo.nbytes for name, packed in backend.packed()}
     room = Room(backend.plane_bytes - sum(lo_bytes.values()), lo_bytes)

@@ -118,6 +118,7 @@ std::vector<RowIn> parse_rows(const Transformer& t, const std::vector<RowTuple>&
 Widths parse_widths(const Transformer& t, const WidthArray& widths) {
   require(widths.shape(0) == t.matrix_names().size(), "one width a matrix is needed");
   Widths found;
+  found.reserve(widths.shape(0));
   for (size_t i = 0; i < widths.shape(0); ++i) found.push_back({widths(i, 0), widths(i, 1)});
   return found;
 }

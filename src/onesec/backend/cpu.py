@@ -215,7 +215,8 @@ class CpuBackend:
     def repack(self, name: str, gram: Float32Array | None) -> None:
         """Pack a matrix anew from the checkpoint: for inputs with E[x xᵀ] = `gram`, in the shape
         of `moments`; None: for inputs of which nothing is known."""
-        source = next(kept for kept in self._kept if isinstance(kept, Checkpoint))
+        source = self._source()
+        assert isinstance(source, Checkpoint)
         self._engine.pack(name, _segments(source, name), gram)
         source.release(name)
 

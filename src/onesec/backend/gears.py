@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from onesec.core.errors import InvalidRequest, UnknownGear
-from onesec.core.gear import UNIFORM, Gear
+from onesec.core.gear import UNIFORM, Gear, name_in_gears
 
 
 def check_asked(*, planes: bool, reference: bool, artifact: bool) -> None:
@@ -54,7 +54,7 @@ class GearSet:
 
     def width(self, gear: Gear, name: str) -> int:
         """Bits that `gear` gives to the matrix `name`. Raises UnknownGear, InvalidRequest."""
-        width = gear.width_of(self._known_as(name))
+        width = gear.width_of(name_in_gears(name, tied=self._tied))
         able = width in self._known and not (width == 8 and name in self._narrow)
         if not able or (_wants_fine(gear) and not self._fine):
             raise UnknownGear(gear.name, tuple(g.name for g in self.gears))
@@ -64,10 +64,7 @@ class GearSet:
 
     def activations(self, gear: Gear, name: str) -> int:
         """Bits in which `gear` rounds what the matrix `name` reads."""
-        return gear.activations_of(self._known_as(name))
-
-    def _known_as(self, name: str) -> str:
-        return "head" if name == "embed" and self._tied else name
+        return gear.activations_of(name_in_gears(name, tied=self._tied))
 
 
 def _wants_fine(gear: Gear) -> bool:

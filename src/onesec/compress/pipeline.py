@@ -8,7 +8,7 @@ It must not know how a stage works inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from onesec import __version__
 from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.errors import InvalidRequest
-from onesec.core.gear import UNIFORM, Gear
+from onesec.core.gear import UNIFORM, Gear, name_in_gears
 from onesec.engine.profile import profile
 from onesec.loading import LoadedModel, find_model, load_model, open_source
 from onesec.machine import describe
@@ -169,14 +169,16 @@ def _search(
     costs = step_costs(
         backend, matrices, pairs, rounds=_TIMING_ROUNDS, progress=partial(tell, "timing")
     )
+    in_gears = partial(name_in_gears, tied=config.tie_embeddings)
     narrow: frozenset[str] = frozenset()
     room = None
     if recipe.size_bytes is not None:
         room = room_of(config, _beside_bytes(loaded))
-        wide = room.wide(_by_stored_name(losses.at_4, config), recipe.size_bytes)
+        at_4 = {name: losses.at_4.get(in_gears(name), 0.0) for name in room.lo_bytes}
+        wide = room.wide(at_4, recipe.size_bytes)
         narrow = frozenset(room.lo_bytes) - wide
     four = profile(backend, clock, gears=[UNIFORM[4]], budget_s=1.0)
-    four_only = ["head" if n == "embed" and config.tie_embeddings else n for n in narrow]
+    four_only = [in_gears(name) for name in narrow]
     rungs = _climb(
         backend,
         rung_times(costs, matrices, rungs=recipe.rungs, narrow=four_only),
@@ -209,12 +211,6 @@ def _beside_bytes(loaded: LoadedModel) -> int:
         loaded.write_companions(Path(folder))
         files = sum(file.stat().st_size for file in Path(folder).iterdir())
     return files + sum(vector.nbytes for vector in loaded.backend.vectors().values())
-
-
-def _by_stored_name(losses: Mapping[str, float], config: ModelConfig) -> dict[str, float]:
-    """A head that is the embedding is stored as "embed"."""
-    tied = config.tie_embeddings
-    return {"embed" if name == "head" and tied else name: x for name, x in losses.items()}
 
 
 def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:

@@ -58,5 +58,14 @@ class Gear:
         return hash((self.name, self.width))  # gears are asked for by the thousand a second
 
 
+def name_in_gears(stored: str, *, tied: bool) -> str:
+    """What gears call a stored matrix: an embedding that is the head too follows "head".
+
+    >>> name_in_gears("embed", tied=True), name_in_gears("embed", tied=False)
+    ('head', 'embed')
+    """
+    return "head" if stored == "embed" and tied else stored
+
+
 UNIFORM = {width: Gear(str(width), width) for width in (4, 8, 16)}
 W8A16 = Gear("w8a16", 8, activations=16)  # what 8 bits of weights can do at best

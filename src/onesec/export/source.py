@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesec.core.errors import InvalidRequest, UnknownGear, UnsupportedModel
-from onesec.core.gear import UNIFORM, Gear
+from onesec.core.gear import UNIFORM, Gear, name_in_gears
 from onesec.loading import open_source
 from onesec.model.artifact import Artifact
 from onesec.model.config import ModelConfig
@@ -68,8 +68,7 @@ class Outgoing:
 
     def _unpacked(self, artifact: Artifact, name: str) -> list[Tensor]:
         gear = self.gear or UNIFORM[8]
-        tied = name == "embed" and self.config.tie_embeddings
-        width = gear.width_of("head" if tied else name)
+        width = gear.width_of(name_in_gears(name, tied=self.config.tie_embeddings))
         values = plane_values(artifact.packed(name), width)
         tensors, at = [], 0
         for rows in segment_rows(self.config, name.rpartition(".")[2]):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onesec.core.gear import Gear
+from onesec.core.gear import Gear, name_in_gears
 
 from .config import ModelConfig
 from .jsonfile import Fields
@@ -65,8 +65,7 @@ def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> t
             fields.fail("gears", f"has {gear.name!r} twice")
         if not gear.name.isdecimal():
             for matrix in narrow:
-                tied = matrix == "embed" and config.tie_embeddings
-                if gear.width_of("head" if tied else matrix) == 8:
+                if gear.width_of(name_in_gears(matrix, tied=config.tie_embeddings)) == 8:
                     fields.fail("gears", f"has {gear.name!r}, but {matrix} has no 8 bits")
         gears.append(gear)
     return tuple(gear for gear in gears if not gear.name.isdecimal())
