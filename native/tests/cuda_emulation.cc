@@ -5,7 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -29,73 +29,103 @@ struct Warp {
 struct Copy {
   void* to;
   const void* from;
-  int group;
+  int bytes;
+};
+// A gate of shared memory. Copies are made when somebody waits for them.
+struct Gate {
+  int count = 0, arrived = 0, bytes = 0, round = 0;  // rounds: how often it has opened
+  std::vector<Copy> copies;
 };
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<uint8_t[]> stack{new uint8_t[kStack]};
   const Barrier* waits = nullptr;
   unsigned generation = 0;
+  bool at_cluster = false;  // waits there, since it has opened so often
+  int opened = 0;
   bool done = false;
-  int turn = 0, groups = 0;
-  std::deque<Copy> copies;
+  Gate* gate = nullptr;  // that has to have opened once more than so often, by the last bit
+  int round = 0;
+  int turn = 0;
   void* fake_stack = nullptr;
 };
 
 struct Block {
-  ucontext_t scheduler;
-  void* fake_stack = nullptr;
-  const void* scheduler_stack = nullptr;
-  size_t scheduler_size = 0;
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  Barrier barrier;
-  unsigned current = 0, index = 0, grid = 0;
-  uint8_t* shared = nullptr;
+  Barrier barrier, named, halves;
+  std::map<void*, Gate> gates;
+  unsigned index = 0;
+  std::unique_ptr<uint8_t, decltype(&std::free)> shared{nullptr, &std::free};
+  bool waited = false;
+  int opened = 0, arrived = 0;  // of its cluster's barrier, in the cluster's first block
+  int left = 0;  // threads that have not ended
+};
+
+struct Launch {
+  unsigned grid = 0;
+  int threads = 0;
   void (*kernel)(const void*) = nullptr;
   const void* arguments = nullptr;
   void (*previous)(void*) = nullptr;
   void* state = nullptr;
-  bool waited = false, written = false;
-} block;
+  bool written = false;
+} launched;
+
+// Of the operating-system thread, while fibers run.
+struct Scheduler {
+  ucontext_t context;
+  void* fake_stack = nullptr;
+  const void* stack = nullptr;
+  size_t size = 0;
+} scheduler;
+
+Block* block = nullptr;  // and the thread of it that runs
+unsigned current = 0;
+
+int cluster_size = 1;
+std::map<unsigned, Block*> begun;  // the cluster's blocks, by their numbers
+
+// A block of the running one's cluster.
+Block& in_cluster(int rank) { return *begun.at(block->index / unsigned(cluster_size) * unsigned(cluster_size) + unsigned(rank)); }
 
 [[noreturn]] void fail(const char* what) {
-  std::printf("FAILED in the emulated kernel: %s (block %u, thread %u)\n", what, block.index, block.current);
+  std::printf("FAILED in the emulated kernel: %s (block %u, thread %u)\n", what, block->index, current);
   std::exit(1);
 }
 
 void enter_fiber(Fiber& fiber) {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&block.fake_stack, fiber.stack.get(), kStack);
+  __sanitizer_start_switch_fiber(&scheduler.fake_stack, fiber.stack.get(), kStack);
 #endif
-  swapcontext(&block.scheduler, &fiber.context);
+  swapcontext(&scheduler.context, &fiber.context);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(block.fake_stack, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(scheduler.fake_stack, nullptr, nullptr);
 #endif
 }
 
 void leave_fiber(Fiber& fiber) {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(fiber.done ? nullptr : &fiber.fake_stack, block.scheduler_stack, block.scheduler_size);
+  __sanitizer_start_switch_fiber(fiber.done ? nullptr : &fiber.fake_stack, scheduler.stack, scheduler.size);
 #endif
-  swapcontext(&fiber.context, &block.scheduler);
+  swapcontext(&fiber.context, &scheduler.context);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fiber.fake_stack, &block.scheduler_stack, &block.scheduler_size);
+  __sanitizer_finish_switch_fiber(fiber.fake_stack, &scheduler.stack, &scheduler.size);
 #endif
 }
 
 void fiber_main() {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack, &block.scheduler_size);
+  __sanitizer_finish_switch_fiber(nullptr, &scheduler.stack, &scheduler.size);
 #endif
-  block.kernel(block.arguments);
-  Fiber& fiber = block.fibers[block.current];
+  launched.kernel(launched.arguments);
+  Fiber& fiber = block->fibers[current];
   fiber.done = true;
   leave_fiber(fiber);
 }
 
 void meet(Barrier& barrier) {
-  Fiber& fiber = block.fibers[block.current];
+  Fiber& fiber = block->fibers[current];
   if (++barrier.arrived == barrier.size) {
     barrier.arrived = 0;
     ++barrier.generation;
@@ -105,63 +135,125 @@ void meet(Barrier& barrier) {
   leave_fiber(fiber);
 }
 
-void run_block(int threads) {
-  for (int i = 0; i < threads; ++i) {
-    Fiber& fiber = block.fibers[size_t(i)];
-    fiber.waits = nullptr, fiber.done = false, fiber.turn = fiber.groups = 0;
-    fiber.copies.clear();
+void begin_block(Block& b, unsigned index, size_t shared) {
+  b.index = index, b.waited = false, b.left = launched.threads;
+  b.fibers.resize(size_t(launched.threads));
+  b.warps.resize(size_t(launched.threads / 32));
+  for (Warp& warp : b.warps) warp.barrier.size = 32;
+  b.barrier.size = launched.threads;
+  b.halves = b.named = {};
+  b.gates.clear();
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 128, shared)) fail("no memory");
+  b.shared.reset(static_cast<uint8_t*>(std::memset(memory, 0xff, shared)));
+  for (Fiber& fiber : b.fibers) {
+    fiber.waits = nullptr, fiber.at_cluster = false, fiber.gate = nullptr, fiber.done = false, fiber.turn = 0;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = kStack;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, fiber_main, 0);
   }
-  for (int left = threads; left > 0;) {
-    bool moved = false;
-    for (block.current = 0; block.current < unsigned(threads); ++block.current) {
-      Fiber& fiber = block.fibers[block.current];
-      if (fiber.done || (fiber.waits && fiber.waits->generation == fiber.generation)) continue;
-      fiber.waits = nullptr;
-      moved = true;
-      enter_fiber(fiber);
-      left -= fiber.done;
-    }
-    if (!moved) fail("threads wait at a barrier that the others never reach");
+}
+
+void settle(Gate& gate) {
+  if (gate.arrived < gate.count || gate.bytes != 0) return;
+  gate.arrived = 0, ++gate.round;
+}
+// Asked by one who waits: what is on its way comes now.
+bool is_open(Gate& gate, int round) {
+  for (const Copy& copy : gate.copies) {
+    std::memcpy(copy.to, copy.from, size_t(copy.bytes));
+    gate.bytes -= copy.bytes;
   }
+  gate.copies.clear();
+  settle(gate);
+  return gate.round % 2 != round;
+}
+
+// As far as the block's threads come by themselves; whether any came further.
+bool run_block(Block& b) {
+  block = &b;
+  bool moved = false;
+  for (bool again = true; again;) {
+    again = false;
+    for (current = 0; current < unsigned(launched.threads); ++current) {
+      Fiber& fiber = b.fibers[current];
+      if (fiber.done || (fiber.waits && fiber.waits->generation == fiber.generation)) continue;
+      if (fiber.at_cluster && in_cluster(0).opened == fiber.opened) continue;
+      if (fiber.gate && !is_open(*fiber.gate, fiber.round)) continue;
+      fiber.waits = nullptr, fiber.at_cluster = false, fiber.gate = nullptr;
+      moved = again = true;
+      enter_fiber(fiber);
+      b.left -= fiber.done;
+    }
+  }
+  return moved;
 }
 
 }  // namespace
 
-Index thread_index() { return {block.current}; }
-Index block_index() { return {block.index}; }
-Index grid_size() { return {block.grid}; }
-uint8_t* shared_memory() { return block.shared; }
+Index thread_index() { return {current}; }
+Index block_index() { return {block->index}; }
+Index grid_size() { return {launched.grid}; }
+uint8_t* shared_memory() { return block->shared.get(); }
 
-void block_barrier() { meet(block.barrier); }
-void warp_barrier() { meet(block.warps[block.current / 32].barrier); }
+void block_barrier() { meet(block->barrier); }
+void named_barrier(int threads) {
+  if (int(current) >= threads) fail("a thread that has no part in it comes to a barrier");
+  block->named.size = threads;
+  meet(block->named);
+}
+void named_arrival(int threads) {
+  block->halves.size = threads;
+  if (++block->halves.arrived == threads) ++block->halves.generation;
+}
+void named_wait() {
+  Fiber& fiber = block->fibers[current];
+  if (block->halves.generation > 0) return;
+  fiber.waits = &block->halves, fiber.generation = 0;
+  leave_fiber(fiber);
+}
+void warp_barrier() { meet(block->warps[current / 32].barrier); }
 
 const uint8_t (*exchange(const void* mine, size_t size))[32] {
-  Warp& warp = block.warps[block.current / 32];
-  Fiber& fiber = block.fibers[block.current];
+  Warp& warp = block->warps[current / 32];
+  Fiber& fiber = block->fibers[current];
   auto* all = warp.exchanged[fiber.turn ^= 1];
-  std::memcpy(all[block.current % 32], mine, size);
+  std::memcpy(all[current % 32], mine, size);
   meet(warp.barrier);
   return all;
 }
 
-void copy_async(void* to, const void* from) {
-  if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16) fail("a copy of 16 bytes is not aligned");
-  Fiber& fiber = block.fibers[block.current];
-  fiber.copies.push_back({to, from, fiber.groups});
+namespace {
+
+Gate& gate_at(void* address) {
+  const auto found = block->gates.find(address);
+  if (found == block->gates.end()) fail("a gate that nobody has opened");
+  return found->second;
 }
-void commit_copies() { ++block.fibers[block.current].groups; }
-void wait_copies(int pending) {
-  Fiber& fiber = block.fibers[block.current];
-  while (!fiber.copies.empty() && fiber.copies.front().group < fiber.groups - pending) {
-    const Copy copy = fiber.copies.front();
-    fiber.copies.pop_front();
-    std::memcpy(copy.to, copy.from, 16);
-  }
+}  // namespace
+
+void open_gate(void* address, int count) {
+  Gate gate;
+  gate.count = count;
+  block->gates[address] = gate;
+}
+void arrive_at(void* address, int bytes) {
+  Gate& gate = gate_at(address);
+  ++gate.arrived, gate.bytes += bytes;
+  settle(gate);
+}
+void wait_at(void* address, int round) {
+  Gate& gate = gate_at(address);
+  if (is_open(gate, round)) return;
+  Fiber& fiber = block->fibers[current];
+  fiber.gate = &gate, fiber.round = round;
+  leave_fiber(fiber);
+}
+void copy_bulk(void* to, const void* from, int bytes, void* gate) {
+  if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16 || bytes <= 0) fail("a copy is not of aligned sixteens of bytes");
+  gate_at(gate).copies.push_back({to, from, bytes});
 }
 void touch(const void* from, int bytes, int index, int count) {
   volatile uint8_t touched = 0;  // a sanitizer sees what is not there
@@ -169,26 +261,52 @@ void touch(const void* from, int bytes, int index, int count) {
   static_cast<void>(touched);
 }
 void wait_for_previous() {
-  if (!block.written && block.previous) block.previous(block.state);
-  block.waited = block.written = true;
+  if (!launched.written && launched.previous) launched.previous(launched.state);
+  block->waited = launched.written = true;
+}
+void cluster(int blocks) { cluster_size = blocks; }
+void arrive_at_cluster() {
+  Block& first = in_cluster(0);
+  block->fibers[current].opened = first.opened;
+  if (++first.arrived == cluster_size * launched.threads) first.arrived = 0, ++first.opened;
+}
+void wait_for_cluster() {
+  Fiber& fiber = block->fibers[current];
+  if (in_cluster(0).opened != fiber.opened) return;
+  fiber.at_cluster = true;
+  leave_fiber(fiber);
+}
+void send(const void* x, size_t size, void* to, void* gate, int rank) {
+  Block& there = in_cluster(rank);
+  if (there.left == 0) fail("memory of a block that has ended");
+  uint8_t *mine = block->shared.get(), *its = there.shared.get();
+  const auto found = there.gates.find(its + (static_cast<uint8_t*>(gate) - mine));
+  if (found == there.gates.end()) fail("a gate that nobody has opened");
+  std::memcpy(its + (static_cast<uint8_t*>(to) - mine), x, size);
+  found->second.bytes -= int(size);
+  settle(found->second);
 }
 
 void run(int blocks, int threads, size_t shared, void (*kernel)(const void*), const void* arguments, void (*previous)(void*), void* state) {
-  block.fibers.resize(size_t(threads));
-  block.warps.resize(size_t(threads / 32));
-  for (Warp& warp : block.warps) warp.barrier.size = 32;
-  block.barrier.size = threads;
-  block.kernel = kernel, block.arguments = arguments, block.previous = previous, block.state = state;
-  block.grid = unsigned(blocks);
-  block.written = false;
-  for (block.index = 0; block.index < unsigned(blocks); ++block.index) {
-    void* memory = nullptr;
-    if (posix_memalign(&memory, 128, shared)) fail("no memory");
-    block.shared = static_cast<uint8_t*>(std::memset(memory, 0xff, shared));
-    block.waited = false;
-    run_block(threads);
-    std::free(memory);
-    if (!block.waited) fail("a block ends without having waited for the kernel before it");
+  launched = {unsigned(blocks), threads, kernel, arguments, previous, state, false};
+  static std::vector<std::unique_ptr<Block>> pool;  // their stacks are used again
+  while (pool.size() < size_t(cluster_size)) pool.push_back(std::make_unique<Block>());
+  for (unsigned index = 0; index < launched.grid; index += unsigned(cluster_size)) {
+    begun.clear();
+    for (int rank = 0; rank < cluster_size; ++rank) {
+      begin_block(*pool[size_t(rank)], index + unsigned(rank), shared);
+      begun[index + unsigned(rank)] = pool[size_t(rank)].get();
+    }
+    for (int left = 1; left > 0;) {
+      bool moved = false;
+      left = 0;
+      for (int rank = 0; rank < cluster_size; ++rank) {
+        moved |= run_block(*pool[size_t(rank)]);
+        left += block->left;
+        if (block->left == 0 && !block->waited) fail("a block ends without having waited for the kernel before it");
+      }
+      if (left > 0 && !moved) fail("threads wait for what never comes");
+    }
   }
 }
 
@@ -222,7 +340,7 @@ float widen_half(uint16_t x) {
 void multiply_bytes(int (&c)[4], const uint32_t (&a)[4], uint2 b) {
   const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b.x, b.y};
   const auto* all = exchange(mine, sizeof mine);
-  const int g = int(block.current % 32) / 4, t = int(block.current % 32) % 4;
+  const int g = int(current % 32) / 4, t = int(current % 32) % 4;
   for (int i = 0; i < 4; ++i) {
     const int row_lane = 4 * g, column = 2 * t + i % 2;
     for (int k = 0; k < 32; ++k) {
@@ -238,7 +356,7 @@ void multiply_bytes(int (&c)[4], const uint32_t (&a)[4], uint2 b) {
 void multiply_halves(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float (*widen)(uint16_t)) {
   const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
   const auto* all = exchange(mine, sizeof mine);
-  const int g = int(block.current % 32) / 4, t = int(block.current % 32) % 4;
+  const int g = int(current % 32) / 4, t = int(current % 32) % 4;
   for (int i = 0; i < 4; ++i) {
     const int column = 2 * t + i % 2;
     float sum = 0.0f;

@@ -1,6 +1,6 @@
 // What the kernels of src/onesec/backend/gpu/cuda use of a GPU, on a CPU: a block's threads are fibers that meet at barriers
-// and exchange fragments, its copies arrive no sooner than they are waited for, shared memory starts out poisoned.
-// Blocks run one after another. Strict where the hardware is: alignment, all lanes at a collective, no read before a wait.
+// and exchange fragments, copies arrive no sooner than they are waited for, shared memory starts out poisoned.
+// Blocks run one after another, but for those of a cluster. Strict where the hardware is: alignment, all lanes at a collective, no read before a wait.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -10,9 +10,8 @@
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static
 #define ONESEC_DEVICE static inline
-#define ONESEC_SHARED(name) uint8_t* name = ::onesec::emulation::shared_memory()
+#define ONESEC_CLUSTER(blocks)
 
 struct alignas(8) uint2 { uint32_t x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
@@ -28,15 +27,24 @@ Index block_index();
 Index grid_size();
 uint8_t* shared_memory();
 
-void block_barrier();
+void block_barrier();  // of all threads
+void named_barrier(int threads);  // of the first ones
+void named_arrival(int threads);  // once a launch
+void named_wait();
 void warp_barrier();
 // Every lane of the warp gives `size` bytes (at most 32) and then sees all lanes' [32][32 bytes].
 const uint8_t (*exchange(const void* mine, size_t size))[32];
 
-void copy_async(void* to, const void* from);
-void commit_copies();
-void wait_copies(int pending);
+void open_gate(void* gate, int count);
+void arrive_at(void* gate, int bytes);  // and expects so many
+void wait_at(void* gate, int round);
+void copy_bulk(void* to, const void* from, int bytes, void* gate);
 void wait_for_previous();
+// Blocks of a cluster, of launches from now on; and its barrier and memory.
+void cluster(int blocks);
+void arrive_at_cluster();
+void wait_for_cluster();
+void send(const void* x, size_t size, void* to, void* gate, int block);
 void touch(const void* from, int bytes, int index, int count);
 
 // Runs `kernel` for each block of the grid, with exactly `shared` bytes of shared memory. `previous` writes what the
@@ -90,19 +98,31 @@ namespace onesec::cuda {
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 inline uint64_t evict_first() { return 0; }
-using SharedAddress = uint8_t*;
-inline SharedAddress shared_address(uint8_t* shared) { return shared; }
-inline SharedAddress of_lane(SharedAddress to, int) { return to; }
-inline void copy_async(SharedAddress to, const void* global, uint64_t) { emulation::copy_async(to, global); }
-inline void commit_copies() { emulation::commit_copies(); }
-template <int Pending>
-inline void wait_copies() { emulation::wait_copies(Pending); }
-inline int arrive(int32_t* counter) { return (*counter)++; }  // blocks run one after another
+template <class T>
+T& shared_memory() { return *reinterpret_cast<T*>(emulation::shared_memory()); }
+
+struct Gate { uint64_t state; };
+inline void open_gate(Gate* gate, int count) { emulation::open_gate(gate, count); }
+inline void show_gates() {}
+inline void arrive_at(Gate* gate) { emulation::arrive_at(gate, 0); }
+inline void expect_bytes(Gate* gate, int bytes) { emulation::arrive_at(gate, bytes); }
+inline void wait_at(Gate* gate, int round) { emulation::wait_at(gate, round); }
+inline void copy_bulk(void* to, const void* from, int bytes, Gate* gate, uint64_t) { emulation::copy_bulk(to, from, bytes, gate); }
+template <class T>
+void send(T x, T* to, Gate* gate, int block) { emulation::send(&x, sizeof x, to, gate, block); }
+template <int Threads>
+void meet() { emulation::named_barrier(Threads); }
+template <int Threads>
+void announce() { emulation::named_arrival(Threads); }
+template <int Threads>
+void await() { emulation::named_arrival(Threads), emulation::named_wait(); }
+inline int arrive(int32_t* counter) { return (*counter)++; }
+inline void arrive_at_cluster() { emulation::arrive_at_cluster(); }
+inline void wait_for_cluster() { emulation::wait_for_cluster(); }
 inline void touch(const void* from, int bytes, int index, int count) { emulation::touch(from, bytes, index, count); }
 inline float load_fresh(const float* at) { return *at; }
-inline float2 load_fresh(const float2* at) { return *at; }
-inline float4 load_fresh(const float4* at) { return *at; }
 inline float power_of_two(float x) { return std::exp2(x); }
+inline int fresh(int x) { return x; }
 inline float2 widen_halves(uint32_t pair) { return {emulation::widen_half(uint16_t(pair)), emulation::widen_half(uint16_t(pair >> 16))}; }
 inline void launch_dependents() {}
 inline void wait_for_previous() { emulation::wait_for_previous(); }

@@ -43,13 +43,13 @@ void emulate(void (*kernel)(Arguments), const Arguments& arguments, int blocks, 
       &call, previous, state);
 }
 
-inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, size_t shared, Late* before) {
+inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, size_t shared, Late* before, int threads = cuda::kThreads) {
   if (before) before->poison();
-  emulate(kernel, p, blocks, cuda::kThreads, shared, [](void* l) { if (l) static_cast<Late*>(l)->write(); }, before);
+  emulate(kernel, p, blocks, threads, shared, [](void* l) { if (l) static_cast<Late*>(l)->write(); }, before);
 }
 
 inline void run_product(const Product& p, Format format, int blocks, Late* before) {
-  cuda::launch_product(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, cuda::share_units(p, blocks), blocks, shared, before); });
+  cuda::launch_product(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, cuda::share_units(p, blocks), blocks, shared, before, cuda::kBlockThreads); });
 }
 // x, normed as p says, in the form that products of the format read.
 inline std::vector<uint8_t> prepare(Product p, Format format, const std::vector<float>& x) {

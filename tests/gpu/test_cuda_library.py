@@ -62,8 +62,8 @@ def test_no_kernel_spills_registers(compiled: tuple[Path, str]) -> None:
     assert len(told) >= 18
     for name, stack, stores, loads, registers in told:
         assert stack == stores == loads == "0", name
-        if re.search(r"planes_productILi[48]ELi1E|dense_product\w*Li1E", name):
-            assert int(registers) <= 80, name  # three blocks on a multiprocessor
+        if re.search(r"planes_productILi[48]ELi1E", name):
+            assert int(registers) <= 72, name  # three blocks on a multiprocessor
 
 
 def disassembler() -> str | None:
@@ -82,13 +82,9 @@ def test_the_instructions_are_the_intended_ones(compiled: tuple[Path, str]) -> N
     ).stdout
     kernels = dict(re.findall(r"Function : (\S+)(.*?)(?=Function : |\Z)", told, re.DOTALL))
     products = {name: body for name, body in kernels.items() if "_product" in name}
-    assert len(products) == 14
+    assert len(products) == 16
     for name, body in products.items():
-        copies = re.findall(r"LDGSTS\.\S+", body)
-        assert copies, name
-        assert all(".128" in copy for copy in copies), name
-        # A shared address that is the warp's, not the lane's, beside a cache policy: ptxas's fault.
-        assert not re.search(r"LDGSTS[^;]*\+UR", body), name
+        assert "UBLKCP" in body, name  # weights come by bulk copies
         assert "ACQBULK" in body, name  # waits for the kernel before
         assert "PREEXIT" in body, name  # lets the next one begin
         assert not re.search(r"\b(LDL|STL)\b", body), name  # nothing in local memory
@@ -98,6 +94,11 @@ def test_the_instructions_are_the_intended_ones(compiled: tuple[Path, str]) -> N
         else:
             assert "HMMA.16816.F32" in body, name
             assert "LDS.128" in body, name
+    attention = [body for name, body in kernels.items() if "attend" in name]
+    assert len(attention) == 3
+    for body in attention:
+        assert "STAS" in body  # what a block has found is sent, and
+        assert "MEMBAR" not in body  # nobody waits until all of memory has seen it
 
 
 def fake_nvcc(folder: Path, body: str) -> Path:
@@ -125,11 +126,11 @@ def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first = compile_library((9, 0), folder)
     assert first.read_text() == "library\n"
     assert compile_library((9, 0), folder) == first
-    assert compile_library((8, 0), folder) != first
+    assert compile_library((10, 0), folder) != first
     runs = [line for line in log.read_text().splitlines() if "--version" not in line]
     assert len(runs) == 2
     assert "code=sm_90a" in runs[0]
-    assert "code=sm_80 " in runs[1]
+    assert "code=sm_100a" in runs[1]
     assert sorted(p.suffix for p in folder.iterdir()) == [".so", ".so"]  # nothing half-made
 
 
@@ -145,8 +146,8 @@ def test_what_nvcc_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_an_old_gpu_and_a_missing_compiler_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(KernelBuildFailed, match=r"8\.0; this GPU has 7\.5"):
-        compile_library((7, 5), tmp_path)
+    with pytest.raises(KernelBuildFailed, match=r"9\.0; this GPU has 8\.9"):
+        compile_library((8, 9), tmp_path)
     monkeypatch.setattr(cuda_library, "find_nvcc", lambda: None)
     with pytest.raises(KernelBuildFailed, match="no nvcc"):
         compile_library((9, 0), tmp_path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library, find_nvcc
-from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from onesec.backend.gpu.ops_cuda import CudaOps
 from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.machine import cache_folder
@@ -206,27 +206,32 @@ def test_attention(library: CudaLibrary, num_heads: int, kv_heads: int, head_dim
         torch.randn(blocks, kv_heads, 32, head_dim, device="cuda", generator=generator).half()
         for _ in range(2)
     )
-    cache = LayerCache(keys, values)
+    rotary = torch.randn(1501, head_dim, device="cuda", generator=generator)
+    norm = Norm(torch.randn(head_dim, device="cuda", generator=generator), 1e-6)
+    # Two tokens of one sequence, and others whose last blocks are their own.
     positions = torch.tensor(
-        [700, 0, 31, 32, 255, 256, 511, 1500], dtype=torch.int32, device="cuda"
+        [700, 701, 0, 31, 255, 256, 511, 1270], dtype=torch.int32, device="cuda"
     )
-    tables = torch.randint(
-        0, blocks, (8, 64), dtype=torch.int32, device="cuda", generator=generator
-    )
+    tables = torch.randperm(blocks, device="cuda", generator=generator)[: 7 * 40].int()
+    tables = tables.view(7, 40)[[0, 0, 1, 2, 3, 4, 5, 6]]
     qkv = torch.randn(8, q + 2 * kv, device="cuda", generator=generator)
     tokens = torch.zeros_like(positions)
     ops = CudaOps(library, dependent=torch.cuda.get_device_capability() >= (9, 0))
-    for window in (0, 100):
+    for window, turn in ((0, Turn(rotary)), (100, Turn(rotary, norm, norm)), (0, Turn())):
         steps = Steps(tokens, positions, tables)
-        got = ops.attention(qkv, heads, cache, steps, window=window)
-        want = PlainOps(torch.float32).attention(qkv, heads, cache, steps, window=window)
-        torch.testing.assert_close(got, want, rtol=2e-4, atol=2e-4)
+        cache, plain = (LayerCache(keys.clone(), values.clone()) for _ in range(2))
+        got = ops.attend(qkv, heads, turn, cache, steps, window=window)
+        want = PlainOps(torch.float32).attend(qkv.clone(), heads, turn, plain, steps, window=window)
+        torch.testing.assert_close(got, want, rtol=5e-4, atol=5e-4)
+        torch.testing.assert_close(cache.keys, plain.keys, rtol=2e-3, atol=1e-3)
+        assert torch.equal(cache.values, plain.values)
         for i in range(8):
             one = Steps(tokens[:1], positions[i : i + 1], tables[i : i + 1])
-            alone = ops.attention(qkv[i : i + 1], heads, cache, one, window=window)
+            alone = ops.attend(qkv[i : i + 1], heads, turn, cache, one, window=window)
             assert torch.equal(alone[0], got[i])
         for _ in range(50):
-            assert torch.equal(ops.attention(qkv, heads, cache, steps, window=window), got)
+            again = ops.attend(qkv, heads, turn, cache, steps, window=window)
+            assert torch.equal(again, got)
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])

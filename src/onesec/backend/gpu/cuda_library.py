@@ -23,9 +23,9 @@ _FLAGS = (
     *("-O3", "-std=c++20", "-shared", "-Xcompiler", "-fPIC", "--expt-relaxed-constexpr"),
     "-fmad=false",  # fused only where the source says fma, as on the CPU
 )
-_OLDEST = (8, 0)  # the first with the kernels' asynchronous copies and warp-wide sums
-
+OLDEST = (9, 0)  # the first with the kernels' bulk copies and clusters
 SHARED_BYTES = 160 << 10  # of shared memory that a GPU must let a block have
+
 
 
 class Product(ctypes.Structure):
@@ -49,11 +49,12 @@ class Attention(ctypes.Structure):
     """arguments.h's struct of the same name, field by field."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("qkv", "keys", "values", "positions", "tables")),
-        *((name, ctypes.c_void_p) for name in ("parts", "arrived", "out")),
-        *((name, ctypes.c_int32) for name in ("rows", "qkv_stride", "table_stride", "kv_heads")),
-        *((name, ctypes.c_int32) for name in ("group", "head_dim", "window")),
-        *((name, ctypes.c_float) for name in ("scale", "softcap")),
+        *((name, ctypes.c_void_p) for name in ("qkv", "keys", "values", "rotary")),
+        *((name, ctypes.c_void_p) for name in ("q_norm", "k_norm", "positions", "tables", "out")),
+        *((name, ctypes.c_int32) for name in ("rows", "qkv_stride", "k_offset", "v_offset")),
+        *((name, ctypes.c_int32) for name in ("table_stride", "kv_heads", "group", "head_dim")),
+        *((name, ctypes.c_int32) for name in ("half", "window")),
+        *((name, ctypes.c_float) for name in ("scale", "softcap", "q_eps", "k_eps")),
     )
 
 
@@ -67,7 +68,6 @@ class CudaLibrary:
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
         self._library.onesec_error.restype = ctypes.c_char_p
-        self._library.onesec_attention_floats.restype = ctypes.c_int64
         self._library.onesec_shared_floats.restype = ctypes.c_int64
         for struct, told in (
             (Product, self._library.onesec_product_bytes()),
@@ -98,12 +98,8 @@ class CudaLibrary:
             self._library.onesec_prepare(ctypes.byref(p), form, dependent, ctypes.c_void_p(stream))
         )
 
-    def attention_floats(self, a: Attention) -> int:
-        """How many floats `parts` has to hold."""
-        return int(self._library.onesec_attention_floats(ctypes.byref(a)))
-
     def attention(self, a: Attention, dependent: bool, stream: int) -> None:
-        """Each row's heads over its sequence's cache, into `out`."""
+        """Each row's heads turned, and attending over its sequence's cache, into `out`."""
         self._check(
             self._library.onesec_attention(ctypes.byref(a), dependent, ctypes.c_void_p(stream))
         )
@@ -132,17 +128,17 @@ def compile_library(capability: tuple[int, int], folder: Path) -> Path:
     """The library for GPUs of a compute capability, compiled into `folder` unless it is there.
 
     Takes some twenty seconds once. Raises KernelBuildFailed where there is no nvcc, the GPU is
-    older than 8.0, nvcc refuses or the folder cannot be written.
+    older than 9.0, nvcc refuses or the folder cannot be written.
     """
-    if capability < _OLDEST:
+    if capability < OLDEST:
         major, minor = capability
         raise KernelBuildFailed(
-            f"the kernels need compute capability 8.0; this GPU has {major}.{minor}"
+            f"the kernels need compute capability 9.0; this GPU has {major}.{minor}"
         )
     nvcc = find_nvcc()
     if nvcc is None:
         raise KernelBuildFailed("there is no nvcc in CUDA_HOME, PATH or /usr/local/cuda")
-    arch = "{}{}".format(*capability) + ("a" if capability >= (9, 0) else "")
+    arch = "{}{}a".format(*capability)
     path = folder / f"cuda-sm{arch}-{_key(nvcc)}.so"
     if path.is_file():
         return path

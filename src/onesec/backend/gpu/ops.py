@@ -133,7 +133,7 @@ class Ops(Protocol):
     """Sums are float32. n: rows of the step. Widths are 4, 8 (both planes) or 16 (dense).
 
     A row's values depend on no other row of the step. `h` is the residual stream, float32
-    [n, hidden]; what `attention` and `norm_feed` return is for `matmul_add` alone, in whatever
+    [n, hidden]; what `attend` and `norm_feed` return is for `matmul_add` alone, in whatever
     form an implementation likes.
     """
 
@@ -162,11 +162,19 @@ class Ops(Protocol):
         queries, qkv holds the rows from heads.k_offset on."""
         ...
 
-    def attention(
-        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    def attend(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        turn: Turn,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        window: int,
     ) -> Any:
-        """[n, num_heads * head_dim]: each row attends to the positions of its sequence up to its
-        own; to the last `window` of them, its own counted, where window > 0."""
+        """As rope_and_store; then [n, num_heads * head_dim]: each row attends to the positions of
+        its sequence up to its own; to the last `window` of them, its own counted, where window > 0.
+        What qkv holds afterwards is not told."""
         ...
 
     def matmul_add(

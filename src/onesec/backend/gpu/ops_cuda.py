@@ -1,7 +1,7 @@
 """CudaOps: a decode step's products and attention as hand-written kernels, the rest in Triton.
 
-Six launches a layer: norm and qkv, rotation and cache (Triton's), attention, o and the residual,
-norm and the feed-forward's first matrix with its activation, the second one and the residual.
+Five launches a layer: norm and qkv; heads turned, cached and attended; o and the residual; norm and
+the feed-forward's first matrix with its activation; the second one and the residual.
 Nothing here waits for the device, so a step can be captured in a graph. It must not know models,
 gears or batches.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .cuda_library import Attention, CudaLibrary, Product
-from .ops import Heads, LayerCache, Matrix, Norm, Steps
+from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
 from .ops_triton import TritonOps, power
 
 MAX_ROWS = 16  # of a step
@@ -81,32 +81,47 @@ class CudaOps(TritonOps):
         self._multiply(p, form, h.contiguous(), norm)
         return y
 
-    def attention(
-        self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
+    def attend(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        turn: Turn,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        window: int,
     ) -> Tensor:
         """See Ops. Positions and tables are read before the kernels of this step have ended: none
         but its last may write them."""
-        n, group = len(qkv), heads.num_heads // heads.num_kv_heads
+        n = len(qkv)
+        half = 0 if turn.rotary is None else turn.rotary.shape[1] // 2
+        norms = [norm for norm in (turn.q_norm, turn.k_norm) if norm is not None]
         fits = (
             cache.keys.dtype == torch.float16
             and qkv.dtype == torch.float32
             and qkv.stride(0) % 4 == 0
-            and heads.head_dim % 8 == 0
+            and heads.head_dim % _OWN == 0
             and heads.head_dim <= _LARGEST_HEAD
-            and n * heads.num_heads <= _COUNTERS
+            and half % _OWN == 0
+            and not any(norm.layer for norm in norms)
             and n <= MAX_ROWS
         )
         if not fits:
-            return super().attention(qkv, heads, cache, steps, window=window)
+            return super().attend(qkv, heads, turn, cache, steps, window=window)
         a = Attention(rows=n, qkv_stride=qkv.stride(0), table_stride=steps.tables.stride(0))
-        a.kv_heads, a.group, a.head_dim = heads.num_kv_heads, group, heads.head_dim
-        a.window, a.scale, a.softcap = window, heads.scale, heads.softcap
+        a.kv_heads, a.group = heads.num_kv_heads, heads.num_heads // heads.num_kv_heads
+        a.head_dim, a.k_offset, a.v_offset = heads.head_dim, heads.k_offset, heads.v_offset
+        a.window, a.scale, a.softcap, a.half = window, heads.scale, heads.softcap, half
         a.qkv, a.keys, a.values = qkv.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr()
         a.positions, a.tables = steps.positions.data_ptr(), steps.tables.data_ptr()
-        parts = torch.empty(self._library.attention_floats(a), device=qkv.device)
+        if turn.rotary is not None:
+            a.rotary = turn.rotary.data_ptr()
+        if turn.q_norm is not None:
+            a.q_norm, a.q_eps = turn.q_norm.weight.data_ptr(), turn.q_norm.eps
+        if turn.k_norm is not None:
+            a.k_norm, a.k_eps = turn.k_norm.weight.data_ptr(), turn.k_norm.eps
         out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
-        a.parts, a.out = parts.data_ptr(), out.data_ptr()
-        a.arrived = self._zeros(qkv.device).data_ptr()
+        a.out = out.data_ptr()
         self._library.attention(a, self._dependent, _stream(qkv))
         return out
 

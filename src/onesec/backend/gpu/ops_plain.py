@@ -145,7 +145,7 @@ class PlainOps:
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
     ) -> Tensor:
-        """See Ops. The host waits for the positions."""
+        """The second half of attend, of turned heads. The host waits for the positions."""
         n, size = len(qkv), cache.keys.shape[2]
         out = qkv.new_empty(n, heads.num_heads * heads.head_dim)
         for first, count in steps.runs or [(i, 1) for i in range(n)]:
@@ -176,6 +176,20 @@ class PlainOps:
         if heads.softcap > 0.0:
             scores = heads.softcap * torch.tanh(scores / heads.softcap)
         return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
+
+    def attend(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        turn: Turn,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        window: int,
+    ) -> Tensor:
+        """See Ops."""
+        self.rope_and_store(qkv, heads, turn, cache, steps)
+        return self.attention(qkv, heads, cache, steps, window=window)
 
     def matmul_add(
         self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None

@@ -85,7 +85,8 @@ class PromptOps(PlainOps):
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
     ) -> Tensor:
-        """See Ops; in the products' dtype, of which the kernel has float16 and float32."""
+        """The second half of attend, of turned heads; in the products' dtype, of which the kernel
+        has float16 and float32."""
         halves = self._dtype != torch.float32
         group = heads.num_heads // heads.num_kv_heads
         block = max(power(heads.head_dim), _LEAST_DOT)

@@ -197,7 +197,8 @@ class TritonOps:
     def attention(
         self, qkv: Tensor, heads: Heads, cache: LayerCache, steps: Steps, *, window: int
     ) -> Tensor:
-        """See Ops. A split of the positions that no token reaches ends at once."""
+        """The second half of attend, of turned heads. A split of positions that no token reaches
+        ends at once."""
         n, tokens = len(qkv), cache.keys.shape[2]
         splits = triton.cdiv(steps.tables.shape[1] * tokens, SPLIT)
         group = heads.num_heads // heads.num_kv_heads
@@ -223,6 +224,20 @@ class TritonOps:
             WINDOW=window > 0, USE_PDL=self._pdl, num_warps=4, **self._launch,
         )  # fmt: skip
         return out
+
+    def attend(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        turn: Turn,
+        cache: LayerCache,
+        steps: Steps,
+        *,
+        window: int,
+    ) -> Tensor:
+        """See Ops."""
+        self.rope_and_store(qkv, heads, turn, cache, steps)
+        return self.attention(qkv, heads, cache, steps, window=window)
 
     def matmul_add(
         self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None

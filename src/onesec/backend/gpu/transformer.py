@@ -110,10 +110,11 @@ def hidden(
             width.qkv or 4,
             first_row=0 if attends else heads.k_offset,
         )
-        ops.rope_and_store(qkv, heads, turn, cache[i], steps, with_queries=attends)
         if attends:
-            seen = ops.attention(qkv, heads, cache[i], steps, window=about.window)
+            seen = ops.attend(qkv, heads, turn, cache[i], steps, window=about.window)
             ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm)
+        else:
+            ops.rope_and_store(qkv, heads, turn, cache[i], steps, with_queries=False)
         if width.up != 0:
             inner = ops.norm_feed(
                 h, layer.ffn_norm, layer.up, width.up, config.activation, config.intermediate_size

@@ -6,7 +6,8 @@
 
 namespace onesec::cuda {
 
-constexpr int kWarps = 8, kThreads = 32 * kWarps;
+constexpr int kWarps = 8, kThreads = 32 * kWarps;  // that compute
+constexpr int kBlockThreads = kThreads + 32;       // and those of the one that brings weights
 constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
@@ -56,27 +57,34 @@ struct Product {
 };
 
 constexpr int kCacheTokens = 32;  // of a block of the key-value cache
-constexpr int kSplits = 16;       // blocks that share a sequence: one takes every 16th block of its cache
+constexpr int kSplits = 8;        // blocks that share a sequence: one takes every eighth block of its cache
 
-// Attention of single tokens over the paged cache of half values. A token's bits depend on its sequence alone.
+// Attention of single tokens over the paged cache of half values. Heads of q and k are normed and turned first, keys and
+// values of the step's rows left in the cache. A token's bits depend on its sequence alone.
 struct Attention {
-  const float* qkv;          // [rows][qkv_stride]; query heads first, turned; rows begin at multiples of 16 bytes
-  const uint16_t* keys;      // [blocks][kv_heads][kCacheTokens][head_dim]
-  const uint16_t* values;
-  const int32_t* positions;  // [rows]; every row's own key and value are in the cache. Positions and tables are there
-  const int32_t* tables;     // [rows][table_stride]    before the step begins: they are read without waiting
-  float* parts;              // attention_floats(a) of them, for what the splits find
-  int32_t* arrived;          // [rows][kv_heads][query blocks] zeros, which they are again afterwards
+  const float* qkv;          // [rows][qkv_stride]; query heads first; rows and heads begin at multiples of 16 bytes
+  uint16_t* keys;            // [blocks][kv_heads][kCacheTokens][head_dim]
+  uint16_t* values;
+  const float* rotary;       // [context][2 * half]: a position's cosines, then its sines; null: nothing is turned
+  const float* q_norm;       // [head_dim], of an RMS norm; null: none
+  const float* k_norm;
+  const int32_t* positions;  // [rows]; rows of a sequence follow one another. Positions and tables are there before the
+  const int32_t* tables;     // [rows][table_stride]    step begins: they are read without waiting
   float* out;                // [rows][heads][head_dim]
   int32_t rows;              // of the step, 1..16
   int32_t qkv_stride;
+  int32_t k_offset;          // of the first kv head's keys in a row, and values
+  int32_t v_offset;
   int32_t table_stride;
   int32_t kv_heads;
   int32_t group;             // query heads of a kv head
   int32_t head_dim;          // a multiple of 8, at most 256
+  int32_t half;              // pairs of a head that are turned, (i, i + half): a multiple of 8
   int32_t window;            // positions that are seen, 0: all
   float scale;
   float softcap;             // 0: none
+  float q_eps;
+  float k_eps;
 };
 
 // The tiles of a unit: one, or those of 32 inner values: two, with a gate two of the gate and two of up.

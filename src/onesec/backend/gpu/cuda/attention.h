@@ -1,16 +1,17 @@
 // Attention of single tokens: softmax(q · k) · v over the positions that a token sees, in float32. Scores are those of powers
 // of two: log2(e) times the natural ones.
 //
-// The cache's blocks of a sequence go to kSplits thread blocks in turn, whatever the token's position. In a thread block a
-// position's head is in L lanes, eight values each; such groups of lanes are streams, which go through positions of their own
-// for all of G query heads and meet at the end: first in their warp, then in the thread block, then, in the split that comes
-// last, with the other splits. Every sum has one order.
+// The cache's blocks of a sequence go to kSplits thread blocks in turn, a cluster, whatever the token's position. In a thread
+// block a position's head is in L lanes, eight values each; such groups of lanes are streams, which go through positions of
+// their own for all of G query heads and meet at the end: first in their warp, then in the thread block, then in the first
+// one of the cluster. Every sum has one order.
 //
-// What earlier steps have left in the cache is read while the kernels before this one still run: of this step, whose rows
-// may be one sequence's, are the last kMaxRows positions at most.
+// Heads of q and k are normed and turned as they are read. Of this step, whose rows may be one sequence's, are the last
+// kMaxRows positions at most: those of its rows come from where the rows lie, and the row itself leaves its own in the cache.
+// All others are read while the kernels before this one still run.
 #pragma once
 #include "arguments.h"
-#include "arrive.h"
+#include "device.h"
 
 namespace onesec::cuda {
 
@@ -19,13 +20,20 @@ constexpr float kLog2E = 1.4426950408889634f;
 
 template <int L, int G>
 struct AttentionShape {
-  static constexpr int kBlockThreads = L * G >= 128 ? 256 : 128, kBlockWarps = kBlockThreads / 32;
+  static constexpr int kBlockThreads = L == 32 ? 256 : 128, kBlockWarps = kBlockThreads / 32;
+  static constexpr int kResident = L == 8 ? 4 : L == 16 ? 3 : 1;  // blocks on a multiprocessor, for the registers
   static constexpr int kStreams = kBlockThreads / L, kRound = kCacheTokens / kStreams;  // positions of a stream in a cache block
-  static constexpr int kSize = 8 * L;                                                    // of a head, padded
-  struct Shared {
-    alignas(16) float totals[kBlockWarps][G][kSize];
-    float2 ends[kBlockWarps][G];
-    int scratch;
+  static constexpr int kSize = 8 * L;                                              // of a head, padded
+  template <int Count>
+  struct Found {
+    float totals[Count][G][kSize];
+    float2 ends[Count][G];
+  };
+  struct alignas(16) Shared {
+    float queries[G][kSize];  // turned, and times the scale
+    Found<kBlockWarps> warps;
+    Found<kSplits> splits;  // in the cluster's first block, which they are sent to
+    Gate gate;
   };
 };
 
@@ -34,21 +42,32 @@ struct End {
   float top = kNever, weight = 0.0f;
 };
 
-// `Count` ends and four sums of each, in their order.
-template <int Count>
-ONESEC_DEVICE End join_all(const float2 (&ends)[Count], const float4 (&found)[Count], float (&total)[4]) {
+// Of head g, values d..d+3: what those of `Count` have found that take part, in their order.
+template <int Count, int G, int Size, class Part>
+ONESEC_DEVICE End join_all(const float2 (&ends)[Count][G], const float (&totals)[Count][G][Size], int g, int d, Part part, float (&total)[4]) {
   End all;
 #pragma unroll
-  for (int i = 0; i < Count; ++i) all.top = fmaxf(all.top, ends[i].x);
+  for (int i = 0; i < Count; ++i)
+    if (part(i)) all.top = fmaxf(all.top, ends[i][g].x);
   total[0] = total[1] = total[2] = total[3] = 0.0f;
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
-    const float factor = power_of_two(ends[i].x - all.top);
-    all.weight = fmaf(ends[i].y, factor, all.weight);
-    total[0] = fmaf(found[i].x, factor, total[0]), total[1] = fmaf(found[i].y, factor, total[1]);
-    total[2] = fmaf(found[i].z, factor, total[2]), total[3] = fmaf(found[i].w, factor, total[3]);
+    if (!part(i)) continue;
+    const float factor = power_of_two(ends[i][g].x - all.top);
+    const float4 sums = *reinterpret_cast<const float4*>(&totals[i][g][d]);
+    all.weight = fmaf(ends[i][g].y, factor, all.weight);
+    total[0] = fmaf(sums.x, factor, total[0]), total[1] = fmaf(sums.y, factor, total[1]);
+    total[2] = fmaf(sums.z, factor, total[2]), total[3] = fmaf(sums.w, factor, total[3]);
   }
   return all;
+}
+
+ONESEC_DEVICE void load_eight(const float* from, float (&to)[8]) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float4 four = reinterpret_cast<const float4*>(from)[i];
+    to[4 * i] = four.x, to[4 * i + 1] = four.y, to[4 * i + 2] = four.z, to[4 * i + 3] = four.w;
+  }
 }
 
 ONESEC_DEVICE void eight_floats(uint4 packed, float (&out)[8]) {
@@ -65,22 +84,25 @@ template <int L, int G>
 struct HeadStream {
   static constexpr int kRound = AttentionShape<L, G>::kRound;
 
-  float q[G][8];
   End ends[G];
   float totals[G][8] = {};
 
-  // A stream's positions of one cache block: the lane's keys and values, and which of them are seen, as bits.
-  __device__ void add(const uint4 (&keys)[kRound], const uint4 (&values)[kRound], uint32_t seen, float softcap) {
+  // A stream's positions of one cache block: the lane's keys and values, and which of them are seen, as bits; `queries` are
+  // the lane's of the first head.
+  __device__ void add(const float* queries, const uint4 (&keys)[kRound], const uint4 (&values)[kRound], uint32_t seen, float softcap) {
     float scores[kRound][G];
+    float k[kRound][8];
 #pragma unroll
-    for (int i = 0; i < kRound; ++i) {
-      float k[8];
-      eight_floats(keys[i], k);
+    for (int i = 0; i < kRound; ++i) eight_floats(keys[i], k[i]);
 #pragma unroll
-      for (int g = 0; g < G; ++g) {
-        float sum = q[g][0] * k[0];
+    for (int g = 0; g < G; ++g) {
+      float q[8];
+      load_eight(queries + g * (8 * L), q);
 #pragma unroll
-        for (int d = 1; d < 8; ++d) sum = fmaf(q[g][d], k[d], sum);
+      for (int i = 0; i < kRound; ++i) {
+        float sum = q[0] * k[i][0];
+#pragma unroll
+        for (int d = 1; d < 8; ++d) sum = fmaf(q[d], k[i][d], sum);
         scores[i][g] = sum;
       }
     }
@@ -151,70 +173,146 @@ struct Seen {
   }
 };
 
+// Eight values of a head: normed where `weight` says so, and turned. All of a head's lanes take part.
+template <int L>
+ONESEC_DEVICE void turned(const Attention& a, const float* head, const float* weight, float eps, int position, int lane, float (&x)[8]) {
+  const int d = lane * 8;
+  const bool inside = d < a.head_dim, turns = a.rotary && d < 2 * a.half;
+  const int partner = turns ? (d < a.half ? d + a.half : d - a.half) : d;
+  float y[8] = {};
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i] = 0.0f;
+  if (inside) load_eight(head + d, x);
+  if (turns) load_eight(head + partner, y);
+  if (weight) {
+    float squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) squares = fmaf(x[i], x[i], squares);
+#pragma unroll
+    for (int distance = L / 2; distance > 0; distance /= 2) squares += __shfl_xor_sync(kAllLanes, squares, distance);
+    const float factor = 1.0f / sqrtf(squares / float(a.head_dim) + eps);
+    if (inside) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] *= factor * weight[d + i], y[i] *= factor * weight[partner + i];
+    }
+  }
+  if (!turns) return;
+  const float* angles = a.rotary + size_t(position) * (2 * a.half) + d % a.half;
+  float cosine[8], sine[8];
+  load_eight(angles, cosine);
+  load_eight(angles + a.half, sine);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i] = d < a.half ? x[i] * cosine[i] - y[i] * sine[i] : x[i] * cosine[i] + y[i] * sine[i];
+}
+
+ONESEC_DEVICE uint4 eight_halves(const float (&x)[8]) {
+  uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) words[i] = Half::round(x[2 * i]) | static_cast<uint32_t>(Half::round(x[2 * i + 1])) << 16;
+  return {words[0], words[1], words[2], words[3]};
+}
+
 template <int L, int G>
-__global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(const Attention a) {
+__global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(AttentionShape<L, G>::kBlockThreads, AttentionShape<L, G>::kResident) attend(const Attention a) {
   using Shape = AttentionShape<L, G>;
-  constexpr int round = Shape::kRound, size = Shape::kSize, warps = Shape::kBlockWarps;
-  ONESEC_SHARED(memory);
-  auto& shared = *reinterpret_cast<typename Shape::Shared*>(memory);
+  constexpr int round = Shape::kRound, size = Shape::kSize;
+  auto& shared = shared_memory<typename Shape::Shared>();
+  if (threadIdx.x == 0) open_gate(&shared.gate, 1), show_gates();
+  arrive_at_cluster();
   launch_dependents();
   const int query_blocks = (a.group + G - 1) / G;
   const int split = blockIdx.x % kSplits, row = blockIdx.x / kSplits / (a.kv_heads * query_blocks);
   const int head_block = blockIdx.x / kSplits % (a.kv_heads * query_blocks), kv_head = head_block / query_blocks;
   const int first_query = head_block % query_blocks * G, queries = a.group - first_query < G ? a.group - first_query : G;
   const int lane = threadIdx.x % L, stream_at = threadIdx.x / L;
-  const Seen seen(a, row);
   const bool inside = lane * 8 < a.head_dim;
+  const Seen seen(a, row);
+  const int32_t* table = a.tables + size_t(row) * a.table_stride;
 
-  uint4 keys[round], values[round], next_keys[round], next_values[round];
-  uint32_t there = 0, next_there = 0;
-  // The lane's keys and values of a cache block: those of earlier steps where `old`, those of this one where `fresh`.
-  const auto load = [&](int block, bool old, bool fresh, uint4 (&k)[round], uint4 (&v)[round], uint32_t& bits) {
-    const size_t base = (size_t(a.tables[size_t(row) * a.table_stride + block]) * a.kv_heads + kv_head) * kCacheTokens;
+  uint4 keys[round], values[round];
+  uint32_t there = 0;
+  const auto seen_at = [&](int block, int i, int& at) {
+    at = block * kCacheTokens + i * Shape::kStreams + stream_at;
+    return at >= seen.first && at <= seen.position;
+  };
+  const auto place = [&](int block, int at) {
+    return ((size_t(table[block]) * a.kv_heads + kv_head) * kCacheTokens + at % kCacheTokens) * a.head_dim + lane * 8;
+  };
+  // The row of this step that is position `at` of the sequence, -1 where that is older.
+  const auto row_at = [&](int block, int at) {
+    const int other = row - (seen.position - at);
+    if (other < 0 || a.positions[other] != at) return -1;
+    return a.tables[size_t(other) * a.table_stride + block] == table[block] ? other : -1;
+  };
+  // The lane's keys and values of a cache block: those that no row of a step can be, and then the others.
+  const auto load = [&](int block) {
 #pragma unroll
     for (int i = 0; i < round; ++i) {
-      const int at = block * kCacheTokens + i * Shape::kStreams + stream_at;
-      if (at < seen.first || at > seen.position || !(at + kMaxRows <= seen.position ? old : fresh)) continue;
-      bits |= 1u << i;
+      int at;
+      if (!seen_at(block, i, at) || at + kMaxRows > seen.position) continue;
+      there |= 1u << i;
       if (!inside) continue;
-      const size_t place = (base + at % kCacheTokens) * a.head_dim + lane * 8;
-      k[i] = *reinterpret_cast<const uint4*>(a.keys + place);
-      v[i] = *reinterpret_cast<const uint4*>(a.values + place);
+      keys[i] = *reinterpret_cast<const uint4*>(a.keys + place(block, at));
+      values[i] = *reinterpret_cast<const uint4*>(a.values + place(block, at));
     }
   };
-  const auto clear = [&](uint4 (&k)[round], uint4 (&v)[round]) {
+  const auto load_late = [&](int block) {
 #pragma unroll
-    for (int i = 0; i < round; ++i) k[i] = v[i] = uint4{0, 0, 0, 0};
+    for (int i = 0; i < round; ++i) {
+      int at;
+      const bool sees = seen_at(block, i, at) && at + kMaxRows > seen.position;
+      if (sees) there |= 1u << i;
+      const int source = sees ? row_at(block, at) : -1;
+      if (sees && inside && source < 0) {
+        keys[i] = *reinterpret_cast<const uint4*>(a.keys + place(block, at));
+        values[i] = *reinterpret_cast<const uint4*>(a.values + place(block, at));
+      }
+      if (__reduce_max_sync(kAllLanes, unsigned(source + 1)) == 0) continue;
+      // Lanes without such a row go through this too, for nothing.
+      const float* from = a.qkv + size_t(source < 0 ? row : source) * a.qkv_stride;
+      float x[8];
+      turned<L>(a, from + a.k_offset + kv_head * a.head_dim, a.k_norm, a.k_eps, source < 0 ? seen.position : at, lane, x);
+      if (source < 0 || !inside) continue;
+      keys[i] = eight_halves(x);
+      load_eight(from + a.v_offset + kv_head * a.head_dim + lane * 8, x);
+      values[i] = eight_halves(x);
+      if (source != row || first_query > 0) continue;
+      *reinterpret_cast<uint4*>(a.keys + place(block, at)) = keys[i];
+      *reinterpret_cast<uint4*>(a.values + place(block, at)) = values[i];
+    }
   };
-  clear(keys, values);
-  clear(next_keys, next_values);
-  int block = seen.begin(split);
-  if (block <= seen.last()) load(block, true, false, keys, values, there);
-  wait_for_previous();
-  if (block > seen.last()) return;
-  load(block, false, true, keys, values, there);
-
+#pragma unroll
+  for (int i = 0; i < round; ++i) keys[i] = values[i] = uint4{0, 0, 0, 0};
   HeadStream<L, G> stream;
-  const float scale = a.scale * kLog2E;
-  const float* q = a.qkv + size_t(row) * a.qkv_stride + size_t(kv_head * a.group + first_query) * a.head_dim + lane * 8;
-#pragma unroll
-  for (int g = 0; g < G; ++g)
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float4 four{0.0f, 0.0f, 0.0f, 0.0f};
-      if (g < queries && inside) four = *reinterpret_cast<const float4*>(q + size_t(g) * a.head_dim + 4 * half);
-      float* to = stream.q[g] + 4 * half;
-      to[0] = four.x * scale, to[1] = four.y * scale, to[2] = four.z * scale, to[3] = four.w * scale;
-    }
+  const int first_block = seen.begin(split);
 #pragma unroll 1
-  for (; block <= seen.last(); block += kSplits) {
-    next_there = 0;
-    if (block + kSplits <= seen.last()) load(block + kSplits, true, true, next_keys, next_values, next_there);
-    stream.add(keys, values, there, a.softcap);
+  for (int block = first_block; block <= seen.last(); block += kSplits) {
+    there = 0;
+    load(block);
+    if (block == first_block) wait_for_previous();
+    load_late(block);
+    if (block == first_block) {
+      // A group of lanes turns a head. Behind the last query comes the last again; its values are not used.
+      if (stream_at < G) {
+        const int query = kv_head * a.group + first_query + (stream_at < queries ? stream_at : queries - 1);
+        float q[8];
+        turned<L>(a, a.qkv + size_t(row) * a.qkv_stride + size_t(query) * a.head_dim, a.q_norm, a.q_eps, seen.position, lane, q);
 #pragma unroll
-    for (int i = 0; i < round; ++i) keys[i] = next_keys[i], values[i] = next_values[i];
-    there = next_there;
+        for (int i = 0; i < 8; ++i) shared.queries[stream_at][lane * 8 + i] = q[i] * (a.scale * kLog2E);
+      }
+      meet<Shape::kBlockThreads>();
+    }
+    const int next = block + kSplits;
+    if (inside && next <= seen.last()) {  // on its way while this one is used
+#pragma unroll
+      for (int i = 0; i < round; ++i) {
+        const size_t at = place(next, i * Shape::kStreams + stream_at);
+        touch(a.keys + at, 1, 0, 1), touch(a.values + at, 1, 0, 1);
+      }
+    }
+    stream.add(&shared.queries[0][lane * 8], keys, values, there, a.softcap);
   }
+  if (first_block > seen.last()) wait_for_previous();
 #pragma unroll
   for (int distance = L; distance < 32; distance *= 2) stream.join(distance);
 
@@ -223,77 +321,44 @@ __global__ void __launch_bounds__(AttentionShape<L, G>::kBlockThreads) attend(co
   if (threadIdx.x % 32 < L) {
 #pragma unroll
     for (int g = 0; g < G; ++g) {
-      if (lane == 0) shared.ends[warp][g] = {stream.ends[g].top, stream.ends[g].weight};
+      if (lane == 0) shared.warps.ends[warp][g] = {stream.ends[g].top, stream.ends[g].weight};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const float* from = stream.totals[g] + 4 * half;
-        *reinterpret_cast<float4*>(&shared.totals[warp][g][lane * 8 + 4 * half]) = float4{from[0], from[1], from[2], from[3]};
+        *reinterpret_cast<float4*>(&shared.warps.totals[warp][g][lane * 8 + 4 * half]) = float4{from[0], from[1], from[2], from[3]};
       }
     }
   }
-  __syncthreads();
+  meet<Shape::kBlockThreads>();
   const int at = threadIdx.x * 4, g = at / size, d = at % size;
-  const bool mine = at < G * size;
-  const size_t whose = size_t(row) * (a.kv_heads * query_blocks) + head_block;
-  float* parts = a.parts + whose * kSplits * G * (size + 2);          // [splits][G][size], then
-  auto* ends = reinterpret_cast<float2*>(parts + kSplits * G * size);  // [splits][G]
-  float* out = a.out + (size_t(row) * a.kv_heads + kv_head) * a.group * a.head_dim + size_t(first_query) * a.head_dim;
-  const auto leave = [&](const float (&total)[4], float weight) {
-    if (g >= queries || d >= a.head_dim) return;
-    *reinterpret_cast<float4*>(out + size_t(g) * a.head_dim + d) = float4{total[0] / weight, total[1] / weight, total[2] / weight, total[3] / weight};
-  };
-  const int splits = seen.splits();
-  if (mine) {
-    float2 end[warps];
-    float4 found[warps];
-#pragma unroll
-    for (int w = 0; w < warps; ++w) end[w] = shared.ends[w][g], found[w] = *reinterpret_cast<const float4*>(&shared.totals[w][g][d]);
-    float total[4];
-    const End joined = join_all(end, found, total);
-    if (splits > 1) {
-      *reinterpret_cast<float4*>(parts + size_t(split) * G * size + at) = float4{total[0], total[1], total[2], total[3]};
-      if (d == 0) ends[split * G + g] = {joined.top, joined.weight};
-    } else {
-      leave(total, joined.weight);
-    }
-  }
-  if (splits == 1 || !last_of(splits, a.arrived + whose, &shared.scratch) || !mine) return;
-  float2 end[kSplits];
-  float4 found[kSplits];
-#pragma unroll
-  for (int s = 0; s < kSplits; ++s) {
-    const bool part = seen.takes_part(s);
-    end[s] = part ? load_fresh(ends + s * G + g) : float2{kNever, 0.0f};
-    found[s] = part ? load_fresh(reinterpret_cast<const float4*>(parts + size_t(s) * G * size + at)) : float4{0.0f, 0.0f, 0.0f, 0.0f};
-  }
+  const bool mine = at < G * size, part = seen.takes_part(split);
   float total[4];
-  const End joined = join_all(end, found, total);
-  leave(total, joined.weight);
-}
-
-// run<L, G>(how many groups of heads a row has) with the shape of the kernel for these heads.
-template <class Run>
-auto with_attention_shape(const Attention& a, Run run) {
-  const auto of = [&]<int L, int G>() { return run.template operator()<L, G>(a.kv_heads * ((a.group + G - 1) / G)); };
-  if (a.head_dim > 128) return of.template operator()<32, 4>();  // for the registers
-  if (a.head_dim > 64) return a.group <= 4 ? of.template operator()<16, 4>() : of.template operator()<16, 8>();
-  return a.group <= 4 ? of.template operator()<8, 4>() : of.template operator()<8, 8>();
+  End joined;
+  if (mine && part) joined = join_all<Shape::kBlockWarps>(shared.warps.ends, shared.warps.totals, g, d, [](int) { return true; }, total);
+  wait_for_cluster();
+  if (mine && part) {
+    send(float4{total[0], total[1], total[2], total[3]}, reinterpret_cast<float4*>(&shared.splits.totals[split][g][d]), &shared.gate, 0);
+    if (d == 0) send(float2{joined.top, joined.weight}, &shared.splits.ends[split][g], &shared.gate, 0);
+  }
+  if (split != 0 || !mine) return;
+  if (threadIdx.x == 0) expect_bytes(&shared.gate, seen.splits() * static_cast<int>(sizeof shared.splits / kSplits));
+  wait_at(&shared.gate, 0);
+  joined = join_all<kSplits>(shared.splits.ends, shared.splits.totals, g, d, [&](int s) { return seen.takes_part(s); }, total);
+  if (g >= queries || d >= a.head_dim) return;
+  float* out = a.out + (size_t(row) * a.kv_heads + kv_head) * a.group * a.head_dim + size_t(first_query + g) * a.head_dim + d;
+  *reinterpret_cast<float4*>(out) = float4{total[0] / joined.weight, total[1] / joined.weight, total[2] / joined.weight, total[3] / joined.weight};
 }
 
 // launch(kernel, blocks, threads, shared bytes).
 template <class Launch>
 auto launch_attention(const Attention& a, Launch launch) {
-  return with_attention_shape(a, [&]<int L, int G>(int head_blocks) {
+  const auto of = [&]<int L, int G>() {
     using Shape = AttentionShape<L, G>;
-    return launch(attend<L, G>, a.rows * head_blocks * kSplits, Shape::kBlockThreads, sizeof(typename Shape::Shared));
-  });
-}
-
-// Floats that `parts` has to hold.
-inline size_t attention_floats(const Attention& a) {
-  return with_attention_shape(a, [&]<int L, int G>(int head_blocks) {
-    return size_t(a.rows) * size_t(head_blocks) * kSplits * G * (AttentionShape<L, G>::kSize + 2);
-  });
+    return launch(attend<L, G>, a.rows * a.kv_heads * ((a.group + G - 1) / G) * kSplits, Shape::kBlockThreads, sizeof(typename Shape::Shared));
+  };
+  if (a.head_dim > 128) return of.template operator()<32, 4>();
+  if (a.head_dim > 64) return of.template operator()<16, 4>();
+  return of.template operator()<8, 4>();
 }
 
 }  // namespace onesec::cuda

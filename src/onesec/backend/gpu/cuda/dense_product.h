@@ -8,53 +8,50 @@
 
 namespace onesec::cuda {
 
-constexpr int kPanelSteps = 4, kPanelBytes = kPanelSteps * kGroup * 2;  // a stage: 16 rows of 128 columns
-
-// Banks: rows lie 256 bytes apart; every other pair of rows has the 64-byte halves of its lines swapped.
-ONESEC_DEVICE int panel_swapped(int row) { return (row & 2) << 5; }
-
-struct DenseSource {
-  static constexpr int kStageBytes = kTileRows * kPanelBytes;
-
-  const uint16_t* dense;
-  int cols, begin, count;  // the warp's slice, in steps
-  uint64_t policy;
-
-  __device__ DenseSource(const Product& p, int warp)
-      : dense(p.dense), cols(p.cols), begin(warp * p.superblocks / kWarps),
-        count((warp + 1) * p.superblocks / kWarps - begin), policy(evict_first()) {}
-  __device__ int stages() const { return (count + kPanelSteps - 1) / kPanelSteps; }
-  __device__ int first_group() const { return begin; }
-  __device__ int groups() const { return count; }
-  __device__ int steps(int stage) const { return count - stage * kPanelSteps < kPanelSteps ? count - stage * kPanelSteps : kPanelSteps; }
-
-  __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
-    to = of_lane(to, lane);
-    const int at = lane % 16 * 16, column = (begin + stage * kPanelSteps) * kGroup + at / 2;
-    if (at >= steps(stage) * kGroup * 2) return;
-    // Behind a row's end (cols is a multiple of 8) its beginning is read instead: the activations there are zeros.
-    const int inside = column < cols ? column : 0, half = lane / 16;
-    const uint16_t* from = dense + (size_t(tile) * kTileRows + half) * cols + inside;
-    to += half * kPanelBytes;
-#pragma unroll
-    for (int i = 0; i < kTileRows / 2; ++i) copy_async(to + 2 * i * kPanelBytes + (at ^ panel_swapped(2 * i)), from + size_t(2 * i) * cols, policy);
-  }
-};
+constexpr int kRowBytes = kStageBlocks * kGroup * 2 + 64;  // of a stage; a row and the next lie in different banks
 
 ONESEC_DEVICE uint4 load_quad(const void* at) { return *static_cast<const uint4*>(at); }
 
-template <class Type, int Tiles>
+// N: columns of a row tile that are kept, 1 or 8.
+template <class Type, int N, int Tiles>
 struct DenseSums {
+  using Form = RoundedForm<Type>;
+  static constexpr int kColumns = N, kRowTiles = Tiles;
+  static constexpr bool kOwn = Tiles == 1;
+  static constexpr int kStageBytes = kTileRows * kRowBytes, kSlots = 3;
+
+  static __device__ int columns(const Product& p, int stage) {
+    const int left = p.cols - stage * kStageBlocks * kGroup;
+    return left < kStageBlocks * kGroup ? left : kStageBlocks * kGroup;
+  }
+  static __device__ int bytes(const Product& p, int stage) { return kTileRows * columns(p, stage) * 2; }
+  static __device__ void bring(uint8_t* to, const Product& p, int tile, int stage, Gate* full, uint64_t policy, int lane) {
+    if (lane >= kTileRows) return;
+    copy_bulk(to + lane * kRowBytes, p.dense + size_t(tile * kTileRows + lane) * p.cols + stage * kStageBlocks * kGroup, columns(p, stage) * 2, full, policy);
+  }
+
   float acc[Tiles][4] = {};
 
-  __device__ void add(const uint8_t* stage, const DenseSource& source, int index, const Product& p, const void* activations, int lane) {
-    const int g = lane / 4, t = lane % 4, columns = Tiles == 2 ? 8 : tile_columns(p.rows), steps = source.steps(index);
-    const auto* x = static_cast<const uint8_t*>(activations) + size_t(source.begin + index * kPanelSteps) * columns * kGroup * 2;
+  // A slice of the stage that begins at step `block`.
+  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
+    if (slice.count == kSliceBlocks && (block + slice.begin + kSliceBlocks) * kGroup <= p.cols) steps<true>(stage, slice, block, p, activations, lane);
+    else steps<false>(stage, slice, block, p, activations, lane);
+  }
+
+  // `Full`: all steps of the slice are there, and all their columns.
+  template <bool Full>
+  __device__ void steps(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
+    const int g = lane / 4, t = lane % 4, columns = N == 1 ? 1 : Tiles == 2 ? 8 : tile_columns(p.rows);
+    block += slice.begin;
+    const auto* x = static_cast<const uint8_t*>(activations) + size_t(block) * columns * kGroup * 2;
+    const uint8_t* rows = stage + 2 * g * kRowBytes + slice.begin * kGroup * 2 + t * 16;
 #pragma unroll
-    for (int step = 0; step < kPanelSteps; ++step) {
-      if (step >= steps) break;
-      const int at = (step * kGroup * 2 + t * 16) ^ panel_swapped(2 * g);
-      const uint4 first = load_quad(stage + 2 * g * kPanelBytes + at), second = load_quad(stage + (2 * g + 1) * kPanelBytes + at);
+    for (int step = 0; step < kSliceBlocks; ++step) {
+      if (!Full && step >= slice.count) break;
+      // Behind a row's end there is anything.
+      const bool inside = Full || (block + step) * kGroup + t * 8 < p.cols;
+      const uint4 none{0, 0, 0, 0};
+      const uint4 first = inside ? load_quad(rows + step * kGroup * 2) : none, second = inside ? load_quad(rows + step * kGroup * 2 + kRowBytes) : none;
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile) {
         const uint4 b = load_quad(x + tile * rounded_bytes(p.superblocks, columns) + ((step * columns + (g & (columns - 1))) * kGroup * 2 + t * 16));
@@ -72,20 +69,9 @@ struct DenseSums {
   }
 };
 
-template <class Type, int Tiles>
-struct DenseKernel {
-  using Source = DenseSource;
-  using Form = RoundedForm<Type>;
-  using Sums = DenseSums<Type, Tiles>;
-  static constexpr int kColumns = 8, kRowTiles = Tiles;
-  static constexpr bool kOwn = Tiles == 1;
-  static constexpr int kDepth = 3;
-};
-
-template <class Type, int Tiles>
-__global__ void __launch_bounds__(kThreads, Tiles == 1 ? 3 : 2) dense_product(const Product p) {
-  ONESEC_SHARED(memory);
-  run_product<DenseKernel<Type, Tiles>>(p, memory);
+template <class Type, int N, int Tiles>
+__global__ void __launch_bounds__(kBlockThreads, 2) dense_product(const Product p) {
+  run_product<DenseSums<Type, N, Tiles>>(p);
 }
 
 }  // namespace onesec::cuda

@@ -12,7 +12,7 @@ enum class Format : int32_t { planes4 = 4, planes8 = 8, bf16 = 16, half = 17 };
 // launch(kernel, shared bytes) of the product's kernel.
 template <int Width, class Launch>
 auto launch_planes(const Product& p, Launch launch) {
-  const auto run = [&]<int N, int Tiles>() { return launch(planes_product<Width, N, Tiles>, shared_bytes<PlaneKernel<Width, N, Tiles>>(p)); };
+  const auto run = [&]<int N, int Tiles>() { return launch(planes_product<Width, N, Tiles>, shared_bytes<PlaneSums<Width, N, Tiles>>(p)); };
   if (row_tiles(p.rows) == 2) return run.template operator()<8, 2>();
   switch (tile_columns(p.rows)) {
     case 1: return run.template operator()<1, 1>();
@@ -23,8 +23,9 @@ auto launch_planes(const Product& p, Launch launch) {
 }
 template <class Type, class Launch>
 auto launch_dense(const Product& p, Launch launch) {
-  return row_tiles(p.rows) == 2 ? launch(dense_product<Type, 2>, shared_bytes<DenseKernel<Type, 2>>(p))
-                                : launch(dense_product<Type, 1>, shared_bytes<DenseKernel<Type, 1>>(p));
+  const auto run = [&]<int N, int Tiles>() { return launch(dense_product<Type, N, Tiles>, shared_bytes<DenseSums<Type, N, Tiles>>(p)); };
+  if (row_tiles(p.rows) == 2) return run.template operator()<8, 2>();
+  return p.rows == 1 ? run.template operator()<1, 1>() : run.template operator()<8, 1>();
 }
 
 template <class Launch>
@@ -40,16 +41,16 @@ auto launch_product(const Product& p, Format format, Launch launch) {
 // Floats that `shared` has to hold.
 inline size_t shared_floats(const Product& p, Format format) {
   const bool planes = format == Format::planes4 || format == Format::planes8;
-  const int columns = row_tiles(p.rows) == 2 ? 16 : planes ? tile_columns(p.rows) : 8;
+  const int columns = row_tiles(p.rows) == 2 ? 16 : planes || p.rows == 1 ? tile_columns(p.rows) : 8;
   return size_t(p.units) * size_t(tiles_of_unit(p)) * size_t(columns) * kTileRows;
 }
 
 template <class Launch>
 auto launch_prepare(Format format, Launch launch) {
   switch (format) {
-    case Format::bf16: return launch(prepare_rows<RoundedForm<Bf16>>, size_t(0));
-    case Format::half: return launch(prepare_rows<RoundedForm<Half>>, size_t(0));
-    default: return launch(prepare_rows<QuantizedForm>, size_t(0));
+    case Format::bf16: return launch(prepare_rows<RoundedForm<Bf16>>, kScratchBytes);
+    case Format::half: return launch(prepare_rows<RoundedForm<Half>>, kScratchBytes);
+    default: return launch(prepare_rows<QuantizedForm>, kScratchBytes);
   }
 }
 

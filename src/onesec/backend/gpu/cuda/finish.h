@@ -78,10 +78,10 @@ struct Ends {
   float scale = 1.0f, more = 0.0f;
 };
 
-// The part of them that is no kernel's result is brought near with the tile's first weights.
-ONESEC_DEVICE void touch_ends(const Product& p, int tile, int lane) {
-  if (p.row_scale) touch(p.row_scale + tile * kTileRows, kTileRows * static_cast<int>(sizeof(float)), lane, 32);
-  if (p.bias) touch(p.bias + tile * kTileRows, kTileRows * static_cast<int>(sizeof(float)), lane, 32);
+// The part of them that is no kernel's result is brought near with the tile's first weights, by one thread.
+ONESEC_DEVICE void touch_ends(const Product& p, int tile) {
+  if (p.row_scale) touch(p.row_scale + tile * kTileRows, 1, 0, 1);
+  if (p.bias) touch(p.bias + tile * kTileRows, 1, 0, 1);
 }
 
 template <int Columns>

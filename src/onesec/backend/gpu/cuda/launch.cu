@@ -44,7 +44,7 @@ extern "C" int onesec_product(const Product* p, int format, int per_multiprocess
     const int fit = static_cast<int>(size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)) / (shared + 1024));
     const int resident = attribute(cudaDevAttrMultiProcessorCount) * std::max(1, std::min(fit, per_multiprocessor));
     const int blocks = std::max(1, std::min(p->units * tiles_of_unit(*p), resident));
-    return int(launch(kernel, share_units(*p, blocks), blocks, kThreads, shared, dependent != 0, stream));
+    return int(launch(kernel, share_units(*p, blocks), blocks, kBlockThreads, shared, dependent != 0, stream));
   });
 }
 
@@ -68,8 +68,6 @@ extern "C" int onesec_attention(const Attention* a, int dependent, void* stream)
     return int(launch(kernel, *a, blocks, threads, shared, dependent != 0, stream));
   });
 }
-
-extern "C" int64_t onesec_attention_floats(const Attention* a) { return int64_t(attention_floats(*a)); }
 
 extern "C" int onesec_product_bytes() { return int(sizeof(Product)); }
 extern "C" int onesec_attention_bytes() { return int(sizeof(Attention)); }

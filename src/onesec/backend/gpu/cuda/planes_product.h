@@ -15,48 +15,7 @@
 
 namespace onesec::cuda {
 
-constexpr int kOctet = 8;                 // groups of a stage
-constexpr int kStageBlocks = kOctet / 2;  // superblocks of a stage
-constexpr int kHiStage = kStageBlocks * kHiBytes, kLoStage = kStageBlocks * kLoBytes;
-
-// Banks: the 64-byte lines 0, 2, 4.. would meet in the same half of the banks. So every other pair of lines has its
-// halves swapped in shared memory; `line` counts from the start of the stage's plane.
-ONESEC_DEVICE int swapped(int line) { return (line & 2) << 4; }
-
-template <int Width>
-struct PlaneSource {
-  static constexpr int kStageBytes = kHiStage + (Width == 8 ? kLoStage : 0);
-
-  const uint8_t* hi;
-  const uint8_t* lo;
-  int superblocks, begin, count;  // the warp's slice
-  uint64_t policy;
-
-  __device__ PlaneSource(const Product& p, int warp)
-      : hi(p.hi), lo(p.lo), superblocks(p.superblocks), begin(warp * p.superblocks / kWarps),
-        count((warp + 1) * p.superblocks / kWarps - begin), policy(evict_first()) {}
-  __device__ int stages() const { return (count + kStageBlocks - 1) / kStageBlocks; }
-  __device__ int first_group() const { return 2 * begin; }
-  __device__ int groups() const { return 2 * count; }
-  __device__ int blocks(int stage) const { return count - stage * kStageBlocks < kStageBlocks ? count - stage * kStageBlocks : kStageBlocks; }
-
-  __device__ void copy(SharedAddress to, int tile, int stage, int lane) const {
-    const size_t block = size_t(tile) * superblocks + begin + stage * kStageBlocks;
-    copy_plane<kHiBytes>(to, hi + block * kHiBytes, blocks(stage), lane);
-    if (Width == 8) copy_plane<kLoBytes>(to + kHiStage, lo + block * kLoBytes, blocks(stage), lane);
-  }
-
- private:
-  template <int Bytes>
-  __device__ void copy_plane(SharedAddress to, const uint8_t* from, int blocks, int lane) const {
-    constexpr int round = 32 * 16, rounds = (kStageBlocks * Bytes + round - 1) / round;  // of eight lines
-    const int left = blocks * Bytes - lane * 16;
-    to += lane * 16 ^ swapped(lane / 4), from += lane * 16;
-#pragma unroll
-    for (int i = 0; i < rounds; ++i)
-      if (i * round < left) copy_async(to + i * round, from + i * round, policy);
-  }
-};
+constexpr int kOctet = 2 * kSliceBlocks;  // groups of a slice
 
 ONESEC_DEVICE uint2 load_words(const uint8_t* at) { return *reinterpret_cast<const uint2*>(at); }
 
@@ -83,29 +42,50 @@ ONESEC_DEVICE float2 two_floats(const uint8_t* at) {
 
 template <int Width, int N, int Tiles>
 struct PlaneSums {
+  using Form = QuantizedForm;
+  static constexpr int kColumns = N, kRowTiles = Tiles;
+  static constexpr bool kOwn = N <= kOwnRows;
+  static constexpr int kHiStage = kStageBlocks * kHiBytes, kStageBytes = kHiStage + (Width == 8 ? kStageBlocks * kLoBytes : 0);
+  static constexpr int kSlots = Width == 8 && N == 8 ? 2 : 3;  // then activations fit in the multiprocessor's cache
+  // Blocks on a multiprocessor, for the registers.
+  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;
+
+  static __device__ int bytes(const Product& p, int stage) { return blocks_of(p, stage) * (kHiBytes + (Width == 8 ? kLoBytes : 0)); }
+  static __device__ void bring(uint8_t* to, const Product& p, int tile, int stage, Gate* full, uint64_t policy, int lane) {
+    const int blocks = blocks_of(p, stage);
+    const size_t at = size_t(tile) * p.superblocks + stage * kStageBlocks;
+    if (lane == 0) copy_bulk(to, p.hi + at * kHiBytes, blocks * kHiBytes, full, policy);
+    if (Width == 8 && lane == 1) copy_bulk(to + kHiStage, p.lo + at * kLoBytes, blocks * kLoBytes, full, policy);
+  }
+
   static constexpr int P = kOctet / N;
   float acc[Tiles][N][4] = {};  // [row tile][step of P groups][c fragment]
 
-  __device__ void add(const uint8_t* stage, const PlaneSource<Width>& source, int index, const Product& p, const void* activations, int lane) {
-    const int block = source.begin + index * kStageBlocks, count = source.blocks(index);
+  // A slice of the stage that begins at superblock `block`.
+  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
+    block += slice.begin;
+    if (N == 8 && Tiles == 1) lane = fresh(lane);
     const int groups = 2 * p.superblocks;
-    Quantized x[Tiles];
-#pragma unroll
-    for (int tile = 0; tile < Tiles; ++tile) {
-      x[tile] = quantized(const_cast<void*>(activations), groups, N, tile);
-      x[tile].q += 2 * block * N * kGroup, x[tile].meta += 2 * block * N, x[tile].start += 2 * block * N;
-    }
-    if (count == kStageBlocks) octet<true>(stage, count, x, lane);
-    else octet<false>(stage, count, x, lane);
+    const Activations x{static_cast<const uint8_t*>(activations) + 2 * block * N * kGroup, groups * N * kGroup - 2 * block * N * (kGroup - int(sizeof(Meta))),
+                        groups * N * (kGroup + int(sizeof(Meta))) - 2 * block * N * (kGroup - int(sizeof(int32_t))), int(Quantized::bytes(groups, N))};
+    const uint8_t *hi = stage + slice.begin * kHiBytes, *lo = stage + kHiStage + slice.begin * kLoBytes;
+    constexpr bool both = Width == 4 || N < 8;  // for the registers
+    if (both && slice.count == kSliceBlocks) octet<both>(hi, lo, slice.count, x, lane);
+    else octet<false>(hi, lo, slice.count, x, lane);
   }
+
+  // Where those of the slice begin: a Quantized with one pointer, for the registers.
+  struct Activations {
+    const uint8_t* q;
+    int meta, start, tile;  // bytes from there on; and of a row tile
+  };
 
   // `Full`: all superblocks of the stage are there; else `count` of them.
   template <bool Full>
-  __device__ void octet(const uint8_t* stage, int count, const Quantized (&x)[Tiles], int lane) {
+  __device__ void octet(const uint8_t* hi, const uint8_t* lo, int count, const Activations& x, int lane) {
     const int g = lane / 4, t = lane % 4;
-    // The lane's words of line `from` + t, where `from` is constant: a superblock of hi has nine lines, so every `from` may come.
-    const int even = t * 64 + (g * 8 ^ swapped(t)), odd = t * 64 + (g * 8 ^ swapped(t + 1));
-    const auto words = [&](const uint8_t* plane, int from) { return load_words(plane + from * 64 + ((from % 2 ? odd : even) ^ swapped(from & 2))); };
+    // The lane's words of line `from` + t, where `from` is constant.
+    const auto words = [&](const uint8_t* plane, int from) { return load_words(plane + from * 64 + (t * 64 + g * 8)); };
 #pragma unroll
     for (int step = 0; step < N; ++step) {
       const int b_block = (step * P + g / N) / 2, c_group = step * P + 2 * t / N, c_block = c_group / 2;
@@ -113,9 +93,9 @@ struct PlaneSums {
       uint2 b[Tiles];
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile) {
-        b[tile] = Full || b_block < count ? *reinterpret_cast<const uint2*>(x[tile].q + step * 256 + lane * 8) : uint2{0, 0};
+        b[tile] = Full || b_block < count ? *reinterpret_cast<const uint2*>(x.q + tile * x.tile + step * 256 + lane * 8) : uint2{0, 0};
         int2 start{kFloatOrigin, kFloatOrigin};
-        if (Width == 8 && (Full || c_block < count)) start = *reinterpret_cast<const int2*>(x[tile].start + step * 8 + 2 * t);
+        if (Width == 8 && (Full || c_block < count)) start = *reinterpret_cast<const int2*>(x.q + x.start + tile * x.tile + (step * 8 + 2 * t) * int(sizeof(int32_t)));
         c[tile][0] = c[tile][2] = start.x, c[tile][1] = c[tile][3] = start.y;
       }
 #pragma unroll
@@ -124,7 +104,7 @@ struct PlaneSums {
         if (!Full && sb >= count) continue;
         const int hi_line = sb * (kHiBytes / 64) + group % 2 * 4, lo_line = sb * (kLoBytes / 64) + group % 2 * 4;
         uint32_t a[4];
-        unpack<Width>(words(stage, hi_line), Width == 8 ? words(stage + kHiStage, lo_line) : uint2{0, 0}, a);
+        unpack<Width>(words(hi, hi_line), Width == 8 ? words(lo, lo_line) : uint2{0, 0}, a);
 #pragma unroll
         for (int tile = 0; tile < Tiles; ++tile) multiply(s % 2 ? other[tile] : c[tile], a, g / N == s ? b[tile] : uint2{0, 0});
       }
@@ -136,19 +116,19 @@ struct PlaneSums {
       // Columns 2t and 2t + 1 are two rows of one group, but with N = 1 the two groups of one superblock. Groups that a
       // short stage lacks add zeros: so all lanes stay together, as the next mma needs them.
       const int line = c_block * (kHiBytes / 64) + kScaleLine / 64;
-      const uint8_t* scales = stage + line * 64;
+      const uint8_t* scales = hi + line * 64;
       Meta meta[Tiles][2];
 #pragma unroll
       for (int tile = 0; tile < Tiles; ++tile) {
         float4 two{0.0f, 0.0f, 0.0f, 0.0f};
-        if (Full || c_block < count) two = *reinterpret_cast<const float4*>(x[tile].meta + step * 8 + 2 * t);
+        if (Full || c_block < count) two = *reinterpret_cast<const float4*>(x.q + x.meta + tile * x.tile + (step * 8 + 2 * t) * int(sizeof(Meta)));
         meta[tile][0] = {two.x, two.y}, meta[tile][1] = {two.z, two.w};
       }
 #pragma unroll
       for (int column = 0; column < 2; ++column) {
         const int at = (N == 1 ? column : c_group % 2) * kTileRows + 2 * g;
-        const float2 scale = two_floats<Width>(scales + (at ^ swapped(line)));
-        const float2 minimum = two_floats<4>(scales + ((2 * kTileRows + at) ^ swapped(line)));
+        const float2 scale = two_floats<Width>(scales + at);
+        const float2 minimum = two_floats<4>(scales + 2 * kTileRows + at);
 #pragma unroll
         for (int tile = 0; tile < Tiles; ++tile) {
           add_group(acc[tile][step][column], c[tile][column], scale.x, minimum.x, meta[tile][column]);
@@ -186,21 +166,8 @@ struct PlaneSums {
 };
 
 template <int Width, int N, int Tiles>
-struct PlaneKernel {
-  using Source = PlaneSource<Width>;
-  using Form = QuantizedForm;
-  using Sums = PlaneSums<Width, N, Tiles>;
-  static constexpr int kColumns = N, kRowTiles = Tiles;
-  static constexpr bool kOwn = N <= kOwnRows;
-  static constexpr int kDepth = Width == 8 && N == 8 ? 2 : 3;
-  // Blocks on a multiprocessor, for the registers; with one row three, or two and what attention needs.
-  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;
-};
-
-template <int Width, int N, int Tiles>
-__global__ void __launch_bounds__(kThreads, PlaneKernel<Width, N, Tiles>::kResident) planes_product(const Product p) {
-  ONESEC_SHARED(memory);
-  run_product<PlaneKernel<Width, N, Tiles>>(p, memory);
+__global__ void __launch_bounds__(kBlockThreads, PlaneSums<Width, N, Tiles>::kResident) planes_product(const Product p) {
+  run_product<PlaneSums<Width, N, Tiles>>(p);
 }
 
 }  // namespace onesec::cuda

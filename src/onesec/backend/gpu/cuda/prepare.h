@@ -1,8 +1,7 @@
 // Activations as the products read them: normed, then int8 by groups or rounded. Done by a block for itself, or once by
 // a kernel of its own: the same code, so the same bits.
 #pragma once
-#include "arguments.h"
-#include "device.h"
+#include "stage.h"
 
 namespace onesec::cuda {
 
@@ -27,7 +26,7 @@ ONESEC_DEVICE float warp_sum(float x) {
 ONESEC_DEVICE float block_sum(float x, float* scratch) {
   x = warp_sum(x);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
-  __syncthreads();
+  meet<kThreads>();
   float total = 0.0f;
 #pragma unroll
   for (int warp = 0; warp < kWarps; ++warp) total += scratch[warp];
@@ -159,7 +158,7 @@ ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int ent
 // kernel of its own) to `base`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
 // as many groups (or steps) as the product has units.
 struct QuantizedForm {
-  static size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
+  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
   static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
     const int groups = 2 * p.superblocks, columns = tile_columns(p.rows);
     for (int row = begin; row < end; ++row) {
@@ -170,16 +169,6 @@ struct QuantizedForm {
       });
     }
   }
-  // Groups begin..begin+count of prepared activations, on their way into the cache of the multiprocessor.
-  static __device__ void touch_groups(const Product& p, int begin, int count, int lane) {
-    const int columns = tile_columns(p.rows);
-    for (int tile = 0; tile < row_tiles(p.rows); ++tile) {
-      const Quantized x = quantized(const_cast<void*>(p.prepared), 2 * p.superblocks, columns, tile);
-      touch(x.q + begin * columns * kGroup, count * columns * kGroup, lane, 32);
-      touch(x.meta + begin * columns, count * columns * static_cast<int>(sizeof(Meta)), lane, 32);
-      touch(x.start + begin * columns, count * columns * static_cast<int>(sizeof(int32_t)), lane, 32);
-    }
-  }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     quantize_group(value, unit * columns + row % 8, lane, quantized(p.feed, p.units, columns, row / 8));
@@ -188,7 +177,7 @@ struct QuantizedForm {
 
 template <class Type>
 struct RoundedForm {
-  static size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(p.superblocks, tile_columns(p.rows)); }
+  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(p.superblocks, tile_columns(p.rows)); }
   static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
     const int columns = tile_columns(p.rows);
     for (int row = begin; row < end; ++row) {
@@ -203,11 +192,6 @@ struct RoundedForm {
       });
     }
   }
-  static __device__ void touch_groups(const Product& p, int begin, int count, int lane) {
-    const int columns = tile_columns(p.rows);
-    const auto* x = static_cast<const uint8_t*>(p.prepared) + begin * columns * kGroup * 2;
-    for (int tile = 0; tile < row_tiles(p.rows); ++tile) touch(x + tile * rounded_bytes(p.superblocks, columns), count * columns * kGroup * 2, lane, 32);
-  }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.units, columns) / 2);
@@ -215,10 +199,12 @@ struct RoundedForm {
   }
 };
 
+constexpr size_t kScratchBytes = 2 * kWarps * sizeof(float);
+
 // A block a row, into `feed`.
 template <class Form>
 __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
-  __shared__ float scratch[2 * kWarps];
+  auto* scratch = shared_memory<float[2 * kWarps]>();
   launch_dependents();
   touch_norm(p);
   wait_for_previous();
