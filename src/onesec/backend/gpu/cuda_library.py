@@ -27,7 +27,6 @@ OLDEST = (9, 0)  # the first with the kernels' bulk copies and clusters
 SHARED_BYTES = 160 << 10  # of shared memory that a GPU must let a block have
 
 
-
 class Product(ctypes.Structure):
     """arguments.h's struct of the same name, field by field; 0 and None are its nulls."""
 
