@@ -273,6 +273,29 @@ def test_the_key_is_asked_for_before_it_opens() -> None:
             speaker.sock.close()
 
 
+def test_a_page_offers_its_key_as_a_subprotocol() -> None:
+    def offered(key: str, *, first: str = "onesec, ") -> dict[str, str]:
+        text = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+        return {"Sec-WebSocket-Protocol": f"{first}onesec.key.{text}"}
+
+    with live(TEXT, bounds=Bounds(keys=(key_digest("schlüssel?>"),))) as server:
+        for headers, status in (
+            (offered("wrong"), 401),
+            ({"Sec-WebSocket-Protocol": "onesec, onesec.key.a"}, 401),
+            ({"Sec-WebSocket-Protocol": "onesec"}, 401),
+            ({**offered("schlüssel?>"), "Authorization": "Bearer wrong"}, 401),
+            (offered("schlüssel?>"), 101),
+            (offered("schlüssel?>", first=""), 101),
+        ):
+            speaker = Speaker(server, **headers)
+            assert speaker.status == status, headers
+            told = "sec-websocket-protocol: onesec\r\n" in speaker.answer.lower() + "\r\n"
+            chosen = "onesec, " in headers["Sec-WebSocket-Protocol"]
+            assert told == (status == 101 and chosen)  # never the key
+            assert "onesec.key" not in speaker.answer.replace("onesec.key. is", "")
+            speaker.sock.close()
+
+
 def test_who_leaves_leaves_nothing_behind(shop: Live, caplog: pytest.LogCaptureFixture) -> None:
     shop.backend.gate.clear()
     shop.backend.reached.clear()

@@ -1,15 +1,19 @@
 """Sockets: WebSockets: who may open one, which routes have one, and how it ends.
 
 It must not know what is said over them. Host, key and Origin are checked before a socket is opened:
-a refusal is an HTTP answer. Sizes of messages and pings are the protocol's (see server).
+a refusal is an HTTP answer. A page cannot set the Authorization of a socket, only the names of
+subprotocols that it offers: there the key may stand as one. Sizes of messages and pings are the
+protocol's (see server).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +26,8 @@ MAX_MESSAGE_BYTES = 64 << 10
 _IDLE_SECONDS = 600.0  # without a word from the client
 _MOST_OPEN = 64
 _GOING_AWAY, _ERROR, _POLICY, _AGAIN = 1001, 1011, 1008, 1012  # RFC 6455, 7.4.1
+_SUBPROTOCOL = "onesec"
+_KEY_PREFIX = "onesec.key."  # of a key in base64url without padding, whose letters a name may have
 _log = logging.getLogger("onesec.serve")
 Talk = Callable[["Socket"], Awaitable[None]]
 
@@ -73,7 +79,9 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = call_of(scope)
         await receive()  # the wish to open it
+        offered: Sequence[str] = scope["subprotocols"]
         try:
+            _take_key(call, offered)
             admit(scope, call, self._bounds)
             _check_origin(call)
             talk = self._talks.get(scope["path"])
@@ -87,7 +95,11 @@ class Sockets:
         self._open += 1
         try:
             await send(
-                {"type": "websocket.accept", "headers": [(b"x-request-id", call.id.encode())]}
+                {
+                    "type": "websocket.accept",
+                    "headers": [(b"x-request-id", call.id.encode())],
+                    "subprotocol": _SUBPROTOCOL if _SUBPROTOCOL in offered else None,
+                }
             )
             await self._talked(talk, Socket(call, receive, send, self._bounds.send_seconds))
         except ClientGone:
@@ -119,6 +131,23 @@ class Sockets:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _take_key(call: Call, offered: Sequence[str]) -> None:
+    """The key that is offered as a subprotocol, where no header has one. Raises ApiError."""
+    found = next((name for name in offered if name.startswith(_KEY_PREFIX)), None)
+    if found is None or "authorization" in call.headers:
+        return
+    text = found.removeprefix(_KEY_PREFIX)
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        raise ApiError(
+            "invalid_api_key",
+            f"The key behind {_KEY_PREFIX} is not base64url.",
+            hint="Encode the key's UTF-8 bytes as base64url, without padding.",
+        ) from None
+    call.headers["authorization"] = "Bearer " + key.decode("utf-8", "surrogateescape")
 
 
 def _check_origin(call: Call) -> None:
