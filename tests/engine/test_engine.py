@@ -297,6 +297,7 @@ def test_preemption_computes_the_answer_again_in_the_decode_arithmetic() -> None
     drain(engine)
     assert any(batch.exact for batch in backend.batches)
     assert tuple(late.tokens) == answer(late.request, eos_rate=0.0)
+    assert (late.trace.preemptions, urgent.trace.preemptions) == (1, 0)
 
 
 def test_a_shared_prefix_is_not_computed_twice() -> None:

@@ -47,7 +47,11 @@ def test_the_story_in_english() -> None:
 
 
 def test_chinese_says_as_much() -> None:
-    trace = story(confidence=SURE, drafted_tokens=9, accepted_tokens=7, dropped_events=3)
+    trace = story(
+        confidence=SURE, drafted_tokens=9, accepted_tokens=7, dropped_events=3, preemptions=2
+    )
+    told = "More urgent requests took its room 2 times; each time it was computed anew."
+    assert told in explain(trace)
     english, chinese = explain(trace), explain(trace, "zh")
     assert len(english) == len(chinese)
     for one, other in zip(english, chinese, strict=True):

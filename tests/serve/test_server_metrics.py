@@ -40,6 +40,7 @@ def trace() -> Trace:
         drafted_tokens=4,
         accepted_tokens=3,
         gears={"4": 6, "8": 3},
+        preemptions=2,
     )
     found.add(10.0, "prefill", ms=6.0)
     found.add(20.0, "prefill", ms=5.0)
@@ -85,6 +86,7 @@ def test_an_answer_is_counted(samples: Any) -> None:
     assert value("onesec_tokens_total", kind="cached") == 32
     assert value("onesec_wasted_tokens_total") == 9 + 5
     assert value("onesec_gear_shifts_total") == value("onesec_stalls_total") == 2
+    assert value("onesec_preemptions_total") == 4
     for outcome in OUTCOMES:
         assert value("onesec_deadline_total", outcome=outcome) == 1
 

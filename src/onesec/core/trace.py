@@ -46,6 +46,7 @@ class Trace:
     sampling: dict[str, Any] = field(default_factory=dict)  # the values that are not the defaults
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    preemptions: int = 0  # times it gave its room to a more urgent one, and was computed anew
     answer_tokens: int = 0
     drafted_tokens: int = 0  # guessed ahead
     accepted_tokens: int = 0  # of the guessed ones, those that were drawn too

@@ -214,10 +214,14 @@ class Scheduler:
         """Send the least urgent running sequence back, if it is less urgent than this one."""
         if not self.running or self.running[-1].order <= sequence.order:
             return False
-        victim = self.running.pop()
-        self._release(victim)
-        self.add(victim)
+        self._send_back(self.running.pop())
         return True
+
+    def _send_back(self, sequence: Sequence) -> None:
+        """Out of the running, to wait and be computed anew."""
+        self._release(sequence)
+        sequence.trace.preemptions += 1
+        self.add(sequence)
 
     def _grow(self, sequence: Sequence, steps: int) -> int:
         """Cover the next `steps` steps, or one; 0 if the sequence itself had to give way."""
@@ -226,8 +230,7 @@ class Scheduler:
         while not self.reserve(sequence, sequence.length):
             if not self._preempt_later(sequence):
                 self.running.remove(sequence)
-                self._release(sequence)
-                self.add(sequence)
+                self._send_back(sequence)
                 return 0
         return 1
 

@@ -60,6 +60,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "以档位 {1} 预填充 {0} 个词元，用时 {2} 毫秒，{3}。",
     ),
     "cached": ("{0} prompt tokens came from the cache.", "{0} 个提示词元来自缓存。"),
+    "preempted": (
+        "More urgent requests took its room {0} times; each time it was computed anew.",
+        "更紧急的请求 {0} 次占用了它的位置；每次都重新计算。",
+    ),
     "decode": (
         "Up to {0} ms, {1} tokens in gear {2} took {3} ms, {4}.",
         "到 {0} 毫秒为止，档位 {2} 生成 {1} 个词元，用时 {3} 毫秒，{4}。",
@@ -141,6 +145,8 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
         lines.append(say("policy", trace.policy))
     if trace.cached_tokens:
         lines.append(say("cached", trace.cached_tokens))
+    if trace.preemptions:
+        lines.append(say("preempted", trace.preemptions))
     first_ms = trace.ttft_ms
     for event in trace.events:
         lines += _plan(event, trace, say) if event.kind == "plan" else _lines(event, say)

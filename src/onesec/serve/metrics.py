@@ -71,6 +71,7 @@ class Metrics:
         )
         self._shifts = counter("gear_shifts", "Changes of gear in the midst of answers.")
         self._stalls = counter("stalls", "Answers that a hanging step was cut out of.")
+        self._preemptions = counter("preemptions", "Times that an answer gave its room away.")
         self._wasted = counter("wasted_tokens", "Tokens of answers that were late or abandoned.")
         self._retries = counter("client_retries", "Requests that a client sent again.")
         self._gauges: dict[str, Gauge] = {
@@ -139,6 +140,7 @@ class Metrics:
                 histogram.observe(spent_ms[kind] / 1e3)
         self._shifts.inc(seen["shift"])
         self._stalls.inc(seen["stall"])
+        self._preemptions.inc(trace.preemptions)
         for gear, count in trace.gears.items():
             self._gears.labels(gear).inc(count)
 
