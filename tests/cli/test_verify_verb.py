@@ -1,4 +1,4 @@
-"""`onesec verify`: the shipped model works here; what is wrong with a model is told, with code 1."""
+"""`onesec verify`: the shipped model works here; what is wrong with a model is told."""
 
 from __future__ import annotations
 
