@@ -10,8 +10,7 @@
 // kMaxRows positions at most: those of its rows come from where the rows lie, and the row itself leaves its own in the cache.
 // All others are read while the kernels before this one still run.
 #pragma once
-#include "arguments.h"
-#include "device.h"
+#include "heads.h"
 
 namespace onesec::cuda {
 
@@ -60,23 +59,6 @@ ONESEC_DEVICE End join_all(const float2 (&ends)[Count][G], const float (&totals)
     total[2] = fmaf(sums.z, factor, total[2]), total[3] = fmaf(sums.w, factor, total[3]);
   }
   return all;
-}
-
-ONESEC_DEVICE void load_eight(const float* from, float (&to)[8]) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const float4 four = reinterpret_cast<const float4*>(from)[i];
-    to[4 * i] = four.x, to[4 * i + 1] = four.y, to[4 * i + 2] = four.z, to[4 * i + 3] = four.w;
-  }
-}
-
-ONESEC_DEVICE void eight_floats(uint4 packed, float (&out)[8]) {
-  const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 two = widen_halves(words[i]);
-    out[2 * i] = two.x, out[2 * i + 1] = two.y;
-  }
 }
 
 // What one lane has of a stream.
@@ -172,45 +154,6 @@ struct Seen {
     return blocks < kSplits ? blocks : kSplits;
   }
 };
-
-// Eight values of a head: normed where `weight` says so, and turned. All of a head's lanes take part.
-template <int L>
-ONESEC_DEVICE void turned(const Attention& a, const float* head, const float* weight, float eps, int position, int lane, float (&x)[8]) {
-  const int d = lane * 8;
-  const bool inside = d < a.head_dim, turns = a.rotary && d < 2 * a.half;
-  const int partner = turns ? (d < a.half ? d + a.half : d - a.half) : d;
-  float y[8] = {};
-#pragma unroll
-  for (int i = 0; i < 8; ++i) x[i] = 0.0f;
-  if (inside) load_eight(head + d, x);
-  if (turns) load_eight(head + partner, y);
-  if (weight) {
-    float squares = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) squares = fmaf(x[i], x[i], squares);
-#pragma unroll
-    for (int distance = L / 2; distance > 0; distance /= 2) squares += __shfl_xor_sync(kAllLanes, squares, distance);
-    const float factor = 1.0f / sqrtf(squares / float(a.head_dim) + eps);
-    if (inside) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] *= factor * weight[d + i], y[i] *= factor * weight[partner + i];
-    }
-  }
-  if (!turns) return;
-  const float* angles = a.rotary + size_t(position) * (2 * a.half) + d % a.half;
-  float cosine[8], sine[8];
-  load_eight(angles, cosine);
-  load_eight(angles + a.half, sine);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) x[i] = d < a.half ? x[i] * cosine[i] - y[i] * sine[i] : x[i] * cosine[i] + y[i] * sine[i];
-}
-
-ONESEC_DEVICE uint4 eight_halves(const float (&x)[8]) {
-  uint32_t words[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) words[i] = Half::round(x[2 * i]) | static_cast<uint32_t>(Half::round(x[2 * i + 1])) << 16;
-  return {words[0], words[1], words[2], words[3]};
-}
 
 template <int L, int G>
 __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(AttentionShape<L, G>::kBlockThreads, AttentionShape<L, G>::kResident) attend(const Attention a) {

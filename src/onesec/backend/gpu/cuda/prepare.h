@@ -2,6 +2,7 @@
 // a kernel of its own: the same code, so the same bits.
 #pragma once
 #include "stage.h"
+#include "values.h"
 
 namespace onesec::cuda {
 
@@ -38,14 +39,6 @@ ONESEC_DEVICE float block_sum(float x, float* scratch) {
 // same time.
 constexpr int kOwn = 8, kStretch = kThreads * kOwn, kKept = 2;  // columns of a thread, of a block; stretches kept
 
-ONESEC_DEVICE void load_own(const float* from, float (&out)[kOwn]) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float4 four = reinterpret_cast<const float4*>(from)[half];
-    out[4 * half] = four.x, out[4 * half + 1] = four.y, out[4 * half + 2] = four.z, out[4 * half + 3] = four.w;
-  }
-}
-
 // The norm's weights are no kernel's result: before the wait they are brought near.
 ONESEC_DEVICE void touch_norm(const Product& p) {
   if (p.norm != NormKind::none) touch(p.norm_weight, p.cols * static_cast<int>(sizeof(float)), threadIdx.x, kThreads);
@@ -63,8 +56,8 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   for (int i = 0; i < kKept; ++i) {
     const int column = first + i * kStretch;
     if (column >= p.cols) break;
-    load_own(x + column, kept[i]);
-    if (normed) load_own(p.norm_weight + column, weights[i]);
+    load_eight(x + column, kept[i]);
+    if (normed) load_eight(p.norm_weight + column, weights[i]);
   }
   float mean = 0.0f, factor = 1.0f;
   const auto total = [&](float* place, auto&& term) {  // the sum of term(x) over the row
@@ -106,8 +99,8 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) kept[0][j] = 0.0f;
     if (column < p.cols) {
-      load_own(x + column, kept[0]);
-      if (normed) load_own(p.norm_weight + column, weights[0]);
+      load_eight(x + column, kept[0]);
+      if (normed) load_eight(p.norm_weight + column, weights[0]);
     }
     finish(column, kept[0], weights[0]);
   }
