@@ -357,10 +357,9 @@ def test_the_time_for_a_head_is_over_once_it_is_open(monkeypatch: pytest.MonkeyP
     upgraded: list[Protocol] = []
     upgrade = Protocol.handle_websocket_upgrade
 
-    def noted(self: Protocol, event: Any) -> None:
+    def noted(self: Protocol) -> None:
         upgraded.append(self)
-        assert self._head_timer is not None
-        upgrade(self, event)
+        upgrade(self)
 
     monkeypatch.setattr(Protocol, "handle_websocket_upgrade", noted)
     with live(TEXT) as server, speaking(server):

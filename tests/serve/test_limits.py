@@ -224,6 +224,10 @@ SMUGGLING = [
     b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"\x16\x03\x01\x02\x00",
     b"GET /" + b"a" * (80 << 10) + b" HTTP/1.1\r\n",
 ]
@@ -233,6 +237,27 @@ SMUGGLING = [
 def test_what_is_no_http_is_refused(reciter: Live, data: bytes) -> None:
     assert b"HTTP/1.1 4" in talk(reciter, data + b"\r\n")[:12] + b"\r\n"
     canary(reciter)
+
+
+def test_a_head_of_many_small_lines_is_no_smaller(reciter: Live) -> None:
+    lines = b"".join(b"X-%d: %s\r\n" % (i, b"y" * 50) for i in range(2000))
+    with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + lines[:100])
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be closed meanwhile
+            sock.sendall(lines[100:] + b"\r\n")
+        assert b" 200 " not in read_all(sock)[:20]
+    canary(reciter)
+
+
+def test_requests_in_one_piece_are_answered_in_their_order(reciter: Live) -> None:
+    """Each has its own instant of arrival, and a head that is slow behind a whole one is timed."""
+    ask = "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {}\r\n{}\r\n"
+    both = ask.format("first", "") + ask.format("second", "Connection: close\r\n")
+    with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
+        sock.sendall(both.encode())
+        told = read_all(sock)
+    assert told.count(b"HTTP/1.1 200") == 2
+    assert told.index(b"x-request-id: first") < told.index(b"x-request-id: second")
 
 
 def test_slow_sockets_are_closed_and_others_do_not_notice() -> None:

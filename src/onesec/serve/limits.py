@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from .errors import ApiError, internal
-from .protocol import ABORT, ARRIVAL
+from .protocol import ABORT, ARRIVAL, HEAR
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -135,7 +135,7 @@ class Limits:
             admit(scope, call, self._bounds, self._without_key)
             _check_kind(scope, call)
             await self._read(scope, receive, call)
-            await self._watched(scope, receive, answer, call)
+            await self._watched(scope, answer, call)
         except ClientGone:
             call.leave()
             scope.get(ABORT, _nothing)()  # what is not read is not kept
@@ -172,26 +172,21 @@ class Limits:
             raise ApiError("timeout", "The body did not arrive in time.") from None
         call.body = b"".join(parts)
 
-    async def _watched(self, scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+    async def _watched(self, scope: Scope, send: Send, call: Call) -> None:
         """Run the routes, and tell them when the client leaves: `call.gone`."""
 
-        left = asyncio.Event()
-        call.when_gone(left.set)
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            call.leave()
-
         async def nothing_more() -> MutableMapping[str, Any]:
+            left = asyncio.Event()
+            call.when_gone(left.set)
             await left.wait()
             return {"type": "http.disconnect"}
 
-        watcher = asyncio.create_task(watch())
+        hear = scope[HEAR]
+        hear.add(call.leave)
         try:
             await self._app(scope, nothing_more, send)
         finally:
-            watcher.cancel()
+            hear.discard(call.leave)
 
 
 class ClientGone(Exception):

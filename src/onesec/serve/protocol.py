@@ -1,39 +1,46 @@
-"""Protocol: HTTP/1.1 on a socket, with limits on slow and on many peers.
+"""Protocol: HTTP/1.1 on a socket, with limits on slow, on large and on many heads.
 
-It must not know routes. uvicorn's protocol does the parsing; this adds what it lacks: an absolute
-time for a request's head, a limit on sockets, all of them and of one peer, and the instant of a
-request's first byte.
+It must not know routes. uvicorn's protocol does the parsing (httptools); this adds what it lacks:
+an absolute time and a size for a request's head, exactly one Host, a limit on sockets, all of them
+and of one peer, the instant of a request's first byte, and answers whose head and first bytes are
+one packet.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from onesec.core.clock import Clock, MonotonicClock
+
+from .packets import Packets
 
 MAX_SOCKETS = 512
 MAX_SOCKETS_OF_A_PEER = 64  # a proxy on this machine is no such peer
 MAX_HEAD_BYTES = 64 << 10
 ABORT = "onesec.abort"  # in the scope: drops the connection with all that was not read
 ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte
+HEAR = "onesec.hear"  # in the scope: the callbacks for the end of the connection, a set
 
 
-class Protocol(H11Protocol):
+class Protocol(HttpToolsProtocol):
     """One connection."""
 
     head_seconds = 10.0
     clock: Clock = MonotonicClock()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._first_byte_ns: int | None = None
-        self._known_cycle: Any = None
+        super().connection_made(cast(asyncio.Transport, Packets(transport, self.loop)))
+        self._first_byte_ns: int | None = None  # of the head that is being read
+        self._received_ns = 0
+        self._head_bytes = 0
+        self._in_head = True  # or before it
         self._head_timer: asyncio.TimerHandle | None = None
+        self._hear: set[Callable[[], None]] = set()
         of_peer = 0
         if self.client is not None and not ip_address(self.client[0]).is_loopback:
             peers = [getattr(other, "client", None) for other in self.connections]
@@ -46,32 +53,48 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timer()
         super().connection_lost(exc)
+        for hear in list(self._hear):
+            hear()
 
     def data_received(self, data: bytes) -> None:
-        if self._first_byte_ns is None and self.conn.their_state is h11.IDLE:
-            self._first_byte_ns = self.clock.now_ns()
+        self._received_ns = self.clock.now_ns()
+        if self._in_head:
+            self._begin_head()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head has more than {MAX_HEAD_BYTES} bytes.")
+
+    # What the parser tells. An exception in here is answered with 400.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()  # of a request that came with the end of the one before
+
+    def on_headers_complete(self) -> None:
+        names = [name for name, _ in self.headers]
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEAD_BYTES:
+            raise ValueError("the head is too large")
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise ValueError("a request has one Host")
+        super().on_headers_complete()
+        scope = cast(dict[str, Any], self.scope)
+        scope[ARRIVAL] = self._first_byte_ns
+        scope[ABORT], scope[HEAR] = self.transport.abort, self._hear
+        self._in_head, self._first_byte_ns, self._head_bytes = False, None, 0
+        self._forget_timer()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+
+    def _begin_head(self) -> None:
+        if self._first_byte_ns is None:
+            self._first_byte_ns = self._received_ns
             if self._head_timer is None:  # the next request of a connection that is kept alive
                 self._await_head()
-        super().data_received(data)
-        self._look_for_head()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._look_for_head()  # of a request that was sent before its answer to the one before
-
-    def _look_for_head(self) -> None:
-        if self.cycle is not self._known_cycle:  # a head is complete: its task has not run yet
-            self._known_cycle = self.cycle
-            scope = cast(dict[str, Any], self.scope)
-            scope[ARRIVAL] = self._first_byte_ns or self.clock.now_ns()
-            scope[ABORT] = self.transport.abort
-            self._first_byte_ns = None
-            self._forget_timer()
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """The connection goes on as a socket, which has limits of its own."""
-        self._forget_timer()
-        super().handle_websocket_upgrade(event)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)

@@ -26,7 +26,7 @@ from . import app, wire
 from .door import Door, Terms
 from .errors import ApiError
 from .limits import Bounds
-from .protocol import MAX_HEAD_BYTES, Protocol
+from .protocol import Protocol
 from .runner import Runner
 from .sockets import MAX_MESSAGE_BYTES
 from .stream import PING_SECONDS
@@ -108,7 +108,6 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             proxy_headers=False,
         )
