@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from .errors import ApiError, internal
-from .protocol import ABORT, ARRIVAL, HEAR
+from .protocol import ABORT, ARRIVAL, FLOW, HEAR
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -115,7 +115,7 @@ class Limits:
         if scope["type"] != "http":
             return
         scope[CALL] = call = call_of(scope)
-        request_id = call.id
+        request_id, flow = call.id, scope[FLOW]
         started = False
 
         async def answer(message: MutableMapping[str, Any]) -> None:
@@ -124,6 +124,9 @@ class Limits:
                 started = True
                 own = [(b"x-request-id", request_id.encode())]
                 message = {**message, "headers": [*message["headers"], *own]}
+            if not flow.write_paused:  # so this does not wait
+                await send(message)
+                return
             try:
                 async with asyncio.timeout(self._bounds.send_seconds):
                     await send(message)

@@ -25,6 +25,7 @@ MAX_HEAD_BYTES = 64 << 10
 ABORT = "onesec.abort"  # in the scope: drops the connection with all that was not read
 ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte
 HEAR = "onesec.hear"  # in the scope: the callbacks for the end of the connection, a set
+FLOW = "onesec.flow"  # in the scope: whether writes wait for the peer to read (`write_paused`)
 
 
 class Protocol(HttpToolsProtocol):
@@ -82,7 +83,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         scope = cast(dict[str, Any], self.scope)
         scope[ARRIVAL] = self._first_byte_ns
-        scope[ABORT], scope[HEAR] = self.transport.abort, self._hear
+        scope[ABORT], scope[HEAR], scope[FLOW] = self.transport.abort, self._hear, self.flow
         self._in_head, self._first_byte_ns, self._head_bytes = False, None, 0
         self._forget_timer()
 
