@@ -21,8 +21,12 @@ from onesec.bench.scores import OURS, TRYING
 
 ROOT = Path(__file__).parents[1]
 RECORDS = {  # by what their tables are called
-    name: ROOT / "bench" / "results" / f"2026-11-26-zen3-deadlines-{name}.json"
-    for name in ("suite", "stories", "real")
+    name: ROOT / "bench" / "results" / f"{about}-deadlines-{name}.json"
+    for name, about in (
+        ("suite", "2026-11-27-zen5"),
+        ("stories", "2026-11-26-zen3"),
+        ("real", "2026-11-26-zen3"),
+    )
 }
 DOCUMENTS = [
     *(ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")),
