@@ -280,6 +280,17 @@ def test_slow_sockets_are_closed_and_others_do_not_notice() -> None:
         canary(server)
 
 
+def test_blank_lines_do_not_keep_a_connection_open() -> None:
+    """Bytes between two requests begin a head, whose time is limited, though no request has."""
+    with live(bounds=Bounds(head_seconds=0.5)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            sock.sendall(b"\r\n")
+            assert read_all(sock) == b""  # it is closed
+        canary(server)
+
+
 def test_a_body_in_pieces_does_not_start_the_heads_time() -> None:
     with live() as server:
         server.backend.gate.clear()
