@@ -64,6 +64,8 @@ def test_no_kernel_spills_registers(compiled: tuple[Path, str]) -> None:
         assert stack == stores == loads == "0", name
         if re.search(r"planes_productILi[48]ELi1E", name):
             assert int(registers) <= 72, name  # three blocks on a multiprocessor
+        if "dense_product" in name:
+            assert int(registers) <= 96, name  # two blocks, as shared memory allows
 
 
 def disassembler() -> str | None:

@@ -141,7 +141,7 @@ class Limits:
             await self._watched(scope, answer, call)
         except ClientGone:
             call.leave()
-            scope.get(ABORT, _nothing)()  # what is not read is not kept
+            scope[ABORT]()  # what is not read is not kept
         except ApiError as error:
             if not started:
                 await _send_error(answer, error)
@@ -150,7 +150,7 @@ class Limits:
             place = "".join(traceback.format_tb(error.__traceback__))
             _log.error("%s failed: %s\n%s", request_id, type(error).__name__, place)
             if started:
-                scope.get(ABORT, _nothing)()
+                scope[ABORT]()
             else:
                 await _send_error(answer, internal())
 
@@ -202,10 +202,6 @@ def _check_kind(scope: Scope, call: Call) -> None:
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if scope["method"] == "POST" and kind != "application/json":
         raise ApiError("unsupported_media_type", "Send JSON, with content-type: application/json.")
-
-
-def _nothing() -> None:
-    pass
 
 
 def _too_large(limit: int) -> ApiError:

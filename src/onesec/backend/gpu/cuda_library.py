@@ -130,9 +130,9 @@ def compile_library(capability: tuple[int, int], folder: Path) -> Path:
     older than 9.0, nvcc refuses or the folder cannot be written.
     """
     if capability < OLDEST:
-        major, minor = capability
+        needed, there = ("{}.{}".format(*each) for each in (OLDEST, capability))
         raise KernelBuildFailed(
-            f"the kernels need compute capability 9.0; this GPU has {major}.{minor}"
+            f"the kernels need compute capability {needed}; this GPU has {there}"
         )
     nvcc = find_nvcc()
     if nvcc is None:

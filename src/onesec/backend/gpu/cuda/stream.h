@@ -1,4 +1,4 @@
-// A product's block: one thread brings the weights of all tiles that the block does, stage after stage, into slots of shared
+// A product's block: one warp brings the weights of all tiles that the block does, stage after stage, into slots of shared
 // memory; the warps that compute follow. Gates tell when a slot is full, and when all warps have done with it.
 #pragma once
 #include "finish.h"
