@@ -132,6 +132,14 @@ def test_parts_stand_alone_when_the_time_ends_before_they_are_merged() -> None:
     assert made.text == "It happened.\nIt happened.\nIt happened."
 
 
+def test_parts_stand_alone_when_the_merging_reply_is_empty() -> None:
+    app, model = summarizer()
+    model.reply = lambda prompt: "" if "It happened." in prompt else "It happened."
+    made = app(TEXT, "one sentence", "600s")
+    assert not made.merged
+    assert made.text == "\n".join(["It happened."] * len(made.read))
+
+
 def test_a_summary_that_is_too_long_is_told() -> None:
     app, model = summarizer()
     model.reply = lambda prompt: "One two three four five six seven. Eight."

@@ -82,6 +82,18 @@ def test_a_stream_gives_all_of_the_text_in_order(text: str, cuts: list[int]) -> 
         assert text[span.start : span.end] == span.text
 
 
+def test_a_stream_keeps_no_white_space() -> None:
+    stream = SentenceStream()
+    for _ in range(100):
+        assert stream.push(" \n" * 1000) == []
+    assert [s.start for s in stream.push("Really?")] == [200_000]
+    assert len(stream._rest) == 0
+    stream.push("and so")
+    for _ in range(100):
+        stream.push(" " * 1000)
+    assert len(stream._rest) <= 1006
+
+
 def test_a_stream_does_not_wait_for_the_next_sentence() -> None:
     stream = SentenceStream()
     assert [s.text for s in stream.push("你好。")] == ["你好。"]

@@ -243,3 +243,17 @@ def test_two_folders_with_the_same_ids_are_told_what_to_do(run: Run) -> None:
     code, _, err = run("support", "-k", "a", "-k", "b", "Fee?")
     assert code == 1
     assert "Rename" in err
+
+
+@pytest.mark.parametrize("verb", ["generate", "chat"])
+def test_an_answer_does_not_command_the_terminal(
+    verb: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "\x1b]0;owned\x07Just so. "
+    monkeypatch.setattr(llm_module, "load_model", lambda model, **_: recite(said * 9)[0])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    prompt = ("What?", "--raw") if verb == "generate" else ()
+    code, out, err = run(verb, "m", *prompt, stdin=b"What?\n")
+    assert code == 0
+    assert "Just so." in out
+    assert not {"\x1b", "\x07"} & set(out + err)

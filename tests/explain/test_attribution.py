@@ -62,6 +62,17 @@ def test_every_sentence_gets_the_drop_that_it_causes() -> None:
     assert max(scores.runs) == 4
 
 
+@pytest.mark.parametrize("text", ["One sentence?", "One. Two. Three."])
+def test_all_there_is_cannot_be_left_out(text: str) -> None:
+    scores = Additive(FakeClock(), {"Two.": 3.0})
+    found = attribute(text, lambda left: [ord(c) for c in left], scores, clock=scores.clock)
+    assert len(found.parts) == found.sentences
+    told = [(part.text, part.score) for part in found.parts]
+    assert told == (
+        [(text, None)] if found.sentences == 1 else [("One.", 0), ("Two.", 3), ("Three.", 0)]
+    )
+
+
 @pytest.mark.parametrize("slowness", [1.0, 3.0])
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
 def test_it_stays_inside_its_own_budget_and_says_what_it_left(

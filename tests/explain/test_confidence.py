@@ -42,9 +42,18 @@ def test_each_token_goes_by_its_gears_curve() -> None:
 def test_curves_are_kept_beside_the_weights(tmp_path: Path) -> None:
     assert not read_confidence(tmp_path).calibrated
     record = {"a": 0.5, "b": 0.7, "c": -0.3, "tokens": 900}
-    write_confidence(tmp_path, {"4": record}, of="suite mini")
+    write_confidence(tmp_path, {"4": record}, of="suite mini", order=["4", "8"])
     assert read_confidence(tmp_path) == Confidence({"4": Curve(0.5, 0.7, -0.3)})
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_curves_lie_in_the_gears_order_and_others_keep_theirs(tmp_path: Path) -> None:
+    order = ["4", "g1", "8"]
+    one, two, three = ({"a": 1.0, "b": 1.0, "c": c} for c in (0.1, 0.2, 0.3))
+    write_confidence(tmp_path, {"8": two, "4": one}, of="a text", order=order)
+    write_confidence(tmp_path, {"4": three}, of="suite mini", order=order)
+    curves = read_confidence(tmp_path).curves
+    assert list(curves.items()) == [("4", Curve(c=0.3)), ("8", Curve(c=0.2))]  # the best one last
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def test_markdown_sections_are_entries() -> None:
     ]
 
 
+def test_headings_that_are_called_like_a_second_one() -> None:
+    text = "# Step\na\n# Step\nb\n# Step 2\nc\n# Step\nd\n# Step 2\ne\n"
+    assert [one[0].removeprefix("a.md#") for one in read("a.md", text)] == [
+        "step", "step-2", "step-2-2", "step-3", "step-2-3"
+    ]  # fmt: skip
+
+
 def test_long_sections_are_parts_that_fit_a_prompt() -> None:
     found = read("a.md", "# Long\n" + "This is a sentence. " * 100)
     assert len(found) > 3
@@ -117,6 +124,8 @@ def test_tables_of_a_database(tmp_path: Path) -> None:
     assert (found.entry.id, found.entry.title, found.entry.text) == ("k1", "When?", "At 9")
     with pytest.raises(KnowledgeError, match="no column"):
         read_table(path, 'my "faq')
+    with pytest.raises(KnowledgeError, match="no column 'heading' for the title"):
+        read_table(path, 'my "faq', {"text": "reply", "title": "heading"})
     with pytest.raises(KnowledgeError, match="no table"):
         read_table(path, "x; DROP TABLE broken")
     with pytest.raises(KnowledgeError, match="must be text"):

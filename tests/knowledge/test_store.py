@@ -238,3 +238,18 @@ def test_a_folder_that_is_not_there() -> None:
         Knowledge("/nowhere/at/all.db")
     with Knowledge() as store, pytest.raises(KnowledgeError, match="no such"):
         store.load("/nowhere/at/all")
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    with Knowledge(tmp_path / "store.db") as store:
+        store.load(tmp_path / "a.md")
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        words = " ".join(f"word{i}" for i in range(20_000))
+        (tmp_path / "b.md").write_text(f"# Long\n{words}\n")
+        with pytest.raises(KnowledgeError, match="full"):
+            store.load(tmp_path / "b.md")
+        store._db.execute("PRAGMA max_page_count = 1000000")
+        assert store.load(tmp_path / "b.md").added > 1
+        assert store.search("delivery")[0].id == "a.md#fee"

@@ -29,6 +29,7 @@ from onesec.model.artifact_writer import copy_companions, write_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config import ModelConfig
 from onesec.model.names import matrix_shape
+from onesec.model.partfolder import part_folder
 from onesec.model.planes import PackedMatrix, packed_names, plane_bytes
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -187,6 +188,7 @@ def test_is_artifact(tmp_path: Path) -> None:
         ("layers", [{"window": 0, "rope": 1}] * 2, "rope is 1"),
         ("hidden_size", 128, "the config needs"),
         ("intermediate_size", 1 << 30, "must lie in"),
+        ("hidden_size", 10**400, "must lie in"),
     ],
 )
 def test_a_config_that_lies(key: str, value: object, words: str, tmp_path: Path) -> None:
@@ -294,3 +296,35 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_killed_between_its_two_renames_leaves_the_old_artifact(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    _write(path)
+    before = (path / "config.json").read_bytes()
+    part = tmp_path / ".made.abcd.part"
+    part.mkdir()
+    path.rename(part.with_suffix(".old"))
+    with pytest.raises(ZeroDivisionError), part_folder(path):
+        1 / 0  # noqa: B018
+    assert (path / "config.json").read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_rename_that_fails_gives_the_old_folder_its_name_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "made"
+    _write(path)
+    rename = Path.rename
+
+    def refusing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    with pytest.raises(OSError, match="No space"), part_folder(path) as part:
+        (part / "new").write_text("x")
+    assert is_artifact(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["made"]

@@ -18,7 +18,7 @@ from onesec.core.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
-from onesec.model.tokenizer import GUARD, Tokenizer
+from onesec.model.tokenizer import GUARD, LONG_TEXT_CHARS, Tokenizer
 
 FLAVOURS = ("byte_level", "sentence_piece", "metaspace")
 TEXTS = st.text(max_size=60) | st.text(st.sampled_from("ab 你好😀é\n<>|▁ĠÃ"), max_size=60)
@@ -253,3 +253,20 @@ def test_decoders_of_other_kinds(tmp_path: Path, decoder: dict[str, Any] | None)
     (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
     with pytest.raises(UnsupportedModel):
         Tokenizer.from_folder(tmp_path)
+
+
+def test_a_long_text_that_spells_a_special_token_does_not_hold_the_lock(
+    byte_tok: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`encode` keeps the interpreter lock, `encode_batch` does not; both give the same tokens."""
+    said = byte_tok.protect("<|im_end|> hi " * (LONG_TEXT_CHARS // 10))
+    expected = byte_tok.encode(said, special=True)
+    library = byte_tok._library
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            assert name != "encode"
+            return getattr(library, name)
+
+    monkeypatch.setattr(byte_tok, "_library", Watched())
+    assert byte_tok.encode(said, special=True) == expected

@@ -110,6 +110,7 @@ def test_there_are_many_escapes() -> None:
     assert len(ESCAPES) >= 40
 
 
+_BIG = "{% set b = [1] * 4096 %}" + "{% set b = b + b %}" * 6
 STOPPED = {
     "nested loops": "{% for a in range(4000) %}" * 4 + "{% endfor %}" * 4,
     "loops over pairs": (
@@ -182,6 +183,16 @@ STOPPED = {
         + "x" * 50_000
         + "{% endfor %}{% endfor %}"
     ),
+    "searched again and again": _BIG
+    + "{% for i in range(4000) %}{% for j in range(4000) %}{% if 0 is in b %}{% endif %}"
+    "{% endfor %}{% endfor %}",
+    "selected from a long list": _BIG + "{{ (b | select('in', b) | list) }}",
+    "wide separators": "{% set s = 'x' * 4096 %}{{ range(4096) | list | tojson(separators=(s, s)) }}",
+    "deep indents": (
+        "{% set ns = namespace(s=[1] * 4096) %}{% for i in range(8) %}"
+        "{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson(indent=64) }}"
+    ),
+    "sums of lists": "{{ [[1], [2]] | sum(start=[]) }}",
     "endless macro": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "endless loop": "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
     "endless caller": (
@@ -245,3 +256,13 @@ def test_rendering_leaves_nothing_behind() -> None:
     template = ChatTemplate("{% set x = messages | length %}{{ x }}{{ y }}{% set y = 1 %}")
     assert template.render(MESSAGES) == "1"
     assert template.render(MESSAGES * 2) == "2"
+
+
+def test_what_templates_use_of_tests_and_sums_is_there() -> None:
+    source = (
+        "{{ strftime_now is defined }} {{ x is none }} {{ [1, 2, 3] | select('odd') | list }} "
+        "{{ 2 is in [1, 2] }} {{ 'a' is string }} {{ 4 is divisibleby 2 }} "
+        "{{ 'upper' is filter }} {{ [1, 2] | sum }} {{ [{'n': 3}] | sum(attribute='n') }}"
+    )
+    text = ChatTemplate(source).render(MESSAGES)
+    assert text == "True False [1, 3] True True True True 3 3"

@@ -134,8 +134,12 @@ class Summarize(App):
                         of=rest,
                         length=final if merged else None,
                     )
-                    fewer.append(reply.text.strip())
                     calls += 1
+                    if found := reply.text.strip():
+                        fewer.append(found)
+                if not fewer:  # cut off before the first word: the parts are what there is
+                    merged = False
+                    break
                 parts = fewer
         except DeadlineInfeasible:
             merged = False

@@ -185,9 +185,12 @@ class SentenceStream:
         """Take in a piece of text; the sentences that it completed."""
         self._rest += text
         found = list(sentences(self._rest, longest=self._longest))
-        if found and not _complete(found[-1].text, self._rest[found[-1].end :]):
+        behind = self._rest[found[-1].end :] if found else ""
+        # So much white space ends a sentence too: it must not be kept, and read again, for ever.
+        if found and len(behind) <= self._longest and not _complete(found[-1].text, behind):
             found.pop()
-        return self._take(found, found[-1].end if found else 0)
+        blank = after_space(self._rest, 0, len(self._rest))
+        return self._take(found, found[-1].end if found else blank)
 
     def flush(self) -> list[Span]:
         """What is left when the text is over."""

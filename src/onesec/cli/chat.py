@@ -25,7 +25,7 @@ from .options import (
     sampling_options,
     sampling_values,
 )
-from .output import note
+from .output import note, shown
 from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Conversation:
                 **self._options,
             ) as answer:
                 for piece in () if self._marked else answer:
-                    print(piece, end="", flush=True)
+                    print(shown(piece), end="", flush=True)
                 output = answer.output
         except (OneSecError, KeyboardInterrupt) as error:
             # The question did not get its answer: it is forgotten, the conversation goes on.
@@ -96,8 +96,8 @@ class Conversation:
             print_tinted(output)
         else:
             print()
-        if output.fitted is not None:
-            note(f"[without the oldest {output.fitted.dropped_turns} turns, for want of time]")
+        if output.fitted is not None and (turns := output.fitted.dropped_turns):
+            note(f"[without the oldest {turns} turns, for want of time]")
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 

@@ -81,7 +81,8 @@ def command(
                 hint="Make one with onesec pack or onesec compress.",
             )
         texts = _questions(loaded, suite, limit) if suite else _windows(loaded, text_file)
-        names = list(gears) or [gear.name for gear in loaded.backend.gears]
+        ladder = [gear.name for gear in loaded.backend.gears]
+        names = list(gears) or ladder
         found = {}
         for gear in named_gears(loaded.backend.gears, names):
             with progress(f"gear {gear.name}") as advance:
@@ -93,7 +94,7 @@ def command(
         picture.write_text(reliability_picture(title, found), encoding="utf-8")
         note(f"Picture: {picture}")
     if save:
-        note(f"Kept: {write_confidence(loaded.path, found, of=of)}")
+        note(f"Kept: {write_confidence(loaded.path, found, of=of, order=ladder)}")
     if as_json:
         emit_json({"model": model, "of": of, "texts": len(texts), "gears": found})
     else:

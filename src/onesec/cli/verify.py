@@ -12,7 +12,7 @@ import click
 
 from .evaluate import REFERENCE_GEAR, draw_quality, measure_gears
 from .options import engine_options, engine_values, json_option, model_argument
-from .output import emit_json, note, progress, table
+from .output import emit_json, note, progress, shown, table
 from .profile import draw_latency, latency_record
 
 if TYPE_CHECKING:
@@ -162,7 +162,8 @@ def command(model: str, as_json: bool, **options: Any) -> None:
         table("", ("check", "", "what"), rows, numbers=False)
         draw_quality("accuracy on a short text", [*quality, *filter(None, [reference])])
         draw_latency("time in ms, median / p95", speed)
-        print(f"{QUESTION if loaded.template else PROMPT} → {answers[gears[-1]].strip()}")
+        question = QUESTION if loaded.template else PROMPT
+        print(shown(f"{question} → {answers[gears[-1]].strip()}"))
         note(f"{model} works here. 可用" if passed else f"{model}: a check failed. 未通过")
     if not passed:
         raise click.exceptions.Exit(1)

@@ -193,10 +193,13 @@ class _Search:
         self._whole = self._scores.whole(prompt)
         count = len(self._spans)
         groups = sections(self._text, self._spans) if count else []
-        alone = [[i] for i in range(count)]
+        # Where there is nothing beside the text, all of it cannot be left out.
+        bare = count > 0 and not len(self._left_out(range(count)))
+        alone = [] if bare and count == 1 else [[i] for i in range(count)]
+        single = bare and len(groups) == 1
         of_group: dict[int, float] = {}
         of_sentence: dict[int, float] = {}
-        if self._fits(alone) or all(len(group) == 1 for group in groups):
+        if single or self._fits(alone) or all(len(group) == 1 for group in groups):
             of_sentence = self._drops(alone)
         else:
             of_group = self._drops(groups)

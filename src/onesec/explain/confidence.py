@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onesec.model.folder import resolve_inside
 from onesec.model.jsonfile import Fields, read_json
 
 FILE = "confidence.json"
@@ -88,7 +89,7 @@ def read_confidence(folder: Path) -> Confidence:
 
     Raises CorruptFile.
     """
-    path = folder / FILE
+    path = resolve_inside(folder, FILE)
     if not path.is_file():
         return Confidence()
     fields = Fields(path, read_json(path))
@@ -110,13 +111,20 @@ def read_confidence(folder: Path) -> Confidence:
     return Confidence(curves)
 
 
-def write_confidence(folder: Path, gears: Mapping[str, Mapping[str, Any]], *, of: str) -> Path:
+def write_confidence(
+    folder: Path, gears: Mapping[str, Mapping[str, Any]], *, of: str, order: Sequence[str]
+) -> Path:
     """Write the curves of gears (`a`, `b`, `c`, and what was measured) into a folder; `of` says
-    what they were fitted on. Raises OSError where the disk refuses.
+    what they were fitted on. Gears that are not among them keep the curve that they had; `order`
+    names the model's gears, the best one last. Raises CorruptFile for what lies there, OSError
+    where the disk refuses.
     """
     path = folder / FILE
     part = path.with_suffix(".part")
-    value = {"version": VERSION, "of": of, "gears": gears}
+    read_confidence(folder)
+    before = read_json(path)["gears"] if path.is_file() else {}
+    known = before | {name: {"of": of, **record} for name, record in gears.items()}
+    value = {"version": VERSION, "gears": {name: known[name] for name in order if name in known}}
     part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)
     return path

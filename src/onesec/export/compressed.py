@@ -69,7 +69,9 @@ def export_compressed(
         for stored, (_, cols) in matrix_parts(layout, config, name)
         if name == "head" or (name not in _PLAIN and cols % GROUP)
     ]
-    values["quantization_config"] = _quantization(bits, symmetric, ignored or ["lm_head"])
+    # A tied head is not stored, yet whoever reads the folder has such a layer.
+    ignored += [] if "lm_head" in ignored else ["lm_head"]
+    values["quantization_config"] = _quantization(bits, symmetric, ignored)
 
     def parts() -> Iterator[Part]:
         for name, vector in outgoing.vectors():

@@ -143,11 +143,15 @@ def _quoted(name: str) -> str:
 
 def _read_markdown(name: str, path: Path, text: str) -> Iterator[Found]:
     """A section is an entry: its heading is the title, what stands below it the text."""
-    slugs: dict[str, int] = {}
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
     for title, body, line in _sections(path.stem, text):
         slug = _SLUG.sub("-", title[:_SLUG_CHARS].lower()).strip("-") or "section"
-        slugs[slug] = slugs.get(slug, 0) + 1
-        anchor = slug if slugs[slug] == 1 else f"{slug}-{slugs[slug]}"
+        anchor = slug
+        while anchor in taken:  # a heading may also be called "step 2"
+            counts[slug] = counts.get(slug, 1) + 1
+            anchor = f"{slug}-{counts[slug]}"
+        taken.add(anchor)
         for number, part in enumerate(_parts(body), 1):
             suffix = f"~{number}" if number > 1 else ""
             yield Found(Entry(f"{name}#{anchor}{suffix}", part, title), line)
@@ -253,6 +257,12 @@ def _columns(
             if name.lower() in lower:
                 place[kind] = lower[name.lower()]
                 break
+        if kind in given and kind not in place:
+            raise KnowledgeError(
+                path,
+                f"no column {given[kind]!r} for the {kind} among {', '.join(header[:12])}",
+                line=line,
+            )
     if "text" not in place:
         hint = f"Call it {', '.join(_NAMES['text'][:-1])} or {_NAMES['text'][-1]}."
         if len(header) == 1 and re.search(r"[;\t]", header[0]):

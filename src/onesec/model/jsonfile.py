@@ -115,7 +115,7 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             self.fail(key, f"is {str(value)[:40]!r}, not an integer")
         if not low <= value <= high:
-            self.fail(key, f"is {value:g}; it must lie in [{low}, {high}]"[:200])
+            self.fail(key, f"is {str(value)[:40]}; it must lie in [{low}, {high}]")
         return value
 
     def number(self, key: str, default: float | None = None, *, low: float, high: float) -> float:

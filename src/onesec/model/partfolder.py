@@ -51,11 +51,13 @@ def _lock(folder: Path) -> int | None:
 
 
 def _clear_abandoned(path: Path) -> None:
-    """Remove what processes that were killed while writing this folder left beside it."""
+    """Remove what processes that were killed while writing this folder left beside it; a folder
+    that one of them had put aside gets its name back, unless there is another."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):
             lock = _lock(part)
             if lock is not None:
+                _put_back(part.with_suffix(".old"), path)
                 shutil.rmtree(part, ignore_errors=True)
                 os.close(lock)
 
@@ -65,5 +67,14 @@ def _swap(part: Path, path: Path) -> None:
     old = part.with_suffix(".old")
     if path.exists():
         path.rename(old)
-    part.rename(path)
+    try:
+        part.rename(path)
+    finally:
+        _put_back(old, path)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """A folder that was put aside has its name again, or goes where another has it now."""
+    if old.is_dir() and not path.exists():
+        old.rename(path)
     shutil.rmtree(old, ignore_errors=True)

@@ -212,7 +212,7 @@ class Tokenizer:
             )
 
     def _encode_guarded(self, text: str, guards: list[int]) -> list[int]:
-        encoding = self._library.encode(text, add_special_tokens=False)
+        encoding = _encoding(self._library, text)
         ids: list[int] = []
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             after = bisect_right(guards, start)  # the first guard inside the token, if any is
@@ -269,6 +269,13 @@ def _untokenizable(text: str, why: str) -> InvalidRequest:
 
 def _first_line(caught: BaseException) -> str:
     return (str(caught).splitlines() or [type(caught).__name__])[0][:200]
+
+
+def _encoding(library: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+    """Tokens with their places in the text. Only a batch frees the interpreter lock."""
+    if len(text) < LONG_TEXT_CHARS:
+        return library.encode(text, add_special_tokens=False)
+    return library.encode_batch([text], add_special_tokens=False)[0]
 
 
 def _encode(library: tokenizers.Tokenizer, text: str, add_bos: bool) -> list[int]:

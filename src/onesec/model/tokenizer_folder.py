@@ -13,6 +13,7 @@ from typing import Any
 
 from onesec.core.errors import CorruptFile, ModelNotFound
 
+from .folder import resolve_inside
 from .jsonfile import read_json
 from .tensor import read_small
 
@@ -40,17 +41,17 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
 
     Raises ModelNotFound without a tokenizer.json, CorruptFile for files that are not what they say.
     """
-    file = folder / "tokenizer.json"
+    file = resolve_inside(folder, "tokenizer.json")
     if not file.is_file():
         raise ModelNotFound(
             f"{folder} has no tokenizer.json.",
             hint="Fetch the model again, or convert its tokenizer to tokenizer.json.",
         )
-    config = _read_if_there(folder / "tokenizer_config.json")
-    names = {**_read_if_there(folder / "special_tokens_map.json"), **config}
+    config = _read_if_there(folder, "tokenizer_config.json")
+    names = {**_read_if_there(folder, "special_tokens_map.json"), **config}
     texts = {name: _content(names.get(name)) for name in SPECIAL_NAMES}
     add_bos = config.get("add_bos_token")
-    end = _read_if_there(folder / "generation_config.json").get("eos_token_id")
+    end = _read_if_there(folder, "generation_config.json").get("eos_token_id")
     ends = end if isinstance(end, list) else [end]
     return TokenizerFiles(
         path=file,
@@ -100,13 +101,15 @@ def _templates(folder: Path, configured: Any) -> dict[str, str]:
             if isinstance(entry, dict) and isinstance(entry.get("template"), str):
                 templates[str(entry.get("name"))] = entry["template"]
     for file in sorted(folder.glob("additional_chat_templates/*.jinja")):
-        templates[file.stem] = _read_text(file, MAX_TEMPLATE_BYTES)
-    if (file := folder / "chat_template.jinja").is_file():
+        inside = resolve_inside(folder, f"{file.parent.name}/{file.name}")
+        templates[file.stem] = _read_text(inside, MAX_TEMPLATE_BYTES)
+    if (file := resolve_inside(folder, "chat_template.jinja")).is_file():
         templates["default"] = _read_text(file, MAX_TEMPLATE_BYTES)
     return templates
 
 
-def _read_if_there(path: Path) -> Mapping[str, Any]:
+def _read_if_there(folder: Path, name: str) -> Mapping[str, Any]:
+    path = resolve_inside(folder, name)
     return read_json(path, max_bytes=MAX_CONFIG_BYTES) if path.is_file() else {}
 
 

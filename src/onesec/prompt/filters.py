@@ -18,6 +18,7 @@ from jinja2.utils import pass_context
 from .meter import Meter, meter_of
 
 MAX_INDENT = 64
+MAX_SEPARATORS = 16  # characters of both together
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 
 
@@ -32,8 +33,9 @@ def tojson(
 ) -> str:
     """JSON as model authors meant it: not escaped for HTML, non-ASCII letters as they are."""
     meter = meter_of(context)
-    meter.weigh(value)
-    _check_indent(indent or 0)
+    meter.check_size(meter.weigh(value) * (1 + _check_indent(indent or 0)))
+    if sum(map(len, map(meter.text, separators or ()))) > MAX_SEPARATORS:
+        raise SecurityError(f"separators of more than {MAX_SEPARATORS} characters")
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -109,6 +111,18 @@ class PlainFormat:
 
 
 @pass_context
+def total(context: Context, iterable: Any, attribute: Any = None, start: float = 0) -> float:
+    """The sum of numbers; adding up lists would copy them again and again."""
+    parts = list(iterable)
+    if attribute is not None:
+        parts = list(map(make_attrgetter(context.environment, attribute), parts))
+    meter_of(context).spend(1 + len(parts))
+    if not all(isinstance(part, (int, float)) for part in (start, *parts)):
+        raise SecurityError("only numbers can be summed up")
+    return sum(parts, start)
+
+
+@pass_context
 def string(context: Context, value: Any) -> str:
     """The value as text."""
     return meter_of(context).text(value)
@@ -137,5 +151,6 @@ OWN: dict[str, Callable[..., Any]] = {
     "concat!": concat,
     "replace": replace,
     "indent": indent,
+    "sum": total,
     "string": string,
 }

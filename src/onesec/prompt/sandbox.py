@@ -56,11 +56,11 @@ _FILTERS = frozenset(
         "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first",
         "float", "groupby", "int", "items", "last", "length", "list", "lower", "map", "max",
         "min", "reject", "rejectattr", "reverse", "round", "safe", "select", "selectattr",
-        "sort", "striptags", "sum", "title", "trim", "truncate", "unique", "upper",
-        "wordcount"
+        "sort", "striptags", "title", "trim", "truncate", "unique", "upper", "wordcount"
     }
 )
 # fmt: on
+_SIZED = (str, list, tuple, dict, range)
 _OPENERS = frozenset({"for", "if", "macro", "call", "filter", "with", "block", "generation"})
 
 
@@ -93,6 +93,11 @@ class Cage(ImmutableSandboxedEnvironment):
 
         self.filters = {name: self.filters[name] for name in _FILTERS} | filters.OWN
         self.filters |= {"tick!": _tick, "seen!": _seen, "kept!": _kept}
+        # Those two need the environment, and only tell whether a name is known.
+        self.tests = {
+            name: test if name in ("filter", "test") else _metered(test)
+            for name, test in self.tests.items()
+        }
         self.globals = {
             "range": _range,
             "dict": dict,
@@ -228,6 +233,19 @@ def _emit(context: Context, value: Any) -> str:
     text = meter.text(value)
     meter.emit(len(text))
     return text
+
+
+def _metered(test: Callable[..., Any]) -> Callable[..., Any]:
+    """The test, charged by the size of what it looks at: `in` walks through a whole list."""
+
+    @pass_context
+    def run(context: Context, *values: Any) -> Any:
+        meter = meter_of(context)
+        for value in values:
+            meter.charge(value) if isinstance(value, _SIZED) else meter.spend(1)
+        return test(*values)
+
+    return run
 
 
 def _refuse_dunder(name: Any) -> None:
