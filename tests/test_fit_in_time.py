@@ -9,6 +9,7 @@ from doors import PREFILL_MS, STEP_MS, recite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onesec.core.deadline import Budget
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, InvalidRequest
 from onesec.core.fitted import Fitting
 from onesec.explain.sentences import explain
@@ -197,3 +198,17 @@ def test_the_question_is_never_dropped() -> None:
                     if fit == "extract" and ms > 60.0:
                         assert FACT in seen[-1]
     assert len(seen) >= 8
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(total_ms=3000.0, ttft_ms=60.0), Budget(total_ms=500.0, ttft_ms=60.0),
+     Budget(ttft_ms=60.0)],
+)  # fmt: skip
+def test_the_first_tokens_budget_counts_too(budget: Budget) -> None:
+    with door() as llm:
+        output = llm.chat(
+            user(f"Answer from the text.\n\n{TEXT}\n\n{QUESTION}"), budget, fit="extract"
+        )
+    assert output.fitted is not None
+    assert output.met

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from doors import EOS, Reciter, recite
 
@@ -178,6 +180,26 @@ def test_an_interrupt_aborts_and_the_engine_goes_on(
     with pytest.raises(KeyboardInterrupt):
         llm.generate([PROMPT, TEXT[:20]])
     assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+@pytest.mark.parametrize("forward", [3, 4, 5, 6, 7])
+def test_an_interrupt_between_two_gears_leaves_nothing_of_either(
+    forward: int, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    llm, _, backend = parts
+    backend.raise_at[forward] = KeyboardInterrupt()
+    streams = [llm.stream(PROMPT, gear=gear) for gear in ("4", "8")]
+    with pytest.raises(KeyboardInterrupt):
+        _ = [stream.output for stream in streams]
+    for stream in streams:
+        stream.close()
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+@pytest.mark.parametrize("ids", [[1, "a"], [1, 2.7], np.array([1.0, 2.0])])
+def test_token_ids_are_whole_numbers(ids: Any, parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    with pytest.raises(InvalidRequest, match="whole number"):
+        parts[0].generate(ids)
 
 
 def test_a_failing_backend_raises_its_error_and_the_engine_goes_on(

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -440,7 +441,13 @@ class LLM(Closing):
         preparation = self._preparation(asked, fit, "")
         if isinstance(prompt, str):
             return _with(asked, preparation.text(prompt))
-        return _with(asked, Prepared.of_tokens(_checked(prompt)))
+        try:
+            return _with(asked, Prepared.of_tokens([index(each) for each in _checked(prompt)]))
+        except TypeError:
+            raise InvalidRequest(
+                "A prompt of token ids holds what is no whole number.",
+                hint="Give text, or ids as the tokenizer numbers them.",
+            ) from None
 
     def _preparation(self, asked: Request, fit: Fitting, app: str) -> Preparation:
         def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
@@ -474,7 +481,9 @@ class LLM(Closing):
             raise InvalidRequest("The stream was closed.", hint="Ask again.")
         while not (piece := answer.take()) and not answer.finished:
             for delta in self._engine.step():
-                self._answers[delta.sequence_id].add(delta)
+                # A turn that was interrupted may have left what a closed stream gained.
+                if (known := self._answers.get(delta.sequence_id)) is not None:
+                    known.add(delta)
         if not answer.finished:
             return piece, None
         del self._answers[request_id]

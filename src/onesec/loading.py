@@ -157,6 +157,7 @@ class LoadedModel(Closing):
             eos_ids=self.eos_ids,
             decode_text=self.tokenizer.decode,
             length=None if lengths is None else lengths.load(),
+            context_length=self.context_length,
             thinking=self.thinking,
             structures=Structures(self.vocabulary),
             **options,

@@ -193,10 +193,12 @@ def _until(chars: int, pieces: list[str]) -> Iterator[str]:
 class Stream:
     """The answer as it comes: iterate for text pieces, then read `.output`.
 
-    Leaving the loop early, `close()`, or leaving a `with` block aborts the request.
+    `close()`, leaving a `with` block, or an error on the way aborts the request; an answer that is
+    only looked away from goes on beside others.
 
-    >>> for piece in llm.stream("Once"):  # doctest: +SKIP
-    ...     print(piece, end="", flush=True)
+    >>> with llm.stream("Once") as answer:  # doctest: +SKIP
+    ...     for piece in answer:
+    ...         print(piece, end="", flush=True)
     """
 
     def __init__(

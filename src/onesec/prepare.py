@@ -108,8 +108,10 @@ class Preparation:
             return Prepared(tuple(whole), found)
 
         start_ns = self._clock.now_ns()
-        timed = self._deadline.total_ns is not None
-        spare_ms = _FIT_SHARE * self._deadline.left_ms(start_ns) if timed else 0.0
+        dues = [self._deadline.total_ns, self._deadline.ttft_ns]
+        until = min((due for due in dues if due is not None), default=None)
+        timed = until is not None
+        spare_ms = 0.0 if until is None else _FIT_SHARE * (until - start_ns) / 1e6
         until_ns = start_ns + int(spare_ms * 1e6)
         most = self._room(whole, found, max(0.0, spare_ms))
         from onesec.prompt.fit import fit

@@ -157,7 +157,7 @@ def test_stop_strings_end_the_answer_and_hold_text_back() -> None:
 
 
 def test_wrong_requests_are_refused_before_any_work() -> None:
-    engine, backend = engine_with(max_waiting=2)
+    engine, backend = engine_with(max_waiting=1, max_rows=1)
     with pytest.raises(EmptyPrompt):
         engine.add_request(ask("a", ()))
     with pytest.raises(ContextLengthExceeded) as caught:
@@ -555,3 +555,22 @@ def test_a_cached_prompt_is_no_hopeless_one() -> None:
     assert again.trace.cached_tokens >= 190
     assert again.trace.met is True
     assert again.tokens
+
+
+def test_a_context_of_the_callers_is_the_limit_of_a_sequence() -> None:
+    engine = engine_over(FakeBackend(FakeClock(10**9), eos_rate=0.0), context_length=40)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        engine.add_request(ask("a", prompt(1, 40)))
+    assert caught.value.context_length == 40
+    sequence = engine.add_request(ask("a", prompt(1, 30), params={"ignore_eos": True}))
+    drain(engine)
+    assert len(sequence.tokens) == 10
+
+
+def test_who_only_waits_for_the_next_turn_takes_nobodys_place() -> None:
+    engine, _ = engine_with(max_waiting=0, max_rows=2)
+    engine.add_request(ask("a", (1,)))
+    engine.add_request(ask("b", (1,)))
+    with pytest.raises(QueueFull) as caught:
+        engine.add_request(ask("c", (1,)))
+    assert caught.value.waiting == 0

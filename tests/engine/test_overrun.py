@@ -44,6 +44,24 @@ def late(overrun: Overrun, sequence: Sequence, ms: float, times: int = 1) -> Non
         overrun.observe(sequence, sequence.end_ns + round(ms * 1e6))
 
 
+def test_only_what_ended_for_want_of_time_is_counted() -> None:
+    engine = engine_here()
+    late(engine._overrun, ask(engine, "late", 500.0), 1.25, 128)
+    kept_ms = engine._overrun.kept_ms(500.0, BALANCED)
+    assert kept_ms > 0.0
+    for i in range(130):
+        engine.add_request(
+            Request(
+                id=f"short {i}",
+                prompt_tokens=prompt(1, 10),
+                params=SamplingParams(max_tokens=2),
+                budget=Budget(total_ms=500.0),
+            )
+        )
+    drain(engine)
+    assert engine._overrun.kept_ms(500.0, BALANCED) == kept_ms
+
+
 def test_what_is_kept_back_is_the_excess_within_bounds() -> None:
     overrun, sequence = Overrun(), ask(engine_here(), "a", 500.0)
     assert overrun.kept_ms(500.0, BALANCED) == 0.0

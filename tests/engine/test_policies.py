@@ -149,6 +149,20 @@ def test_long_prompts_of_others_do_not_break_a_rhythm(tpot_ms: float) -> None:
     assert all(other.finish_reason == "length" for other in others)
 
 
+@pytest.mark.parametrize(("count", "words"), [(10, 240), (14, 200)])
+def test_many_prompts_together_do_not_break_a_rhythm_either(count: int, words: int) -> None:
+    engine = engine_with(num_blocks=900)
+    budget = Budget(tpot_ms=6.5)
+    first = engine.add_request(request("a", tokens=150, gear="4", budget=budget))
+    while len(first.tokens) < 5:
+        engine.step()
+    for i in range(count):
+        engine.add_request(request(f"b{i}", tokens=2, words=words))
+    while engine.has_work:
+        engine.step()
+    assert first.trace.met
+
+
 def test_without_a_rhythm_the_same_prompts_would_have_broken_it() -> None:
     engine = engine_with(num_blocks=400)
     first = engine.add_request(request("a", tokens=100, gear="4"))

@@ -145,3 +145,23 @@ def test_what_waited_long_is_planned_anew_when_it_starts() -> None:
     assert plans[0] == "4"  # another one is there
     assert plans[-1] == "8"  # alone, with what is left
     assert second.trace.met is True
+
+
+def test_nobody_gives_way_for_what_does_not_fit_even_so() -> None:
+    backend = FakeBackend(FakeClock(10**9), num_blocks=20, eos_rate=0.0)
+    engine = Engine(backend, backend.clock, latency=backend.latency(), eos_ids=(EOS,),
+                    decode_text=decode_text, prefix_cache=False)  # fmt: skip
+    size = backend.block_size
+    urgent = add(engine, "urgent", 10 * size, ms=2_000.0)
+    third = add(engine, "third", 2 * size, ms=60_000.0)
+    while third.state != "decoding" or urgent.state != "decoding":
+        engine.step()
+    second = add(engine, "second", 14 * size, ms=30_000.0)
+    drawn = len(third.tokens)
+    for _ in range(4):
+        engine.step()
+    assert second.state == "waiting"
+    assert len(third.tokens) == drawn + 4
+    while engine.has_work:
+        engine.step()
+    assert (second.trace.met, third.trace.met) == (True, True)

@@ -8,8 +8,8 @@ import pytest
 from scripted import ANSWER, MARKS, THINK, VOCABULARY, ScriptedBackend, writes
 from test_answers_land import run
 
-from onesec.core.errors import InvalidRequest
-from onesec.engine.structure import Structures
+from onesec.core.errors import DeadlineInfeasible, InvalidRequest
+from onesec.engine.structure import Structure, Structures
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -119,3 +119,20 @@ def test_any_object_of_json() -> None:
 def test_an_engine_without_a_vocabulary_refuses() -> None:
     with pytest.raises(InvalidRequest, match="vocabulary"):
         run(ScriptedBackend(writes("x")), None, stream=False, params={"response_format": FORMAT})
+
+
+def test_the_time_kept_for_closing_is_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing takes 40 ms here, of which the double is kept: a budget of 85 ms has 5."""
+    backend = ScriptedBackend(writes(WHOLE))
+
+    def slowly(self: Structure, text: str) -> str | None:
+        backend.clock.advance_ms(40.0)
+        return close(self, text)
+
+    close = Structure.close
+    monkeypatch.setattr(Structure, "close", slowly)
+    with pytest.raises(DeadlineInfeasible) as caught:
+        asked(backend, 85.0, False)
+    output, _, text = asked(backend, caught.value.feasible_ms, False)
+    assert output.trace.predicted_ms <= output.trace.budget_ms
+    jsonschema.validate(json.loads(text), SCHEMA)

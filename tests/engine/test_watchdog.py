@@ -159,6 +159,59 @@ def test_answers_end_deadline_by_deadline_while_a_step_hangs() -> None:
     assert engine._blocks.used_blocks > 0  # held until the step has ended
 
 
+@pytest.mark.parametrize("budget", [Budget(tpot_ms=40.0), Budget(total_ms=20_000.0, tpot_ms=40.0)])
+def test_the_next_end_counts_whoever_is_served_first(budget: Budget) -> None:
+    engine, _ = engine_with(stall_at(9))
+    engine.add_request(Request(
+        id="rhythm", prompt_tokens=prompt(1, 10), params=SamplingParams(max_tokens=40),
+        budget=budget, gear="8",
+    ))  # fmt: skip
+    for _ in range(3):
+        engine.step()
+    due = engine.add_request(ask("due", seed=2, ms=600.0))
+    drain(engine)
+    assert due.trace.met is True
+    assert due.trace.elapsed_ms <= 600.0
+
+
+def test_who_arrives_while_a_step_hangs_is_heard_and_ends_in_time() -> None:
+    """The floor is lent while the loop waits for the step; nobody else asks the backend then."""
+    floor, heard = Floor(), []
+    engine, backend = engine_with(stall_at(7), engine={"computing": floor})
+    engine.add_request(ask("untimed"))
+    first = engine.add_request(ask("a", seed=2, ms=200.0))
+    while not first.finished:
+        engine.step()
+    rest = backend.rest
+
+    def arriving(until_ns: int | None) -> object:
+        assert floor.lent
+        if not heard:
+            backend.clock.advance_ms(50.0)
+            heard.append(None)
+            with pytest.raises(DeadlineInfeasible):
+                engine.add_request(ask("soon", seed=3, ms=60.0))
+            heard[0] = engine.add_request(ask("late", seed=3, ms=900.0))
+        return rest(until_ns)
+
+    backend.rest = arriving  # type: ignore[method-assign, assignment]
+    while engine.has_work and not (heard and heard[0] and heard[0].finished):
+        engine.step()
+    assert heard[0].trace.elapsed_ms <= 900.0  # the step hangs on, yet it was handed over
+
+
+class Floor:
+    """Knows whether it is lent."""
+
+    lent = False
+
+    def __enter__(self) -> None:
+        self.lent = True
+
+    def __exit__(self, *_: object) -> None:
+        self.lent = False
+
+
 def test_blocks_are_held_until_the_step_has_ended() -> None:
     engine, _ = engine_with(stall_at(7), num_blocks=16)
     first = engine.add_request(ask("a", ms=400.0))

@@ -46,8 +46,10 @@ class Admission:
         scheduler: Scheduler,
         latency: LatencyModel,
         length: LengthModel,
+        context_length: int | None = None,
     ) -> None:
-        self.capacity = min(backend.context_length, backend.num_blocks * backend.block_size)
+        cached = backend.num_blocks * backend.block_size
+        self.capacity = min(backend.context_length, cached, context_length or cached)
         self.lateness = Lateness()
         self._backend = backend
         self._blocks = blocks

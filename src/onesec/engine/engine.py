@@ -38,6 +38,7 @@ from .watchdog import Watchdog
 
 _HOST_RATE = 0.05  # of the moving average of the host's own milliseconds a step
 _MAX_HOST_MS = 5.0
+_LOOK_NS = 50_000_000  # between two looks at what has arrived while a call hangs
 
 
 class Engine:
@@ -54,7 +55,8 @@ class Engine:
     policies      what the names of Request.policy stand for
     thinking      the marks of the model's thinking, where it thinks aloud
     structures    compiles response formats; without it they are refused
-    max_waiting   requests that may wait; more are refused with QueueFull
+    context_length  tokens of one sequence at most (None: what backend and cache allow)
+    max_waiting   requests that may wait beside those that run; more are refused with QueueFull
     speculate     guess tokens ahead for a lone sequence where that pays; answers are the same
     cache_key     secret of the prefix cache's names (random by default); prefix_cache turns it off
     computing     entered around each call of the backend: meanwhile another thread may add requests
@@ -73,6 +75,7 @@ class Engine:
         policies: Mapping[str, Policy] = POLICIES,
         thinking: ThinkingMarks | None = None,
         structures: Structures | None = None,
+        context_length: int | None = None,
         max_waiting: int = 256,
         max_rows: int = 16,
         chunk_tokens: int = 512,
@@ -114,7 +117,9 @@ class Engine:
             on_start=self._on_start,
         )
         self.speculation = (
-            Speculation(backend, latency, self._scheduler.reserve) if speculate else None
+            Speculation(backend, self._forward, latency, self._scheduler.reserve)
+            if speculate
+            else None
         )
         self._steering = Steering(
             self._scheduler,
@@ -125,7 +130,12 @@ class Engine:
             fenced=backend.leaves_steps,
         )
         self._admission = Admission(
-            backend, self._blocks, self._scheduler, latency, self._lessons.length
+            backend,
+            self._blocks,
+            self._scheduler,
+            latency,
+            self._lessons.length,
+            context_length,
         )
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
         self._overrun = Overrun()
@@ -208,8 +218,10 @@ class Engine:
         gears = admission.gears(request, policy)
         if request.id in self._outbox.sequences:
             raise InvalidRequest(f"id {request.id!r} is in use.", hint="Give each request its own.")
-        if self._scheduler.waiting >= self._max_waiting:
-            raise QueueFull(waiting=self._scheduler.waiting, limit=self._max_waiting)
+        # Those that only wait for the next turn to begin take nobody's place.
+        waiting = self._scheduler.waiting + self.running - self._scheduler.max_rows
+        if waiting >= self._max_waiting:
+            raise QueueFull(waiting=waiting, limit=self._max_waiting)
         self._lessons.learn_before(request)
         came_ns = self._clock.now_ns()
         structure, closing_ns = self._structure_of(request)
@@ -231,7 +243,7 @@ class Engine:
             now_ns=now_ns,
             order=order,
             host_ms=self._host_ms,
-            stall_ms=self._watchdog.delay_ms(now_ns) + kept_ms,
+            stall_ms=self._watchdog.delay_ms(now_ns) + kept_ms + closing_ns / 1e6,
         )
         sampler = self.backend.sampler(request.params, eos_ids=self._eos_ids)
         sampler.observe(request.prompt_tokens)
@@ -290,6 +302,7 @@ class Engine:
         stepped until they are back. Raises EngineClosed."""
         if self._closed:
             raise EngineClosed("The engine is closed.", hint="Open a new one.")
+        self._watchdog.over(None)  # a call that goes on behind would be taken for one of the work's
         table = BlockTable()
         self._blocks.append(table, self._blocks.free_blocks * self._blocks.block_size)
         try:
@@ -367,7 +380,14 @@ class Engine:
         watchdog = self._watchdog
         if watchdog.overdue is None:
             return True
-        over = watchdog.over(watchdog.fence_ns() if self.has_work else self._clock.now_ns())
+        until_ns = now_ns = self._clock.now_ns()
+        if self.has_work:
+            # Not for long at a time: what arrives meanwhile may be due before all others.
+            until_ns += _LOOK_NS
+            fence_ns = watchdog.fence_ns()
+            until_ns = until_ns if fence_ns is None else min(until_ns, fence_ns)
+        with self._computing:
+            over = watchdog.over(until_ns)
         now_ns = self._clock.now_ns()
         if not over:
             self._end_due(now_ns)

@@ -66,7 +66,7 @@ class Outbox:
                 ended=stop.ending == "natural",
                 cues=sequence.request.cues,
             )
-        if stop.ending != "natural":
+        if stop.stop_reason == "deadline":
             self._overrun.observe(sequence, now_ns)
         row = row or RowResult()
         self._deltas.append(

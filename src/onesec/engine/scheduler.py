@@ -171,11 +171,19 @@ class Scheduler:
     def _admit(self) -> None:
         while self._waiting:
             sequence = self._waiting[0][1]
-            if len(self.running) >= self.max_rows and not self._preempt_later(sequence):
+            later = [other for other in self.running if other.order > sequence.order]
+            full = len(self.running) >= self.max_rows
+            if full and not later:
                 return
             self._on_start(sequence)
             variant = sequence.prefill_gear.name
             sequence.table = self.blocks.allocate(sequence.names, variant)
+            needed = self.blocks.blocks_for(sequence.length) - len(sequence.table.blocks)
+            if needed > self.blocks.free_blocks + sum(len(s.table.blocks) for s in later):
+                self._release(sequence)  # nobody gives way for what does not fit even so
+                return
+            if full:
+                self._preempt_later(sequence)
             # All that is known must fit, or two half-computed prompts would evict each other.
             while not self.reserve(sequence, sequence.length):
                 if not self._preempt_later(sequence):
@@ -321,6 +329,7 @@ class Scheduler:
             for w in decodes
         )
         slack_ms = pace_ms = math.inf
+        used_ms = 0.0  # by the prompts that are in already: together they take no longer than one
         least = 0 if self._turn % _BACKGROUND_TURNS else _MIN_CHUNK_TOKENS
         work: Work | None = None
         for sequence in self.running:
@@ -335,14 +344,18 @@ class Scheduler:
                 budget = self.chunk_limit(gear)
             elif work.batch.gear is not gear or work.batch.exact != exact:
                 continue
-            allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms)
-            count = self._chunk(sequence, allowed_ms, budget, _MIN_CHUNK_TOKENS)
-            if pace_ms < allowed_ms:
-                count = min(count, self._chunk(sequence, pace_ms, budget, least))
+            allowed_ms = max(_CHUNK_SHARE * slack_ms, decode_ms) - used_ms
+            rhythm_ms = pace_ms - used_ms
+            count = self._chunk(sequence, allowed_ms, budget, 0 if work else _MIN_CHUNK_TOKENS)
+            if rhythm_ms < allowed_ms:
+                of_rhythm = self._chunk(sequence, rhythm_ms, budget, 0 if work else least)
+                count = min(count, of_rhythm)
             if count <= 0:
                 break
             if work is None:
                 work = Work(Batch(gear, [], exact=exact), [], True)
+            start = sequence.computed
+            used_ms += self._latency.prefill_ms(gear.name, count, start=start, quantile=P50)
             self._set_chunk(sequence, count)
             work.batch.rows.append(sequence.row)
             work.sequences.append(sequence)

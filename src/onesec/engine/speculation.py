@@ -75,13 +75,18 @@ def look_up(ids: Int32Array, count: int) -> Int32Array:
 class Speculation:
     """Makes drafts where they pay, and learns from each what drafts are worth.
 
-    `reserve` grants a sequence blocks for so many positions, or refuses.
+    `forward` calls the backend; `reserve` grants a sequence blocks for so many positions, or
+    refuses.
     """
 
     def __init__(
-        self, backend: Backend, latency: LatencyModel, reserve: Callable[[Sequence, int], bool]
+        self,
+        backend: Backend,
+        forward: Callable[[Batch], BatchResult],
+        latency: LatencyModel,
+        reserve: Callable[[Sequence, int], bool],
     ) -> None:
-        self._backend = backend
+        self._forward = forward
         self._latency = latency
         self._reserve = reserve
         self._model = DraftModel(latency, _FIRST_GUESS)
@@ -176,9 +181,7 @@ class Speculation:
         guess = BatchRow(
             row.tokens, row.start, row.block_table, self._greedy, row.stop_ids, statistics=False
         )
-        made = self._backend.forward(
-            Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns)
-        )
+        made = self._forward(Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns))
         return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
 
     def _length(

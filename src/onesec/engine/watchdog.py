@@ -8,6 +8,7 @@ write to is given to another sequence, whatever becomes of those that it was com
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 
 from onesec.backend.base import Backend, BatchResult
 from onesec.budget.latency import P50, LatencyModel
@@ -49,6 +50,7 @@ class Watchdog:
         self._latency = latency
         self._overdue: Overdue | None = None
         self._result: BatchResult | Exception | None = None
+        self._asking = Lock()  # one thread at a time asks the backend
 
     @property
     def overdue(self) -> Overdue | None:
@@ -58,11 +60,8 @@ class Watchdog:
     def fence_ns(self) -> int | None:
         """When the next answer must be handed over, of all that wait or run: a step that hangs
         holds them all up. The margin is left for it. None where nothing has a deadline."""
-        running, waiting = self._scheduler.running, self._scheduler.most_urgent_waiting()
-        fence_ns = running[0].end_ns if running else None
-        if waiting is None or waiting.end_ns is None:
-            return fence_ns
-        return waiting.end_ns if fence_ns is None else min(fence_ns, waiting.end_ns)
+        ends_ns = (sequence.end_ns for sequence in self._scheduler.unfinished())
+        return min((end_ns for end_ns in ends_ns if end_ns is not None), default=None)
 
     def leave(self, work: Work, draft: Draft | None, since_ns: int, *, wanted: bool = True) -> None:
         """Leave a call to itself whose present step began at `since_ns`."""
@@ -79,12 +78,15 @@ class Watchdog:
 
     def over(self, until_ns: int | None) -> bool:
         """Whether no call goes on behind, after waiting until that instant at most (None: as long
-        as it takes)."""
-        if self._overdue is not None and self._result is None:
+        as it takes). Where another thread waits for it, this one does not."""
+        unknown = self._overdue is not None and self._result is None
+        if unknown and self._asking.acquire(blocking=False):
             try:
                 self._result = self._backend.rest(until_ns)
             except Exception as error:
                 self._result = error
+            finally:
+                self._asking.release()
         return self._overdue is None or self._result is not None
 
     def take(self) -> tuple[Overdue, BatchResult | Exception]:

@@ -235,7 +235,7 @@ def _emit(context: Context, value: Any) -> str:
     return text
 
 
-def _metered(test: Callable[..., Any]) -> Callable[..., Any]:
+def _metered(test: Any) -> Callable[..., Any]:
     """The test, charged by the size of what it looks at: `in` walks through a whole list."""
 
     @pass_context
