@@ -309,6 +309,20 @@ def test_gears_are_the_callers_choice(parts: tuple[LLM, FakeClock, Reciter]) -> 
         llm.generate(PROMPT, gear="5")
 
 
+def test_what_fails_before_the_first_answer_closes_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded, clock, backend = recite(TEXT)
+
+    def failing(clock: object, use: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loaded, "measure_latency", failing)
+    with pytest.raises(ZeroDivisionError):
+        LLM.over(loaded, clock=clock)
+    assert backend.closed
+
+
 def test_after_close_nothing_runs(parts: tuple[LLM, FakeClock, Reciter]) -> None:
     llm, _, backend = parts
     llm.close()

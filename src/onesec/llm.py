@@ -120,8 +120,12 @@ class LLM(Closing):
         self._loaded = loaded
         self._clock = clock
         self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
-        latency = loaded.measure_latency(clock, profile)
-        self._engine = loaded.engine(clock, latency, self._lengths, speculate=speculate)
+        try:
+            latency = loaded.measure_latency(clock, profile)
+            self._engine = loaded.engine(clock, latency, self._lengths, speculate=speculate)
+        except BaseException:
+            loaded.close()
+            raise
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}
 
