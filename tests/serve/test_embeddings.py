@@ -125,6 +125,8 @@ def test_a_late_vector_is_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "deadline_missed"
         assert reply.headers["x-should-retry"] == "false"
+        [*_, done] = server.door.recent.view(server.clock.now_ns())["recent"]
+        assert (done["path"], done["met"], done["budget_ms"]) == (PATH, False, 300.0)
         assert server.door.held == 0
 
 
@@ -144,6 +146,15 @@ def test_answers_go_on_beside_a_large_batch() -> None:
                 assert reply.status_code == 200
         asking.join(60)
         assert replies == [200]
+
+
+def test_a_small_server_takes_inputs_one_after_the_other() -> None:
+    with live(terms=Terms(max_open=3)) as server:
+        assert len(ask(server, ["garden"] * 20)["data"]) == 20
+        ask(server, "garden", deadline_ms=1000)
+        [*_, done] = server.door.recent.view(server.clock.now_ns())["recent"]
+        assert (done["path"], done["met"], done["ending"]) == (PATH, True, "natural")
+        assert server.door.held == 0
 
 
 def test_a_backend_without_hidden_states_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,68 @@ def test_a_prompt_is_shortened_with_leave_only(taken: list[Request]) -> None:
     assert "".join(map(chr, taken[-1].prompt_tokens)).endswith("Where is the key?|assistant: ")
 
 
+def test_no_more_of_a_form_is_handed_on_than_was_limited(taken: list[Request]) -> None:
+    form = {"name": "a", "schema": {"type": "object"}, "description": "x" * 100_000}
+    asked = {"messages": HI, "response_format": {"type": "json_schema", "json_schema": form}}
+    with live() as server, server.client() as client:
+        client.post(PATH, json=asked)
+    assert taken[-1].params.response_format == {"type": "json_schema", "schema": form["schema"]}
+
+
+def test_a_prompt_that_is_too_long_is_not_handed_on(taken: list[Request]) -> None:
+    with live() as server, server.client() as client:
+        for path, asked in (
+            ("/v1/completions", {"prompt": [[97], [97] * 512]}),
+            ("/v1/completions", {"prompt": "a" * 512}),
+            ("/v1/embeddings", {"input": [[97], [97] * 512]}),
+            (PATH, {"messages": [{"role": "user", "content": "a" * 512}]}),
+        ):
+            before = len(taken)
+            reply = client.post(path, json=asked)
+            assert reply.json()["error"]["code"] == "context_length_exceeded"
+            assert len(taken) == before
+
+
+def test_no_answer_repeats_a_long_value() -> None:
+    with live() as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": HI, "policy": "x" * 100_000})
+    assert reply.json()["error"]["param"] == "policy"
+    assert len(reply.content) < 500
+
+
+def test_only_what_no_cache_can_hold_is_refused_unread(taken: list[Request]) -> None:
+    """400 tokens take 40 ms; where they may be cached only the engine knows."""
+    path, ids = "/v1/completions", [97] * 400
+    free = {"prompt": ids, "gear": "4", "max_tokens": 1}
+    asked = {**free, "deadline_ms": 30}
+    with live("a" * 500) as server, server.client() as client:
+        before = len(taken)
+        refused = client.post(path, json=asked)
+        assert refused.status_code == 422
+        assert refused.json()["onesec"]["feasible_ms"] >= 40
+        assert len(taken) == before
+        assert client.post(path, json=free).status_code == 200
+        assert client.post(path, json=asked).json()["onesec"]["met"] is True
+        before = len(taken)  # and what a cache would not tell
+        assert client.post(path, json={**asked, "echo": True, "logprobs": 1}).status_code == 422
+        vectors = {"input": [ids] * 2, "deadline_ms": 70, "gear": "4"}
+        assert client.post("/v1/embeddings", json=vectors).status_code == 422
+        assert len(taken) == before
+        beside = {"messages": HI, "metadata": {"a": "x" * 10_000}, "deadline_ms": 40}
+        assert client.post(PATH, json=beside).status_code == 200
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"policy": "slow"}, {"fit": "some"}, {"tpot_ms": -1}, {"best_effort": "yes"}]
+    "wrong",
+    [
+        {"policy": "slow"},
+        {"fit": "some"},
+        {"tpot_ms": -1},
+        {"best_effort": "yes"},
+        {"gear": "4" * 65},
+        {"min_gear": "4" * 65},
+        {"stop_token_ids": [1] * 1025},
+    ],
 )
 def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
     with live() as server, server.client() as client:

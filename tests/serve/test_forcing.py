@@ -271,3 +271,12 @@ def test_a_model_that_was_thinking_stops_first() -> None:
 def test_names_that_cannot_be_left_open_are_refused() -> None:
     with pytest.raises(InvalidRequest):
         Forcing.of("mistral", ["[TOOL_CALLS]x[ARGS]"], [ORDER, NOTHING])
+
+
+def test_a_schema_that_nests_deep_is_refused() -> None:
+    schema: Any = {}
+    for _ in range(450):
+        schema = {"type": "array", "items": schema}
+    deep = {"name": "f", "parameters": {"properties": {"a": schema}}}
+    with pytest.raises(InvalidRequest, match="nests deeper"):
+        Forcing.of("hermes", [], [deep])

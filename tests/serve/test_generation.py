@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import doors
 import httpx
 import pytest
 from live import ANSWER, HI, TEXT, Live, live
+
+from onesec.serve import generation, responses
+from onesec.serve.door import Terms
 
 PATH = "/v1/chat/completions"
 
@@ -137,6 +141,30 @@ def test_echo_tells_the_prompts_log_probabilities(reciter: Live) -> None:
         assert logprobs["text_offset"] == list(range(len(prompt) + 1))
 
 
+def test_echo_without_alternatives_tells_the_prompts_all_the_same(reciter: Live) -> None:
+    asked = {"prompt": TEXT[:4], "echo": True, "logprobs": 0, "max_tokens": 2}
+    with reciter.client() as client:
+        choice = client.post("/v1/completions", json=asked).json()["choices"][0]
+    assert choice["text"] == TEXT[:6]
+    assert choice["logprobs"]["token_logprobs"][1:4] == [-float(ord(c)) for c in TEXT[1:4]]
+    assert choice["logprobs"]["top_logprobs"] == [None, *({c: -ord(c)} for c in TEXT[1:4]), {}, {}]
+
+
+def test_echo_of_a_prompt_that_there_was_no_time_to_read_is_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doors, "PREFILL_MS", 0.2)  # so that a chunk of 100 ms has 250 tokens
+    asked = {"prompt": "x" * 500, "echo": True, "logprobs": 1, "max_tokens": 4}
+    with live("x" * 600) as server, server.client() as client:
+        server.backend.slowness = 5.0
+        asked |= {"deadline_ms": 300}
+        response = client.post("/v1/completions", json=asked)
+    assert response.status_code == 200
+    values = response.json()["choices"][0]["logprobs"]["token_logprobs"]
+    known = values.index(None, 1)
+    assert values == [None, *[-float(ord("x"))] * (known - 1), *[None] * (500 - known)]
+
+
 def test_chat_logprobs_have_their_bytes(reciter: Live) -> None:
     asked = {"messages": HI, "logprobs": True, "top_logprobs": 1, "max_tokens": 2}
     with reciter.client() as client:
@@ -164,6 +192,7 @@ def test_fields_that_are_not_known_are_named(reciter: Live) -> None:
     assert response.headers["x-onesec-ignored"] == "mirostat"
 
 
+WIDE = {"type": "json_schema", "schema": {"const": 10**30}}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": []}, "empty_prompt"),
     ({"messages": HI, "temperature": -1}, "invalid_request"),
@@ -179,6 +208,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": HI, "logit_bias": {"-1": 1}}, "invalid_request"),
     ({"messages": HI, "logit_bias": {"1": 1e9}}, "invalid_request"),
     ({"messages": HI, "seed": -1}, "invalid_request"),
+    *(({"messages": HI, name: 10**400}, "invalid_request") for name in ("seed", "top_k")),
+    ({"messages": HI, "response_format": WIDE}, "invalid_request"),
     ({"messages": HI, "stop": ["x"] * 17}, "invalid_request"),
     ({"messages": [{"role": "cook", "content": "x"}]}, "invalid_request"),
     ({"messages": [{"role": "user", "content": "x" * 600}]}, "context_length_exceeded"),
@@ -206,14 +237,50 @@ def test_prompts_that_are_none_are_refused(reciter: Live, prompt: Any) -> None:
 
 
 def test_more_than_may_be_open_are_refused_before_any_work() -> None:
-    from onesec.serve.door import Terms
+    with (
+        live(terms=Terms(max_open=2)) as server,
+        server.client() as client,
+        server.client() as other,
+    ):
+        server.backend.gate.clear()
+        with other.stream("POST", PATH, json={"messages": HI, "stream": True}) as open_one:
+            lines = open_one.iter_lines()
+            assert "assistant" in next(lines)  # it has one of the two places
+            response = client.post(PATH, json={"messages": HI, "n": 2})
+            assert response.status_code == 429
+            assert response.headers["x-should-retry"] == "true"
+            assert float(response.headers["retry-after-ms"]) > 0
+            assert response.json()["error"]["code"] == "queue_full"
+            assert server.soon(lambda: server.door.runner.open) == 1
+            server.backend.gate.set()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert client.post(PATH, json={"messages": HI, "n": 2}).status_code == 200
 
+
+def test_more_than_can_ever_be_open_is_not_to_be_asked_again() -> None:
     with live(terms=Terms(max_open=2)) as server, server.client() as client:
         forwards = server.backend.forwards
-        response = client.post(PATH, json={"messages": HI, "n": 3})
-        assert response.status_code == 429
-        assert response.headers["x-should-retry"] == "true"
-        assert float(response.headers["retry-after-ms"]) > 0
-        assert response.json()["error"]["code"] == "queue_full"
+        for path, asked in (
+            (PATH, {"messages": HI, "n": 3}),
+            ("/v1/completions", {"prompt": ["a", "b"], "n": 2}),
+        ):
+            response = client.post(path, json=asked)
+            assert response.status_code == 400
+            assert response.json()["error"]["code"] == "invalid_request"
+            assert response.headers["x-should-retry"] == "false"
         assert server.backend.forwards == forwards
-        assert client.post(PATH, json={"messages": HI, "n": 2}).status_code == 200
+        assert server.door.held == 0
+
+
+@pytest.mark.parametrize(("module", "path"), [(generation, PATH), (responses, "/v1/responses")])
+def test_an_answer_that_cannot_be_encoded_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch, module: Any, path: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise UnicodeEncodeError("utf-8", "", 0, 1, "half a pair")
+
+    monkeypatch.setattr(module, "Whole", fail)
+    with live() as server, server.client() as client:
+        asked = {"messages": HI} if path == PATH else {"input": "Hi"}
+        assert client.post(path, json=asked).status_code == 500
+        assert server.door.held == 0

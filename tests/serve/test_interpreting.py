@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +21,8 @@ from onesec.serve import sockets
 from onesec.serve.door import Terms
 from onesec.serve.interpreting import LIVE
 from onesec.serve.limits import Bounds, key_digest
-from onesec.serve.protocol import Protocol
-from onesec.serve.sockets import MAX_MESSAGE_BYTES
+from onesec.serve.protocol import ABORT, Protocol, SocketProtocol
+from onesec.serve.sockets import MAX_MESSAGE_BYTES, Socket, Sockets
 
 TEXT = "The shop opens at nine. It closes at six. Delivery costs $5. Call us. " * 8
 SAID = "早上好。我们九点开门。再见"
@@ -247,6 +248,7 @@ def test_pings_are_answered(shop: Live) -> None:
         ({"Host": "evil.example"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"path": "/v1/chat/completions"}, 404),
         ({"path": "/v1/apps/translate"}, 404),
     ],
@@ -351,6 +353,9 @@ def test_a_server_that_drains_says_so() -> None:
         speaker.say(type="text", text="早上好。")
         assert speaker.told()["error"]["code"] == "draining"
         assert speaker.closed() == 1012
+        with speaking(server) as late:
+            late.say(type="start")
+            assert late.told()["error"]["code"] == "draining"
 
 
 def test_the_time_for_a_head_is_over_once_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,6 +370,37 @@ def test_the_time_for_a_head_is_over_once_it_is_open(monkeypatch: pytest.MonkeyP
     with live(TEXT) as server, speaking(server):
         [protocol] = upgraded
         assert protocol._head_timer is None
+
+
+@pytest.mark.parametrize("end", ["unread", "said"])
+def test_what_nobody_reads_is_not_kept(end: str) -> None:
+    async def talk(socket: Socket) -> None:
+        if end == "unread":
+            await socket.tell({})
+
+    async def ended() -> None:
+        aborted = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "websocket.send":
+                await asyncio.Event().wait()  # for a peer that reads nothing
+
+        scope = {"path": LIVE, "headers": [], "subprotocols": [], ABORT: aborted.set}
+        await Sockets({LIVE: talk}, Bounds(send_seconds=0.01))(scope, receive, send)
+        await asyncio.wait_for(aborted.wait(), 30)
+
+    asyncio.run(ended())
+
+
+def test_an_open_socket_can_be_dropped(shop: Live) -> None:
+    with speaking(shop) as speaker:
+        found = [p for p in shop.server._state.connections if isinstance(p, SocketProtocol)]
+        shop.soon(found[-1].scope[ABORT])
+        with pytest.raises((AssertionError, ConnectionResetError)):
+            speaker.hear()
 
 
 def test_open_sockets_end_with_the_server() -> None:

@@ -6,13 +6,14 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from live import ANSWER, HI, Live, live
+from live import ANSWER, HI, TEXT, Live, live
 
 from onesec.core.request import Request
-from onesec.serve.server import Place
+from onesec.serve.server import Place, address_of
 
 PATH = "/v1/chat/completions"
 
@@ -72,11 +73,33 @@ def test_a_drain_ends_what_runs_and_refuses_what_comes() -> None:
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "draining"
             assert refused.headers["retry-after-ms"]
+            assert other.post("/tokenize", json={"prompt": "x"}).status_code == 503
             assert other.get("/readyz").status_code == 503
             assert other.get("/livez").status_code == 200
         server.backend.gate.set()
         thread.join(30)
         assert found[0].json()["choices"][0]["message"]["content"] == ANSWER
+        server.served.join(30)
+        assert not server.served.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/apps/translate", {"text": "早上好。我们九点开门。再见。", "deadline_ms": 60_000}),
+        ("/v1/embeddings", {"input": ["garden"] * 40}),
+    ],
+)
+def test_what_asks_the_engine_several_times_ends_too(path: str, asked: dict[str, Any]) -> None:
+    with live(20 * TEXT) as server, server.client() as client:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        thread, found = in_thread(lambda: client.post(path, json=asked))
+        assert server.backend.reached.wait(30)
+        server.soon(server.server.drain)
+        server.backend.gate.set()
+        thread.join(30)
+        assert found[0].status_code == 200
         server.served.join(30)
         assert not server.served.is_alive()
 
@@ -137,6 +160,27 @@ def test_an_error_in_a_stream_is_an_event() -> None:
         assert "fire" not in text
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (PATH, {"messages": HI}),
+        ("/v1/responses", {"input": "Hi"}),
+        ("/v1/apps/translate", {"text": "早上好。", "deadline_ms": 60_000}),
+    ],
+)
+def test_an_error_in_a_stream_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture, path: str, asked: dict[str, Any]
+) -> None:
+    caplog.set_level("INFO")
+    with live(20 * TEXT) as server, server.client() as client:
+        server.backend.raise_at[server.backend.forwards + 3] = RuntimeError("on fire")
+        response = client.post(path, json={**asked, "stream": True})
+        assert response.status_code == 200
+        counted = client.get("/metrics").text
+    assert 'onesec_requests_total{reason="internal_error"} 1.0' in counted
+    assert f"{response.headers['x-request-id']} refused: internal_error" in caplog.text
+
+
 def test_the_log_has_no_word_of_a_prompt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     secret = "the word is swordfish"
@@ -185,6 +229,15 @@ def test_a_slow_moment_does_not_refuse_for_ever() -> None:
         assert statuses[-1] == 200
         # And what it learned by itself is nobody's answer.
         assert client.post(PATH, json=asked).json()["onesec"]["ending"] in ("natural", "landed")
+
+
+def test_an_address_is_a_url() -> None:
+    for name, address in (
+        (("127.0.0.1", 8000), "http://127.0.0.1:8000"),
+        (("::1", 8000, 0, 0), "http://[::1]:8000"),
+    ):
+        listening: Any = SimpleNamespace(getsockname=lambda name=name: name)
+        assert address_of(listening) == address
 
 
 def test_small_writes_are_sent_at_once(reciter: Live) -> None:

@@ -280,6 +280,22 @@ def test_slow_sockets_are_closed_and_others_do_not_notice() -> None:
         canary(server)
 
 
+def test_a_body_that_comes_after_its_refusal_has_no_more_time_than_others() -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 9\r\n\r\n{{"
+    ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with live(bounds=Bounds(keys=(key_digest("one"),), body_seconds=0.5)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(head.encode())
+            assert b" 401 " in read_all(sock)  # it is closed
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(head.encode())
+            assert b" 401 " in sock.recv(1 << 16)
+            sock.sendall(b"x" * 8 + ask)
+            assert b" 200 " in sock.recv(1 << 16)  # who sends it to the end goes on
+            [connection] = server.server._state.connections
+            assert connection._body_timer is None
+
+
 def test_blank_lines_do_not_keep_a_connection_open() -> None:
     """Bytes between two requests begin a head, whose time is limited, though no request has."""
     with live(bounds=Bounds(head_seconds=0.5)) as server:

@@ -158,14 +158,15 @@ def test_a_killed_engine_ends_requests_and_the_server() -> None:
         assert "The engine process ended" in "".join(found.said)
 
 
-def test_sigterm_lets_what_runs_end_and_exits_0() -> None:
+@pytest.mark.parametrize("tell", [os.kill, os.killpg])
+def test_sigterm_lets_what_runs_end_and_exits_0(tell: Any) -> None:
     with served() as found:
         asked = {"prompt": "Once", "max_tokens": 60, "ignore_eos": True, "stream": True}
         url = f"{found.url}/v1/completions"
         with httpx.stream("POST", url, json=asked, timeout=60) as response:
             lines = response.iter_lines()
             assert next(lines).startswith("data: ")
-            found.process.send_signal(signal.SIGTERM)
+            tell(found.process.pid, signal.SIGTERM)  # it leads a group of its own
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert json.loads(rest[-2][6:])["choices"][0]["finish_reason"] == "length"

@@ -111,11 +111,14 @@ def test_a_refusal_that_cannot_get_better_is_not_tried_again(reciter: Live) -> N
 def test_a_full_queue_is_tried_again_and_told() -> None:
     with live(terms=Terms(max_open=1)) as server:
         before = count(server, "queue_full")
-        with (
-            openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=1) as client,
-            pytest.raises(openai.RateLimitError),
-        ):
-            client.chat.completions.create(model="reciter", messages=HI, n=2)
+        server.backend.gate.clear()
+        with sdk(server, max_retries=1) as client:
+            asked: Any = {"model": "reciter", "messages": HI}
+            with client.chat.completions.create(**asked, stream=True) as held:
+                next(held)
+                with pytest.raises(openai.RateLimitError):
+                    client.chat.completions.create(**asked)
+            server.backend.gate.set()
         assert count(server, "queue_full") == before + 2
         with server.client() as client:
             assert "onesec_client_retries_total 1.0" in client.get("/metrics").text

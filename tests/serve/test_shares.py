@@ -56,3 +56,13 @@ def test_who_asks_no_more_has_no_share() -> None:
     taken = [shares.take("a", 1, now_ns=ASKING_NS - 1) for _ in range(4)]
     assert taken == [True, True, False, False]
     assert [shares.take("a", 1, now_ns=ASKING_NS) for _ in range(2)] == [True, True]
+
+
+def test_who_has_a_place_goes_on_with_the_room_that_others_leave() -> None:
+    shares = Shares(6)
+    assert shares.take("a", 1, now_ns=0)
+    assert shares.room("a", now_ns=0) == 5
+    assert shares.take("b", 2, now_ns=0)
+    assert (shares.room("a", now_ns=0), shares.room("b", now_ns=0)) == (2, 1)
+    assert shares.take("a", 2, now_ns=0)
+    assert (shares.room("a", now_ns=0), shares.room("c", now_ns=0)) == (0, 1)

@@ -63,6 +63,9 @@ def test_several_calls_and_strangers() -> None:
     bare = '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}'
     assert [name for name, _ in read("llama3", bare, [])[1]] == ["f", "g"]
     assert read("llama3", '{"colour": "red"}', []) == ('{"colour": "red"}', [])
+    for value in (r'"\ud83d"', "NaN", "-Infinity", "1" + "0" * 5000):  # of which none is JSON
+        wrong = f'<tool_call>{{"name": "f", "arguments": {{"x": {value}}}}}</tool_call>'
+        assert read("hermes", wrong, []) == (wrong, [])
     deep = "[TOOL_CALLS]" + "[" * 100_000
     assert read("mistral", deep, []) == (deep, [])
 

@@ -18,6 +18,16 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multip
 _OWN = "x-guidance"  # settings of the compiler, which are not the caller's
 
 
+def only_form(response_format: Mapping[str, Any]) -> dict[str, Any]:
+    """The same format without the keys that `schema_of` does not look at, and so does not limit.
+
+    >>> only_form({"type": "json_schema", "json_schema": {"name": "a", "schema": {}}})
+    {'type': 'json_schema', 'schema': {}}
+    """
+    form = {"type": response_format.get("type")}
+    return form if (schema := _schema_in(response_format)) is None else {**form, "schema": schema}
+
+
 def schema_of(response_format: Mapping[str, Any]) -> str:
     """The JSON schema, as text, that an answer of this format satisfies.
 
@@ -37,8 +47,7 @@ def schema_of(response_format: Mapping[str, Any]) -> str:
             f"response_format has the type {str(kind)[:40]!r}.",
             hint='It must be "json_object" or "json_schema".',
         )
-    nested = response_format.get("json_schema")
-    schema = (nested if isinstance(nested, Mapping) else response_format).get("schema")
+    schema = _schema_in(response_format)
     if not isinstance(schema, Mapping):
         raise InvalidRequest("response_format has no schema.", hint="Give it as an object.")
     depth, bounds = _measure(schema)
@@ -56,6 +65,11 @@ def schema_of(response_format: Mapping[str, Any]) -> str:
     if size > MAX_SCHEMA_BYTES:
         raise InvalidRequest(f"The schema has {size} bytes; the limit is {MAX_SCHEMA_BYTES}.")
     return text
+
+
+def _schema_in(response_format: Mapping[str, Any]) -> object:
+    nested = response_format.get("json_schema")
+    return (nested if isinstance(nested, Mapping) else response_format).get("schema")
 
 
 def _measure(schema: object) -> tuple[int, int]:

@@ -93,6 +93,7 @@ class Wanted:
     stream: bool = False
     count: int = 1
     tools: Callable[[], ToolText | ForcedText] | None = None  # that read an answer's calls
+    sizes: tuple[int, ...] = ()  # tokens that each prompt has at least, known before it is read
     arrival_ns: int = 0  # from when the budget runs; 0: the request's first byte
 
     @property
@@ -166,6 +167,7 @@ class Answers:
                 await self._flow.accepted()
             for request_id, choice in self._by_id.items():
                 choice.plan = self._flow.plans.get(request_id)
+                self._door.has_read(len(choice.prompt_tokens))
         except TimeoutError:
             raise stalled() from None
         except ApiError as error:
@@ -180,6 +182,7 @@ class Answers:
             raise stalled() from None
         choice = self._by_id[gained.id]
         choice.add(gained, (self._door.clock.now_ns() - self.wanted.call.arrival_ns) / 1e6)
+        self._door.has_read(len(choice.prompt_tokens) + len(choice.tokens))
         return choice, gained
 
     async def whole(self) -> None:
@@ -235,6 +238,11 @@ class Answers:
             met=None if None in kept else all(kept),
             tokens=sum(len(choice.tokens) for choice in choices),
         )
+
+    def failed(self, error: ApiError) -> None:
+        """It ended with an error after it had begun: counted, and remembered, as a refusal is."""
+        self._told = True
+        self._door.refused(self.wanted.call, error)
 
     def close(self) -> None:
         """Take back what still runs, and leave."""

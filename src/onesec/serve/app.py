@@ -66,7 +66,7 @@ async def livez(door: Door, request: Request) -> Response:
 async def readyz(door: Door, request: Request) -> Response:
     """GET /readyz, /health: requests are taken now."""
     try:
-        _ = door.ready
+        door.check_open()
     except ApiError as error:
         if error.code == "loading":
             share = door.runner.loaded_share
@@ -132,6 +132,7 @@ async def load(door: Door, request: Request) -> Response:
 async def tokenize(door: Door, request: Request) -> Response:
     """POST /tokenize: a prompt's or a conversation's token ids."""
     call: Call = request.scope[CALL]
+    door.check_open()
     asked, _ = parse(call.body, TokenizeRequest)
     wording, context = door.wording, door.ready.context_length
     if (asked.prompt is None) == (asked.messages is None):
@@ -149,6 +150,7 @@ async def tokenize(door: Door, request: Request) -> Response:
 async def detokenize(door: Door, request: Request) -> Response:
     """POST /detokenize: the text of token ids."""
     call: Call = request.scope[CALL]
+    door.check_open()
     asked, _ = parse(call.body, DetokenizeRequest)
     tokenizer, size = door.wording.tokenizer, door.ready.vocab_size
     if any(not 0 <= token < size for token in asked.tokens):

@@ -118,6 +118,10 @@ class _Telling:
         more = {} if part.onesec is None else {"onesec": part.onesec}
         return event({"part": part.part, "delta": part.text, **more})
 
+    def failed(self, error: ApiError) -> None:
+        """It ended with an error after it had begun: counted, and remembered, as a refusal is."""
+        self._door.refused(self._call, error)
+
     def body(self, done: Done) -> dict[str, Any]:
         """The result, and what became of the budget. Raises ApiError where there is none."""
         budget_ms, result = self._budget.total_ms, done.value
@@ -165,5 +169,6 @@ async def _events(
             async for part in parts:
                 yield telling.event(part)
         except ApiError as error:
+            telling.failed(error)
             yield event(error.body())
         yield DONE

@@ -18,10 +18,9 @@ from onesec.budget.latency import P50, LatencyModel
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
-from onesec.core.errors import OneSecError
+from onesec.core.errors import ContextLengthExceeded, OneSecError
 from onesec.core.request import Request
 from onesec.machine import without_folders
-from onesec.model.tokenizer import BYTES_PER_TOKEN
 from onesec.prepare import Preparation, Prepared
 from onesec.wording import Wording
 
@@ -75,6 +74,10 @@ class Seats:
         self._count += count
         door.idle.clear()
 
+    def room(self) -> int:
+        """How many places may be taken now."""
+        return self._door.shares.room(self._key, now_ns=self._door.clock.now_ns())
+
     def leave(self) -> None:
         """Give them back. Harmless when called again."""
         self._door.shares.leave(self._key, self._count)
@@ -109,6 +112,7 @@ class Door:
         self.idle = asyncio.Event()
         self.idle.set()
         self._wording: Wording | None = None
+        self._longest = 0  # tokens of what the engine has read, the longest of all
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="onesec-text")
         watch = self.metrics.watch
         watch("requests_running", lambda: runner.load.running)
@@ -137,13 +141,17 @@ class Door:
     @property
     def ready(self) -> wire.Ready:
         """What the engine said of itself. Raises ApiError where it cannot be asked."""
-        if self.draining:
-            raise ApiError("draining", "The server is going down.", hint="Ask another one.")
         if self.runner.state == "gone":
             raise ApiError("engine_closed", "The engine process ended.")
         if self.runner.ready is None or self._wording is None:
             raise ApiError("loading", "The model is being loaded.")
         return self.runner.ready
+
+    def check_open(self) -> None:
+        """Raises ApiError where no new request is taken. Those that were taken go on."""
+        if self.draining:
+            raise ApiError("draining", "The server is going down.", hint="Ask another one.")
+        _ = self.ready
 
     @property
     def latency(self) -> LatencyModel:
@@ -153,6 +161,7 @@ class Door:
 
     def seats(self, call: Call) -> Seats:
         """A place for a request, before anything is spent on it. Raises ApiError."""
+        self.check_open()
         seats = Seats(self, call.tenant)
         try:
             seats.take()
@@ -181,21 +190,32 @@ class Door:
         )
 
     def check_time(self, wanted: Wanted) -> None:
-        """Refuse, from the body's size alone, what cannot be in time and may not be shortened.
-        Raises ApiError."""
-        call, budget = wanted.call, wanted.budget
+        """Refuse, from the prompts' sizes alone, what cannot be in time and may not be shortened:
+        where not even that can be read which no cache holds. Raises ApiError."""
+        call, budget, params = wanted.call, wanted.budget, wanted.params
         if budget.total_ms is None or wanted.best_effort or wanted.fit != "none":
             return
-        latency = self.latency
-        gear, size = self.ready.gears[0], len(call.body)
-        spent_ms = (self.clock.now_ns() - call.arrival_ns) / 1e6
-        least_ms = latency.prefill_ms(gear, size // BYTES_PER_TOKEN, quantile=P50)
+        latency, gear, context = self.latency, self.ready.gears[0], self.ready.context_length
+        spent_ms = (self.clock.now_ns() - wanted.begin_ns) / 1e6
+        sizes = [size for size in wanted.sizes if size < context]  # others are refused as too long
+        cached = 0
+        if not params.pooled:
+            sizes = sorted(sizes)[-1:]  # whose beginning the other prompts may share
+            cached = 0 if params.prompt_logprobs else self._longest
+        least_ms = sum(latency.prefill_ms(gear, size - cached, quantile=P50) for size in sizes)
         if spent_ms + least_ms < budget.total_ms:
             return
-        tokens = min(size // _USUAL_BYTES, self.ready.context_length)
-        need_ms = latency.prefill_ms(gear, tokens) + latency.decode_ms(gear, tokens, _ANSWER)
+        more = max(1.0, len(call.body) / _USUAL_BYTES / max(1, sum(sizes)))  # than at least
+        usual = [min(round(more * size), context) for size in sizes or [1]]
+        need_ms = sum(latency.prefill_ms(gear, tokens) for tokens in usual)
+        need_ms += latency.decode_ms(gear, max(usual), _ANSWER)
         offer = self.time.outside(spent_ms + need_ms, spent_ms)
-        raise infeasible(budget.total_ms, offer, f"a body of {size} bytes")
+        raise infeasible(budget.total_ms, offer, f"a body of {len(call.body)} bytes")
+
+    def has_read(self, tokens: int) -> None:
+        """The engine took a prompt of so many tokens, or has written it on to that length: no more
+        than that of another prompt can be cached."""
+        self._longest = max(self._longest, tokens)
 
     async def in_thread(
         self, call: Call, work: Callable[[], Made], *, short: bool | None = None
@@ -259,6 +279,15 @@ class Door:
     async def answers(self, wanted: Wanted, prompts: Sequence[Prepared], seats: Seats) -> Answers:
         """Have prompts answered: returns once all are planned. Who gets them closes them, and with
         them the seats, of which one was taken. Raises ApiError, ClientGone."""
+        count, most = len(prompts) * wanted.count, self.terms.max_open
+        if count > most:
+            raise ApiError(
+                "invalid_request", f"{count} answers at once: this server has {most} places."
+            )
+        longest, context = max(len(prompt.tokens) for prompt in prompts), self.ready.context_length
+        if longest >= context:  # it is handed on once for each of its answers
+            too_long = ContextLengthExceeded(prompt_tokens=longest, context_length=context)
+            raise from_error(too_long)
         flow = self.runner.flow()
         answers = Answers(self, wanted, flow, seats)
 
@@ -268,7 +297,7 @@ class Door:
 
         wanted.call.when_gone(left)
         try:
-            seats.take(len(prompts) * wanted.count - 1)
+            seats.take(count - 1)
             answers.ask(prompts)
             await answers.accepted()
         except BaseException:

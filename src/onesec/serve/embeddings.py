@@ -21,7 +21,7 @@ from onesec.prepare import Prepared
 from .answers import Wanted
 from .door import Door, Seats
 from .errors import ApiError, infeasible
-from .generation import check_model, json_response, read, told
+from .generation import check_model, json_response, read, sizes_of, told
 from .limits import CALL, Call
 from .schema import EmbeddingRequest, parse
 
@@ -46,19 +46,22 @@ async def embeddings(door: Door, request: Request) -> Response:
             gear=asked.gear or door.ready.gears[-1],
             arrival_ns=call.arrival_ns,  # given: the way in of later inputs is not the door's own
         )
-        door.check_time(wanted)
         given = asked.inputs()
+        wanted.sizes = sizes_of(given)
+        door.check_time(wanted)
         prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
         _check_time(door, wanted, prompts)
         means: list[bytes] = []
-        for begin in range(0, len(prompts), _AT_ONCE):
-            means += await _means(door, wanted, prompts[begin : begin + _AT_ONCE])
+        while len(means) < len(prompts):
+            means += await _means(door, wanted, prompts[len(means) :])
         data = await door.in_thread(
             call, lambda: _data(means, asked.encoding_format), short=len(means) == 1
         )
         tokens = sum(len(prompt.tokens) for prompt in prompts)
         elapsed_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
         budget_ms = wanted.budget.total_ms
+        met = None if budget_ms is None else elapsed_ms <= budget_ms
+        door.over(call, "natural", budget_ms=budget_ms, met=met)
         body = {
             "object": "list",
             "data": data,
@@ -67,7 +70,7 @@ async def embeddings(door: Door, request: Request) -> Response:
             "onesec": {
                 "budget_ms": budget_ms,
                 "elapsed_ms": round(elapsed_ms, 3),
-                "met": None if budget_ms is None else elapsed_ms <= budget_ms,
+                "met": met,
                 "gears": {wanted.gear: tokens},
             },
         }
@@ -77,9 +80,10 @@ async def embeddings(door: Door, request: Request) -> Response:
 
 
 async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> list[bytes]:
-    """The mean hidden state of each prompt: float32, little endian. Raises ApiError, ClientGone."""
-    none = Seats(door, wanted.call.tenant)  # the call has its own
-    answers = await door.answers(wanted, prompts, none)
+    """The mean hidden states of the first prompts, as many as there are places for: float32, little
+    endian. Raises ApiError, ClientGone."""
+    more = Seats(door, wanted.call.tenant)  # beside the call's own
+    answers = await door.answers(wanted, prompts[: min(_AT_ONCE, 1 + more.room())], more)
     try:
         await answers.whole()
         answers.sent()
@@ -87,6 +91,7 @@ async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> lis
         answers.close()
     found = [choice.last.hidden for choice in answers.choices if choice.last is not None]
     if not all(found):
+        door.over(wanted.call, "cut", budget_ms=wanted.budget.total_ms, met=False)
         raise ApiError("deadline_missed", "The machine was slower than expected.")
     return found
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onesec.core.errors import InvalidRequest
+from onesec.core.response_format import schema_of
 from onesec.model.thinking import thinking_marks
 from onesec.model.tokenizer import Tokenizer
 
@@ -170,7 +171,9 @@ def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "object", "properties": {}, "additionalProperties": False}
     if not isinstance(given, dict) or given.get("type", "object") != "object":
         raise InvalidRequest("The parameters of a tool are a schema of an object.")
-    return {"type": "object", **given}
+    schema = {"type": "object", **given}
+    schema_of(_format(schema))  # raises for what is too deep to be moved
+    return schema
 
 
 def _moved(schema: Any, place: str) -> Any:

@@ -5,6 +5,7 @@ It must not know sockets; limits were applied before, errors become answers afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from onesec.model.tokenizer import BYTES_PER_TOKEN
 from onesec.prepare import Preparation, Prepared
 
 from .answers import Answers, Choice, Wanted
@@ -67,6 +69,8 @@ async def chat(door: Door, request: Request) -> Response:
         if offered is not None:
             wanted.tools = offered.reader
             wanted.params = offered.params(wanted.params)
+        messages = spoken(asked.messages)
+        wanted.sizes = sizes_of([written(messages)])
         door.check_time(wanted)
         goes_on = asked.continue_final_message
         options = {
@@ -75,7 +79,6 @@ async def chat(door: Door, request: Request) -> Response:
             "tools": None if offered is None else asked.tools,
             **(asked.chat_template_kwargs or {}),
         }
-        messages = spoken(asked.messages)
 
         def make(prepare: Preparation) -> Prepared:
             prepared = prepare.messages(messages, **options)
@@ -104,8 +107,9 @@ async def complete(door: Door, request: Request) -> Response:
         wanted = wanted_of(door, call, asked, limit, logprobs=asked.logprobs)
         if asked.echo and asked.logprobs is not None:
             wanted.params = replace(wanted.params, prompt_logprobs=True)
-        door.check_time(wanted)
         given = asked.prompts()
+        wanted.sizes = sizes_of(given)
+        door.check_time(wanted)
         prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
         answers = await door.answers(wanted, prompts, seats)
     except BaseException:
@@ -117,6 +121,27 @@ async def complete(door: Door, request: Request) -> Response:
 def read(preparation: Preparation, prompt: str | list[int]) -> Prepared:
     """A plain prompt. One of token ids is never shortened."""
     return preparation.text(prompt) if isinstance(prompt, str) else Prepared.of_tokens(prompt)
+
+
+def sizes_of(prompts: Sequence[str | list[int]]) -> tuple[int, ...]:
+    """How many tokens prompts have at least, before they are read."""
+    return tuple(
+        math.ceil(len(prompt.encode()) / BYTES_PER_TOKEN)
+        if isinstance(prompt, str)
+        else len(prompt)
+        for prompt in prompts
+    )
+
+
+def written(messages: Sequence[dict[str, Any]]) -> str:
+    """What of messages is sure to stand in the prompt; of an assistant's, thoughts may not."""
+    texts = []
+    for message in messages:
+        content = message.get("content")
+        if message.get("role") != "assistant":
+            parts = content if isinstance(content, list) else [{"text": content}]
+            texts += [part.get("text") for part in parts if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def spoken(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,10 +175,10 @@ async def _answer(
         await answers.whole()
         make = _message if chat else _text
         body = form.whole([make(form, choice, echo) for choice in answers.choices])
+        return Whole(body, headers, answers)
     except BaseException:
         answers.close()
         raise
-    return Whole(body, headers, answers)
 
 
 def _message(form: Form, choice: Choice, _: bool) -> dict[str, Any]:
@@ -178,11 +203,12 @@ def _text(form: Form, choice: Choice, echo: bool) -> dict[str, Any]:
     if echo:
         text = form.decode(choice.prompt_tokens) + text
         tokens = [*choice.prompt_tokens, *tokens]
-        known = choice.last.prompt_logprobs
-        values = [None, *known, *values]
+        known: list[float | None] = list(choice.last.prompt_logprobs)
+        known += [None] * (len(choice.prompt_tokens) - 1 - len(known))  # time ended the reading
         # Of a prompt's tokens only their own probability is known, not who came first.
-        read = zip(choice.prompt_tokens[1:], known, strict=True) if known else ()
-        top = [[], *([pair] for pair in read), *top]
+        read = zip(choice.prompt_tokens[1:], known, strict=True)
+        own = [[] if value is None else [(token, value)] for token, value in read]
+        values, top = [None, *known, *values], [[], *own, *(top or [[] for _ in choice.tokens])]
     if form.answers.wanted.params.logprobs is not None:
         logprobs = form.text_logprobs(tokens, values, top)
     return {

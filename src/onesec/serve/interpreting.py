@@ -61,6 +61,7 @@ class _Talk:
     """One socket's sentences: `count` of them came, `done` were translated."""
 
     def __init__(self, door: Door, socket: Socket, start: LiveStart) -> None:
+        door.check_open()
         check_model(door, start.model)
         self.count = self.done = 0
         self.stream = SentenceStream(longest=LONGEST)

@@ -14,6 +14,8 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.events import Request
 
 from onesec.core.clock import Clock, MonotonicClock
 
@@ -32,6 +34,7 @@ class Protocol(HttpToolsProtocol):
     """One connection."""
 
     head_seconds = 10.0
+    body_seconds = 30.0  # of one that comes after its answer
     clock: Clock = MonotonicClock()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -41,6 +44,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True  # or before it
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
         self._hear: set[Callable[[], None]] = set()
         of_peer = 0
         if self.client is not None and not ip_address(self.client[0]).is_loopback:
@@ -53,6 +57,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timer()
+        self._forget_body()
         super().connection_lost(exc)
         for hear in list(self._hear):
             hear()
@@ -90,6 +95,13 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = True
+        self._forget_body()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and self._body_timer is None:
+            # Answered before its body was there, which nobody waits for any more.
+            self._body_timer = self.loop.call_later(self.body_seconds, self.transport.abort)
 
     def _begin_head(self) -> None:
         if self._first_byte_ns is None:
@@ -109,3 +121,16 @@ class Protocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _forget_body(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+
+class SocketProtocol(WSProtocol):
+    """One WebSocket, on a connection that asked for it."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        cast(dict[str, Any], self.scope)[ABORT] = self.transport.abort

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from .answers import Answers
 from .door import Door
 from .errors import ApiError
-from .generation import Whole, check_model, spoken, told, wanted_of
+from .generation import Whole, check_model, sizes_of, spoken, told, wanted_of, written
 from .limits import CALL, Call
 from .replies import Form
 from .schema import Count, Sampled, parse
@@ -64,8 +64,9 @@ async def responses(door: Door, request: Request) -> Response:
         limit = asked.max_output_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=None)
         wanted.count = 1
-        door.check_time(wanted)
         messages = spoken(asked.messages())
+        wanted.sizes = sizes_of([written(messages)])
+        door.check_time(wanted)
         prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages))
         answers = await door.answers(wanted, [prompt], seats)
     except BaseException:
@@ -78,10 +79,10 @@ async def responses(door: Door, request: Request) -> Response:
     try:
         await answers.whole()
         body = reply.whole(answers.choices[0].text.text)
+        return Whole(body, told(ignored), answers)
     except BaseException:
         answers.close()
         raise
-    return Whole(body, told(ignored), answers)
 
 
 class _Reply:
@@ -182,6 +183,7 @@ async def _events(reply: _Reply, answers: Answers) -> AsyncIterator[bytes]:
                 text += piece
                 yield event("response.output_text.delta", **at, delta=piece, logprobs=[])
     except ApiError as error:
+        answers.failed(error)
         yield event("error", message=error.message, code=error.code, param=error.param)
         return
     whole = reply.whole(text)

@@ -164,10 +164,14 @@ class Runner:
     def _tell(self, request: Request, flow: Flow, message: wire.Submit | wire.Measure) -> None:
         if self.state != "ready":
             raise _gone()
+        try:
+            data = wire.frame([message])
+        except OverflowError:  # in a schema: all else has its range
+            raise ApiError("invalid_request", "A number has more than 64 bits.") from None
         if not self._open:
             self._heard_s = asyncio.get_running_loop().time()
         self._open[request.id] = flow
-        self._send(message)
+        self._write(data)
 
     def abandon(self, error: ApiError) -> None:
         """End all that is open with an error."""
@@ -186,9 +190,12 @@ class Runner:
         return self._open.pop(request_id, None) is not None
 
     def _send(self, message: Any) -> None:
+        self._write(wire.frame([message]))
+
+    def _write(self, data: bytes) -> None:
         # Not awaited: what the engine has not read yet is bounded by the open requests.
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(wire.frame([message]))
+            self._writer.write(data)
 
     def _take(self, message: wire.ToDoor) -> None:
         if isinstance(message, wire.Load):

@@ -15,6 +15,7 @@ import msgspec
 from onesec.core.deadline import MAX_BUDGET_MS
 from onesec.core.fitted import Fitting
 from onesec.core.request import MAX_LOGPROBS, PolicyName, SamplingParams
+from onesec.core.response_format import only_form
 
 from .errors import ApiError
 
@@ -34,8 +35,9 @@ TtftMs = Annotated[float, _meaning("Milliseconds to the first token.", **_BUDGET
 TpotMs = Annotated[
     float, _meaning("Milliseconds that each token after it may take on average.", **_BUDGET)
 ]
-OnlyGear = Annotated[str, _meaning("Keep to this gear.")]
-MinGear = Annotated[str, _meaning("Never below this gear.")]
+_Gear = Annotated[str, msgspec.Meta(max_length=64)]  # each prompt takes its name along
+OnlyGear = Annotated[_Gear, _meaning("Keep to this gear.")]
+MinGear = Annotated[_Gear, _meaning("Never below this gear.")]
 Policy = Annotated[PolicyName, _meaning("What the time is for.")]
 BestEffort = Annotated[
     bool, _meaning("Nothing is refused for its time; what is there at the deadline is the answer.")
@@ -45,8 +47,10 @@ Fit = Annotated[
 ]
 MAX_CHOICES = 8
 MAX_PROMPTS = 64
+MAX_STOP_IDS = 1024
 MAX_INPUTS = 2048  # of embeddings, as OpenAI has it
 Texts = str | list[str | Token | list[Token]]
+_LONGEST = 200  # characters of a message that repeats what was given
 Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 # Known to OpenAI's clients, without a meaning here: neither refused nor told of.
 _HARMLESS = frozenset(
@@ -93,7 +97,7 @@ class Sampled(msgspec.Struct, kw_only=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    stop_token_ids: list[Token] | None = None
+    stop_token_ids: Annotated[list[Token], msgspec.Meta(max_length=MAX_STOP_IDS)] | None = None
     ignore_eos: bool | None = None
     min_tokens: int | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
@@ -124,7 +128,7 @@ class Sampled(msgspec.Struct, kw_only=True):
         if self.logit_bias is not None:
             values["logit_bias"] = {_token(k): v for k, v in self.logit_bias.items()}
         if (self.response_format or {}).get("type", "text") != "text":
-            values["response_format"] = self.response_format
+            values["response_format"] = only_form(self.response_format or {})
         return replace(defaults, **{**values, **more})
 
 
@@ -212,9 +216,13 @@ def parse(body: bytes, kind: type[Parsed]) -> tuple[Parsed, tuple[str, ...]]:
     except RecursionError:
         raise ApiError("invalid_request", "The JSON nests too deep.") from None
     except msgspec.ValidationError as error:
-        # Its words name the field, the expected type and the range; never a value.
-        place = str(error).rpartition("at `$.")[2].rstrip("`") if "`$." in str(error) else None
-        raise ApiError("invalid_request", f"{error}.", param=place) from None
+        # Its words name the field, the expected type and the range; where a field has a few values
+        # only, also the one that was given, however long that is.
+        words = str(error)
+        place = words.rpartition("at `$.")[2].rstrip("`") if "`$." in words else None
+        if len(words) > _LONGEST:
+            words = f"{words[:_LONGEST]}…"
+        raise ApiError("invalid_request", f"{words}.", param=place) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ApiError("invalid_request", "The body is not JSON.") from None
     ignored = raw.keys() - set(kind.__struct_fields__) - _HARMLESS

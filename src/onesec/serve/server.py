@@ -26,7 +26,7 @@ from . import app, wire
 from .door import Door, Terms
 from .errors import ApiError
 from .limits import Bounds
-from .protocol import Protocol
+from .protocol import Protocol, SocketProtocol
 from .runner import Runner
 from .sockets import MAX_MESSAGE_BYTES
 from .stream import PING_SECONDS
@@ -70,6 +70,12 @@ def listen(place: Place) -> socket.socket:
     return sock
 
 
+def address_of(listening: socket.socket) -> str:
+    """Where clients find it, as a URL without a path."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """The engine process, and the door's end of its socket."""
     ours, theirs = socket.socketpair()
@@ -99,7 +105,7 @@ class Server:
         config = uvicorn.Config(
             app.build(self._door, self._bounds),
             http=Protocol,
-            ws="wsproto",
+            ws=SocketProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PING_SECONDS,
@@ -128,7 +134,8 @@ class Server:
 
     def _protocol(self, config: uvicorn.Config) -> Protocol:
         protocol = Protocol(config, self._state, {})
-        protocol.clock, protocol.head_seconds = self._door.clock, self._bounds.head_seconds
+        protocol.clock, bounds = self._door.clock, self._bounds
+        protocol.head_seconds, protocol.body_seconds = bounds.head_seconds, bounds.body_seconds
         return protocol
 
     def drain(self) -> None:
@@ -196,10 +203,10 @@ async def _main(
         await asyncio.wait((settled, serving), return_when=asyncio.FIRST_COMPLETED)
         settled.cancel()
         if runner.ready is not None:
-            host, port = listening.getsockname()[:2]
-            say(f"http://{host}:{port}/v1 serves {start.model}")
+            address = address_of(listening)
+            say(f"{address}/v1 serves {start.model}")
             if terms.page:
-                say(f"http://{host}:{port}/ is its page")
+                say(f"{address}/ is its page")
             for promise in _ends(runner.ready.promises):
                 say(promised(promise))
         await serving

@@ -31,6 +31,15 @@ class Shares:
         """Take places, or none; whether there were enough for that key."""
         if not count:
             return True
+        if count > self.room(key, now_ns=now_ns):
+            self._of += Counter()  # without those that hold nothing
+            return False
+        self.held += count
+        self._of[key] += count
+        return True
+
+    def room(self, key: str, *, now_ns: int) -> int:
+        """How many places that key may take now. Who asks has a share."""
         self._asked_ns.pop(key, None)
         self._asked_ns[key] = now_ns
         while self._asked_ns and (oldest := next(iter(self._asked_ns))) != key:
@@ -38,14 +47,10 @@ class Shares:
                 break
             del self._asked_ns[oldest]
         sharing = len(self._asked_ns.keys() | self._of.keys())
-        fair = max(1, self.most // sharing)
-        alone = sharing == 1
-        if self.held + count > self.most or not (alone or self._of[key] + count <= fair):
-            self._of += Counter()  # without those that hold nothing
-            return False
-        self.held += count
-        self._of[key] += count
-        return True
+        free = self.most - self.held
+        if sharing == 1:
+            return free
+        return max(0, min(free, max(1, self.most // sharing) - self._of[key]))
 
     def leave(self, key: str, count: int) -> None:
         """Give places back."""

@@ -21,6 +21,7 @@ import msgspec
 
 from .errors import ApiError, internal
 from .limits import Bounds, Call, ClientGone, Receive, Scope, Send, admit, call_of
+from .protocol import ABORT
 
 MAX_MESSAGE_BYTES = 64 << 10
 _IDLE_SECONDS = 600.0  # without a word from the client
@@ -107,6 +108,9 @@ class Sockets:
         finally:
             self._open -= 1
             call.leave()
+            # What was said last has so long to be read; what is not read then is not kept.
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._bounds.send_seconds, scope[ABORT])
 
     async def _talked(self, talk: Talk, socket: Socket) -> None:
         """Talk to the end, whatever it is, and say so. Raises ClientGone."""
@@ -155,7 +159,11 @@ def _check_origin(call: Call) -> None:
     origin = call.headers.get("origin")
     if origin is None:
         return
-    if urlsplit(origin).netloc.lower() != call.headers.get("host", "").lower():
+    try:
+        page = urlsplit(origin).netloc.lower()
+    except ValueError:  # no URL
+        page = None
+    if page != call.headers.get("host", "").lower():
         raise ApiError("host_not_allowed", "Pages of other servers may not open a socket here.")
 
 

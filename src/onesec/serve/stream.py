@@ -91,6 +91,7 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
                 yield chunk([end], onesec=form.extension(choice, events=told))
     except ApiError as error:
+        answers.failed(error)
         yield event(error.body())
         yield DONE
         return

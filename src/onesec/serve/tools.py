@@ -160,4 +160,6 @@ def _call(value: Any) -> ToolCall:
         arguments = _json.decode(arguments)
     if not isinstance(arguments, dict):
         raise ValueError("arguments are an object")
-    return ToolCall(value["name"], json.dumps(arguments, ensure_ascii=False))
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    text.encode()  # half a surrogate pair, which an escape can spell, has no bytes
+    return ToolCall(value["name"], text)
