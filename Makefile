@@ -4,8 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find src native -type f \( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.json' -o -name '*.safetensors' -o -name '*.gz' \)) \
-	CMakeLists.txt pyproject.toml
+SOURCES := $(shell find src native -type f ! -path '*/__pycache__/*' ! -name '*.so') CMakeLists.txt pyproject.toml
 
 .PHONY: help demo test check unit wheel wheel-test sanitize neon parity client-test page-test gpu-check train openapi bench soak clean
 

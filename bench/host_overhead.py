@@ -24,6 +24,12 @@ class NullSampler:
     def observe(self, tokens: object) -> None:
         pass
 
+    def force(self, tokens: object) -> None:
+        pass
+
+    def allow(self, words: object) -> None:
+        pass
+
 
 class NullBackend:
     """Draws token 5 at once, and counts the time spent inside it."""
@@ -32,6 +38,7 @@ class NullBackend:
     context_length = 1 << 15
     block_size = 32
     num_blocks = 1 << 14
+    leaves_steps = False
     gears = (Gear("4", 4), Gear("8", 8))
 
     def __init__(self) -> None:
@@ -54,6 +61,9 @@ class NullBackend:
         self.calls += steps
         self.inside_ns += time.perf_counter_ns() - start
         return result
+
+    def rest(self, until_ns: int | None) -> None:
+        return None
 
     def logits(self, batch: Batch) -> Float32Array:
         raise NotImplementedError

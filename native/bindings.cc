@@ -201,6 +201,7 @@ auto draw(Sampler& sampler, const Floats& given, int top) {
   LogitStats stats;
   choose_kernels("").logit_stats(logits.data(), n, 0, &stats);
   const Distribution d = merge_stats(&stats, 1);
+  sampler.check(n, d.finite);
   auto best = top > 0 ? top_logprobs(logits.data(), n, top, d.log_sum_exp) : std::vector<std::pair<int32_t, float>>{};
   const int32_t token = sampler.sample(logits.data(), n, d);
   return std::tuple(token, sampler.last_logit() - d.log_sum_exp, d.entropy, d.margin, best);
@@ -230,6 +231,14 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
 NB_MODULE(_native, m) {
   using namespace onesec;
   m.doc() = "The native CPU engine of OneSec.";
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const NotFinite& error) {
+      const nb::object raised = nb::module_::import_("onesec.core.errors").attr("ModelError")(error.what(), "hint"_a = "Its files may be damaged: fetch or pack it again.");
+      PyErr_SetObject(raised.type().ptr(), raised.ptr());
+    }
+  });
 
   nb::class_<Sampler>(m, "Sampler")
       .def("__init__", [](Sampler* self, float temperature, int top_k, float top_p, float min_p, float repetition_penalty,
@@ -240,6 +249,7 @@ NB_MODULE(_native, m) {
            }, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "presence_penalty"_a,
            "frequency_penalty"_a, "logit_bias"_a, "seed"_a, "min_tokens"_a, "end_ids"_a)
       .def("observe", [](Sampler& s, const std::vector<int32_t>& tokens) { s.observe(tokens.data(), int(tokens.size())); }, "tokens"_a)
+      .def("force", [](Sampler& s, const std::vector<int32_t>& tokens) { s.force(tokens.data(), int(tokens.size())); }, "tokens"_a)
       .def("allow", [](Sampler& s, const Words& words) {
              require(words.shape(0) > 0, "a mask needs words");
              s.allow({words.data(), words.data() + words.shape(0)});
@@ -276,7 +286,7 @@ NB_MODULE(_native, m) {
              new (self) Transformer(parse_config(config), threads, isa.c_str());
            }, "config"_a, "threads"_a, "isa"_a)
       .def_prop_ro("isa", [](const Transformer& t) { return std::string(t.kernels().name); })
-      .def_prop_ro("threads", [](Transformer& t) { return t.pool().size(); })
+      .def_prop_ro("threads", [](Transformer& t) { return t.pool().most(); })
       .def_prop_ro("matrix_names", [](const Transformer& t) { return t.matrix_names(); })
       .def_prop_ro("num_blocks", &Transformer::num_blocks)
       .def("block_bytes", [](const Transformer& t, const std::string& dtype) { return t.block_bytes(parse_dtype(dtype)); }, "dtype"_a)

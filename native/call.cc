@@ -38,7 +38,7 @@ void Call::run() noexcept {
 
 Done Call::take() {
   const std::lock_guard lock(mutex_);
-  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  if (error_ && done_.step_ms.empty()) std::rethrow_exception(std::exchange(error_, nullptr));
   Done taken = std::move(done_);
   done_ = {};
   done_.rows.resize(rows_.size());
@@ -80,7 +80,22 @@ void Call::steps() {
   }
 }
 
+// Before any row draws: an error of one leaves the samplers of all as they were.
+void Call::check() const {
+  int logit = 0;
+  for (const RowIn& r : rows_) {
+    const int told = r.prompt_logprobs ? int(r.tokens.size()) - (r.sampler ? 1 : 0) : 0;
+    for (int j = 0; j < told; ++j)
+      if (!t_.finite(logit + j)) throw NotFinite();
+    logit += told;
+    if (!r.sampler) continue;
+    r.sampler->check(t_.config().vocab_size, t_.finite(logit));
+    logit += r.drafted ? int(r.tokens.size()) : 1;
+  }
+}
+
 bool Call::sample(std::vector<RowOut>& outs) {
+  check();
   bool stopped = false;
   int logit = 0;
   for (size_t i = 0; i < rows_.size(); ++i) stopped |= sample_row(rows_[i], outs[i], logit);
@@ -115,7 +130,8 @@ bool Call::sample_row(RowIn& r, RowOut& out, int& logit) {
       out.margins.push_back(d.margin);
     }
     ++drawn;
-    bool over = drawn == draws || token != r.tokens[size_t(drawn)];
+    // Logits behind a guess that are not finite are left to a step that begins with them.
+    bool over = drawn == draws || token != r.tokens[size_t(drawn)] || !t_.finite(logit + drawn);
     for (const int32_t id : r.stop_ids) over |= id == token, stopped |= id == token;
     if (over) break;
   }

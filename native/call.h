@@ -51,13 +51,15 @@ class Call final : public Job {
   Call(Transformer& transformer, std::vector<RowIn> rows, Widths widths, int max_steps, int64_t until_ns, bool exact);
 
   void run() noexcept override;
-  // What was done since the last take; throws what a step threw. Any thread, at any time.
+  // What was done since the last take, or where that is nothing, throws what a step threw. A step that throws has drawn
+  // nothing: steps before it count, and whoever goes on behind them meets its error again. Any thread, at any time.
   Done take();
   // No further step begins.
   void abandon() { abandoned_ = true; }
 
  private:
   void steps();
+  void check() const;                      // throws where a row cannot draw
   bool sample(std::vector<RowOut>& outs);  // true: a stop id was drawn
   bool sample_row(RowIn& row, RowOut& out, int& logit);
 

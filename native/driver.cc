@@ -36,9 +36,9 @@ bool Driver::idle_by(std::unique_lock<std::mutex>& lock, int64_t until_ns) {
 bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
   std::unique_lock lock(mutex_);
   idle_by(lock, kForever);
+  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });  // may throw: nothing is in hand then
   job_ = std::move(job);
   busy_ = true;
-  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
   lock.unlock();
   asked_.notify_one();
   lock.lock();

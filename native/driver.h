@@ -27,7 +27,8 @@ class Driver {
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
-  // Runs the job and waits for its end, at most until `until_ns`. False: it goes on behind, and stays in `job()`.
+  // Runs the job and waits for its end, at most until `until_ns`. False: it goes on behind, and `take` has it. Throws
+  // std::system_error where the thread cannot start: the job was not begun, and the next one may be.
   bool run(std::shared_ptr<Job> job, int64_t until_ns);
   // Waits for the job that goes on, at most until `until_ns`; true if none does.
   bool wait(int64_t until_ns);

@@ -22,9 +22,9 @@ constexpr int kBlockTokens = 32;
 struct AttentionTask {
   const float* q;          // [queries][ld_q], the heads of this kv head side by side (heads * head_dim)
   int ld_q;
-  float* out;              // [queries][ld_out]: unnormalised sums unless `finish`
+  float* out;              // [queries][ld_out]: unnormalised sums
   int ld_out;
-  float* max_sum;          // [queries][heads][2]: running maximum and sum, for merging; may be null when finish
+  float* max_sum;          // [queries][heads][2]: running maximum and sum, for merging
   int queries, heads, head_dim;
   int first_position;      // position of query 0
   int window;              // 0 = all earlier positions
@@ -38,7 +38,6 @@ struct AttentionTask {
   int64_t scale_stride;       // floats from block to block in the scales
   DType dtype;
   float scale, softcap;
-  bool finish;             // divide by the sum
   float* scratch;          // at least attention_scratch_floats()
 };
 
@@ -52,6 +51,7 @@ struct LogitStats {
   int32_t argmax;
   float sum_exp;      // sum exp(x - max)
   float sum_xexp;     // sum (x - max) exp(x - max)
+  bool finite;        // all of them
 };
 
 // Of a group of 32 weights: w = scale * hi - 8 * minimum, in units of the row (see planes.h).

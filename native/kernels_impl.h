@@ -410,14 +410,7 @@ inline void attention(const AttentionTask& t) {
       else value_rows<1>(values, pr, hd, out, alpha);
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    if (t.max_sum) t.max_sum[2 * r] = running[2 * r], t.max_sum[2 * r + 1] = running[2 * r + 1];
-    if (t.finish) {
-      float* out = t.out + size_t(r / t.heads) * t.ld_out + size_t(r % t.heads) * hd;
-      const V inverse = V::set(1.0f / running[2 * r + 1]);
-      map16(hd, [&](int d, int c) { give(take(out, d, c) * inverse, out, d, c); });
-    }
-  }
+  std::memcpy(t.max_sum, running, 2 * size_t(rows) * sizeof(float));
 }
 
 inline void logit_stats(const float* x, int n, int first_id, LogitStats* out) {
@@ -429,12 +422,15 @@ inline void logit_stats(const float* x, int n, int first_id, LogitStats* out) {
   const float m = top.top();
   int argmax = 0;
   while (argmax < n - 1 && x[argmax] != m) ++argmax;
-  V sum = V::set(0.0f), weighted = V::set(0.0f), second = V::set(kMinusInf);
-  float tail_sum = 0.0f, tail_weighted = 0.0f, tail_second = kMinusInf;
+  // nothing: the sum of zero times every logit, which is zero unless one of them is not finite.
+  const V zero = V::set(0.0f);
+  V sum = zero, weighted = zero, second = V::set(kMinusInf), nothing = zero;
+  float tail_sum = 0.0f, tail_weighted = 0.0f, tail_second = kMinusInf, tail_nothing = 0.0f;
   int i = 0;
   const V mv = V::set(m);
   for (; i + 16 <= n; i += 16) {
     const V d = V::load(x + i) - mv, e = exp(d);
+    nothing = V::fma(V::load(x + i), zero, nothing);
     sum = sum + e;
     weighted = V::fma(V::max(d, V::set(-87.0f)), e, weighted);
     if (argmax >= i && argmax < i + 16) {
@@ -446,12 +442,14 @@ inline void logit_stats(const float* x, int n, int first_id, LogitStats* out) {
   }
   for (; i < n; ++i) {
     const float d = x[i] - m, e = exp1(d);
+    tail_nothing += x[i] * 0.0f;
     tail_sum += e;
     tail_weighted += (d > -87.0f ? d : -87.0f) * e;
     if (i != argmax && x[i] > tail_second) tail_second = x[i];
   }
   const float s = second.top();
-  *out = {m, s > tail_second ? s : tail_second, first_id + argmax, sum.sum() + tail_sum, weighted.sum() + tail_weighted};
+  *out = {m, s > tail_second ? s : tail_second, first_id + argmax, sum.sum() + tail_sum, weighted.sum() + tail_weighted,
+          nothing.sum() + tail_nothing == 0.0f};
 }
 
 inline void widen(const void* in, DType dtype, int n, float* out) {

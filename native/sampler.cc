@@ -19,6 +19,12 @@ double uniform(uint64_t seed, uint64_t index) {
   return double(z >> 11) * 0x1.0p-53;
 }
 
+// The nearest finite value: a difference of two of those is not NaN.
+float bounded(float x) {
+  constexpr float most = std::numeric_limits<float>::max();
+  return std::clamp(x, -most, most);
+}
+
 bool better(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
   return a.first > b.first || (a.first == b.first && a.second < b.second);
 }
@@ -30,6 +36,7 @@ Distribution merge_stats(const LogitStats* stats, int count) {
   float second = -std::numeric_limits<float>::infinity();
   d.max = second;
   for (int i = 0; i < count; ++i) {
+    d.finite &= stats[i].finite;
     if (stats[i].max > d.max) {
       second = std::max(d.max, stats[i].second);
       d.max = stats[i].max;
@@ -55,23 +62,36 @@ void Sampler::observe(const int32_t* tokens, int count) {
   for (int i = 0; i < count; ++i) ++counts_[tokens[i]].prompt;
 }
 
+void Sampler::force(const int32_t* tokens, int count) {
+  answered_ += uint64_t(count);
+  if (penalizes())
+    for (int i = 0; i < count; ++i) ++counts_[tokens[i]].answer;
+}
+
+bool Sampler::penalizes() const {
+  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f || params_.frequency_penalty != 0.0f;
+}
+
 bool Sampler::changes_logits() const {
-  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f || params_.frequency_penalty != 0.0f ||
-         !params_.logit_bias.empty() || int64_t(drawn_) < params_.min_tokens || !allowed_.empty();
+  return penalizes() || !params_.logit_bias.empty() || int64_t(answered_) < params_.min_tokens || !allowed_.empty();
+}
+
+void Sampler::check(int n, bool finite) const {
+  if (!finite) throw NotFinite();
+  if (allowed_.empty()) return;
+  for (int32_t id = 0; id < n; ++id)
+    if (allows(id)) return;
+  throw std::invalid_argument("no token is allowed");
 }
 
 void Sampler::ban_others(float* logits, int n) {
-  const auto bit = [&](int id) { return size_t(id) / 32 < allowed_.size() && (allowed_[size_t(id) / 32] >> (id % 32) & 1u); };
-  bool some = false;
-  for (int id = 0; id < n; ++id) {
-    if (bit(id)) some = true;
-    else logits[id] = -std::numeric_limits<float>::infinity();
-  }
+  for (int id = 0; id < n; ++id)
+    if (!allows(id)) logits[id] = -std::numeric_limits<float>::infinity();
   allowed_.clear();
-  if (!some) throw std::invalid_argument("no token is allowed");
 }
 
 int32_t Sampler::sample(float* logits, int n, const Distribution& d) {
+  check(n, d.finite);
   int32_t token = d.argmax;
   float max = d.max;
   originals_.clear();
@@ -81,15 +101,15 @@ int32_t Sampler::sample(float* logits, int n, const Distribution& d) {
     for (const auto& [id, count] : counts_) keep(id);
     for (const int32_t id : params_.end_ids) keep(id);
     for (const auto& [id, bias] : params_.logit_bias)
-      if (id >= 0 && id < n) logits[id] += bias;
+      if (id >= 0 && id < n) logits[id] = bounded(logits[id] + bias);
     for (const auto& [id, count] : counts_) {
       if (id < 0 || id >= n) continue;
       float& x = logits[id];
       if (params_.repetition_penalty != 1.0f)
-        x = x > 0.0f ? x / params_.repetition_penalty : x * params_.repetition_penalty;
-      if (count.answer > 0) x -= params_.presence_penalty + params_.frequency_penalty * float(count.answer);
+        x = bounded(x > 0.0f ? x / params_.repetition_penalty : x * params_.repetition_penalty);
+      if (count.answer > 0) x = bounded(x - (params_.presence_penalty + params_.frequency_penalty * float(count.answer)));
     }
-    if (int64_t(drawn_) < params_.min_tokens)
+    if (int64_t(answered_) < params_.min_tokens)
       for (const int32_t id : params_.end_ids)
         if (id >= 0 && id < n) logits[id] = -1e30f;
     if (!allowed_.empty()) ban_others(logits, n);
@@ -97,17 +117,16 @@ int32_t Sampler::sample(float* logits, int n, const Distribution& d) {
     max = logits[token];
   }
   if (params_.temperature > 0.0f) token = draw(logits, n, max);
-  ++drawn_;
+  ++drawn_, ++answered_;
   last_logit_ = logits[token];
   for (const auto& [id, value] : originals_)
     if (id == token) last_logit_ = value;
-  if (params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f || params_.frequency_penalty != 0.0f)
-    ++counts_[token].answer;
+  if (penalizes()) ++counts_[token].answer;
   return token;
 }
 
 int32_t Sampler::draw(const float* logits, int n, float max) {
-  const float inverse = 1.0f / params_.temperature;
+  const float inverse = bounded(1.0f / params_.temperature);  // of a temperature next to nothing it would be infinite
   const double u = uniform(params_.seed, drawn_);
   const auto weight = [&](float x) { return std::exp((x - max) * inverse); };
   if (params_.top_k == 0 && params_.top_p >= 1.0f && params_.min_p <= 0.0f) {  // no filter: two passes in id order

@@ -2,6 +2,7 @@
 // Knows nothing of threads or models. The same seed and logits give the same token, alone or in a batch.
 #pragma once
 #include <cstdint>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -28,6 +29,12 @@ struct Distribution {
   float log_sum_exp = 0.0f;
   float entropy = 0.0f;  // nats
   float margin = 0.0f;   // p1 - p2
+  bool finite = true;    // all logits that were looked at
+};
+
+// Logits that are NaN or infinite: no token can be drawn from them.
+struct NotFinite : std::runtime_error {
+  NotFinite() : std::runtime_error("The model's logits are not finite.") {}
 };
 
 Distribution merge_stats(const LogitStats* stats, int count);
@@ -36,11 +43,14 @@ class Sampler {
  public:
   explicit Sampler(SamplingParams params) : params_(std::move(params)) {}
   void observe(const int32_t* tokens, int count);  // prompt tokens: repetition penalty only
+  void force(const int32_t* tokens, int count);    // answer tokens that nobody drew: the random stream stays where it is
   // The next token alone is one of those whose bit is set: bit t % 32 of word t / 32. Tokens beyond the words are not.
   void allow(std::vector<uint32_t> words) { allowed_ = std::move(words); }
   // Whether the next token is the likeliest one, whatever the other logits are.
   bool wants_argmax() const { return params_.temperature <= 0.0f && !changes_logits(); }
-  // logits [n] may be changed. Counts the token it returns. Throws std::invalid_argument where no token is allowed.
+  // Whether a token can be drawn from n logits. Throws NotFinite, or std::invalid_argument where the mask allows none.
+  void check(int n, bool finite) const;
+  // logits [n] may be changed. Counts the token it returns. Throws as `check`, and then has changed nothing.
   int32_t sample(float* logits, int n, const Distribution& d);
   // The drawn token's logit before penalties and bias.
   float last_logit() const { return last_logit_; }
@@ -48,12 +58,15 @@ class Sampler {
  private:
   struct Count { int prompt = 0, answer = 0; };
   bool changes_logits() const;
+  bool penalizes() const;
+  bool allows(int32_t id) const { return size_t(id) / 32 < allowed_.size() && (allowed_[size_t(id) / 32] >> (id % 32) & 1u); }
   int32_t draw(const float* logits, int n, float max);
   void ban_others(float* logits, int n);
 
   SamplingParams params_;
   std::unordered_map<int32_t, Count> counts_;
-  uint64_t drawn_ = 0;
+  uint64_t drawn_ = 0;     // by this sampler: the index of the next random number
+  uint64_t answered_ = 0;  // those and the forced ones
   float last_logit_ = 0.0f;
   std::vector<uint32_t> allowed_;  // of the next token; empty: all
   std::vector<std::pair<int32_t, float>> originals_;  // of the logits that were changed

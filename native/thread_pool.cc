@@ -57,10 +57,17 @@ ThreadPool::ThreadPool(int threads)
       wanted_(size_),
       slots_(new Slot[size_t(kRounds) * size_t(size_)]),
       threads_(new PerThread[size_t(size_)]) {
-  for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
+  try {
+    for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
+  } catch (...) {
+    end();  // else those that did start would be destroyed while they run
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end(); }
+
+void ThreadPool::end() {
   stop_ = true;
   job_.fetch_add(kJob, std::memory_order_release);
   job_.notify_all();

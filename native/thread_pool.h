@@ -18,12 +18,13 @@ int allowed_cpus();
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
+  explicit ThreadPool(int threads);  // throws std::system_error where a thread cannot start
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return active_; }  // threads that take part
+  int most() const { return size_; }    // that there are
 
   // How many threads take part from the next run on, at least 1; the others sleep. From any thread, at any time: it does
   // not wait for a run. What a run computes must not depend on it.
@@ -81,6 +82,7 @@ class ThreadPool {
   static int active_of(uint32_t job) { return int(job % kJob); }
 
   void work(int thread);
+  void end();  // stops and joins them all
   void adopt(int threads);  // between two runs
   void play(int thread);  // the body
 

@@ -43,7 +43,7 @@ void Transformer::Buffers::reserve(int rows, int cols, bool for_prompt, bool fin
 }
 
 Transformer::Transformer(Config config, int threads, const char* isa)
-    : config_(std::move(config)), kernels_(choose_kernels(isa)), pool_(threads), own_(size_t(pool_.size())) {
+    : config_(std::move(config)), kernels_(choose_kernels(isa)), pool_(threads), own_(size_t(pool_.most())) {
   const Config& c = config_;
   add_matrix("embed", {c.vocab_size}, c.hidden_size);
   if (!c.tie_embeddings) add_matrix("head", {c.vocab_size}, c.hidden_size);
@@ -95,7 +95,7 @@ void Transformer::embed(int row, const Widths& widths) {
   }
   if (config_.embedding_scale != 1.0f)
     for (int i = 0; i < hidden; ++i) h[i] *= config_.embedding_scale;
-  if (config_.learned_position) kernels_.add(h, find("pos_embed") + size_t(position) * size_t(hidden), hidden);
+  if (config_.learned_position) kernels_.add(h, positions_ + size_t(position) * size_t(hidden), hidden);
   size_t at = size_t(row) * config_.ropes.size() * size_t(config_.head_dim);
   for (const Rope& rope : config_.ropes) {
     const size_t half = rope.inv_freq.size();
@@ -235,7 +235,7 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   rows_.clear(), logit_rows_.clear(), items_.clear();
   max_splits_ = 1;
   cache_bytes_read_ = 0;
-  const size_t position_bytes = block_bytes(cache_dtype_) / kBlockTokens;
+  const size_t position_bytes = block_bytes(cache_dtype_) / kBlockTokens / size_t(c.num_layers);
   for (int s = 0; s < int(sequences_.size()); ++s) {
     const SequenceRows& seq = sequences_[size_t(s)];
     const int first = int(rows_.size()), last = seq.start + seq.count;
@@ -244,7 +244,11 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
       if (seq.all_logits || (seq.last_logits && i == seq.count - 1)) logit_rows_.push_back(first + i);
     }
     max_splits_ = std::max(max_splits_, (last - 1) / kSplit + 1);
-    cache_bytes_read_ += size_t(last) * position_bytes;
+    for (int i = 0; i < c.num_layers; ++i) {
+      if (widths[size_t(layers_[size_t(i)].width_index)].weights == 0) continue;  // writes and does not read
+      const int window = c.layers[size_t(i)].window, hidden_by_it = window > 0 ? std::max(0, seq.start - window + 1) : 0;
+      cache_bytes_read_ += size_t(last - hidden_by_it) * position_bytes;
+    }
     for (int i = 0; i < seq.count; i += kQueryTile) {
       const int count = std::min(kQueryTile, seq.count - i);
       for (int split = 0; split * kSplit < seq.start + i + count; ++split) items_.push_back({s, first + i, count, split});

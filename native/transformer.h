@@ -88,7 +88,8 @@ class Transformer {
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
   ThreadPool& pool() { return pool_; }
-  // Runs calls that somebody does not wait out. Whoever touches anything here waits for it first.
+  // Runs calls that somebody does not wait out. Whoever computes, packs or watches while a call may go on waits for it
+  // first; what is set before the first call does not, nor do sizes, planes that are only read, and ThreadPool::use.
   Driver& driver() { return driver_; }
   const std::vector<std::string>& matrix_names() const { return names_; }
   Matrix& matrix(const std::string& name);
@@ -118,6 +119,7 @@ class Transformer {
   int num_logits() const { return int(logit_rows_.size()); }
   float* logits(int i) { return logits_.data() + size_t(i) * size_t(ld_logits_); }
   Distribution distribution(int row) const;
+  bool finite(int row) const;  // distribution(row).finite
   // Sum over a sequence's rows of what the output head reads, or would read, of them: [hidden_size].
   std::vector<float> hidden_sum(int sequence) const;
   size_t cache_bytes_read() const { return cache_bytes_read_; }
@@ -187,10 +189,11 @@ class Transformer {
   std::unordered_map<std::string, Matrix> matrices_;
   std::unordered_map<std::string, std::vector<float>> vectors_;
   std::vector<Layer> layers_;
-  Matrix *embed_ = nullptr, *head_ = nullptr, *pos_embed_ = nullptr;
+  Matrix *embed_ = nullptr, *head_ = nullptr;
   int embed_index_ = 0, head_index_ = 0;
   Norm final_norm_;
   const float *head_bias_ = nullptr, *residual_bounds_ = nullptr;  // residual_bounds_: one a row of the head
+  const float* positions_ = nullptr;                               // learned ones: [context][hidden]
   Arena hi_arena_, lo_arena_, cache_;
   std::vector<std::vector<float>> row_scales_;
 

@@ -69,7 +69,7 @@ void Transformer::coarse_head(int thread, bool fine, Buffers& b) {
     for (int r = 0; r < head_rows(tile, tile + 1); ++r)
       if (row[r] > kept.max) kept.max = row[r], kept.argmax = tile * kTileRows + r;
   };
-  constexpr LogitStats kNone = {-std::numeric_limits<float>::infinity(), 0.0f, 0, 0.0f, 0.0f};
+  constexpr LogitStats kNone = {-std::numeric_limits<float>::infinity(), 0.0f, 0, 0.0f, 0.0f, true};
 
   // The length of the rest is in for the rounding of the sum alone, which the bounds' own rounding term covers many times.
   const float norm = length(b.rounded.view(head_->padded_cols())) + (fine ? length(b.rest.view(head_->padded_cols())) : 0.0f);
@@ -121,7 +121,14 @@ Distribution Transformer::distribution(int row) const {
   d.max = -std::numeric_limits<float>::infinity();
   for (size_t i = 0; i < own_[0].wanted_tiles.size(); ++i)
     if (stats_[i].max > d.max) d.max = stats_[i].max, d.argmax = stats_[i].argmax;
+  d.finite = std::isfinite(d.max);
   return d;
+}
+
+bool Transformer::finite(int row) const {
+  if (coarse_head_) return distribution(row).finite;
+  const LogitStats* stats = stats_.data() + size_t(row) * size_t(head_chunks());
+  return std::all_of(stats, stats + head_chunks(), [](const LogitStats& s) { return s.finite; });
 }
 
 std::vector<float> Transformer::hidden_sum(int sequence) const {

@@ -175,6 +175,7 @@ void Transformer::finish() {
     l.up_bias = pad(p + up + "_bias", *l.up), l.down_bias = pad(p + "down_bias", *l.down);
     l.width_index = head_index_ + 1 + 4 * i;
   }
+  positions_ = find("pos_embed");
   final_norm_ = {find("final_norm"), find("final_norm_bias")};
   head_bias_ = pad("head_bias", *head_);
   // Of planes in a file the bounds come with the file: computing them here would read all of lo.

@@ -29,6 +29,9 @@ class ReciterSampler:
     def observe(self, tokens: Iterable[int]) -> None:
         pass
 
+    def force(self, tokens: Iterable[int]) -> None:
+        pass
+
 
 class Reciter:
     """The answer to any prompt of n tokens is text[n % len(text):], then the end token.

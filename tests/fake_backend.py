@@ -58,6 +58,9 @@ class FakeSampler:
     def observe(self, tokens: Sequence[int]) -> None:
         self.seen += len(tokens)
 
+    def force(self, tokens: Sequence[int]) -> None:
+        self.seen += len(tokens)
+
     def draw(self, state: int, vocab_size: int, eos_rate: float) -> int:
         if self.params.temperature > 0.0:
             state = _mix(_mix(state, self.params.seed or 0), self.drawn * 31 + self.seen)

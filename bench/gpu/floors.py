@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+_HELD_CYCLES = 5_000_000  # of the device's clock, for each step that is queued: some 3 ms
+_MOST_HELD = 64  # steps; those behind them are queued while these run
 
 
 def event_ms(run: Callable[[], Any], repeats: int, warm: int = 3) -> float:
@@ -23,6 +27,19 @@ def event_ms(run: Callable[[], Any], repeats: int, warm: int = 3) -> float:
         end.synchronize()
         times.append(begin.elapsed_time(end))
     return statistics.median(times)
+
+
+def gaps_ms(step: Callable[[], Any], count: int) -> list[float]:
+    """Device milliseconds of each of `count` steps, one right behind the other: they are queued
+    while the device is held, so that what the host does between two of them is not in it."""
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    torch.cuda._sleep(min(count, _MOST_HELD) * _HELD_CYCLES)
+    events[0].record()
+    for event in events[1:]:
+        step()
+        event.record()
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) for begin, end in itertools.pairwise(events)]
 
 
 def warm_up(seconds: float = 1.0) -> None:

@@ -5,7 +5,6 @@ A step is one token a row after a context of 256, greedy, by graph replay; times
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 from typing import Any
@@ -20,6 +19,8 @@ from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
 from onesec.model.shapes import shape
 
+from .floors import gaps_ms
+
 CONTEXT = 256
 PROMPTS = (16, 100, 512, 1024)  # tokens
 _GREEDY = SamplingParams(ignore_eos=True)
@@ -31,11 +32,9 @@ def open_shape(name: str, *, reference: bool) -> GpuBackend:
 
 
 def _tables(backend: GpuBackend, rows: int) -> list[np.ndarray]:
-    blocks = 2048 // backend.block_size
-    return [
-        np.arange(blocks, dtype=np.int32) + blocks * (i % (backend.num_blocks // blocks))
-        for i in range(rows)
-    ]
+    """A block table a row, no block in two of them."""
+    blocks = min(2048 // backend.block_size, backend.num_blocks // rows)
+    return [np.arange(blocks, dtype=np.int32) + blocks * i for i in range(rows)]
 
 
 def _step_events(
@@ -44,15 +43,8 @@ def _step_events(
     """Device milliseconds of each of `count` steps; positions begin anew every `again`."""
     times: list[float] = []
     while len(times) < count:
-        n = min(again, count - len(times))
         replay.load(rows)
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(n + 1)]
-        events[0].record()
-        for i in range(n):
-            replay.replay()
-            events[i + 1].record()
-        torch.cuda.synchronize()
-        times += [a.elapsed_time(b) for a, b in itertools.pairwise(events)]
+        times += gaps_ms(replay.replay, min(again, count - len(times)))
     return times
 
 

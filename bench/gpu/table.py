@@ -26,6 +26,7 @@ _WORDS = {
         "requests, {accepted} accepted, {met} of them in time.",
         "peer": "transformers on the same shape (`{name}`; {settings}): {step:.2f} ms a step, "
         "{ratio:.1f} times as long as the 16-bit width here.",
+        "host": " The host's work between two steps is in that figure, and not in those above.",
         "jitter": "Over {steps} steps p99 is {p99:.3f} and p99.9 {p999:.3f} times the median; the "
         "first step after a rest of two seconds took {idle:.1f} ms.",
     },
@@ -38,6 +39,7 @@ _WORDS = {
         "接受 {accepted} 个，其中 {met} 个按时。",
         "peer": "transformers 在同样的形状上（`{name}`；{settings}）：一步 {step:.2f} 毫秒，"
         "是这里 16 位宽度的 {ratio:.1f} 倍。",
+        "host": "这个数字包含主机在两步之间的工作，上面的数字不包含。",
         "jitter": "{steps} 步里 p99 是中位数的 {p99:.3f} 倍，p99.9 是 {p999:.3f} 倍；"
         "休息两秒后的第一步用了 {idle:.1f} 毫秒。",
     },
@@ -82,6 +84,7 @@ def measured(report: dict[str, Any], language: str) -> str:
             words["peer"].format(
                 name=name, settings=peer["settings"], step=peer["step_ms"], ratio=ratio
             )
+            + ("" if peer.get("queued") else words["host"])
         )
     return "\n".join([*lines, "", "\n\n".join(more)]) + "\n"
 

@@ -53,7 +53,7 @@ def variants(given: list[str] | None) -> dict[str, str]:
     if given == ["none"]:
         return {}
     named = [item.split("=", 1) if "=" in item else ["default", item] for item in given or []]
-    return dict(named) or {"default": engines.ONESEC}
+    return dict(named) or engines.ONESEC
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from limited_llamacpp import Server
-from limits import FirstToken, Reply, max_time_ms, predict_limit_ms, table
+from limits import FirstToken, Reply, max_time_ms, predict_limit_ms, step_ms, table
 from machine import describe
 
 from onesec.apps.judge import Item
@@ -105,11 +105,12 @@ class Transformers:
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return self._line()
 
-    def ask(self, question: Question, limit_ms: float | None) -> Reply:
-        """The reply to a question within generate's own limit."""
+    def ask(self, question: Question, limit_ms: float | None, most: int | None = None) -> Reply:
+        """The reply to a question within generate's own limit; of `most` tokens instead of the
+        question's own."""
         begin = time.perf_counter()
         limit_s = None if limit_ms is None else limit_ms / 1e3
-        ids, most = list(question.prompt_tokens), question.params.max_tokens
+        ids, most = list(question.prompt_tokens), most or question.params.max_tokens
         answer = self.call({"ids": ids, "max_tokens": most, "max_time_s": limit_s})
         return Reply(
             text=answer["text"],
@@ -120,13 +121,16 @@ class Transformers:
 
     def systems(self, some: Sequence[Question]) -> dict[str, System]:
         """`max_time` as it reads, and with a slow step of this machine taken off beforehand."""
-        replies = [self.ask(question, None) for question in some]
-        step_ms = upper([reply.elapsed_ms / max(1, reply.tokens) for reply in replies], 0.95)
-        self.about["step_p95_ms"] = step_ms
+        found = [step_ms(self.ask(each, None), self.ask(each, None, 1)) for each in some]
+        steps_ms = [ms for ms in found if ms is not None]
+        if not steps_ms:
+            raise SystemExit("transformers' replies are too short to tell the time of a step")
+        slow_ms = upper(steps_ms, 0.95)
+        self.about["step_p95_ms"] = slow_ms
         return {
             "transformers, max_time = T": lambda q, t: judged(q, t, self.ask(q, t)),
             "transformers, max_time = T - step": lambda q, t: judged(
-                q, t, self.ask(q, max_time_ms(t, step_ms))
+                q, t, self.ask(q, max_time_ms(t, slow_ms))
             ),
         }
 

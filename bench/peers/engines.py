@@ -17,7 +17,11 @@ DEFAULT = (
     "openvino/int4+f32",
     "openvino/fp16",
 )
-ONESEC = "onesec bench --shape {shape} --json"
+# A width each: the command tells the keys of workload.py where it measures one.
+ONESEC = {
+    width: f"onesec bench --shape {{shape}} --widths {width} --threads {{threads}} --json"
+    for width in ("4", "8")
+}
 # Settings after "+" in a precision.
 OPENVINO_SETTINGS = {
     "f32": ["INFERENCE_PRECISION_HINT=f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE=32"],

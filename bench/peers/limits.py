@@ -11,6 +11,8 @@ from typing import Any
 
 from onesec.bench.report import FIVE_HEADS, number
 
+LEAST_STEPS = 4  # that a step's time is taken from
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -70,6 +72,19 @@ def max_time_ms(budget_ms: float, step_ms: float) -> float:
     74.0
     """
     return max(1e-3, budget_ms - step_ms)
+
+
+def step_ms(whole: Reply, first: Reply) -> float | None:
+    """Milliseconds of a step behind the prompt's, from a reply and the same one of a single token:
+    the prompt and what every call costs stand in both. None of a reply too short to tell.
+
+    >>> first = Reply(text="a", tokens=1, elapsed_ms=60.0, ending="cut")
+    >>> step_ms(Reply(text="a b c d", tokens=4, elapsed_ms=100.0, ending="natural"), first)
+    10.0
+    """
+    # A step more than the first token: as many as the tokens where the end token is drawn too.
+    steps = whole.tokens if whole.ending == "natural" else whole.tokens - 1
+    return (whole.elapsed_ms - first.elapsed_ms) / steps if steps >= LEAST_STEPS else None
 
 
 def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

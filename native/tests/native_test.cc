@@ -99,6 +99,14 @@ void test_elementwise() {
         twin.logit_stats(x, n, 3, &s0), (*k)->logit_stats(x, n, 3, &s1);
         expect(s0.max == s1.max && s0.second == s1.second && s0.argmax == s1.argmax && std::fabs(s0.sum_exp - s1.sum_exp) < 1e-3f * s0.sum_exp &&
                    std::fabs(s0.sum_xexp - s1.sum_xexp) < 1e-3f * (1 + std::fabs(s0.sum_xexp)), "logit_stats", (*k)->name, n, shift);
+        expect(s0.finite && s1.finite, "finite logits", (*k)->name, n, shift);
+        for (const float odd : {std::nanf(""), INFINITY, -INFINITY})
+          for (const int at : {0, n / 2, n - 1}) {
+            auto bad = in;
+            bad[size_t(at + shift)] = odd;
+            (*k)->logit_stats(bad.data() + shift, n, 3, &s1);
+            expect(!s1.finite, "logits that are not finite", (*k)->name, n, at);
+          }
       }
 }
 
@@ -191,7 +199,7 @@ void test_pool() {
     bool once = second == 10 && third == 211 * 210 / 2 && runs_in_bounds;
     for (const int n : seen) once &= n == 1;
     expect(once, "every chunk once", "", round);
-    expect(taking_part == pool.size(), "as many threads as may", "", round, taking_part);
+    expect(taking_part == pool.size() && pool.most() == 4, "as many threads as may", "", round, taking_part);
   }
 }
 
@@ -249,6 +257,85 @@ void test_sampler() {
     for (size_t i = deepest; i < ranked.size(); ++i)
       if (ranked[i].first == token) deepest = i;
   expect(deepest == nucleus - 1, "top_p reaches its whole nucleus and no further", "", int(deepest), int(nucleus));
+}
+
+// Whatever the filter: logits that are not finite are refused, and the state is as it was; those that are so large that
+// penalties or a tiny temperature would make them infinite are drawn from.
+void test_odd_logits() {
+  for (int filter = 0; filter < 4; ++filter) {
+    SamplingParams p;
+    p.temperature = 0.8f, p.seed = 5, p.presence_penalty = 1.0f;
+    if (filter == 1) p.top_k = 4;
+    if (filter == 2) p.top_p = 0.9f;
+    if (filter == 3) p.min_p = 0.05f;
+    const auto draw = [](Sampler& sampler, std::vector<float> logits) {
+      LogitStats stats;
+      (*available_kernels())->logit_stats(logits.data(), int(logits.size()), 0, &stats);
+      return sampler.sample(logits.data(), int(logits.size()), merge_stats(&stats, 1));
+    };
+    const auto logits = random_floats(100, 9, 2.0f);
+    Sampler plain(p), disturbed(p);
+    for (int i = 0; i < 20; ++i) {
+      for (const float odd : {std::nanf(""), INFINITY, -INFINITY}) {
+        auto bad = logits;
+        bad[size_t(5 * i)] = odd;
+        bool refused = false;
+        try {
+          draw(disturbed, bad);
+        } catch (const NotFinite&) {
+          refused = true;
+        }
+        expect(refused, "logits that are not finite are refused", "", filter, i);
+      }
+      expect(draw(disturbed, logits) == draw(plain, logits), "a refusal changes nothing", "", filter, i);
+    }
+    auto large = logits;
+    for (float& x : large) x *= 1e37f;
+    p.repetition_penalty = 0.01f;
+    Sampler penal(p);
+    std::vector<int32_t> all(100);
+    for (int i = 0; i < 100; ++i) all[size_t(i)] = i;
+    penal.observe(all.data(), 100);
+    const int32_t token = draw(penal, large);
+    expect(large[size_t(token)] > 0.0f, "penalties that pass the largest float", "", filter, token);
+    p.temperature = 1e-40f, p.repetition_penalty = 1.0f;
+    Sampler cold(p);
+    expect(draw(cold, logits) == std::max_element(logits.begin(), logits.end()) - logits.begin(), "a temperature next to nothing", "", filter);
+  }
+}
+
+// The head tells when what it made is not finite, from coarse to fine too.
+void test_odd_heads() {
+  Model m(2);
+  const std::vector<int32_t> table = {0, 1};
+  const Widths widths(m.t.matrix_names().size(), {8});
+  for (const float odd : {1.0f, std::nanf(""), INFINITY}) {
+    m.t.set_vector("final_norm", std::vector<float>(96, odd));
+    m.t.finish();
+    const int32_t token = 7;
+    for (const bool argmax_only : {false, true}) {
+      m.t.forward({{&token, 1, 0, table.data(), false, true}}, widths, {.argmax_only = argmax_only});
+      expect(m.t.finite(0) == std::isfinite(odd) && m.t.distribution(0).finite == m.t.finite(0), "a head that is not finite", "", argmax_only);
+    }
+  }
+}
+
+// Bytes of the cache that a step reads: of each layer that attends, as far back as its window goes.
+void test_cache_bytes() {
+  Model m(1);
+  std::vector<int32_t> tokens(100, 3), table(4);
+  for (int i = 0; i < 4; ++i) table[size_t(i)] = i;
+  Widths widths(m.t.matrix_names().size(), {8});
+  const size_t position = m.t.block_bytes(DType::f16) / kBlockTokens / 3;  // of one layer of three
+  const auto read = [&](int begin, int end) {
+    m.t.forward({{tokens.data(), end - begin, begin, table.data(), false, true}}, widths);
+    return m.t.cache_bytes_read();
+  };
+  expect(read(0, 30) == 3 * 30 * position, "all layers read all", "");
+  expect(read(30, 99) == (99 + 99 + 99) * position, "a chunk whose first token sees the first position", "");
+  expect(read(99, 100) == (100 + 40 + 100) * position, "a window of 40", "");
+  widths[1] = widths[2] = Width{};
+  expect(read(99, 100) == (40 + 100) * position, "a skipped attention reads nothing", "");
 }
 
 // A mask holds for one token, under every filter; what is drawn follows the distribution of the tokens it leaves.
@@ -317,6 +404,13 @@ void test_mask() {
     thrown = true;
   }
   expect(thrown, "an empty mask is an error", "");
+  words.assign(40, 0), words[39] = 1;
+  try {
+    thrown = false, sample(ending, true);
+  } catch (const std::invalid_argument&) {
+    thrown = true;
+  }
+  expect(thrown, "a mask of tokens beyond the vocabulary is empty", "");
 }
 
 }  // namespace
@@ -324,7 +418,8 @@ void test_mask() {
 int main(int count, char** names) {
   const struct { const char* name; void (*run)(); } subjects[] = {
       {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
-      {"sampler", test_sampler}, {"mask", test_mask}, {"forward", test_forward},   {"prompts", test_prompts}, {"bounds", test_residual_bounds},
+      {"sampler", test_sampler}, {"odd_logits", test_odd_logits}, {"odd_heads", test_odd_heads}, {"mask", test_mask},
+      {"forward", test_forward}, {"cache_bytes", test_cache_bytes}, {"prompts", test_prompts}, {"bounds", test_residual_bounds},
       {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;

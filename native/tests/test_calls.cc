@@ -1,5 +1,12 @@
 // Calls that are not waited out: what comes back at the fence, what comes afterwards, and that nothing is lost between.
 // Stalls last "for ever" (a minute) and are released, so no result hangs on how fast this machine is.
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <system_error>
 #include <thread>
 
 #include "call.h"
@@ -131,6 +138,53 @@ void keeps_nothing() {
   expect(driver.run(job, kForever) && job->ran && driver.take() == nullptr, "a job that ended is not kept", "");
 }
 
+template <class F>
+bool starts_no_thread(F&& body) {
+  try {
+    body();
+  } catch (const std::system_error&) {
+    return true;
+  }
+  return false;
+}
+
+// A thread that cannot start is an error, and not the end: where it can, the same driver goes on.
+void no_thread_to_be_had() {
+  struct Nothing final : Job {
+    void run() noexcept override {}
+  };
+  pthread_attr_t usual, vast;
+  pthread_getattr_default_np(&usual);
+  pthread_getattr_default_np(&vast);
+  pthread_attr_setstacksize(&vast, size_t(1) << 47);  // no address space is so large
+  Driver driver;
+  pthread_setattr_default_np(&vast);
+  const bool told = starts_no_thread([&] { driver.run(std::make_shared<Nothing>(), kForever); });
+  pthread_setattr_default_np(&usual);
+  expect(told && driver.wait(soon()) && driver.take() == nullptr, "a driver without a thread has nothing in hand", "");
+  expect(driver.run(std::make_shared<Nothing>(), kForever), "and runs the next job", "");
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which take address space of their own
+  // Room for two stacks: the third thread of a pool does not start, and two have.
+  constexpr size_t stack = size_t(64) << 20;
+  pthread_attr_setstacksize(&vast, stack);
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before;
+  getrlimit(RLIMIT_AS, &before);
+  const rlimit tight = {pages * size_t(sysconf(_SC_PAGESIZE)) + 5 * stack / 2, before.rlim_max};
+  setrlimit(RLIMIT_AS, &tight);
+  pthread_setattr_default_np(&vast);
+  const bool refused = starts_no_thread([] { ThreadPool pool(8); });
+  void* const too_much = mmap(nullptr, 8 * stack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  pthread_setattr_default_np(&usual);
+  setrlimit(RLIMIT_AS, &before);
+  expect(refused == (too_much == MAP_FAILED), "a pool that lacks a thread is not made", "");  // an emulator sets no limits
+  if (too_much != MAP_FAILED) munmap(too_much, 8 * stack);
+#endif
+  pthread_attr_destroy(&usual), pthread_attr_destroy(&vast);
+}
+
 }  // namespace
 
 void test_calls() {
@@ -141,6 +195,7 @@ void test_calls() {
   ends_while_stuck();
   many_hand_overs();
   keeps_nothing();
+  no_thread_to_be_had();
 
   Stalling slow(2);
   slow.fault->slow(2.0);

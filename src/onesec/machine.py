@@ -75,7 +75,20 @@ def free_memory_bytes(root: Path = _CGROUP) -> int:
     """Bytes this process may still take: what the machine has, and what the cgroup leaves."""
     free, limit = memory_bytes()[1], cgroup_memory_limit(root)
     used = _read(root / "memory.current") or _read(root / "memory" / "memory.usage_in_bytes") or ""
-    return min(free, limit - int(used)) if limit is not None and used.isdigit() else free
+    if limit is None or not used.isdigit():
+        return free
+    # Pages of files that were read count as used, and are given back when someone needs them.
+    return min(free, limit - max(0, int(used) - _reclaimable_bytes(root)))
+
+
+def _reclaimable_bytes(root: Path) -> int:
+    """Bytes of files that the cgroup holds in memory; 0 where it does not say. Version 1 tells of a
+    group with those below it as `total_...`."""
+    text = _read(root / "memory.stat") or _read(root / "memory" / "memory.stat") or ""
+    told = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+    names = ("inactive_file", "active_file")
+    found = (told.get(f"total_{name}", told.get(name, "0")) for name in names)
+    return sum(int(each) for each in found if each.isdigit())
 
 
 def peak_resident_bytes() -> int:

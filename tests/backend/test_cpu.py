@@ -12,7 +12,14 @@ import pytest
 from onesec.backend.base import Batch, BatchRow
 from onesec.backend.cpu import CpuBackend, cpu_features
 from onesec.backend.gears import GearSet
-from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError, OutOfMemory, UnknownGear
+from onesec.core.errors import (
+    CorruptFile,
+    InvalidRequest,
+    ModelError,
+    OneSecError,
+    OutOfMemory,
+    UnknownGear,
+)
 from onesec.core.gear import UNIFORM, W8A16, Gear
 from onesec.core.request import SamplingParams
 from onesec.model.artifact import open_artifact
@@ -195,7 +202,8 @@ def resident_bytes(path: Path) -> int:
     return int(found[1]) * 1024
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [{}, {"planes": False, "reference": True}])
+def test_values_that_are_not_finite_are_refused(kept: dict[str, bool], tmp_path: Path) -> None:
     folder = tmp_path / "bad"
     shutil.copytree(GOLDEN / "qwen2", folder)
     with SafetensorsFile(folder / "model.safetensors") as file:
@@ -206,7 +214,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         for key, (array, dtype) in data.items():
             writer.add(key, array, dtype)
     with pytest.raises(CorruptFile, match="not finite"):
-        CpuBackend.load(open_checkpoint(folder), context_tokens=64)
+        CpuBackend.load(open_checkpoint(folder), context_tokens=64, **kept)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +264,93 @@ def test_a_cache_that_does_not_fit_is_refused_by_its_own_size(
     monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: need - 1)
     with pytest.raises(OutOfMemory):
         load("llama3", kv_dtype=kv_dtype, context_tokens=4096)
+
+
+@pytest.mark.parametrize(("name", "decodes"), [("llama3", False), ("gpt2", True)])
+def test_a_reference_that_is_in_no_file_counts(
+    name: str, decodes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPT-2's matrices lie transposed in its file: the reference keeps copies of them."""
+    cache = 128 // 32 * load(name).kv_block_bytes
+    monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: cache)
+    if not decodes:
+        load(name, planes=False, reference=True).close()
+        return
+    seen: list[float] = []
+    with pytest.raises(OutOfMemory) as caught:
+        load(name, planes=False, reference=True, progress=seen.append)
+    assert seen[-1] < 0.5, "told when the first layer is read"
+    assert caught.value.need_bytes > caught.value.have_bytes == cache
+
+
+def test_threads_are_at_most_what_a_pool_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def stop(config: object, threads: int, isa: str) -> None:
+        asked.append(threads)
+        raise RuntimeError("asked")
+
+    monkeypatch.setattr("onesec.backend.cpu._native.allowed_cpus", lambda: 2048)
+    monkeypatch.setattr("onesec.backend.cpu._native.Transformer", stop)
+    with pytest.raises(InvalidRequest, match="asked"):
+        load("qwen2")
+    assert asked == [1024]
+
+
+def test_the_threads_that_there_are_stay_though_fewer_are_used() -> None:
+    backend = load("qwen2", threads=3)
+    backend.use_threads(1)
+    logits(backend, UNIFORM[4])
+    assert backend._engine.threads == 3
+
+
+def test_a_row_that_cannot_draw_leaves_the_others_as_they_were() -> None:
+    backend = load("llama2")
+    params = SamplingParams(temperature=0.9, seed=5, presence_penalty=1.0, ignore_eos=True)
+
+    def row(table: np.ndarray) -> BatchRow:
+        return BatchRow(PROMPT, 0, table, sampler=backend.sampler(params, eos_ids=()))
+
+    alone = backend.forward(Batch(UNIFORM[8], [row(TABLE[:2])], max_steps=6)).rows[0]
+    good, bad = row(TABLE[:2]), row(TABLE[2:])
+    for guilty in (0, 1):
+        rows = [bad, good] if guilty == 0 else [good, bad]
+        assert bad.sampler is not None
+        bad.sampler.allow(np.zeros((backend.vocab_size + 31) // 32, np.uint32))
+        with pytest.raises(ValueError, match="no token is allowed"):
+            backend.forward(Batch(UNIFORM[8], rows))
+    assert backend.forward(Batch(UNIFORM[8], [good], max_steps=6)).rows[0] == alone
+
+
+def test_steps_before_one_that_fails_are_told() -> None:
+    """The position after the next is not finite: the first two steps of eight draw, for all."""
+    backend = load("gpt2", context_tokens=256)
+    params = SamplingParams(temperature=0.9, seed=5, ignore_eos=True)
+
+    def rows() -> list[BatchRow]:
+        return [
+            BatchRow(PROMPT[:n], 0, table, sampler=backend.sampler(params, eos_ids=()))
+            for n, table in ((40, TABLE[:2]), (20, TABLE[2:]))
+        ]
+
+    whole = backend.forward(Batch(UNIFORM[8], rows(), max_steps=8, exact=True))
+    positions = backend.vectors()["pos_embed"].reshape(-1, backend.config.hidden_size).copy()
+    positions[41] = np.nan
+    backend._engine.set_vector("pos_embed", positions.reshape(-1))
+    backend._engine.finish()
+    batch = Batch(UNIFORM[8], rows(), max_steps=8, exact=True)
+    told = backend.forward(batch)
+    assert len(told.step_ms) == 2
+    assert not told.overdue
+    for row, result, complete in zip(batch.rows, told.rows, whole.rows, strict=True):
+        assert result.tokens == complete.tokens[:2]
+        row.start += len(row.tokens) + 1
+        row.tokens = np.array(result.tokens[-1:], np.int32)
+    for some in (batch.rows, batch.rows[:1]):
+        with pytest.raises(ModelError, match="not finite"):
+            backend.forward(Batch(UNIFORM[8], some, max_steps=6, exact=True))
+    rest = backend.forward(Batch(UNIFORM[8], batch.rows[1:], max_steps=6, exact=True))
+    assert rest.rows[0].tokens == whole.rows[1].tokens[2:]
 
 
 def test_an_unknown_isa_names_the_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,9 @@ import pytest
 PEERS = Path(__file__).parents[2] / "bench" / "peers"
 sys.path.insert(0, str(PEERS))
 try:
+    import compare
+    import engines
+    from deadlines import Transformers
     from limited_llamacpp import Client
     from limits import (
         FirstToken,
@@ -26,6 +29,7 @@ try:
         events,
         max_time_ms,
         predict_limit_ms,
+        step_ms,
         stream_ending,
         table,
     )
@@ -208,6 +212,52 @@ def test_a_limit_never_says_no_limit() -> None:
     assert predict_limit_ms(20.0, 50.0) == 1
     assert max_time_ms(20.0, 5.0) == 15.0
     assert 0.0 < max_time_ms(20.0, 70.0) < 0.1
+
+
+def told(tokens: int, elapsed_ms: float, ending: str) -> Reply:
+    return Reply(text="", tokens=tokens, elapsed_ms=elapsed_ms, ending=ending)
+
+
+def test_a_step_is_what_a_longer_reply_takes_more() -> None:
+    first = told(1, 60.0, "cut")
+    assert step_ms(told(9, 150.0, "natural"), first) == 10.0  # the end token is a step too
+    assert step_ms(told(10, 150.0, "cut"), first) == 10.0
+    assert step_ms(told(3, 90.0, "natural"), first) is None
+    assert step_ms(told(0, 60.0, "natural"), told(0, 60.0, "natural")) is None
+
+
+def test_transformers_step_holds_no_prompt() -> None:
+    """A prompt takes 100 ms, a step 10: a reply of one word says nothing of a step."""
+    asked: list[float | None] = []
+
+    class Scripted(Transformers):
+        def __init__(self) -> None:
+            self.about = {}
+
+        def ask(self, question: Any, limit_ms: float | None, most: int | None = None) -> Reply:
+            asked.append(limit_ms)
+            tokens = min(question, most or question)
+            return told(tokens, 100.0 + 10.0 * (tokens - 1), "cut")
+
+    peer = Scripted()
+    systems = peer.systems([1, 2, 5, 9])  # questions: so many tokens
+    assert peer.about["step_p95_ms"] == 10.0
+    assert len(systems) == 2
+    with pytest.raises(SystemExit, match="too short"):
+        peer.systems([1, 2])
+    assert set(asked) == {None}
+
+
+def test_onesec_is_asked_for_a_width_at_a_time() -> None:
+    """Only then does `onesec bench` tell the keys that compare.py reads."""
+    variants = compare.variants(None)
+    assert list(variants) == ["4", "8"]
+    places = engines.Places(Path("work"), 3, "decode", variants)
+    for width in variants:
+        words = engines.command(f"onesec/{width}", "qwen0.5b", places)
+        assert words[words.index("--widths") + 1] == width
+        assert words[words.index("--threads") + 1] == "3"
+        assert words[words.index("--shape") + 1] == "qwen0.5b"
 
 
 def test_the_table_has_a_row_a_system_and_budget() -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onesec.bench import serve_bench
 from onesec.bench.arrivals import bursts, instants, poisson, replayed
 from onesec.bench.http_client import BadReply, Client, NoReply, Parser
 from onesec.bench.process_cpu import cpu_seconds, listener
-from onesec.bench.serve_bench import Course, client_of, meet, run
+from onesec.bench.serve_bench import Course, Target, client_of, meet, run
 from onesec.bench.serve_figures import against_peak, figures, recovery_ms
 from onesec.bench.serve_load import Asker, Heard, Prompt, Slo, at_their_times, read
 from onesec.bench.serve_prompts import COMPLETIONS, of_items, of_lengths
@@ -273,6 +276,12 @@ def test_figures_by_hand() -> None:
     assert figures([], slo, 1.0)["ttft_p99_ms"] is None
 
 
+def test_tokens_that_come_late_do_not_make_a_server_quicker() -> None:
+    slow = [heard(at, 5000.0, tokens=30) for at in (0.0, 1000.0)]
+    assert figures(slow, Slo(), 2.0)["tokens_per_s"] == 60 / 6  # the last one comes at 6 s
+    assert figures(slow, Slo(), 10.0)["tokens_per_s"] == 60 / 10
+
+
 def test_an_slo_has_three_parts() -> None:
     one = heard(0, 100, tokens=6)  # the first token at 50, 10 ms for each of the five after it
     assert one.met(Slo(total_ms=100.0, ttft_ms=50.0, tpot_ms=10.0))
@@ -307,6 +316,80 @@ def test_errors_inside_a_stream_are_errors() -> None:
 
 
 # -- the whole
+
+
+TARGET = Target(host="127.0.0.1", port=1, model="m", context=None, tells=True)
+COURSE = Course(slo=Slo(total_ms=100.0), seconds=0.01)
+
+
+def offered(
+    monkeypatch: pytest.MonkeyPatch, course: Course, clock: FakeClock, serve: Any, closed: Any = ()
+) -> dict[str, Any]:
+    """The record of a run in which `serve` (arrivals) answers an open loop, and `closed` is what a
+    closed loop heard."""
+
+    async def at_their_times(*args: Any) -> list[Heard]:
+        return await serve(args[3])
+
+    async def one_after_another(*_: Any, **__: Any) -> list[Heard]:
+        return list(closed)
+
+    monkeypatch.setattr(serve_bench, "at_their_times", at_their_times)
+    monkeypatch.setattr(serve_bench, "one_after_another", one_after_another)
+    monkeypatch.setattr(serve_bench, "listener", lambda port: 7)
+    client: Any = None
+    return asyncio.run(run(client, clock, TARGET, [PROMPT], course, lambda name, share: None))
+
+
+def test_a_load_is_billed_for_its_own_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores are busy while it is offered, none while the last answers end."""
+    clock, looks = FakeClock(), []
+
+    def cpu_seconds(pid: int) -> float:
+        looks.append(pid)
+        return min(2.0, 2.0 * clock.now_ns() / 1e9)
+
+    async def serve(arrivals: list[float]) -> list[Heard]:
+        clock.advance_ms(1000.0)
+        async with asyncio.timeout(30.0):
+            while len(looks) < 2:
+                await asyncio.sleep(0)
+        clock.advance_ms(9000.0)
+        return []
+
+    monkeypatch.setattr(serve_bench, "cpu_seconds", cpu_seconds)
+    found = offered(monkeypatch, replace(COURSE, rates=(5.0,)), clock, serve)
+    assert found["rows"][0]["server_cores"] == pytest.approx(2.0)
+
+
+def test_the_capacity_is_what_came_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(arrivals: list[float]) -> list[Heard]:
+        return []
+
+    course = replace(COURSE, seconds=1.0, loads=(0.5,))
+    closed = [heard(0, 50), heard(940, 60), heard(960, 50)]  # the last one ends at 1010 ms
+    monkeypatch.setattr(serve_bench, "cpu_seconds", lambda pid: None)
+    clock = FakeClock()
+    monkeypatch.setattr(serve_bench, "cores", lambda spent: {})
+    found = offered(monkeypatch, course, clock, serve, closed)
+    assert found["capacity_per_s"] == 2.0
+    with pytest.raises(InvalidRequest, match="within 1 s"):
+        offered(monkeypatch, course, clock, serve, closed[2:])
+
+
+def test_a_slow_servers_recovery_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request a second: ten quiet ones take twenty seconds, however short the load was."""
+
+    async def serve(arrivals: list[float]) -> list[Heard]:
+        return [heard(1e3 * at_s, 50) for at_s in arrivals]
+
+    course = replace(COURSE, seconds=1.0, loads=(2.0,))
+    monkeypatch.setattr(serve_bench, "cpu_seconds", lambda pid: None)
+    monkeypatch.setattr(serve_bench, "cores", lambda spent: {})
+    for seed in range(5):
+        again = replace(course, seed=seed)
+        found = offered(monkeypatch, again, FakeClock(), serve, [heard(0, 50)])
+        assert found["rows"][0]["recovery_ms"] == 0.0
 
 
 def test_a_whole_run_against_a_scripted_server(tmp_path: Path) -> None:

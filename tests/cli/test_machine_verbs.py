@@ -77,6 +77,39 @@ def test_cgroup_memory_limit(text: str, limit: int | None, tmp_path: Path) -> No
     assert machine.cgroup_memory_limit(tmp_path) == limit
 
 
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "1000", "memory.current": "900"}, 100),
+        (
+            {
+                "memory.max": "1000",
+                "memory.current": "900",
+                "memory.stat": "anon 100\nfile 800\ninactive_file 500\nactive_file 250\n",
+            },
+            850,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "1000",
+                "memory/memory.usage_in_bytes": "900",
+                "memory/memory.stat": "active_file 1\ntotal_inactive_file 30\ntotal_active_file 20",
+            },
+            150,
+        ),
+        ({"memory.max": "1000", "memory.current": "90", "memory.stat": "inactive_file 95"}, 1000),
+    ],
+)
+def test_files_in_memory_are_free_to_take(
+    files: dict[str, str], left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (10_000, 5000))
+    assert machine.free_memory_bytes(tmp_path) == left
+
+
 def test_the_meter_measures_what_the_clock_says() -> None:
     loaded, clock, backend = recite("")
     slow = Meter(backend, backend.gears[1], clock)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
 
 from onesec.cli.main import main
+from onesec.cli.verify import _sound
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 from export_models import prepared
@@ -49,3 +51,10 @@ def test_people_are_told_which_check_failed(
     assert "FAILED" in captured.out
     assert "w8a16" in captured.out
     assert "a check failed" in captured.err
+
+
+@pytest.mark.parametrize("found", [math.nan, math.inf])
+def test_one_gear_that_computes_nonsense_is_enough(found: float) -> None:
+    records = [{"gear": "4", "perplexity": 9.0}, {"gear": "8", "perplexity": found}]
+    assert not _sound(records, None).passed
+    assert _sound(records[:1], None).passed

@@ -20,6 +20,7 @@ from onesec.backend.gpu.cuda_library import (
     Product,
     compile_command,
     compile_library,
+    open_library,
 )
 from onesec.core.errors import KernelBuildFailed
 
@@ -143,6 +144,49 @@ def test_what_nvcc_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         compile_library((9, 0), tmp_path / "kept")
     assert "no such thing" in str(caught.value)
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("body", ["broken", "endless"])
+def test_a_compiler_that_does_not_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    path = fake_nvcc(tmp_path, "exit 0")
+    if body == "broken":
+        path.write_text("")
+    else:
+
+        def endless(command: list[str], **options: float) -> None:
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+
+        monkeypatch.setattr(subprocess, "run", endless)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    with pytest.raises(KernelBuildFailed, match=r"cannot be run|has not ended"):
+        compile_library((9, 0), tmp_path / "kept")
+
+
+def test_a_library_that_was_cut_off_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    fake_nvcc(
+        tmp_path,
+        f"printf '\\377'\n[ \"$1\" = --version ] && exit 0\necho run >> {log}\n"
+        'while [ "$1" != -o ]; do shift; done\necho library > "$2"',
+    )
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    folder = tmp_path / "kept"
+    with pytest.raises(KernelBuildFailed, match="cannot be opened"):
+        open_library((9, 0), folder)  # no compiler made this one
+    assert log.read_text().splitlines() == ["run", "run"]
+
+    def opened(path: Path) -> str:
+        if not path.read_text():
+            raise OSError("file too short")
+        return path.read_text()
+
+    monkeypatch.setattr(cuda_library, "CudaLibrary", opened)
+    next(folder.iterdir()).write_text("")
+    assert open_library((9, 0), folder) == "library\n"
 
 
 def test_an_old_gpu_and_a_missing_compiler_are_refused(

@@ -178,7 +178,7 @@ def test_prompts_by_graphs_give_what_prompts_without_them_give(width: int) -> No
         told = backend.forward(Batch(UNIFORM[width], [row])).rows[0]
         shifted = plain - plain.max()
         logs = shifted - np.log(np.exp(shifted).sum())
-        # The head that is drawn from has 8-bit activations; that of all tokens' logits has not.
+        # A graph has padded rows, whose products the library may cut and round otherwise.
         assert told.logprobs[0] == pytest.approx(logs[told.tokens[0]], abs=0.1)
         assert logs.max() - logs[told.tokens[0]] <= 0.1
     backend.close()

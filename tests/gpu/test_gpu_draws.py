@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fixtures import GOLDEN_DIR, expected
 from onesec.backend.base import Backend, Batch, BatchRow, RowResult
 from onesec.backend.cpu import CpuBackend
 from onesec.backend.gpu.backend import GpuBackend
-from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.errors import InvalidRequest, ModelError, UnknownGear
 from onesec.core.gear import UNIFORM, Gear
 from onesec.core.request import SamplingParams
 from onesec.loading import find_model, load_model
@@ -161,6 +162,79 @@ def test_the_backend_tells_what_a_measurement_needs(both: tuple[Backend, GpuBack
 def test_a_device_is_asked_for_by_its_word() -> None:
     with pytest.raises(InvalidRequest, match="cuda:99"):
         load_model("onesec-mini", device="cuda:99")
+
+
+@contextmanager
+def _damaged(backend: GpuBackend, token: int) -> Iterator[None]:
+    """Inside, what follows this token is not finite."""
+    dense = backend._weights.embed.dense
+    assert dense is not None
+    kept = dense[token].clone()
+    dense[token] = float("nan")
+    yield
+    dense[token] = kept
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("error", [ModelError, ValueError])
+def test_a_row_that_cannot_draw_leaves_its_neighbour_as_it_was(
+    both: tuple[Backend, GpuBackend], error: type[Exception], length: int
+) -> None:
+    """Its logits are not finite, or its mask allows nothing, in a step or after a prompt."""
+    gpu = both[1]
+    tables = block_tables(gpu, [8, 8])
+    tokens, other = WANT.prompt[:length], WANT.prompt[:length].copy()
+    params = SamplingParams(temperature=1.5, seed=3)
+    state, fresh, failing = (gpu.sampler(params, eos_ids=()) for _ in range(3))
+    damaged = next(token for token in range(3, 100) if token not in tokens)
+    if error is ModelError:
+        other[-1] = damaged
+    else:
+        beyond = np.zeros((gpu.vocab_size + 63) // 32, np.uint32)
+        beyond[-1] = 1 << 31
+        failing.allow(beyond)
+    rows = [
+        BatchRow(tokens, 0, tables[0], sampler=state),
+        BatchRow(other, 0, tables[1], sampler=failing),
+    ]
+    with _damaged(gpu, damaged), pytest.raises(error, match=r"not finite|no token"):
+        gpu.forward(Batch(EXACT, rows))
+    drawn = [
+        [
+            gpu.forward(Batch(EXACT, [BatchRow(tokens, 0, tables[0], sampler=each)])).rows[0].tokens
+            for _ in range(6)
+        ]
+        for each in (state, fresh)
+    ]
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("params", [
+    SamplingParams(ignore_eos=True), SamplingParams(logit_bias={7: 1e-6}, ignore_eos=True),
+], ids=["device", "host"])  # fmt: skip
+def test_steps_before_one_that_cannot_draw_are_told_first(
+    both: tuple[Backend, GpuBackend], params: SamplingParams
+) -> None:
+    """And a draft goes as far as what follows its guesses is finite."""
+    gpu, greedy = both[1], WANT.greedy.tolist()
+    count = next(i for i in range(2, 64) if greedy[i] not in {*WANT.prompt, *greedy[:i]})
+    (table,) = block_tables(gpu, [120])
+    state = gpu.sampler(params, eos_ids=())
+    gpu.forward(Batch(EXACT, [BatchRow(WANT.prompt, 0, table, sampler=state)]))
+    position = len(WANT.prompt)
+    row = BatchRow(WANT.greedy[:1], position, table, sampler=state)
+    draft = BatchRow(WANT.greedy[: count + 2], position, table, sampler=state, drafted=True)
+    last = BatchRow(WANT.greedy[count : count + 1], position + count, table, sampler=state)
+    with _damaged(gpu, greedy[count]):
+        for asked, steps in ((row, count + 4), (draft, 1)):
+            found = gpu.forward(Batch(EXACT, [asked], max_steps=steps))
+            assert found.rows[0].tokens == greedy[1 : count + 1]
+        assert len(found.step_ms) == 1
+        with pytest.raises(ModelError, match="not finite"):
+            gpu.forward(Batch(EXACT, [last], max_steps=4))
+    told = BatchRow(WANT.prompt, 0, table, prompt_logprobs=True)
+    with _damaged(gpu, int(WANT.prompt[3])), pytest.raises(ModelError, match="not finite"):
+        gpu.forward(Batch(EXACT, [told]))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

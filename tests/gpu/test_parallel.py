@@ -22,6 +22,7 @@ from onesec.backend.gpu.parallel import Joined, shard
 from onesec.backend.gpu.weights import random_weights
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import UNIFORM
+from onesec.core.request import SamplingParams
 from onesec.model.shapes import shape
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
@@ -89,6 +90,21 @@ def test_two_ranks_answer_as_one(tmp_path: Path) -> None:
         assert tokens == drawn
         np.testing.assert_allclose(values, logits, rtol=0, atol=1e-4 * float(logits.std()))
     np.testing.assert_array_equal(found[0][2], found[1][2])  # the ranks agree bit for bit
+
+
+def test_ranks_do_not_stop_at_an_instant_of_their_own_clocks() -> None:
+    class Both(PlainOps):
+        joined = True
+
+    config = shape("tiny")
+    weights = random_weights(config, CPU, planes=False, dense=torch.float32)
+    for ops, steps in ((PlainOps(), 1), (Both(), 4)):
+        backend = _backend(config, weights, ops)
+        state = backend.sampler(SamplingParams(ignore_eos=True), eos_ids=())
+        row = BatchRow(PROMPT, 0, np.arange(1, dtype=np.int32), sampler=state)
+        found = backend.forward(Batch(UNIFORM[16], [row], max_steps=4, until_ns=1))
+        assert len(found.rows[0].tokens) == steps
+    assert ParallelOps.joined
 
 
 def test_what_cannot_be_divided_is_refused() -> None:

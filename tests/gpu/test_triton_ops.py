@@ -3,6 +3,8 @@ row. On a GPU where there is one, else in Triton's interpreter."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -90,6 +92,16 @@ def test_embed(width: int) -> None:
     torch.testing.assert_close(TRITON.embed(tokens, matrix, width, 1.5), want, **CLOSE)
 
 
+def test_embed_of_a_matrix_without_its_second_plane() -> None:
+    matrix = make_matrix(64, 131)
+    assert matrix.lo is not None
+    narrow = replace(matrix, lo=matrix.lo[:0])
+    tokens = torch.tensor([0, 63, 17], dtype=torch.int32, device=DEVICE)
+    want = PLAIN.embed(tokens, matrix, 4, 1.5)
+    for ops in (PLAIN, TRITON):
+        torch.testing.assert_close(ops.embed(tokens, narrow, 4, 1.5), want, **CLOSE)
+
+
 @pytest.mark.parametrize("width", [4, 8])
 @pytest.mark.parametrize("cols", [64, 320, 131])
 def test_dequantize(width: int, cols: int) -> None:
@@ -129,6 +141,8 @@ def test_rope_and_store(
 
 
 @pytest.mark.parametrize(("num", "kv", "dim", "window", "softcap", "dtype"), [
+    (2, 1, 4, 150, 0.0, torch.float32),
+    (2, 2, 8, 0, 0.0, torch.float16),
     (4, 2, 16, 0, 0.0, torch.float32),
     (3, 1, 24, 0, 0.0, torch.float16),
     (2, 2, 64, 40, 0.0, torch.float32),
@@ -163,7 +177,7 @@ def test_pick(vocab: int) -> None:
     logits = padded[:, :vocab]
     logits[1] = 0.0  # all equal
     logits[2, [vocab - 1, vocab // 2]] = 40.0  # two equal ones, far above
-    logits[3, 2:] = float("-inf")
+    logits[3, 2:] = torch.finfo(torch.float32).min
     want, got = PLAIN.pick(logits), TRITON.pick(logits)
     assert torch.equal(got.tokens, want.tokens)
     assert got.tokens[1:3].tolist() == [0, vocab // 2]
@@ -172,3 +186,13 @@ def test_pick(vocab: int) -> None:
     torch.testing.assert_close(got.margins, want.margins, rtol=1e-4, atol=1e-5)
     alone = TRITON.pick(logits[:1])
     assert torch.equal(alone.entropies[0], got.entropies[0])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("vocab", [7, 10007])
+def test_pick_tells_of_a_logit_that_is_not_finite(vocab: int, value: float) -> None:
+    logits = normal(3, vocab, seed=11)
+    logits[1, vocab - 1] = value
+    for picked in (PLAIN.pick(logits), TRITON.pick(logits)):
+        assert picked.logprobs.isnan().tolist() == [False, True, False]
+        assert 0 <= int(picked.tokens[1]) < vocab

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 
 import pytest
 
@@ -47,6 +48,34 @@ def test_nothing_held_is_added(held: set[str]) -> None:
                 assert not {bare(side) for side in sentence.split(" = ")} & held, sentence
 
 
+def grams(sentence: str) -> frozenset[str]:
+    """Its runs of three characters."""
+    text = bare(sentence)
+    return frozenset(text[i : i + 3] for i in range(max(1, len(text) - 2)))
+
+
+def test_nothing_near_held_is_added(held: set[str]) -> None:
+    """Dice's measure over runs of three characters: one held sentence with a word more is 0.9."""
+    parts = [grams(sentence) for sentence in held if len(sentence) > 7]
+    having: dict[str, list[int]] = {}
+    for number, part in enumerate(parts):
+        for gram in part:
+            having.setdefault(gram, []).append(number)
+    sides = {
+        side
+        for new in wording.added().values()
+        for template in new
+        for sentence in expansions(template)
+        for side in sentence.split(" = ")
+    }
+    assert len(sides) > 100_000
+    for side in sides:
+        own = grams(side)
+        shared = Counter(number for gram in own for number in having.get(gram, ()))
+        for number, count in shared.items():
+            assert 2 * count < 0.86 * (len(own) + len(parts[number])), side
+
+
 def test_added_sentences_have_the_values_of_those_that_they_join() -> None:
     for known, new in wording.added().items():
         fields = {f for t in known for f in re.findall(r"\{(\w+)", t)}
@@ -68,13 +97,13 @@ def test_both_sides_of_an_added_pattern_have_the_same_values() -> None:
         assert sides[0] == sides[1], line
 
 
-def test_no_reply_is_widened() -> None:
+def test_no_reply_is_said_in_other_words() -> None:
     """Replies stay those of the tables: the examination knows them."""
     for module in (*wording.PHRASES, *wording.DESKS):
         for name in ("TOPICS", "FIELDS", "TALK"):
             for table in getattr(module, name, {}).values():
                 for key, templates in table.items():
-                    assert "reply" not in key or templates not in wording.widened()
+                    assert "reply" not in key or templates not in wording.added()
 
 
 def test_only_a_wide_source_of_chance_draws_them() -> None:

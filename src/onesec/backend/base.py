@@ -26,7 +26,12 @@ class Sampler(Protocol):
     """A sequence's sampling state: parameters, token counts for penalties, random stream."""
 
     def observe(self, tokens: Seq[int]) -> None:
-        """Count tokens that were not drawn by this sampler (the prompt, a resumed answer)."""
+        """Count the prompt's tokens: for the repetition penalty alone."""
+        ...
+
+    def force(self, tokens: Seq[int]) -> None:
+        """Count tokens of the answer that nobody drew, for every penalty and for min_tokens. What
+        is drawn after them has the random numbers that it would have had without them."""
         ...
 
     def allow(self, words: TokenMask) -> None:

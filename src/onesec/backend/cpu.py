@@ -7,9 +7,10 @@ module that imports `onesec._native`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from onesec.model.artifact import Artifact
 from onesec.model.artifact_writer import write_artifact
 from onesec.model.config import ModelConfig
 from onesec.model.planes import PackedMatrix
-from onesec.model.tensor import in_file
+from onesec.model.tensor import Tensor, in_file
 from onesec.model.weights import Checkpoint
 
 from .base import Batch, BatchResult, BatchRow, Float32Array, RowResult
@@ -31,6 +32,7 @@ from .sampling import HostSampler, sampler
 
 CACHE_DTYPES = ("f16", "i8", "f32")
 _BANDWIDTH_SECONDS = 0.3
+_MAX_THREADS = 1024
 _FOREVER_NS = 2**63 - 1
 
 
@@ -70,12 +72,12 @@ class CpuBackend:
     ) -> None:
         if kv_dtype not in CACHE_DTYPES:
             raise InvalidRequest(f"kv_dtype is {kv_dtype!r}; it must be one of {CACHE_DTYPES}.")
-        if threads is not None and not (type(threads) is int and 1 <= threads <= 1024):
-            raise InvalidRequest(f"threads is {threads!r}; it must lie in [1, 1024].")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= _MAX_THREADS):
+            raise InvalidRequest(f"threads is {threads!r}; it must lie in [1, {_MAX_THREADS}].")
         if context_tokens < 1:
             raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
         self.config = config
-        count = threads or int(_native.allowed_cpus())
+        count = threads or min(_MAX_THREADS, int(_native.allowed_cpus()))
         try:
             self._engine = _native.Transformer(
                 _native_config(config), count, os.environ.get("ONESEC_ISA", "")
@@ -119,7 +121,9 @@ class CpuBackend:
         them may have at most (None: the model's plain context; see ModelConfig.for_context).
         `reference` keeps the 16-bit width too and needs a checkpoint. `progress` gets fractions
         of 1.
-        Raises CorruptFile on values that are not finite, OutOfMemory before anything is allocated.
+        Raises CorruptFile on values that are not finite. Raises OutOfMemory before anything is
+        allocated, but for a reference that no file holds as it is used (decoded, transposed): that
+        is seen as it is read, and told by the end of the first layer.
         """
         mapped = mapped and isinstance(source, Artifact)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
@@ -138,6 +142,7 @@ class CpuBackend:
         engine = backend._engine
         if planes and not mapped:
             engine.reserve_planes()
+        decoded: dict[str, int] = {}
         for done, name in enumerate(backend._names):
             if isinstance(source, Artifact):
                 packed = source.packed(name)
@@ -145,7 +150,10 @@ class CpuBackend:
                 if not mapped:
                     source.release(name)
             else:
-                backend._take(source, name, planes=planes, reference=reference)
+                copied = backend._take(source, name, planes=planes, reference=reference)
+                if copied:
+                    decoded[_kind(name)] = copied
+                    backend._check_memory(planes=planes, after=done + 1, decoded=decoded)
             if progress is not None:
                 progress((done + 1) / len(backend._names))
         for name in source.vector_names():
@@ -180,16 +188,21 @@ class CpuBackend:
         backend._finish()
         return backend
 
-    def _take(self, source: Checkpoint, name: str, *, planes: bool, reference: bool) -> None:
-        segments = _segments(source, name)
-        if planes and not self._engine.pack(name, segments):
+    def _take(self, source: Checkpoint, name: str, *, planes: bool, reference: bool) -> int:
+        """Pack a matrix, or keep it as it is, or both; bytes of it that are kept in no file."""
+        tensors = source.matrix(name)
+        segments = _arrays(tensors)
+        if not planes:  # packing looks at every value
+            source.check_finite(name, tensors)
+        elif not self._engine.pack(name, segments):
             raise CorruptFile(source.source, f"matrix {name} holds values that are not finite")
+        copied = 0
         if reference:
-            mapped = all(in_file(array) for array, _ in segments)
-            self._engine.set_source(name, segments, mapped)
+            copied = sum(array.nbytes for array, _ in segments if not in_file(array))
+            self._engine.set_source(name, segments, copied == 0)
             self._kept.append(segments)
-        del segments
         source.release(name)
+        return copied
 
     @property
     def matrix_names(self) -> tuple[str, ...]:
@@ -231,13 +244,16 @@ class CpuBackend:
         self._engine.set_vector("pos_embed", values)
         self._positions = values
 
-    def _check_memory(self, *, planes: bool) -> None:
-        need = 0
-        if planes:
-            for name in self._names:
-                rows, cols = self._engine.matrix_shape(name)
-                need += rows * cols * 17 // 16
-        need += self._num_blocks() * self.kv_block_bytes
+    def _check_memory(
+        self, *, planes: bool, after: int = 0, decoded: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Raise OutOfMemory where the cache, and what is yet to come of the matrices from `after`
+        on, is more than is free: their planes, and of each kind in `decoded` so many bytes."""
+        need = self._num_blocks() * self.kv_block_bytes
+        for name in self._names[after:]:
+            rows, cols = self._engine.matrix_shape(name)
+            need += rows * cols * 17 // 16 if planes else 0
+            need += decoded.get(_kind(name), 0)
         have = free_memory_bytes()
         if need > have:
             raise OutOfMemory(
@@ -358,7 +374,11 @@ class CpuBackend:
 
     def forward(self, batch: Batch) -> BatchResult:
         """Run the batch; see Batch. The interpreter lock is free meanwhile. With `watch_ns` it
-        runs on a thread of its own, and this one comes back when that instant has passed."""
+        runs on a thread of its own, and this one comes back when that instant has passed.
+
+        Raises ModelError where a row's logits are not finite, ValueError where its mask allows no
+        token. Such a step draws for no row; steps before it are told first, and the next call
+        raises."""
         told = self._engine.step(
             [_row(row) for row in batch.rows],
             self._widths_of(batch.gear),
@@ -418,7 +438,16 @@ class CpuBackend:
 
 
 def _segments(source: Checkpoint, name: str) -> list[tuple[np.ndarray, str]]:
-    return [(np.ascontiguousarray(t.data), t.dtype) for t in source.matrix(name)]
+    return _arrays(source.matrix(name))
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[tuple[np.ndarray, str]]:
+    return [(np.ascontiguousarray(tensor.data), tensor.dtype) for tensor in tensors]
+
+
+def _kind(name: str) -> str:
+    """What a matrix is in its layer: those of a kind have the same shape, and are stored alike."""
+    return name.rpartition(".")[2]
 
 
 def _result(told: _native.Told) -> BatchResult:

@@ -22,7 +22,7 @@ from onesec.core.errors import InvalidRequest
 from .arrivals import bursts, poisson, replayed
 from .http_client import BadReply, Client
 from .process_cpu import cpu_seconds, listener
-from .serve_figures import Spent, cores, figures, recovery_ms
+from .serve_figures import IN_A_ROW, Spent, cores, figures, recovery_ms
 from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_another
 
 _USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
@@ -147,33 +147,25 @@ async def run(
     """The record: capacity, and the figures of every load, as plain values. The prompts come in
     their order through all of it, and again only when there are no others: a server that keeps what
     it has read would be measured at repeating."""
-    following = cycle(prompts)
-    asker = Asker(client, clock, course.slo, tells=target.tells)
-    pid = listener(target.port) if target.host in _LOCAL else None
-    capacity = None
-    if course.loads:
-        progress("capacity", 0.0)
-        found = await one_after_another(
-            asker, clock, following, users=_USERS, seconds=course.seconds
-        )
-        capacity = sum(each.met(course.slo) for each in found) / course.seconds
-        if capacity == 0.0:
-            raise InvalidRequest(
-                f"None of {len(found)} requests of {_USERS} users was met.",
-                hint="Give them more time with --deadline, or name a --rate.",
-            )
+    bench = _Bench(
+        asker=Asker(client, clock, course.slo, tells=target.tells),
+        clock=clock,
+        prompts=cycle(prompts),
+        course=course,
+        pid=listener(target.port) if target.host in _LOCAL else None,
+        progress=progress,
+    )
+    capacity = await _capacity(bench) if course.loads else None
     rates = [load * (capacity or 0.0) for load in course.loads] + list(course.rates)
     rows: list[dict[str, Any]] = []
     if course.users:
         progress("users", 0.0)
-        rows.append(await _crowd(asker, clock, following, course, pid))
+        rows.append(await _crowd(bench))
     usual = 1.0  # share that is met where there is no hurry
     for i, rate in enumerate(rates):
         load = rate / capacity if capacity else None
         name = f"{load:g}x" if load else f"{rate:g}/s"
-        row = await _one(
-            asker, clock, following, course, rate, capacity, pid, usual, name, progress
-        )
+        row = await _one(bench, rate, name, capacity=capacity, usual=usual)
         if load is not None and load <= _EASY:
             usual = row["met_of_offered"] or 0.0
         rows.append({"load": load, "name": name, "rate_per_s": rate, **row})
@@ -181,49 +173,76 @@ async def run(
     return {"capacity_per_s": capacity, "users": _USERS, "rows": rows}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """What all loads share. `pid`: the server's process, where it is on this machine."""
+
+    asker: Asker
+    clock: Clock
+    prompts: Iterator[Prompt]
+    course: Course
+    pid: int | None
+    progress: Progress
+
+
+async def _capacity(bench: _Bench) -> float:
+    """Requests a second that a closed loop was served. Raises InvalidRequest where it is none."""
+    slo, seconds = bench.course.slo, bench.course.seconds
+    bench.progress("capacity", 0.0)
+    found = await one_after_another(
+        bench.asker, bench.clock, bench.prompts, users=_USERS, seconds=seconds
+    )
+    # What was still under way at the end is left out: those seconds did not bring it.
+    met = sum(each.met(slo) and each.ended_ms <= 1e3 * seconds for each in found)
+    if not met:
+        raise InvalidRequest(
+            f"None of {len(found)} requests of {_USERS} users was met within {seconds:g} s.",
+            hint="Give them more time with --deadline or --seconds, or name a --rate.",
+        )
+    return met / seconds
+
+
 async def _one(
-    asker: Asker,
-    clock: Clock,
-    prompts: Iterator[Prompt],
-    course: Course,
-    rate: float,
-    capacity: float | None,
-    pid: int | None,
-    usual: float,
-    name: str,
-    progress: Progress,
+    bench: _Bench, rate: float, name: str, *, capacity: float | None, usual: float
 ) -> dict[str, Any]:
     """One load; one beyond the capacity is followed by a quiet time, in which the server
     recovers."""
+    course = bench.course
     rng = Random(f"{course.seed} {rate}")
     arrivals = course.arrivals(rate, course.seconds, rng)
     overload = capacity is not None and rate > capacity
     quiet: list[float] = []
     if overload and capacity is not None:
         tail_s = max(_RECOVERY_S, _RECOVERY * (course.slo.total_ms or 0.0) / 1e3)
-        tail_s = min(tail_s, course.seconds)
+        # Of a slow server as long as it takes for twice the requests that show a recovery.
+        tail_s = max(min(tail_s, course.seconds), 2 * IN_A_ROW / (_QUIET * capacity))
         quiet = [course.seconds + at_s for at_s in poisson(_QUIET * capacity, tail_s, rng)]
-    meter = _Meter(clock, pid)
+    meter = _Meter(bench.clock, bench.pid)
+    # Neither the quiet time nor the last answers' are the load's.
+    timer = asyncio.get_running_loop().call_later(course.seconds, meter.stop)
     heard: list[Heard] = await at_their_times(
-        asker, clock, prompts, [*arrivals, *quiet], lambda share: progress(name, share)
+        bench.asker,
+        bench.clock,
+        bench.prompts,
+        [*arrivals, *quiet],
+        lambda share: bench.progress(name, share),
     )
-    spent = meter.spent()
+    timer.cancel()
     end_ms = 1e3 * course.seconds
     row = figures([each for each in heard if each.at_ms < end_ms], course.slo, course.seconds)
-    row |= cores(spent)
+    row |= cores(meter.stop())
     row["recovery_ms"] = recovery_ms(heard, course.slo, end_ms, usual) if overload else None
     return row
 
 
-async def _crowd(
-    asker: Asker, clock: Clock, prompts: Iterator[Prompt], course: Course, pid: int | None
-) -> dict[str, Any]:
+async def _crowd(bench: _Bench) -> dict[str, Any]:
     """A closed loop: so many users, each with a request in flight all the time."""
-    meter = _Meter(clock, pid)
+    course = bench.course
+    meter = _Meter(bench.clock, bench.pid)
     heard = await one_after_another(
-        asker, clock, prompts, users=course.users, seconds=course.seconds
+        bench.asker, bench.clock, bench.prompts, users=course.users, seconds=course.seconds
     )
-    spent = meter.spent()
+    spent = meter.stop()
     row = figures(heard, course.slo, spent.seconds) | cores(spent)
     rate_per_s = row["offered_per_s"]
     name = f"{course.users} users"
@@ -231,18 +250,21 @@ async def _crowd(
 
 
 class _Meter:
-    """What a server and this process compute from now on."""
+    """What a server and this process compute from now on, until it is stopped."""
 
     def __init__(self, clock: Clock, pid: int | None) -> None:
         self._clock, self._pid = clock, pid
         self._server_s = None if pid is None else cpu_seconds(pid)
         self._own_s, self._begin_ns = time.process_time(), clock.now_ns()
+        self._spent: Spent | None = None
 
-    def spent(self) -> Spent:
-        """Until now."""
-        before, after = self._server_s, None if self._pid is None else cpu_seconds(self._pid)
-        return Spent(
-            seconds=(self._clock.now_ns() - self._begin_ns) / 1e9,
-            server_s=None if before is None or after is None else after - before,
-            generator_s=time.process_time() - self._own_s,
-        )
+    def stop(self) -> Spent:
+        """Until now; asked again, the same."""
+        if self._spent is None:
+            before, after = self._server_s, None if self._pid is None else cpu_seconds(self._pid)
+            self._spent = Spent(
+                seconds=(self._clock.now_ns() - self._begin_ns) / 1e9,
+                server_s=None if before is None or after is None else after - before,
+                generator_s=time.process_time() - self._own_s,
+            )
+        return self._spent

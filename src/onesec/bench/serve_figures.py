@@ -14,7 +14,7 @@ from typing import Any
 from .figures import upper
 from .serve_load import Heard, Slo
 
-_IN_A_ROW = 10  # requests that show whether a server has recovered
+IN_A_ROW = 10  # requests that show whether a server has recovered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ def figures(heard: Sequence[Heard], slo: Slo, seconds: float) -> dict[str, Any]:
     hit_rate        of the accepted ones
     refusal_*       from the instant at which the request was meant to be sent
     overshoot       how late the accepted ones were that came whole, at p99
+    tokens_per_s    until the last one came, where that is after those seconds
     gears           tokens by gear, where the server tells
     """
     taken = [each for each in heard if each.accepted]
@@ -40,6 +41,7 @@ def figures(heard: Sequence[Heard], slo: Slo, seconds: float) -> dict[str, Any]:
     refused = [each.end_ms for each in heard if not each.accepted and each.end_ms is not None]
     first = [each.token_ms[0] for each in taken if each.token_ms]
     ends = [each.end_ms for each in taken if each.finish_reason and each.end_ms is not None]
+    came_ms = max((each.at_ms + each.token_ms[-1] for each in taken if each.token_ms), default=0.0)
     gears: Counter[str] = Counter()
     for each in taken:
         gears.update(each.told.get("gears") or {})
@@ -62,7 +64,7 @@ def figures(heard: Sequence[Heard], slo: Slo, seconds: float) -> dict[str, Any]:
         "refusal_p50_ms": _at(refused, 0.5),
         "refusal_p99_ms": _at(refused, 0.99),
         "lag_p99_ms": _at([each.lag_ms for each in heard], 0.99),
-        "tokens_per_s": sum(each.tokens for each in taken) / seconds,
+        "tokens_per_s": sum(each.tokens for each in taken) / max(seconds, came_ms / 1e3),
         "endings": dict(Counter(e.told["ending"] for e in taken if "ending" in e.told)),
         "gears": dict(gears),
     }
@@ -84,8 +86,8 @@ def recovery_ms(
     """
     after = sorted((each for each in heard if each.at_ms >= end_ms), key=lambda each: each.at_ms)
     met = [each.met(slo) for each in after]
-    for i in range(len(after) - _IN_A_ROW + 1):
-        if sum(met[i : i + _IN_A_ROW]) >= int(usual * _IN_A_ROW):
+    for i in range(len(after) - IN_A_ROW + 1):
+        if sum(met[i : i + IN_A_ROW]) >= int(usual * IN_A_ROW):
             return after[i].at_ms - end_ms if i else 0.0
     return None
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from onesec.core.clock import Clock
@@ -75,6 +76,11 @@ class Heard:
     def accepted(self) -> bool:
         """Whether an answer was begun, or nobody said that it would not be."""
         return not self.error or self.error in ("gave_up", "broken")
+
+    @property
+    def ended_ms(self) -> float:
+        """When it was over, counted from the run's beginning; never: infinity."""
+        return inf if self.end_ms is None else self.at_ms + self.end_ms
 
     def met(self, slo: Slo) -> bool:
         """Whether the user got what was wanted, by the client's clock."""

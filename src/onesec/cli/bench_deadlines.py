@@ -119,7 +119,7 @@ def _suite(
     seed: int,
     engine: dict[str, Any],
 ) -> dict[str, Any]:
-    from onesec.bench.deadlines import real_time_record, split, virtual_record
+    from onesec.bench.deadlines import TAUGHT, real_time_record, split, virtual_record
     from onesec.bench.recording import Recording, shipped
     from onesec.bench.scores import silent
     from onesec.core.clock import MonotonicClock
@@ -135,8 +135,8 @@ def _suite(
         taught, asked = split(_questions(loaded, suite, prompts, limit))
         if not asked:
             raise InvalidRequest(
-                f"{prompts} has {len(taught)} prompts, which only teach lengths.",
-                hint=f"Give more than {len(taught)}.",
+                f"{asked_of} has {len(taught)} questions here, which only teach lengths.",
+                hint=f"Give more than {TAUGHT} of a kind and language.",
             )
         if only != "real":
             record["virtual"] = virtual_record(
@@ -154,7 +154,8 @@ def _suite(
                     eos_ids=loaded.eos_ids,
                     progress=advance or silent,
                 )
-            record["real"] = [{"subject": f"{model}, {record['suite']}, one user", "rows": rows}]
+            subject = f"{without_folders(model)}, {record['suite']}, one user"
+            record["real"] = [{"subject": subject, "rows": rows}]
     return record
 
 

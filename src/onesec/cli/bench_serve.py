@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import asdict, replace
+from math import inf, isfinite
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -25,16 +26,35 @@ _PROMPTS = 1000  # of a trace; more requests begin again
 _USUAL_CONTEXT = 2048  # tokens, of a server that does not say
 
 
+def _finite(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
+    """A number without end would be requests, or seconds, without end."""
+    if not all(map(isfinite, value if isinstance(value, tuple) else (value or 0.0,))):
+        raise click.BadParameter("it must be finite.", ctx, option)
+    return value
+
+
 @click.command("serve")
 @click.argument("url")
 @click.option("--deadline", metavar="TIME", default="1s", show_default=True, help="预算")
 @click.option("--slo", type=click.Choice(_SLOS), help="What users want instead: chat, rag, ...")
 @click.option("--load", "loads", default=_LOADS, show_default=True, help="Of the capacity. 负载")
-@click.option("--rate", "rates", type=float, multiple=True, help="Requests a second, instead.")
+@click.option(
+    "--rate",
+    "rates",
+    type=click.FloatRange(min=0.0, min_open=True),
+    multiple=True,
+    callback=_finite,
+    help="Requests a second, instead.",
+)
 @click.option(
     "--users", type=click.IntRange(min=1), help="So many users at once, instead of loads. 并发用户"
 )
-@click.option("--seconds", type=click.FloatRange(min=0.1), help="Of each load (default: 10).")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    callback=_finite,
+    help="Of each load (default: 10).",
+)
 @click.option("--burst", type=click.IntRange(min=2), help="So many at the same instant. 突发")
 @click.option(
     "--traffic",
@@ -161,6 +181,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         found = tuple(float(word) for word in text.split(","))
     except ValueError:
         found = ()
-    if not found or min(found) <= 0.0:
+    if not found or not all(0.0 < load < inf for load in found):
         raise click.UsageError(f"--load takes numbers like {_LOADS}, not {text!r}.")
     return found

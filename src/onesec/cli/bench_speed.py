@@ -70,7 +70,7 @@ def _cold_start_s(model: str, prompt: str, gear: str, engine: dict[str, Any]) ->
     """Seconds from starting a process to its first new token."""
     command = [sys.executable, "-m", "onesec", "generate", model, prompt, "--raw", "--stream"]
     command += ["--max-tokens", "1", "--gear", gear]
-    command += ["--device", engine["device"]]
+    command += ["--device", engine["device"], "--kv-dtype", engine["kv_dtype"]]
     command += ["--threads", str(engine["threads"])] if engine["threads"] else []
     begin = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as process:

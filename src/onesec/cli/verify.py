@@ -6,6 +6,7 @@ Each gear is measured against the 16-bit width on a short built-in text, where t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,8 +81,7 @@ def _answer(llm: LLM, gear: str) -> tuple[str, Check]:
 
 def _sound(records: list[dict[str, Any]], reference: dict[str, Any] | None) -> Check:
     """Perplexities are finite, and 8 bit is as good as 16 within measurement."""
-    worst = max(record["perplexity"] for record in records)
-    if worst != worst or worst == float("inf"):
+    if not all(isfinite(record["perplexity"]) for record in records):
         return Check("accuracy", False, "perplexity is not finite")
     best = records[-1]
     if reference is None:

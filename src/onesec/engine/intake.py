@@ -188,7 +188,7 @@ class Intake:
         known = len(sequence.tokens)
         stop = self._append(sequence, tokens)
         given = sequence.tokens[known:]
-        sequence.sampler.observe(given)
+        sequence.sampler.force(given)
         asked = sequence.request.params.logprobs is not None
         told = [0.0] * len(given) if asked else []
         top: list[TopLogprobs] = [[] for _ in given] if sequence.request.params.logprobs else []

@@ -9,13 +9,14 @@ tests.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from onesec.backend.base import Batch, BatchResult, Float32Array
 from onesec.backend.gears import GearSet, check_asked
-from onesec.backend.sampling import HostSampler, sampler
+from onesec.backend.sampling import sampler
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.core.request import SamplingParams
@@ -24,13 +25,20 @@ from onesec.model.config import ModelConfig
 from onesec.model.planes import packed_names
 from onesec.model.weights import Checkpoint
 
-from .device import check_memory, copy_bandwidth, device_name, open_device
+from .device import (
+    check_memory,
+    copy_bandwidth,
+    device_name,
+    on_device,
+    open_device,
+    told_when_full,
+)
 from .kernels import decode_ops, make_prompt_ops
 from .ops import Matrix, Ops
 from .replay import StepReplay
-from .rows import BLOCK_TOKENS, Greedy
-from .run import GpuRunner
-from .sizes import block_bytes, matrix_bytes, packed_bytes
+from .rows import BLOCK_TOKENS, Greedy, Host
+from .run import LONG_PROMPT, GpuRunner
+from .sizes import block_bytes, dense_bytes, matrix_bytes, packed_bytes, working_bytes
 from .transformer import LayerWidths, Weights, Widths, heads_of
 from .weights import load_weights, random_weights
 
@@ -73,16 +81,17 @@ class GpuBackend:
         self._of_gear: dict[Gear, tuple[Widths, int]] = {}
         self._gears.order(mixed, self.bytes_per_token)
         dtype = COMPUTE_DTYPES[compute_dtype]
-        self._ops = ops or decode_ops(device, dtype)
-        self._runner = GpuRunner(
-            config,
-            weights,
-            self._ops,
-            prompt_ops or make_prompt_ops(device, dtype),
-            num_blocks=-(-context_tokens // BLOCK_TOKENS),
-            cache_dtype=CACHE_DTYPES[kv_dtype],
-            device=device,
-        )
+        with on_device(device):
+            self._ops = ops or decode_ops(device, dtype)
+            self._runner = GpuRunner(
+                config,
+                weights,
+                self._ops,
+                prompt_ops or make_prompt_ops(device, dtype),
+                num_blocks=-(-context_tokens // BLOCK_TOKENS),
+                cache_dtype=CACHE_DTYPES[kv_dtype],
+                device=device,
+            )
 
     @classmethod
     def load(
@@ -101,7 +110,8 @@ class GpuBackend:
         """Weights of `source` on a device; the other arguments are CpuBackend.load's.
 
         Raises InvalidRequest (no such device or dtype), UnknownGear (a reference asked of an
-        artifact), OutOfMemory before anything is allocated, CorruptFile.
+        artifact), OutOfMemory (before anything is allocated, unless others take memory meanwhile),
+        CorruptFile.
 
         >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
         """
@@ -109,24 +119,21 @@ class GpuBackend:
         check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
-        need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
-        need += source.nbytes if reference else 0
-        need += packed_bytes(config) if planes else 0
-        what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
-        check_memory(place, need, what)
-        weights = load_weights(
-            source, config, place, planes=planes, reference=reference, progress=progress
-        )
-        return cls(
-            config,
-            weights,
-            context_tokens=context_tokens,
-            kv_dtype=kv_dtype,
-            compute_dtype=compute_dtype,
-            mixed=source.ladder if planes and isinstance(source, Artifact) else (),
-            narrow=source.narrow if isinstance(source, Artifact) else frozenset(),
-            device=place,
-        )
+        dense = source.nbytes if reference else 0
+        with _room(config, place, context_tokens, kv_dtype, compute_dtype, planes, dense):
+            weights = load_weights(
+                source, config, place, planes=planes, reference=reference, progress=progress
+            )
+            return cls(
+                config,
+                weights,
+                context_tokens=context_tokens,
+                kv_dtype=kv_dtype,
+                compute_dtype=compute_dtype,
+                mixed=source.ladder if planes and isinstance(source, Artifact) else (),
+                narrow=source.narrow if isinstance(source, Artifact) else frozenset(),
+                device=place,
+            )
 
     @classmethod
     def random(
@@ -141,19 +148,21 @@ class GpuBackend:
         device: str = "cuda",
         seed: int = 0,
     ) -> GpuBackend:
-        """Random weights of a shape: for speed work, where values do not matter."""
+        """Random weights of a shape: for speed work, where values do not matter. Raises as load."""
         _check_dtypes(kv_dtype, compute_dtype)
         place = open_device(device)
         dense = COMPUTE_DTYPES[compute_dtype] if reference else None
-        weights = random_weights(config, place, planes=planes, dense=dense, seed=seed)
-        return cls(
-            config,
-            weights,
-            context_tokens=context_tokens,
-            kv_dtype=kv_dtype,
-            compute_dtype=compute_dtype,
-            device=place,
-        )
+        size = 0 if dense is None else dense_bytes(config, dense)
+        with _room(config, place, context_tokens, kv_dtype, compute_dtype, planes, size):
+            weights = random_weights(config, place, planes=planes, dense=dense, seed=seed)
+            return cls(
+                config,
+                weights,
+                context_tokens=context_tokens,
+                kv_dtype=kv_dtype,
+                compute_dtype=compute_dtype,
+                device=place,
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -201,14 +210,15 @@ class GpuBackend:
 
     def read_bandwidth(self, num_bytes: int) -> float:
         """GB/s (1e9) of a copy on the device, read and written, measured now."""
-        return copy_bandwidth(self._device, num_bytes)
+        with on_device(self._device):
+            return copy_bandwidth(self._device, num_bytes)
 
     @property
     def machine(self) -> str:
         """What decides how fast the backend is: profiles are kept by it."""
         return f"{device_name(self._device)}, {type(self._ops).__name__}, {self.compute_dtype}"
 
-    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Greedy | HostSampler:
+    def sampler(self, params: SamplingParams, *, eos_ids: tuple[int, ...]) -> Greedy | Host:
         """A fresh sampling state. A plainly greedy one never needs the host."""
         shaped = (
             params.temperature > 0.0
@@ -219,7 +229,9 @@ class GpuBackend:
             or params.presence_penalty != 0.0
             or params.frequency_penalty != 0.0
         )
-        return sampler(params, eos_ids=eos_ids) if shaped else Greedy()
+        if not shaped:
+            return Greedy()
+        return Host(sampler(params, eos_ids=eos_ids), self.config.vocab_size)
 
     def bytes_per_token(self, gear: Gear) -> int:
         """Weight bytes that one decode step reads in this gear."""
@@ -266,13 +278,14 @@ class GpuBackend:
 
     def replay(self, gear: Gear, rows: int) -> StepReplay:
         """The captured step of a gear for so many rows: for measuring it alone."""
-        with torch.inference_mode():
+        with self._computing():
             return self._runner.replay(self._known(gear)[0], rows)
 
     def warm(self, progress: Callable[[float], None] | None = None) -> None:
-        """Capture every gear's graphs now, so that no request waits for one."""
+        """Capture every gear's graphs now, so that no request waits for one. Raises OutOfMemory."""
+        what = f"Getting the model on {self._device} ready"
         for done, gear in enumerate(self.gears):
-            with torch.inference_mode():
+            with self._computing(), told_when_full(self._device, 0, what):
                 self._runner.warm(self._known(gear)[0])
             if progress is not None:
                 progress((done + 1) / len(self.gears))
@@ -280,10 +293,12 @@ class GpuBackend:
     def forward(self, batch: Batch) -> BatchResult:
         """Run the batch; see Batch. Further steps are launched before earlier ones are looked at,
         so that the GPU does not wait for the host. `watch_ns` is ignored: what is launched cannot
-        be left alone, since the next batch would queue behind it on the device."""
+        be left alone, since the next batch would queue behind it on the device.
+
+        Raises as CpuBackend.forward: ModelError and ValueError before any row has drawn."""
         cpu_start = time.process_time()
         widths, step_bytes = self._known(batch.gear)
-        with torch.inference_mode():
+        with self._computing():
             rows, step_ms = self._runner.run(batch, widths)
         ends = sum(row.start + len(row.tokens) for row in batch.rows)
         read = step_bytes + ends * self.kv_block_bytes // BLOCK_TOKENS
@@ -296,17 +311,49 @@ class GpuBackend:
 
     def logits(self, batch: Batch) -> Float32Array:
         """float32 [total tokens, vocab]: logits after every token of every row."""
-        with torch.inference_mode():
+        with self._computing():
             values = self._runner.logits(batch, self._known(batch.gear)[0])
             found: Float32Array = values.cpu().numpy()
         return found
 
     def close(self) -> None:
         """Free the graphs, the weights and the cache."""
-        self.__dict__.pop("_runner", None)
+        runner: GpuRunner | None = self.__dict__.pop("_runner", None)
         self.__dict__.pop("_weights", None)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        with on_device(self._device):
+            if runner is not None:
+                runner.close()
+            del runner
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with on_device(self._device), torch.inference_mode():
+            yield
+
+
+@contextmanager
+def _room(
+    config: ModelConfig,
+    place: torch.device,
+    context_tokens: int,
+    kv_dtype: str,
+    compute_dtype: str,
+    planes: bool,
+    dense: int,
+) -> Iterator[None]:
+    """Inside, a model is brought to a device on which it fits; `dense`: bytes of its 16-bit width.
+    Raises OutOfMemory."""
+    need = -(-context_tokens // BLOCK_TOKENS) * block_bytes(config, CACHE_DTYPES[kv_dtype])
+    need += dense + (packed_bytes(config) if planes else 0)
+    tokens = min(LONG_PROMPT, config.context_length, context_tokens)
+    need += working_bytes(config, COMPUTE_DTYPES[compute_dtype], tokens)
+    what = f"The model on {place} (weights and {context_tokens} tokens of cache)"
+    with on_device(place):
+        check_memory(place, need, what)
+        with told_when_full(place, need, what):
+            yield
 
 
 def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,14 @@ def capture(
     torch.cuda.synchronize(device)
     prepare()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, stream=_stream(device)):
         work()
     graph.replay()  # the first launch brings a graph to the device
     return graph
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """What a device's graphs are captured on: one stream, since graphs of two share no memory, and
+    the device's own, since torch's default belongs to the first device that captured."""
+    return torch.cuda.Stream(device)

@@ -7,6 +7,7 @@ of device memory and a stream; they know no torch. It must not know what is comp
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -23,6 +24,7 @@ _FLAGS = (
     *("-O3", "-std=c++20", "-shared", "-Xcompiler", "-fPIC", "--expt-relaxed-constexpr"),
     "-fmad=false",  # fused only where the source says fma, as on the CPU
 )
+_MOST_SECONDS = 300  # of nvcc
 OLDEST = (9, 0)  # the first with the kernels' bulk copies and clusters
 SHARED_BYTES = 160 << 10  # of shared memory that a GPU must let a block have
 
@@ -127,7 +129,7 @@ def compile_library(capability: tuple[int, int], folder: Path) -> Path:
     """The library for GPUs of a compute capability, compiled into `folder` unless it is there.
 
     Takes some twenty seconds once. Raises KernelBuildFailed where there is no nvcc, the GPU is
-    older than 9.0, nvcc refuses or the folder cannot be written.
+    older than 9.0, nvcc refuses or cannot be run, or the folder cannot be written.
     """
     if capability < OLDEST:
         needed, there = ("{}.{}".format(*each) for each in (OLDEST, capability))
@@ -138,7 +140,10 @@ def compile_library(capability: tuple[int, int], folder: Path) -> Path:
     if nvcc is None:
         raise KernelBuildFailed("there is no nvcc in CUDA_HOME, PATH or /usr/local/cuda")
     arch = "{}{}a".format(*capability)
-    path = folder / f"cuda-sm{arch}-{_key(nvcc)}.so"
+    try:
+        path = folder / f"cuda-sm{arch}-{_key(nvcc)}.so"
+    except OSError as error:
+        raise KernelBuildFailed(f"{nvcc} cannot be run: {error}") from None
     if path.is_file():
         return path
     try:
@@ -154,6 +159,22 @@ def compile_library(capability: tuple[int, int], folder: Path) -> Path:
     return path
 
 
+def open_library(capability: tuple[int, int], folder: Path) -> CudaLibrary:
+    """The doors of the library that compile_library gives. A file that is none (cut off by a full
+    disk) is compiled anew, once. Raises KernelBuildFailed."""
+    path = compile_library(capability, folder)
+    try:
+        return CudaLibrary(path)
+    except (OSError, AttributeError):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    path = compile_library(capability, folder)
+    try:
+        return CudaLibrary(path)
+    except (OSError, AttributeError) as error:
+        raise KernelBuildFailed(f"the library cannot be opened: {error}") from None
+
+
 def compile_command(nvcc: str, arch: str, made: Path) -> list[str]:
     """What compiles the library for an architecture ("90a") into the file `made`."""
     target = f"-gencode=arch=compute_{arch},code=sm_{arch}"
@@ -161,9 +182,20 @@ def compile_command(nvcc: str, arch: str, made: Path) -> list[str]:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    """Raises KernelBuildFailed where it takes too long, OSError where it cannot be run."""
+    try:
+        return subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_MOST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        told = f"{command[0]} has not ended after {_MOST_SECONDS} s"
+        raise KernelBuildFailed(told) from None
 
 
 @functools.cache

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -36,6 +38,12 @@ def open_device(word: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     return device
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, this device is the thread's current one: where kernels are launched, whose streams
+    work is queued on, and what graphs are captured of."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def device_name(device: torch.device) -> str:
@@ -72,3 +80,17 @@ def check_memory(device: torch.device, need_bytes: int, what: str) -> None:
         have = free_memory_bytes()
     if need_bytes > have:
         raise OutOfMemory(what, need_bytes=need_bytes, have_bytes=max(0, have))
+
+
+@contextmanager
+def told_when_full(device: torch.device, need_bytes: int, what: str) -> Iterator[None]:
+    """Inside, torch's own error of memory is OutOfMemory: of what was thought to fit, or of what
+    others have taken since."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        have = free_memory_bytes()
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+            have = free + torch.cuda.memory_reserved(device)  # and what torch has taken of it
+        raise OutOfMemory(what, need_bytes=max(need_bytes, have), have_bytes=have) from None

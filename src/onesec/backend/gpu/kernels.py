@@ -46,18 +46,17 @@ def _cuda(device: torch.device, dtype: torch.dtype) -> Ops | None:
 def _library(device: torch.device) -> CudaLibrary | None:
     if device.type != "cuda":
         return None
-    from .cuda_library import OLDEST, SHARED_BYTES, CudaLibrary, compile_library, find_nvcc
+    from .cuda_library import OLDEST, SHARED_BYTES, find_nvcc, open_library
 
     about = torch.cuda.get_device_properties(device)
     able = (about.major, about.minor) >= OLDEST
     if find_nvcc() is None or not able or about.shared_memory_per_block_optin < SHARED_BYTES:
         return None
     try:
-        path = compile_library((about.major, about.minor), cache_folder() / "kernels")
+        return open_library((about.major, about.minor), cache_folder() / "kernels")
     except KernelBuildFailed as error:
         warnings.warn(f"{error} Triton's kernels are used instead.", stacklevel=2)
         return None
-    return CudaLibrary(path)
 
 
 def _dependent(device: torch.device) -> bool:

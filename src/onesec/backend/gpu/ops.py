@@ -7,7 +7,7 @@ fast. It must not know models, gears, batches or files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -105,7 +105,8 @@ class Steps:
 @dataclass(frozen=True, slots=True)
 class Picked:
     """Of each row of logits: its likeliest token int32 [n] (of equal ones the first), that token's
-    log-probability, the distribution's entropy in nats and its margin p1 - p2, float32 [n].
+    log-probability, the distribution's entropy in nats and its margin p1 - p2, float32 [n]. Where a
+    logit is not finite the log-probability is NaN, and the token some id of the vocabulary.
 
     packed: int32 [4, n], the four of them one after another; floats by their bits
     """
@@ -135,7 +136,11 @@ class Ops(Protocol):
     A row's values depend on no other row of the step. `h` is the residual stream, float32
     [n, hidden]; what `attend` and `norm_feed` return is for `matmul_add` alone, in whatever
     form an implementation likes.
+
+    joined: whether ranks meet in these ops (see parallel), which then must run the same steps.
     """
+
+    joined: ClassVar[bool]
 
     def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
         """h of tokens int32 [n]: the matrix's rows, times scale."""

@@ -7,6 +7,7 @@ opened once for many rows, is what runs prompts. It must not know models, gears 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,8 @@ def rotated(x: Tensor, rotary: Tensor) -> Tensor:
 class PlainOps:
     """Ops in torch; products in `dtype`, everything else in float32."""
 
+    joined: ClassVar[bool] = False
+
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self._dtype = dtype
 
@@ -86,12 +89,13 @@ class PlainOps:
         assert matrix.lo is not None
         assert matrix.row_scale is not None
         tiles = index // 16
+        lo = matrix.lo[tiles] if width == 8 else matrix.lo  # a narrow matrix has none
         opened = plane_values(
             Matrix(
                 16 * len(index),
                 matrix.cols,
                 matrix.hi[tiles],
-                matrix.lo[tiles],
+                lo,
                 matrix.row_scale.view(-1, 16)[tiles].reshape(-1),
             ),
             width,
@@ -217,6 +221,7 @@ class PlainOps:
         logprob = logs.gather(-1, token[:, None])[:, 0]
         entropy = -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
         margin = logprob.exp() * (1 - (second - best).exp())
+        logprob = logprob.masked_fill(~logits.isfinite().all(-1), float("nan"))
         told = torch.stack((logprob, entropy, margin)).float().view(torch.int32)
         picked = Picked(torch.cat((token.int()[None], told)))
         if steps is not None:

@@ -6,7 +6,7 @@ gears or batches; the arithmetic is in the triton_* files.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import triton
@@ -81,6 +81,8 @@ class TritonOps:
     pdl: each kernel may begin while the one before it ends, and waits for it before it reads what
     it wrote (programmatic dependent launch; compute capability 9.0).
     """
+
+    joined: ClassVar[bool] = False
 
     def __init__(self, *, pdl: bool = False) -> None:
         self._pdl = pdl
@@ -204,7 +206,7 @@ class TritonOps:
         group = heads.num_heads // heads.num_kv_heads
         queries = min(power(group), _MOST_QUERIES)
         block = power(heads.head_dim)
-        lanes = block // 8
+        lanes = max(block // 8, 1)
         streams = 32 * _ATTENTION_WARPS // lanes
         shape = (n, heads.num_heads, splits)
         sums = torch.empty(*shape, heads.head_dim, device=qkv.device)

@@ -8,7 +8,7 @@ held whole. After Megatron-LM (arXiv 1909.08053). It must not know batches or fi
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -108,8 +108,13 @@ def _cols(matrix: Matrix, rank: int, ranks: int) -> Matrix:
 class Joined:
     """In front of an Ops: its products on a rank's part, their sums joined over all ranks.
 
+    Ranks read different clocks, and those that stopped after different steps would wait for each
+    other: a batch's `until_ns` is not looked at, and its steps end at `max_steps` or a stop id.
+
     >>> class ParallelOps(Joined, PlainOps): ...  # doctest: +SKIP
     """
+
+    joined: ClassVar[bool] = True
 
     def matmul_add(
         self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None

@@ -7,6 +7,7 @@ eagerly. It must not know models, gears or samplers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,10 @@ class PickedRows:
         words = found.numpy()
         return cls(words[0].copy(), *(part.copy() for part in words[1:].view(np.float32)))
 
+    def finite(self, i: int) -> bool:
+        """Whether all logits of a row are: see Picked."""
+        return math.isfinite(self.logprobs[i])
+
     def row(self, i: int) -> Drawn:
         """One row's, as a sampler tells a token."""
         told = (self.logprobs, self.entropies, self.margins)
@@ -68,6 +73,8 @@ class StepReplay:
     table_blocks entries of a block table
     spare_block  a cache block that no sequence has: rows that are not used write there
     max_ahead    steps whose picks may wait in the host's memory
+
+    step_ns, for whoever runs steps one after the other: how long the last one took (0: none did).
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class StepReplay:
         pool: Any = None,
     ) -> None:
         self._compute, self._size, self._spare = compute, size, spare_block
+        self.step_ns = 0
         self._cuda = device.type == "cuda"
         length = size * (2 + table_blocks)
         self._staged = torch.zeros(length, dtype=torch.int32, pin_memory=self._cuda)

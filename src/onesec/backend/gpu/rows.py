@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onesec.backend.base import Batch, BatchRow, RowResult, TokenMask
-from onesec.backend.sampling import Drawn, sampler
-from onesec.core.errors import InvalidRequest
+from onesec.backend.base import Batch, BatchRow, Float32Array, RowResult, TokenMask
+from onesec.backend.sampling import Drawn, HostSampler, sampler
+from onesec.core.errors import InvalidRequest, ModelError
 from onesec.core.request import SamplingParams
 
 from .ops import Steps
@@ -31,9 +31,54 @@ class Greedy:
     def observe(self, tokens: Sequence[int]) -> None:
         """Nothing to remember."""
 
+    def force(self, tokens: Sequence[int]) -> None:
+        """Nothing to remember."""
+
+    def check(self) -> None:
+        """Nothing that would keep it from its token."""
+
     def allow(self, words: TokenMask) -> None:
         """Masks are for states that draw on the host."""
         raise InvalidRequest("A plainly greedy state takes no mask.", hint="Set response_format.")
+
+
+class Host:
+    """A state that draws on the host, which knows before it draws whether its mask lets it."""
+
+    def __init__(self, state: HostSampler, vocab_size: int) -> None:
+        self._state, self._vocab_size = state, vocab_size
+        self._some = True
+
+    @property
+    def wants_argmax(self) -> bool:
+        """See HostSampler."""
+        return self._state.wants_argmax
+
+    def observe(self, tokens: Sequence[int]) -> None:
+        """See Sampler."""
+        self._state.observe(tokens)
+
+    def force(self, tokens: Sequence[int]) -> None:
+        """See Sampler."""
+        self._state.force(tokens)
+
+    def allow(self, words: TokenMask) -> None:
+        """See Sampler."""
+        self._state.allow(words)
+        whole, rest = divmod(self._vocab_size, 32)
+        last = int(words[whole]) if len(words) > whole else 0
+        self._some = bool(words[:whole].any()) or bool(last & ((1 << rest) - 1))
+
+    def check(self) -> None:
+        """Raise ValueError where the mask allows no token."""
+        if not self._some:
+            raise ValueError("no token is allowed")
+
+    def draw(self, logits: Float32Array, top: int) -> Drawn:
+        """See HostSampler."""
+        drawn = self._state.draw(logits, top)
+        self._some = True  # a mask is of one token
+        return drawn
 
 
 class Progress:
@@ -79,6 +124,21 @@ class Progress:
         tokens = enumerate(row.tokens.tolist())
         return [StepRow(token, row.start + i, row.block_table) for i, token in tokens]
 
+    def check(self, picked: PickedRows, i: int) -> None:
+        """Raise what keeps a token from being drawn where row i of `picked` was, before any row of
+        the step has drawn: ModelError where logits are not finite, ValueError of an empty mask."""
+        if not picked.finite(i):
+            raise not_finite()
+        state: Any = self.row.sampler
+        state.check()
+
+    def check_first(self, logits: Tensor, picked: PickedRows, first: int) -> None:
+        """As check, of what take_first takes."""
+        if self.row.prompt_logprobs and not torch.stack(torch.aminmax(logits)).isfinite().all():
+            raise not_finite()
+        if self.row.sampler is not None:
+            self.check(picked, first)
+
     def take(self, drawn: Drawn) -> bool:
         """Append a drawn token; True if it is one of the row's stop ids."""
         self.token, logprob, entropy, margin, top = drawn
@@ -104,7 +164,8 @@ class Progress:
     def take_first(self, logits: Tensor, picked: PickedRows, first: int) -> bool:
         """Take in the logits [logit_rows, vocab] of a prompt or a draft, and what was picked of its
         drawn_rows, from `first` on: log-probabilities told, tokens drawn, of a draft as far as it
-        was right and one more. True at a stop id."""
+        was right and one more. Logits behind a guess that are not finite are left to a step that
+        begins with them. True at a stop id."""
         row, count = self.row, len(logits)
         if row.prompt_logprobs:
             self.result.prompt_logprobs += prompt_logprobs(row, logits)
@@ -113,11 +174,20 @@ class Progress:
         begin = count - self.drawn_rows
         self.position -= count - 1 - begin
         for j in range(begin, count):
-            if self.take(picked.row(first + j - begin) if self.on_device else self.draw(logits[j])):
+            i = first + j - begin
+            if self.take(picked.row(i) if self.on_device else self.draw(logits[j])):
                 return True
-            if j + 1 < count and self.token != int(row.tokens[j + 1]):
+            if j + 1 == count or self.token != int(row.tokens[j + 1]) or not picked.finite(i + 1):
                 break
         return False
+
+
+def not_finite() -> ModelError:
+    """In the CPU engine's words."""
+    return ModelError(
+        "The model's logits are not finite.",
+        hint="Its files may be damaged: fetch or pack it again.",
+    )
 
 
 def prompt_logprobs(row: BatchRow, logits: Tensor) -> list[float]:

@@ -11,9 +11,11 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from onesec.backend.base import Batch, BatchRow, RowResult
+from onesec.core.errors import ModelError
 from onesec.model.config import ModelConfig
 
 from .ops import LayerCache, Ops, Picked, Steps
@@ -25,9 +27,21 @@ from .transformer import Weights, Widths, hidden, logits
 
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
-_LONG_PROMPT = 2048  # tokens; too many for a graph
+LONG_PROMPT = 2048  # tokens; too many for a graph
 _NOTHING = torch.empty(4, 0, dtype=torch.int32)  # picked of no row
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
+
+_After = tuple[Progress, Tensor, PickedRows, int]  # a row, and what its take_first takes
+
+
+def _refusal(after: Sequence[tuple[Progress, PickedRows, int]]) -> Exception | None:
+    """What keeps a step of rows, each with its row of what was picked, from drawing a token."""
+    try:
+        for p, picked, i in after:
+            p.check(picked, i)
+    except (ModelError, ValueError) as error:
+        return error
+    return None
 
 
 class GpuRunner:
@@ -57,6 +71,13 @@ class GpuRunner:
         self._replays: dict[tuple[Widths, int], StepReplay] = {}
         self._prompts: dict[tuple[Widths, int], PromptReplay] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+    def close(self) -> None:
+        """Let the graphs go, which hold on to the runner as it does to them."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._replays.clear()
+        self._prompts.clear()
 
     def replay(self, widths: Widths, rows: int) -> StepReplay:
         """The graph of this gear for so many rows; captured when first asked for."""
@@ -104,9 +125,10 @@ class GpuRunner:
 
     def warm(self, widths: Widths) -> None:
         """Capture the graphs of these widths, the largest first, whose memory the others share; and
-        then run a prompt without one, since a capture empties the allocator's cache. Kernels are
-        compiled or loaded when they are first called, and no request shall wait for that."""
-        count = min(_LONG_PROMPT, self.context_length)
+        then run a prompt without one, and what follows some of its rows, since a capture empties
+        the allocator's cache. Kernels are compiled or loaded when they are first called, and no
+        request shall wait for that."""
+        count = min(LONG_PROMPT, self.context_length)
         largest = prompt_size(count) or PROMPT_SIZES[-1]
         for size in reversed(PROMPT_SIZES):
             if size <= largest:
@@ -115,7 +137,8 @@ class GpuRunner:
             self.replay(widths, size)
         spare = np.full(-(-count // BLOCK_TOKENS), self.num_blocks, np.int32)
         h = self._prompt([Progress(BatchRow(np.zeros(count, np.int32), 0, spare))], widths)
-        logits(self._config, self._weights, self._ops, widths, h[-1:])
+        for size in SIZES:
+            self._pick([self._head(widths, h[-1:].repeat(size, 1))])
 
     def run(self, batch: Batch, widths: Widths) -> tuple[list[RowResult], list[float]]:
         """Run a batch; what each row drew, and the milliseconds of each step."""
@@ -137,50 +160,72 @@ class GpuRunner:
         """Steps of one token a row, until max_steps are told of in step_ms, or there is a stop."""
         ahead = len(rows) <= _MAX_ROWS and all(p.on_device for p in rows)
         while len(step_ms) < batch.max_steps:
-            if step_ms and batch.until_ns is not None and time.monotonic_ns() >= batch.until_ns:
+            if step_ms and not self._in_time(batch):
                 return
             if ahead:
                 if self._decode_ahead(batch, widths, rows, step_ms):
                     return
                 continue
             start = time.perf_counter()
-            stopped = False
+            after: list[tuple[Progress, PickedRows, int, Tensor | None]] = []
             for i in range(0, len(rows), _MAX_ROWS):
                 some = rows[i : i + _MAX_ROWS]
                 replay = self.replay(widths, len(some))
                 replay.load([p.step() for p in some])
                 replay.launch(0)
                 picked = replay.wait(0)
-                for j, p in enumerate(some):
-                    drawn = picked.row(j) if p.on_device else p.draw(replay.logits[j])
-                    stopped |= p.take(drawn)
+                for j, p in enumerate(some):  # the next rows' step writes over these logits
+                    after.append((p, picked, j, None if p.on_device else replay.logits[j].cpu()))
+            error = _refusal([each[:3] for each in after])
+            if error is not None:
+                if not step_ms:
+                    raise error
+                return  # the next call begins with this step
+            stops = [
+                p.take(picked.row(j) if values is None else p.draw(values))
+                for p, picked, j, values in after
+            ]
             step_ms.append((time.perf_counter() - start) * 1e3)
-            if stopped:
+            if any(stops):
                 return
+
+    def _in_time(self, batch: Batch, ahead_ns: int = 0) -> bool:
+        """Whether a step may begin in so many nanoseconds."""
+        if batch.until_ns is None or self._ops.joined:
+            return True
+        return time.monotonic_ns() + ahead_ns < batch.until_ns
 
     def _decode_ahead(
         self, batch: Batch, widths: Widths, rows: list[Progress], step_ms: list[float]
     ) -> bool:
-        """Steps that need nothing of the host: the next is launched before the last is looked at.
-        True when a row drew a stop id, or time is up; what was launched beyond that is forgotten.
-        """
+        """Steps that need nothing of the host: the next is launched before the last is looked at,
+        where it would begin in time. True when a row drew a stop id or cannot draw, or time is up;
+        what was launched beyond that is forgotten."""
         replay = self.replay(widths, len(rows))
         replay.load([p.step() for p in rows])
         count = min(batch.max_steps - len(step_ms), _MAX_AHEAD)
         launched, before = 0, time.perf_counter()
         for slot in range(count):
             while launched < min(count, slot + _IN_FLIGHT):
+                if launched > slot and not self._in_time(batch, replay.step_ns):
+                    break
                 replay.launch(launched)
                 launched += 1
             picked = replay.wait(slot)
             now = time.perf_counter()
+            replay.step_ns = int((now - before) * 1e9)
+            error = _refusal([(p, picked, j) for j, p in enumerate(rows)])
+            if error is not None:
+                replay.wait(launched - 1)
+                if not step_ms:
+                    raise error
+                return True
             step_ms.append((now - before) * 1e3)
             before = now
             stopped = False
             for j, p in enumerate(rows):
                 stopped |= p.take(picked.row(j))
-            late = batch.until_ns is not None and time.monotonic_ns() >= batch.until_ns
-            if stopped or late:
+            if stopped or not self._in_time(batch):
                 replay.wait(launched - 1)  # the next load must not overtake it
                 return True
         return False
@@ -188,37 +233,34 @@ class GpuRunner:
     def _first(self, batch: Batch, widths: Widths, rows: list[Progress]) -> bool:
         """Prompt chunks and drafts, and the tokens drawn after them; True at a stop id. A graph is
         for a lone prompt: several run together, over weights that are opened and read once."""
-        stopped = False
-        others: list[Progress] = []
         lone = not batch.exact and sum(p.is_prompt for p in rows) == 1
-        for p in rows:
-            size = prompt_size(len(p.row.tokens))
-            if lone and p.is_prompt and size is not None:
-                stopped |= self._take_chunk(p, self._prompt_replay(widths, size))
-            else:
-                others.append(p)
-        if others:
-            counts = [p.logit_rows for p in others]
-            values = self._logits(batch, widths, others, counts).split(counts)
-            stopped |= self._take(others, values)
-        return stopped
-
-    def _take(self, rows: list[Progress], values: Sequence[Tensor]) -> bool:
-        """What follows rows, from the logits [logit_rows, vocab] of each; True at a stop id."""
-        drawn = [part[len(part) - p.drawn_rows :] for p, part in zip(rows, values, strict=True)]
-        firsts = np.cumsum([0, *(len(part) for part in drawn[:-1])]).tolist()
-        chosen = torch.cat(drawn)
-        picked = PickedRows.of(self._ops.pick(chosen).packed.cpu() if len(chosen) else _NOTHING)
-        stops = [
-            p.take_first(part, picked, first)
-            for p, part, first in zip(rows, values, firsts, strict=True)
-        ]
+        sizes = [prompt_size(len(p.row.tokens)) if lone and p.is_prompt else None for p in rows]
+        others = [p for p, size in zip(rows, sizes, strict=True) if size is None]
+        after = self._after(batch, widths, others) if others else []
+        for p, size in zip(rows, sizes, strict=True):
+            if size is not None:  # the last graph that runs: its logits stay
+                replay = self._prompt_replay(widths, size)
+                picked = replay.run(p.row.tokens, p.row.start, p.row.block_table)
+                after.append((p, replay.logits[: p.logit_rows], picked, 0))
+        for p, values, picked, first in after:  # before any of them draws
+            p.check_first(values, picked, first)
+        stops = [p.take_first(*found) for p, *found in after]  # all of them draw
         return any(stops)
 
-    def _take_chunk(self, p: Progress, replay: PromptReplay) -> bool:
-        """Run a prompt's chunk by its graph, and take what follows it; True at a stop id."""
-        picked = replay.run(p.row.tokens, p.row.start, p.row.block_table)
-        return p.take_first(replay.logits[: p.logit_rows], picked, 0)
+    def _after(self, batch: Batch, widths: Widths, rows: list[Progress]) -> list[_After]:
+        """Run rows without prompts' graphs; what Progress.take_first takes of each."""
+        counts = [p.logit_rows for p in rows]
+        values = self._logits(batch, widths, rows, counts).split(counts)
+        drawn = [part[len(part) - p.drawn_rows :] for p, part in zip(rows, values, strict=True)]
+        firsts = np.cumsum([0, *(len(part) for part in drawn[:-1])]).tolist()
+        found = self._pick(drawn).packed.cpu() if any(map(len, drawn)) else _NOTHING
+        picked = PickedRows.of(found)
+        return [(p, part, picked, i) for p, part, i in zip(rows, values, firsts, strict=True)]
+
+    def _pick(self, parts: Sequence[Tensor]) -> Picked:
+        """Of logits [n, vocab] in parts. One tensor of its own, whatever the parts are rows of:
+        kernels are compiled for its stride."""
+        return self._ops.pick(torch.cat(list(parts)))
 
     def _logits(
         self, batch: Batch, widths: Widths, rows: list[Progress], counts: list[int]
@@ -236,9 +278,20 @@ class GpuRunner:
             return torch.empty(0, self._config.vocab_size, device=self._device)
         parts = h.split([len(p.row.tokens) for p in rows])
         h = torch.cat([part[len(part) - n :] for part, n in zip(parts, counts, strict=True)])
-        # What is drawn from has the arithmetic of the steps.
-        ops = self._ops if len(h) <= _MAX_ROWS else self._prompt_ops
-        return logits(self._config, self._weights, ops, widths, h)
+        return self._head(widths, h)
+
+    def _head(self, widths: Widths, h: Tensor) -> Tensor:
+        """float32 [n, vocab]: what follows rows of the residual stream, in the arithmetic of the
+        steps. As many rows at a time as some graph has: kernels are compiled for those, and the
+        head is never opened."""
+        out = torch.empty(len(h), self._config.vocab_size, device=self._device)
+        for i in range(0, len(h), _MAX_ROWS):
+            part = h[i : i + _MAX_ROWS]
+            count = len(part)
+            rows = F.pad(part, (0, 0, 0, size_for(count) - count))
+            found = logits(self._config, self._weights, self._ops, widths, rows)
+            out[i : i + count] = found[:count]
+        return out
 
     def _tell_hidden(self, rows: list[Progress], h: Tensor) -> None:
         """Tell pooled rows the sums of what the output head reads, from the residual stream."""

@@ -28,6 +28,26 @@ def packed_bytes(config: ModelConfig) -> int:
     return sum(hi + lo for hi, lo in planes) + 4 * learned[0] * learned[1]
 
 
+def dense_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
+    """Bytes of all matrices at the 16-bit width, in a dtype."""
+    shapes = (packed_shape(config, name) for name in packed_names(config))
+    return sum(rows * cols for rows, cols in shapes) * int(dtype.itemsize)
+
+
+def working_bytes(config: ModelConfig, dtype: torch.dtype, tokens: int) -> int:
+    """Bytes that a prompt's chunk of so many tokens needs beside weights and cache, twice over:
+    memory of graphs is not that of work outside them. A layer's largest matrix is opened, and a
+    layer's rows are in `dtype`, the residual stream beside them in float32. Then the tables of the
+    rotary embedding, once."""
+    shapes = {name.rpartition(".")[2]: packed_shape(config, name) for name in packed_names(config)}
+    layer = [shape for kind, shape in shapes.items() if kind not in ("embed", "head")]
+    opened = max(rows * cols for rows, cols in layer)
+    values = sum(rows + cols for rows, cols in layer)
+    turns = sum(8 * len(rope.inv_freq) for rope in config.ropes) * config.context_length
+    itemsize = int(dtype.itemsize)
+    return 2 * (opened * itemsize + tokens * (values * itemsize + 4 * config.hidden_size)) + turns
+
+
 def matrix_bytes(matrix: Matrix, width: int) -> int:
     """Bytes that a product reads at a width."""
     read = {

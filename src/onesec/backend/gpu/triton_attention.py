@@ -64,6 +64,8 @@ def attend_split(
         for base in range(begin, tl.minimum(start + SPLIT, position + 1), U * P):
             at = base + step
             seen = (at <= position) & (at >= first)
+            if U * P > SPLIT:
+                seen = seen & (at < start + SPLIT)
             block = tl.load(tables_ptr + token * table_stride + at // TOKENS, mask=seen, other=0)
             place = ((block.to(tl.int64) * KV + kv_head) * TOKENS + at % TOKENS) * D + lane
             there = seen & (lane < D)
@@ -83,6 +85,8 @@ def attend_split(
                 score = softcap * (2.0 * tl.sigmoid(2.0 * score / softcap) - 1.0)
             at = base + score_step
             seen = (at <= position) & (at >= first)
+            if U * P > SPLIT:
+                seen = seen & (at < start + SPLIT)
             score = tl.where(seen, score, NEVER)
             higher = tl.maximum(top, tl.max(score, axis=1, keep_dims=True))
             p = tl.where(seen, tl.exp(score - higher), 0.0)

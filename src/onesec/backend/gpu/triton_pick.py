@@ -24,7 +24,7 @@ def pick_parts(
     logits_ptr, floats_ptr, at_ptr, vocab, stride, parts, BLOCK: tl.constexpr, USE_PDL: tl.constexpr
 ):
     """Of BLOCK logits of one row: floats = top, second, sum e and sum e * (x - top), where
-    e = exp(x - top); at = index of the top."""
+    e = exp(x - top); at = index of the top. Where a logit is not finite sum e is NaN."""
     if USE_PDL:
         gdc_launch_dependents()
         gdc_wait()
@@ -32,14 +32,16 @@ def pick_parts(
     row = tl.program_id(1)
     index = part * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(logits_ptr + row.to(tl.int64) * stride + index, mask=index < vocab, other=LOWEST)
-    x = tl.maximum(x, LOWEST)
+    lost = (x != x) | (tl.abs(x) == float("inf"))
+    x = tl.where(lost, LOWEST, tl.maximum(x, LOWEST))
     top, at, second = top_two(x, index)
     below = tl.maximum(x - top, -200.0)  # exp is 0 there
     e = tl.where(index < vocab, tl.exp(below), 0.0)
     place = row * parts + part
     tl.store(floats_ptr + place * 4, top)
     tl.store(floats_ptr + place * 4 + 1, second)
-    tl.store(floats_ptr + place * 4 + 2, tl.sum(e, axis=0))
+    whole = tl.max(lost.to(tl.int32), axis=0) == 0
+    tl.store(floats_ptr + place * 4 + 2, tl.where(whole, tl.sum(e, axis=0), float("nan")))
     tl.store(floats_ptr + place * 4 + 3, tl.sum(e * below, axis=0))
     tl.store(at_ptr + place, at)
 
