@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -30,6 +31,18 @@ def load_run(run: Path) -> LanguageModel:
     state = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     return model.eval()
+
+
+def mean_of(runs: Sequence[Path]) -> LanguageModel:
+    """The model whose weights are the mean of those of training folders that follow one another
+    (arXiv 2203.05482): what each round's last steps did by chance cancels out."""
+    first, *others = [load_run(run) for run in runs]
+    with torch.no_grad():
+        for mean, *values in zip(
+            first.parameters(), *(other.parameters() for other in others), strict=True
+        ):
+            mean.copy_(torch.stack([mean, *values]).mean(dim=0))
+    return first
 
 
 def write_json(path: Path, value: object) -> None:
@@ -99,12 +112,14 @@ def export(model: LanguageModel, tokenizer_file: Path, out: Path, dtype: str) ->
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument(
+        "--run", type=Path, action="append", required=True, help="repeated: the mean of several"
+    )
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="bfloat16")
     args = parser.parse_args()
-    model = load_run(args.run)
+    model = mean_of(args.run)
     export(model, args.tokenizer, args.out, args.dtype)
     size = (args.out / "model.safetensors").stat().st_size
     print(f"{args.out}: {model.parameter_count():,} parameters, {size / 1e6:.1f} MB")

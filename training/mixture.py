@@ -18,13 +18,13 @@ from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.2,
-    "desk": 0.13,
-    "policy": 0.09,
-    "answer": 0.19,
-    "summarize": 0.15,
-    "translate": 0.21,
-    "talk": 0.03,
+    "support": 0.27,
+    "desk": 0.16,
+    "policy": 0.08,
+    "answer": 0.22,
+    "summarize": 0.14,
+    "translate": 0.11,
+    "talk": 0.02,
 }
 
 

@@ -44,6 +44,23 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Each position attends to itself and those before: q, k, v [rows, heads, length, head_dim].
+
+    On a CPU in plain products: at a few hundred positions the way back of torch's fused attention
+    takes twice to three times as long. Heads that share k and v are rows of one product.
+    """
+    rows, heads, length, width = q.shape
+    shared = k.shape[1]
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    scores = q.reshape(rows, shared, -1, width) @ k.transpose(-1, -2)
+    scores = scores.view(rows, heads, length, length) * width**-0.5
+    later = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+    weights = scores.masked_fill(later, float("-inf")).softmax(-1, dtype=torch.float32).to(v.dtype)
+    return (weights.view(rows, shared, -1, length) @ v).view(q.shape)
+
+
 class PastKeys:
     """One layer's keys and values of rows that differ in length, for generation.
 
@@ -100,10 +117,10 @@ class Attention(nn.Module):
         mask = None
         if past is not None:
             k, v, mask = past.extend(k, v)
-        groups = self.config.num_attention_heads // self.config.num_key_value_heads
-        k = k.repeat_interleave(groups, dim=1)
-        v = v.repeat_interleave(groups, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        if mask is None:
+            y = causal_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
         return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
 
 

@@ -65,7 +65,8 @@ def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.opt
             {"params": rest, "weight_decay": 0.0},
         ]
         return [torch.optim.AdamW(groups, **adam)]
-    muon = Muon(matrices, config.learning_rate, config.weight_decay)
+    half = multiplies_bfloat16(torch.device(config.device))
+    muon = Muon(matrices, config.learning_rate, config.weight_decay, half)
     return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adam)]
 
 

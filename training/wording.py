@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 from . import desk_en, desk_zh, kinds_en, kinds_zh, pairs, phrases_en, phrases_zh
 from .policies import RULES
-from .shop import expand, expansions
+from .shop import expand
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "sentences"
+LANGUAGES = ("en", "zh")
 PHRASES, DESKS = (phrases_en, phrases_zh), (desk_en, desk_zh)
 TEXTS = (kinds_en, kinds_zh)
 # How what is named, and how what is asked indirectly, becomes a question; one list a language.
@@ -77,6 +78,8 @@ TOLD = (
     ),
 )
 TOLD_SHARE = 0.08
+# How often the tables' own templates are drawn where there are others.
+TABLES_SHARE = 0.3
 
 
 def plain(templates: Sequence[str]) -> tuple[str, ...]:
@@ -96,11 +99,9 @@ def entries(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def framed(mark: str, sentence: str, lang: int) -> tuple[str, ...]:
-    """The templates that a line stands for; the choices of a statement count one by one."""
+    """The templates that a line stands for."""
     frames = {"n": NAMED, "w": INDIRECT}.get(mark)
-    if frames:
-        return tuple(f.replace("{q}", sentence) for f in frames[lang])
-    return tuple(sorted(expansions(sentence))) if mark == "+" else (sentence,)
+    return tuple(f.replace("{q}", sentence) for f in frames[lang]) if frames else (sentence,)
 
 
 def place(heading: str, mark: str, lang: int) -> tuple[str, ...]:
@@ -134,21 +135,19 @@ def place(heading: str, mark: str, lang: int) -> tuple[str, ...]:
 def added() -> dict[tuple[str, ...], tuple[str, ...]]:
     """For each place of the tables (its plain templates), the templates that training adds."""
     found: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for lang, name in enumerate(("en", "zh")):
+    for lang, name in enumerate(LANGUAGES):
         for path in sorted(FOLDER.glob(f"*_{name}.txt")):
             for heading, mark, sentence in entries(path.read_text("utf-8")):
                 known = place(heading, mark, lang)
                 new = framed(mark, sentence, lang)
                 found[known] = found.get(known, ()) + new
-    lines = (FOLDER / "pairs.txt").read_text("utf-8").splitlines()
+    lines = [
+        line
+        for path in sorted(FOLDER.glob("*pairs.txt"))
+        for line in path.read_text("utf-8").splitlines()
+    ]
     found[pairs.known()] = tuple(line for line in lines if line and not line.startswith("#"))
     return found
-
-
-@cache
-def widened() -> dict[tuple[str, ...], tuple[str, ...]]:
-    """The same with the tables' own templates."""
-    return {known: known + new for known, new in added().items()}
 
 
 @cache
@@ -183,10 +182,10 @@ class Wide(random.Random):
 
     def choice(self, seq: Any) -> Any:
         """One of `seq`, or of what training adds to it."""
-        wide = widened().get(seq) if type(seq) is tuple else None
-        if wide is None:
+        new = added().get(seq) if type(seq) is tuple else None
+        if new is None:
             return super().choice(seq)
-        text = expand(self, super().choice(wide))
+        text = expand(self, super().choice(seq if self.random() < TABLES_SHARE else new))
         if seq in statements() and self.random() < TOLD_SHARE:
             return told(self, text, statements()[seq])
         if QUESTION.fullmatch(text) and " = " not in text and self.random() < AROUND_SHARE:

@@ -187,7 +187,9 @@ STOPPED = {
     + "{% for i in range(4000) %}{% for j in range(4000) %}{% if 0 is in b %}{% endif %}"
     "{% endfor %}{% endfor %}",
     "selected from a long list": _BIG + "{{ (b | select('in', b) | list) }}",
-    "wide separators": "{% set s = 'x' * 4096 %}{{ range(4096) | list | tojson(separators=(s, s)) }}",
+    "wide separators": (
+        "{% set s = 'x' * 4096 %}{{ range(4096) | list | tojson(separators=(s, s)) }}"
+    ),
     "deep indents": (
         "{% set ns = namespace(s=[1] * 4096) %}{% for i in range(8) %}"
         "{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson(indent=64) }}"

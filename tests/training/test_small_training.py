@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from training import tokenizer  # noqa: E402
 from training.data import build  # noqa: E402
-from training.export import export, load_run  # noqa: E402
+from training.export import export, load_run, mean_of  # noqa: E402
 from training.mixture import training_conversations  # noqa: E402
 from training.model import generate  # noqa: E402
 from training.shape import ModelConfig  # noqa: E402
@@ -54,6 +54,17 @@ def test_training_learns_resumes_and_exports(made: Path):
     replies = generate(model.eval(), [[5, 6, 7], [8, 9]], stop=2, limit=4)
     alone = [generate(model, [prompt], stop=2, limit=4)[0] for prompt in ([5, 6, 7], [8, 9])]
     assert replies == alone
+
+
+def test_the_mean_of_two_trainings_lies_between_them(made: Path):
+    runs = [made / "first", made / "second"]
+    for run, steps in zip(runs, (3, 6), strict=True):
+        train(made, SHAPE, config(steps), run)
+    mean, first, second = (
+        m.model.embed_tokens.weight for m in map(mean_of, (runs, *([r] for r in runs)))
+    )
+    torch.testing.assert_close(mean, (first + second) / 2)
+    assert not torch.equal(first, second)
 
 
 def test_a_resumed_training_takes_the_batches_that_follow(made: Path):
