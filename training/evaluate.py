@@ -20,7 +20,8 @@ from onesec.apps.judge import facts_missing, invented, is_right
 from onesec.apps.metrics import check_chrf, sentence_chrf
 from onesec.compress.scores import average, wilson
 
-from .suite import LANGUAGES, SKILLS, make_suite
+from .shop import LANGUAGES
+from .suite import SKILLS, make_suite
 
 LIMIT = 160  # tokens of a reply
 Item = Mapping[str, Any]

@@ -22,12 +22,12 @@ from . import support
 from .chat import Conversation, Turn
 from .data import read_pairs
 from .reading import answer_conversation, summary_conversation
+from .shop import LANGUAGES
 from .support import MAKERS, desk_conversation, policy_conversation
 from .talk import small_talk
 from .translate import APP, translation
 from .world import talk
 
-LANGUAGES = ("en", "zh")
 DESK = ("record", "record", "record", "record_after", "need_number", "record_only")
 SKILLS = ("support", "answer", "answer_none", "translate", "summarize", "talk")
 

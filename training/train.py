@@ -53,8 +53,11 @@ class TrainConfig:
     device: str = "cpu"
 
 
-def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW; with `muon`, the layers' matrices are trained by Muon instead."""
+def make_optimizers(
+    model: LanguageModel, config: TrainConfig, half: bool
+) -> list[torch.optim.Optimizer]:
+    """AdamW; with `muon`, the layers' matrices are trained by Muon instead, whose products are of
+    bfloat16 if `half`."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
     inside = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in inside]
@@ -65,7 +68,6 @@ def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.opt
             {"params": rest, "weight_decay": 0.0},
         ]
         return [torch.optim.AdamW(groups, **adam)]
-    half = multiplies_bfloat16(torch.device(config.device))
     muon = Muon(matrices, config.learning_rate, config.weight_decay, half)
     return [muon, torch.optim.AdamW(rest, weight_decay=0.0, **adam)]
 
@@ -159,7 +161,8 @@ def train(
     else:
         lay(model)
     model.to(device).train()
-    optimizers = make_optimizers(model, config)
+    half = multiplies_bfloat16(device)
+    optimizers = make_optimizers(model, config, half)
     path = out / "checkpoint.pt"
     first, spent, curve = 0, (0, 0.0), []
     if path.exists():
@@ -173,7 +176,6 @@ def train(
     (out / "model_config.json").write_text(json.dumps(shape.to_dict(), indent=2) + "\n")
     plan = BatchConfig(config.batch_tokens, config.seed, config.prompt_share)
     feed = Ahead(batches(data, plan, first), device)
-    half = multiplies_bfloat16(device)
     if config.compile:
         compile_layers(model, device, half)
     seen, seconds, losses = spent[0], spent[1], torch.zeros((), device=device)

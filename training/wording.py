@@ -18,11 +18,10 @@ from typing import Any, TypeVar
 
 from . import desk_en, desk_zh, kinds_en, kinds_zh, pairs, phrases_en, phrases_zh
 from .policies import RULES
-from .shop import expand
+from .shop import LANGUAGES, expand
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "sentences"
-LANGUAGES = ("en", "zh")
 PHRASES, DESKS = (phrases_en, phrases_zh), (desk_en, desk_zh)
 TEXTS = (kinds_en, kinds_zh)
 # How what is named, and how what is asked indirectly, becomes a question; one list a language.

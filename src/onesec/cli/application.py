@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .generate import load_llm
 from .options import engine_values
-from .output import emit_json, is_terminal, note, shown
+from .output import emit_json, for_stdout, is_terminal, note, shown
 
 if TYPE_CHECKING:
     from onesec.llm import LLM
@@ -65,8 +65,7 @@ class Session:
                 one_line=one_line,
             )
             return
-        text = shown(result.text) if is_terminal(sys.stdout) else result.text
-        print("" if self.live else text, flush=True)
+        print("" if self.live else for_stdout(result.text), flush=True)
         if any(reply.ending == "cut" for reply in replies):
             remarks = [*remarks, CUT]
         for remark in remarks:

@@ -24,7 +24,7 @@ from .options import (
     sampling_options,
     sampling_values,
 )
-from .output import emit_json, is_terminal, note, progress, shown
+from .output import emit_json, for_stdout, note, progress
 from .tint import confidence_option, print_tinted
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def command(
             live = stream and not as_json and not confidence  # marks need the whole answer's gears
             for piece in run:
                 if live:
-                    print(_terminal(piece), end="", flush=True)
+                    print(for_stdout(piece), end="", flush=True)
             output = run.output
         keep_last(output.trace.to_dict())
         if not as_json:
@@ -173,12 +173,7 @@ def _print(output: Output, *, live: bool, confidence: bool) -> None:
     if confidence:
         print_tinted(output)
     else:
-        print("" if live else _terminal(output.text))
-
-
-def _terminal(text: str) -> str:
-    """The text as standard output may have it: a file or a pipe gets every character."""
-    return shown(text) if is_terminal(sys.stdout) else text
+        print("" if live else for_stdout(output.text))
 
 
 def load_llm(model: str, engine: dict[str, Any], *, needs_16: bool, hurry: bool = True) -> LLM:

@@ -38,6 +38,11 @@ def shown(text: str) -> str:
     return _COMMANDS.sub("", text)
 
 
+def for_stdout(text: str) -> str:
+    """A text as standard output may have it: a file or a pipe gets every character."""
+    return shown(text) if is_terminal(sys.stdout) else text
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None

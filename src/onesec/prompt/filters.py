@@ -44,10 +44,7 @@ def tojson(
 @pass_context
 def join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> str:
     """The parts as text, one after the other, with `d` between."""
-    parts = list(value)
-    if attribute is not None:
-        parts = list(map(make_attrgetter(context.environment, attribute), parts))
-    return _concat(context, parts, meter_of(context).text(d))
+    return _concat(context, _parts(context, value, attribute), meter_of(context).text(d))
 
 
 @pass_context
@@ -113,9 +110,7 @@ class PlainFormat:
 @pass_context
 def total(context: Context, iterable: Any, attribute: Any = None, start: float = 0) -> float:
     """The sum of numbers; adding up lists would copy them again and again."""
-    parts = list(iterable)
-    if attribute is not None:
-        parts = list(map(make_attrgetter(context.environment, attribute), parts))
+    parts = _parts(context, iterable, attribute)
     meter_of(context).spend(1 + len(parts))
     if not all(isinstance(part, (int, float)) for part in (start, *parts)):
         raise SecurityError("only numbers can be summed up")
@@ -126,6 +121,13 @@ def total(context: Context, iterable: Any, attribute: Any = None, start: float =
 def string(context: Context, value: Any) -> str:
     """The value as text."""
     return meter_of(context).text(value)
+
+
+def _parts(context: Context, values: Any, attribute: Any) -> list[Any]:
+    """The values, or what each has under that attribute."""
+    if attribute is None:
+        return list(values)
+    return list(map(make_attrgetter(context.environment, attribute), values))
 
 
 def _concat(context: Context, parts: list[Any], between: str) -> str:
