@@ -18,12 +18,12 @@ from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.27,
-    "desk": 0.16,
-    "policy": 0.08,
-    "answer": 0.22,
-    "summarize": 0.14,
-    "translate": 0.11,
+    "support": 0.24,
+    "desk": 0.13,
+    "policy": 0.10,
+    "answer": 0.32,
+    "summarize": 0.12,
+    "translate": 0.07,
     "talk": 0.02,
 }
 
@@ -37,7 +37,7 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
     if skill == "policy":
         return policy_conversation(rng, lang)
     if skill == "answer":
-        return answer_conversation(rng, lang)
+        return answer_conversation(rng, lang, drill=True)
     if skill == "summarize":
         return summary_conversation(rng, lang)
     if skill == "translate":

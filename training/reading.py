@@ -106,15 +106,34 @@ def meeting(rng: random.Random, lang: int, held: bool) -> tuple[str, dict[str, s
 # --- questions ---------------------------------------------------------------------------------
 
 
+def told_of_others(record: Record, records: list[Record], slots: list[str]) -> list[str]:
+    """Those of `slots` that the text tells of another of the record's kind; all, where none is."""
+    others = [other for other in records if other is not record and other.kind == record.kind]
+    return [slot for slot in slots if any(slot in other.told for other in others)] or slots
+
+
 def question_turn(
-    rng: random.Random, records: list[Record], lang: int, held: bool, new: bool, full: bool
+    rng: random.Random,
+    records: list[Record],
+    lang: int,
+    held: bool,
+    new: bool,
+    full: bool,
+    drill: bool,
 ) -> Turn:
-    """A question about what a text says, or about something that it does not say."""
+    """A question about what a text says, or about something that it does not say.
+
+    `drill`: more of the latter, and every other question about what is told of something else.
+    """
     text = TEXTS[lang]
     record = rng.choice(records)
     table = text.KINDS[record.kind]
     missing = [slot for slot in table if slot not in record.told]
-    unsaid = rng.random() < 0.27
+    told = list(record.told)
+    unsaid = rng.random() < (0.4 if drill else 0.27)
+    if drill and rng.random() < 0.5:
+        missing = told_of_others(record, records, missing)
+        told = told_of_others(record, records, told)
     if unsaid:
         if missing and rng.random() < 0.6:
             asked = choose(rng, table[rng.choice(missing)][1], new).format(n=record.name)
@@ -122,7 +141,8 @@ def question_turn(
             name = subject(rng, record.kind, lang, held)
             asked = choose(rng, table[rng.choice(list(table))][1], new).format(n=name)
         return Turn("answer_none", lang, asked, text.NOT_SAID, anything_of=(text.NOT_SAID,))
-    slot, value = rng.choice(list(record.told.items()))
+    slot = rng.choice(told)
+    value = record.told[slot]
     asked = choose(rng, table[slot][1], new).format(n=record.name)
     if full:
         reply = capital(fill(table[slot][0][0], record.name, value))
@@ -156,15 +176,19 @@ def answer_conversation(
     turns: int | None = None,
     canonical: bool | None = None,
     size: int | None = None,
+    drill: bool = False,
 ) -> Conversation:
-    """One to four questions about one text; `size` is the number of records in it."""
+    """A few questions about one text; `size` is the number of records in it.
+
+    `drill`, for training: more questions, and harder ones (see `question_turn`).
+    """
     table = TEXTS[lang]
     if canonical is None:
         canonical = rng.random() < 0.7
     full = not canonical and rng.random() < 0.3
     system = rng.choice((table.ANSWER_SYSTEM, *table.ANSWER_SYSTEMS))
     chat = Conversation("" if canonical else table.FULL_SYSTEM if full else system)
-    count = turns or rng.choice((1, 2, 3, 4, 5))
+    count = turns or rng.choice((1, 2, 3, 4, 5, 6, 7) if drill else (1, 2, 3, 4, 5))
     if rng.random() < 0.12 and not full:
         text, told = meeting(rng, lang, held)
         slots = rng.sample(list(table.MEETING_ASKS), min(count, 5))
@@ -182,7 +206,7 @@ def answer_conversation(
         text = passage(rng, records, lang, new)
         asked_before: set[str] = set()
         for _ in range(count):
-            turn = question_turn(rng, records, lang, held, new, full)
+            turn = question_turn(rng, records, lang, held, new, full, drill)
             if turn.question not in asked_before:
                 chat.turns.append(turn)
                 asked_before.add(turn.question)

@@ -14,6 +14,7 @@ from training.held_facts import HELD_FACTS
 from training.kinds import SLOTS
 from training.mixture import SHARES, one, training_conversations
 from training.pairs import PATTERNS
+from training.reading import make_record, question_turn
 
 COUNT = 700
 
@@ -98,6 +99,30 @@ def test_both_languages_and_all_skills_have_their_share(chats):
     assert {"answer", "summarize", "translate", "record", "refuse", "fact", "talk"} <= set(skills)
     assert skills["translate"] > COUNT * SHARES["translate"]
     assert abs(sum(SHARES.values()) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("lang", [0, 1])
+def test_drilled_questions_are_about_what_others_are_told(lang):
+    def asked(drill: bool) -> tuple[float, float]:
+        rng = random.Random(7)
+        unsaid, rivalled, told_in_all = 0, 0, 0
+        for _ in range(800):
+            records = [make_record(rng, "person", lang, False, 3) for _ in range(2)]
+            turn = question_turn(rng, records, lang, False, False, False, drill)
+            unsaid += turn.skill == "answer_none"
+            if turn.skill == "answer":
+                mine = [r for r in records if turn.answer in r.told.values()]
+                other = next(r for r in records if r is not mine[0])
+                slot = next(s for s, value in mine[0].told.items() if value == turn.answer)
+                told_in_all += 1
+                rivalled += slot in other.told
+        return unsaid / 800, rivalled / told_in_all
+
+    plain, drilled = asked(False), asked(True)
+    assert 0.22 < plain[0] < 0.32
+    assert 0.35 < drilled[0] < 0.45
+    assert plain[1] < 0.58
+    assert drilled[1] > 0.68
 
 
 @pytest.mark.parametrize("skill", SHARES)
