@@ -76,8 +76,8 @@ def main() -> None:
     reached = [row for row in rows if row["within_reach"]]
     print(f"{len(reached)} of {len(rows)} lay between the quickest and the slowest gear then")
     for some, what in ((reached, "of those"), (rows, "of all")):
-        errors = sorted(abs(row["error"]) for row in some)
-        print(f"median error {what} {statistics.median(errors):.1%}, largest {errors[-1]:.1%}")
+        if errors := sorted(abs(row["error"]) for row in some):
+            print(f"median error {what} {statistics.median(errors):.1%}, largest {errors[-1]:.1%}")
     if asked.out:
         record = {"machine": describe(), "rounds": ROUNDS, "rows": rows}
         asked.out.write_text(json.dumps(record, indent=1) + "\n")

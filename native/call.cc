@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <iterator>
 
@@ -58,8 +60,11 @@ void Call::steps() {
     }
     t_.forward(sequences, widths_, {.prompt = !exact_ && k == 0, .argmax_only = argmax_only});
     std::vector<RowOut> outs(rows_.size());
-    for (size_t i = 0; i < rows_.size(); ++i)
-      if (rows_[i].pooled) outs[i].hidden = t_.hidden_sum(int(i));
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      if (!rows_[i].pooled) continue;
+      outs[i].hidden = t_.hidden_sum(int(i));
+      if (!std::ranges::all_of(outs[i].hidden, [](float x) { return std::isfinite(x); })) throw NotFinite("The model's hidden states are not finite.");
+    }
     const bool stopped = sample(outs);
     const int64_t end = now_ns();
     const double cpu_end = cpu_ms();

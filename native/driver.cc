@@ -14,11 +14,16 @@ int64_t now_ns() {
 
 Driver::~Driver() {
   if (!thread_.joinable()) return;
+  if (forked()) {
+    thread_.detach();
+    static_cast<void>(meeting_.release());
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
-  asked_.notify_one();
+  meeting_->asked.notify_one();
   thread_.join();
 }
 
@@ -26,11 +31,11 @@ Driver::~Driver() {
 bool Driver::idle_by(std::unique_lock<std::mutex>& lock, int64_t until_ns) {
   const auto idle = [this] { return !busy_; };
   if (until_ns == kForever) {
-    done_.wait(lock, idle);
+    meeting_->done.wait(lock, idle);
     return true;
   }
   const std::chrono::time_point<std::chrono::steady_clock> until{std::chrono::nanoseconds(until_ns)};
-  return done_.wait_until(lock, until, idle);
+  return meeting_->done.wait_until(lock, until, idle);
 }
 
 bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
@@ -40,7 +45,7 @@ bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
   job_ = std::move(job);
   busy_ = true;
   lock.unlock();
-  asked_.notify_one();
+  meeting_->asked.notify_one();
   lock.lock();
   if (!idle_by(lock, until_ns)) return false;
   job_.reset();
@@ -48,6 +53,7 @@ bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
 }
 
 bool Driver::wait(int64_t until_ns) {
+  if (forked()) return true;
   std::unique_lock lock(mutex_);
   return idle_by(lock, until_ns);
 }
@@ -60,7 +66,7 @@ std::shared_ptr<Job> Driver::take() {
 void Driver::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    asked_.wait(lock, [this] { return busy_ || stop_; });
+    meeting_->asked.wait(lock, [this] { return busy_ || stop_; });
     if (!busy_) return;
     Job* job = job_.get();
     lock.unlock();
@@ -68,7 +74,7 @@ void Driver::work() {
     lock.lock();
     busy_ = false;
     lock.unlock();
-    done_.notify_one();  // without the lock, which the caller would wake up to wait for
+    meeting_->done.notify_one();  // without the lock, which the caller would wake up to wait for
     lock.lock();
   }
 }

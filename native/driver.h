@@ -1,6 +1,8 @@
 // A thread that runs one job at a time for a caller who stops waiting at a given instant, whatever the job does.
 // Knows nothing of what the jobs compute.
 #pragma once
+#include <unistd.h>
+
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -19,7 +21,7 @@ class Job {
 };
 
 // One caller at a time. The thread starts with the first job; it never drops a job, so that whatever a job owns is
-// freed by the caller.
+// freed by the caller. A forked process has not got the thread: there nobody waits for it, and no job may be run.
 class Driver {
  public:
   Driver() = default;
@@ -39,8 +41,13 @@ class Driver {
   void work();
   bool idle_by(std::unique_lock<std::mutex>& lock, int64_t until_ns);
 
+  bool forked() const { return getpid() != process_; }
+
+  const pid_t process_ = getpid();
   std::mutex mutex_;
-  std::condition_variable asked_, done_;
+  // On the heap, to be left there by a forked process: its copies have waiters that destruction would wait for.
+  struct Meeting { std::condition_variable asked, done; };
+  std::unique_ptr<Meeting> meeting_ = std::make_unique<Meeting>();
   std::shared_ptr<Job> job_;
   bool busy_ = false, stop_ = false;
   std::thread thread_;

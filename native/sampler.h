@@ -32,9 +32,9 @@ struct Distribution {
   bool finite = true;    // all logits that were looked at
 };
 
-// Logits that are NaN or infinite: no token can be drawn from them.
+// Logits that are NaN or infinite, from which no token can be drawn, or hidden states.
 struct NotFinite : std::runtime_error {
-  NotFinite() : std::runtime_error("The model's logits are not finite.") {}
+  explicit NotFinite(const char* what = "The model's logits are not finite.") : std::runtime_error(what) {}
 };
 
 Distribution merge_stats(const LogitStats* stats, int count);

@@ -27,7 +27,8 @@ void Transformer::Rounded::reserve(int rows, int cols, bool prompt) {
   if (prompt) {
     if (lines.size() < prompt_lines(rows, cols)) lines.resize(prompt_lines(rows, cols));
   } else if (q.size() < n) {
-    q.resize(n), scale.resize(groups), offset.resize(groups), residual.resize(groups);
+    scale.resize(groups), offset.resize(groups), residual.resize(groups);
+    q.resize(n);  // last, since it stands for all: where memory ends before, the next call tries again
   }
 }
 
@@ -288,8 +289,10 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
 
 void Transformer::watch(bool on) {
   moments_.clear();
+  std::vector<Moments> empty;
   if (on)
-    for (const auto& name : names_) moments_.emplace_back(matrices_.at(name).cols);
+    for (const auto& name : names_) empty.emplace_back(matrices_.at(name).cols);
+  moments_ = std::move(empty);  // of all matrices, or of none
 }
 
 const Moments& Transformer::moments(const std::string& name) const {

@@ -13,6 +13,8 @@ constexpr int kChunkTiles = 16;  // tiles whose logits are summed up together: f
 // Covers the last rounding of both logits of a row (2^-24 each) and the roundings of the comparison itself.
 constexpr float kLogitRounding = 0x1p-22f;
 
+constexpr float kNoToken = -3.4e38f;  // as a logit; finite, so that bounds can be added to it
+
 // Length of one row of activations as the products see it, rounded up.
 float length(const QuantRows& x) {
   double squares = 0.0;
@@ -76,6 +78,8 @@ void Transformer::coarse_head(int thread, bool fine, Buffers& b) {
   pool_.claim(thread, chunks, [&](int chunk) {
     const int begin = chunk * kChunkTiles, end = std::min(tiles, begin + kChunkTiles);
     multiply(4, begin, end);
+    // Rows behind the vocabulary are no tokens: their products, zeros, would lie above all logits where those are negative.
+    std::fill(logits_.data() + begin * kTileRows + head_rows(begin, end), logits_.data() + end * kTileRows, kNoToken);
     float largest[kTileRows];
     std::fill_n(largest, kTileRows, kNone.max);
     for (int tile = begin; tile < end; ++tile) {

@@ -54,6 +54,13 @@ def test_no_collection_begins_while_an_answer_is_due() -> None:
         assert gc.isenabled()
 
 
+def test_the_next_call_gives_back_what_a_dropped_stream_held() -> None:
+    with quiet_llm() as llm:
+        next(llm.stream("Once", deadline="300ms"))
+        assert llm.generate("It").met is None
+        assert gc.isenabled()
+
+
 def test_answers_without_a_deadline_do_not_hold_it() -> None:
     with quiet_llm() as llm:
         next(iter(llm.stream("Once")))

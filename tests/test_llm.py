@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
 import pytest
 from doors import EOS, Reciter, recite
 
+from onesec.backend.base import Batch, BatchResult
 from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget, Deadline
@@ -330,6 +333,96 @@ def test_after_close_nothing_runs(parts: tuple[LLM, FakeClock, Reciter]) -> None
     assert backend.closed
     with pytest.raises(EngineClosed):
         llm.generate(PROMPT)
+
+
+def test_after_close_nothing_is_saved(
+    parts: tuple[LLM, FakeClock, Reciter], tmp_path: Path
+) -> None:
+    llm, _, _ = parts
+    llm.close()
+    with pytest.raises(EngineClosed):
+        llm.save(tmp_path / "artifact")
+
+
+def test_threads_take_turns(
+    parts: tuple[LLM, FakeClock, Reciter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, _, backend = parts
+    knocked, forward, turn = Event(), backend.forward, llm._turn
+    computed: list[Thread] = []
+
+    class Door:
+        def __enter__(self) -> None:
+            if current_thread() is other:
+                knocked.set()
+            turn.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            turn.release()
+
+    def watched(batch: Batch) -> BatchResult:
+        if not computed:
+            other.start()
+            assert knocked.wait(timeout=60.0)
+        computed.append(current_thread())
+        return forward(batch)
+
+    texts: list[str] = []
+    other = Thread(target=lambda: texts.append(llm.generate(PROMPT).text))
+    monkeypatch.setattr(llm, "_turn", Door())
+    monkeypatch.setattr(backend, "forward", watched)
+    texts.append(llm.generate(PROMPT).text)
+    other.join()
+    assert texts == 2 * [TEXT[len(PROMPT) :]]
+    assert [thread for thread, _ in groupby(computed)] == [current_thread(), other]
+
+
+def test_a_forked_process_is_told(
+    parts: tuple[LLM, FakeClock, Reciter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, _, backend = parts
+    stream = llm.stream(PROMPT)
+    monkeypatch.setattr("os.getpid", lambda: 0)
+    for ask in (lambda: llm.generate(PROMPT), lambda: next(stream)):
+        with pytest.raises(EngineClosed, match="forked"):
+            ask()
+    assert backend.forwards == 0
+
+
+def test_a_stream_that_nobody_holds_ends_with_the_next_call(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, _ = parts
+    for _ in range(3):
+        next(llm.stream(PROMPT))
+    assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+    assert not llm._answers
+    assert not llm._engine.has_work
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ({"stop": None, "max_tokens": 6}, " was a"),
+        ({"stop": ["x"]}, " was a fo"),
+        ({"stop_token_ids": [ord("x")]}, " was a fo"),
+        ({"stop_token_ids": ord("x")}, " was a fo"),
+    ],
+)
+def test_stops_are_none_one_or_several(
+    ends: dict[str, Any], text: str, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    assert parts[0].generate(PROMPT, **ends).text == text
+
+
+@pytest.mark.parametrize(
+    "ends", [{"stop": 5}, {"stop": 0.5}, {"stop_token_ids": "x"}, {"logit_bias": [5]}]
+)
+def test_values_of_another_kind_are_refused(
+    ends: dict[str, Any], parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"stop|logit_bias"):
+        parts[0].generate(PROMPT, **ends)
 
 
 def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:

@@ -9,6 +9,7 @@ from onesec.cli.main import main
 from onesec.core.clock import MonotonicClock
 from onesec.loading import latency_model, load_model
 from onesec.model.config import ModelConfig
+from onesec.model.gguf_writer import GGUFWriter
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,26 @@ def test_a_kept_profile_of_another_ladder_is_not_taken(
         latency_model(backend, clock, "fresh")  # keeps one that lacks most gears
         costs |= {gear.name: costs["4"] for gear in backend.gears}
         assert set(latency_model(backend, clock, "kept").gears) == set(costs)
+
+
+def test_an_artifact_that_is_saved_again_keeps_what_is_known_of_it(tmp_path: Path) -> None:
+    with load_model("onesec-mini", context=64, threads=1) as loaded:
+        loaded.save(tmp_path / "again")
+        for name in ("gears.json", "recipe.json", "confidence.json"):
+            assert (tmp_path / "again" / name).read_bytes() == (loaded.path / name).read_bytes()
+        gears = [gear.name for gear in loaded.backend.gears]
+    with load_model(tmp_path / "again", context=64, threads=1) as again:
+        assert [gear.name for gear in again.backend.gears] == gears
+
+
+def test_what_a_tokenizer_s_reader_guessed_is_told(tmp_path: Path) -> None:
+    keys = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "magic",
+        "tokenizer.ggml.tokens": ["a", "b", "ab"],
+        "tokenizer.ggml.merges": ["a b"],
+    }
+    with GGUFWriter(tmp_path / "m.gguf", keys, []):
+        pass
+    with pytest.warns(UserWarning, match=r"m\.gguf: The pre-tokenizer 'magic' is not known"):
+        assert loading.open_tokenizer(tmp_path / "m.gguf").vocab_size == 3

@@ -81,6 +81,8 @@ def main() -> int:
     parser.add_argument("--models", default=",".join(MODELS))
     args = parser.parse_args()
     parts, models = args.only.split(","), args.models.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--only {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
     if not torch.cuda.is_available():
         print("There is no CUDA device here: nothing was measured.")
         return 1

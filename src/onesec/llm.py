@@ -1,7 +1,7 @@
 """LLM: the synchronous door. Load a model, generate, stream, chat, within a deadline.
 
 It must not know how tokens are computed or time is planned: it turns text into Requests, drives the
-engine until they are done, and gives back Outputs. One thread at a time.
+engine until they are done, and gives back Outputs.
 
     with LLM("onesec-mini") as llm:
         answer = llm.generate("Where is my order?", deadline="800ms")
@@ -11,19 +11,24 @@ engine until they are done, and gives back Outputs. One thread at a time.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from operator import index
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from weakref import finalize
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget, Duration
-from onesec.core.errors import InvalidRequest, UnknownGear
+from onesec.core.errors import EngineClosed, InvalidRequest, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
@@ -60,6 +65,9 @@ class LLM(Closing):
                written. It changes the whole process until `close`, and so is the process's choice;
                the `onesec` command makes it for itself
     progress   called with the share loaded, in [0, 1]
+
+    Calls from several threads take turns, and waiting counts against their budgets. A forked
+    process has none of the engine's threads and opens an LLM of its own.
 
     Raises ModelError (missing, corrupt or unsupported), OutOfMemory, InvalidRequest.
     """
@@ -128,6 +136,9 @@ class LLM(Closing):
             raise
         self._ids = itertools.count(1)
         self._answers: dict[str, Answer] = {}
+        self._turn = RLock()
+        self._process = os.getpid()
+        self._dropped: deque[str] = deque()  # requests whose streams nobody holds any more
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -223,16 +234,17 @@ class LLM(Closing):
         one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
         prompts: Sequence[Any] = [prompt] if one else prompt
         streams: list[Stream] = []
-        try:
-            for each in prompts:
-                asked = self._request(
-                    arrival_ns, budget, values, gear, min_gear, policy, best_effort
-                )
-                streams.append(self._submit(self._continued(each, asked, fit), stream=False))
-            outputs = [stream.output for stream in streams]
-        finally:
-            for stream in streams:
-                stream.close()
+        with self._alone():
+            try:
+                for each in prompts:
+                    asked = self._request(
+                        arrival_ns, budget, values, gear, min_gear, policy, best_effort
+                    )
+                    streams.append(self._submit(self._continued(each, asked, fit), stream=False))
+                outputs = [stream.output for stream in streams]
+            finally:
+                for stream in streams:
+                    stream.close()
         return outputs[0] if one else outputs
 
     def stream(
@@ -252,7 +264,8 @@ class LLM(Closing):
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
-        return self._submit(self._continued(prompt, asked, fit), stream=True)
+        with self._alone():
+            return self._submit(self._continued(prompt, asked, fit), stream=True)
 
     @overload
     def chat(
@@ -312,12 +325,13 @@ class LLM(Closing):
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
         asked = self._request(arrival_ns, budget, values, gear, min_gear, policy, best_effort)
-        prepared = self._preparation(asked, fit, app).messages(messages)
-        answer = self._submit(_with(asked, prepared), stream=stream)
-        if stream:
-            return answer
-        with answer:
-            return answer.output
+        with self._alone():
+            prepared = self._preparation(asked, fit, app).messages(messages)
+            answer = self._submit(_with(asked, prepared), stream=stream)
+            if stream:
+                return answer
+            with answer:
+                return answer.output
 
     def attribute(
         self,
@@ -356,7 +370,7 @@ class LLM(Closing):
             return self._loaded.render(whole)
 
         told = answer.tokens if isinstance(answer, Output) else self.tokenizer.encode(answer)
-        with self._engine.lend() as blocks:
+        with self._alone(), self._engine.lend() as blocks:
             return attribute(
                 text,
                 tokens_with,
@@ -387,35 +401,47 @@ class LLM(Closing):
         return prefill_ms + latency.decode_ms(name, prompt_tokens, answer_tokens - 1)
 
     def save(self, path: str | Path) -> None:
-        """Write the model as an artifact, which loads at once: weights packed, tokenizer beside."""
-        self._loaded.save(path)
+        """Write the model as an artifact, which loads at once: weights packed, tokenizer beside.
+        Raises InvalidRequest, ModelError, EngineClosed."""
+        with self._alone():
+            if self._loaded.closed:
+                raise EngineClosed("The model is closed.", hint="Open it again.")
+            self._loaded.save(path)
 
     def close(self) -> None:
-        """Release the engine's memory and threads. Harmless when called again."""
-        self._answers.clear()
-        if self._quiet is not None:
-            self._quiet.close()
-        if self._lengths is not None:
-            self._lengths.keep(self._engine.length)
-        self._engine.close()
-        self._loaded.close()
+        """Release the engine's memory and threads, once nobody is in it. Harmless when called
+        again."""
+        with self._turn:
+            self._answers.clear()
+            if self._quiet is not None:
+                self._quiet.close()
+            if self._lengths is not None:
+                self._lengths.keep(self._engine.length)
+            self._engine.close()
+            self._loaded.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The engine for this thread; others wait. Raises EngineClosed in a forked process."""
+        if os.getpid() != self._process:
+            raise EngineClosed(
+                "This process was forked, and the engine's threads were left behind.",
+                hint="Open an LLM in each process.",
+            )
+        with self._turn:
+            while self._dropped:
+                self._abort(self._dropped.popleft())
+            yield
 
     def _params(self, params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
-        """`params`, or else the model's own, with the fields of `sampling` in their place.
-
-        A lone stop string is taken as one.
-        """
-        values = dict(sampling)
-        stop = values.get("stop")
-        if stop is not None:
-            values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        unknown = values.keys() - {field.name for field in fields(SamplingParams)}
+        """`params`, or else the model's own, with the fields of `sampling` in their place."""
+        unknown = sampling.keys() - {field.name for field in fields(SamplingParams)}
         if unknown:
             raise InvalidRequest(
                 f"Unknown option: {', '.join(sorted(unknown))}.",
                 hint="The options are the fields of SamplingParams.",
             )
-        return replace(params or self.default_params, **values)
+        return replace(self.default_params if params is None else params, **sampling)
 
     def _request(
         self,
@@ -476,33 +502,38 @@ class LLM(Closing):
         )
         if self._quiet is not None and request.budget.limited:
             self._quiet.hold(request.id)
-        return Stream(partial(self._take, request.id), partial(self._abort, request.id))
+        found = Stream(partial(self._take, request.id), partial(self._abort, request.id))
+        # A stream may be dropped in the middle of a turn: the next call aborts its request.
+        finalize(found, self._dropped.append, request.id).atexit = False
+        return found
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
         """New text of a request, and its Output once it is finished; runs the engine if need be."""
-        answer = self._answers.get(request_id)
-        if answer is None:
-            raise InvalidRequest("The stream was closed.", hint="Ask again.")
-        while not (piece := answer.take()) and not answer.finished:
-            for delta in self._engine.step():
-                # A turn that was interrupted may have left what a closed stream gained.
-                if (known := self._answers.get(delta.sequence_id)) is not None:
-                    known.add(delta)
-        if not answer.finished:
-            return piece, None
-        del self._answers[request_id]
-        if self._lengths is not None and not self._answers:
-            self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
-        if self._quiet is not None:
-            self._quiet.release(request_id)
+        with self._alone():
+            answer = self._answers.get(request_id)
+            if answer is None:
+                raise InvalidRequest("The stream was closed.", hint="Ask again.")
+            while not (piece := answer.take()) and not answer.finished:
+                for delta in self._engine.step():
+                    # A turn that was interrupted may have left what a closed stream gained.
+                    if (known := self._answers.get(delta.sequence_id)) is not None:
+                        known.add(delta)
+            if not answer.finished:
+                return piece, None
+            del self._answers[request_id]
+            if self._lengths is not None and not self._answers:
+                self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
+            if self._quiet is not None:
+                self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
-        answer = self._answers.pop(request_id, None)
-        if self._quiet is not None:
-            self._quiet.release(request_id)
-        if answer is not None and not answer.finished:
-            self._engine.abort(request_id)
+        with self._turn:
+            answer = self._answers.pop(request_id, None)
+            if self._quiet is not None:
+                self._quiet.release(request_id)
+            if answer is not None and not answer.finished:
+                self._engine.abort(request_id)
 
 
 def _with(asked: Request, prepared: Prepared) -> Request:

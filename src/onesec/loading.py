@@ -7,6 +7,7 @@ from an artifact does not wait for it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 KvDtype = Literal["f16", "i8", "f32"]
 ProfileUse = Literal["checked", "kept", "fresh"]  # see latency_model
+# What is known of an artifact's planes, beside its weights.
+_MEASURED = ("gears.json", "recipe.json", "confidence.json", "report.json", "report.html")
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
 _SAMPLE_BYTES = 1 << 16  # of either end of a file, which tell it from others
 _CACHE_SHARE, _CACHE_BYTES = 8, 256 << 20  # of the free memory, for a cache of no set size
@@ -113,16 +116,21 @@ class LoadedModel(Closing):
 
         `gears` and `recipe` are the values of the files of these names; the `narrow` matrices go
         without their second plane; `beside` may write more files into the folder that it is given.
+        Without `gears` and `narrow` planes stay what they are, and an artifact's own gears, recipe,
+        confidence and reports come along.
 
         Raises InvalidRequest where there is nothing to save, ModelError where the disk refuses.
         """
         from onesec.backend.cpu import CpuBackend
+        from onesec.model.artifact_writer import copy_companions
 
         if not isinstance(self.backend, CpuBackend):
             raise InvalidRequest(f"{self.name} does not run on the CPU engine.")
 
         def companions(folder: Path) -> None:
             self.write_companions(folder)
+            if gears is None and not narrow and is_artifact(self.path):
+                copy_companions(self.path, folder, _MEASURED)
             if beside is not None:
                 beside(folder)
 
@@ -197,12 +205,16 @@ def open_tokenizer(path: Path, *, context_length: int | None = None) -> Tokenize
     """The tokenizer of the model at a path: in a GGUF file, or beside the weights.
 
     `context_length` bounds the texts that it takes: a few bytes for each token that would fit.
+    What had to be guessed is told as a UserWarning.
     """
     if path.is_file():
         from onesec.model.gguf import GGUFFile
 
         with GGUFFile(path) as file:
-            return Tokenizer.from_gguf(file.metadata, context_length=context_length)
+            tokenizer = Tokenizer.from_gguf(file.metadata, context_length=context_length)
+        for guess in tokenizer.warnings:
+            warnings.warn(f"{path}: {guess}", stacklevel=2)
+        return tokenizer
     return Tokenizer.from_folder(path, context_length=context_length)
 
 

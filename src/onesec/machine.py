@@ -104,19 +104,24 @@ def transparent_huge_pages() -> str | None:
 
 def cache_folder() -> Path:
     """Where what was measured or compiled here is kept: $XDG_CACHE_HOME/onesec, else
-    ~/.cache/onesec."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path.home() / ".cache") / "onesec"
+    ~/.cache/onesec. A user without a home has that of nobody, where nothing can be kept."""
+    if root := os.environ.get("XDG_CACHE_HOME", ""):
+        return Path(root) / "onesec"
+    try:
+        home = Path.home()
+    except RuntimeError:  # no $HOME, and a number that no user has
+        home = Path("/nonexistent")
+    return home / ".cache" / "onesec"
 
 
 def without_folders(asked: str) -> str:
     """What a caller named, for others to read: of a file or folder of this machine its own name
-    alone.
+    alone, which "." has too.
 
     >>> without_folders("org/model-that-is-no-folder-here")
     'org/model-that-is-no-folder-here'
     """
-    return Path(asked).name if Path(asked).exists() else asked
+    return Path(os.path.abspath(asked)).name if Path(asked).exists() else asked
 
 
 def describe() -> dict[str, Any]:

@@ -194,7 +194,8 @@ class Stream:
     """The answer as it comes: iterate for text pieces, then read `.output`.
 
     `close()`, leaving a `with` block, or an error on the way aborts the request; an answer that is
-    only looked away from goes on beside others.
+    only looked away from goes on beside others, and one whose Stream is gone ends with the next
+    call of the LLM.
 
     >>> with llm.stream("Once") as answer:  # doctest: +SKIP
     ...     for piece in answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from onesec.apps.cite import supports, unsupported_numbers
 from onesec.apps.rank import rank
 
@@ -24,6 +26,13 @@ def test_the_passage_that_speaks_of_it_comes_first() -> None:
     assert best("Can I get refunds for returned things?") == 2
     assert best("运费多少？") == 3
     assert best("怎么退货") == 4
+
+
+@pytest.mark.parametrize("question", ["Are batteries covered?", "a battery", "battery's cover"])
+def test_words_that_end_in_y_are_found_in_every_form(question: str) -> None:
+    texts = ["Nothing.", "Two batteries.", "One battery.", "The battery's life.", "Batter."]
+    assert {index for index, _ in rank(question, texts)[0]} == {1, 2, 3}
+    assert rank("apply", ["He applied.", "Apples."])[0][0][0] == 0
 
 
 def test_nothing_in_common_is_nothing_found() -> None:
@@ -66,3 +75,8 @@ def test_what_no_source_says_finds_none() -> None:
 def test_numbers_that_nobody_gave_are_told() -> None:
     assert unsupported_numbers("Delivery takes 3 days, 12 at most.", FAQ) == ("12",)
     assert unsupported_numbers("1,200.50 元", ["1200.5"]) == ()
+    assert unsupported_numbers("运费8元，订单B79，４５天", ["运费5元，订单B77，45天"]) == (
+        "8",
+        "79",
+    )
+    assert unsupported_numbers("Rooms 3 and 5", ["Rooms 3,5"]) == ()

@@ -35,6 +35,7 @@ def test_f1_counts_words_once() -> None:
 def test_facts_are_whole_words() -> None:
     assert fact_coverage("It costs 15 dollars.", ["5"]) == 0.0
     assert fact_coverage("晚上6点关门", ["18点|6点", "周日"]) == 0.5
+    assert fact_coverage("It costs 15 dollars.", []) == 1.0  # none was asked for
 
 
 def test_corpus_metrics() -> None:

@@ -139,3 +139,18 @@ def test_a_library_is_searched_and_never_read_through() -> None:
 
     model = FakeModel()
     assert Support(model, Shelf(), clock=model.clock).ask("Anything?").shown == ("hours",)
+
+
+@pytest.mark.parametrize(
+    ("reply", "unknown"),
+    [
+        ("I don't know that.", True),
+        ("If you don't know your order number, write to us.", False),
+        ("抱歉，我不清楚。", True),
+        ("抱歉，暂时查不到。", True),
+        ("如果您不清楚尺码，请看尺码表。", False),
+        ("物流查不到时请联系客服。", False),
+    ],
+)
+def test_what_the_customer_may_not_know_is_no_refusal(reply: str, unknown: bool) -> None:
+    assert says_unknown(reply) is unknown

@@ -27,6 +27,9 @@ MIXED = st.text(alphabet="ab C1 .!?。！？“”\n3中文的,，", max_size=60
         ("我要退 iPhone 15 Pro Max", "zh"),
         ("iPhone 怎么退？", "zh"),
         ("How do I say 谢谢 in English?", "en"),
+        ("怎么打开 https://example.com/help/login ？", "zh"),
+        ("请发到john.smith@example.com", "zh"),
+        ("Open https://example.com/帮助 now", "en"),
         ("12345", "en"),
         ("\u202eהלום\u200f", "en"),
     ],
@@ -47,6 +50,8 @@ def test_the_language_is_told_by_script(text: str, expected: str) -> None:
         ("Wait... what?! Yes.", 3),
         ("你好world.再见", 1),
         ("The fee is 35. Pay now.", 2),
+        ("Is it free? No. It costs 5.", 3),
+        ("No. 5 was sent. Order No. 6 was not.", 2),
         ("", 0),
         (" \n ", 0),
     ],
@@ -100,6 +105,14 @@ def test_a_stream_does_not_wait_for_the_next_sentence() -> None:
     assert [s.text for s in stream.push("Really?")] == ["Really?"]
     assert stream.push("他说“好。") == []
     assert [s.text for s in stream.push("”")] == ["他说“好。”"]
+
+
+def test_a_stream_of_words_waits_behind_abbreviations() -> None:
+    said = "Mr. Li met Dr. Wu at 9 a.m. today. 1. It was e.g. “short. Very.” (So they say.) Good"
+    stream = SentenceStream()
+    found = [s.text for word in said.split() for s in stream.push(word + " ")]
+    assert found == [s.text for s in sentences(said)][:-1]
+    assert [s.text for s in stream.flush()] == ["Good"]
 
 
 def test_terms_are_words_numbers_and_pairs_of_characters() -> None:

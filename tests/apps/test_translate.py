@@ -104,3 +104,22 @@ def test_live_goes_on_after_a_sentence_without_time() -> None:
     done = [sentence.done for sentence in app.live([long, "Hi. "], "60ms")]
     assert done == [False, True]
     assert [s.start for s in app.live(["Hi! ", "Ho! "], "60ms")] == [0, 4]
+
+
+def test_terms_are_whole_words_wherever_they_stand() -> None:
+    app, model = translator(
+        glossary={"AI": "人工智能", "order": "订单", "disk": "盘", "a disk": "磁盘"}
+    )
+    app("He said: reorder it.")
+    app("AIs and orders, a disk, a ramdisk and my disk.")
+    assert model.prompts == [
+        "Translate into Chinese: He said: reorder it.",
+        "Translate into Chinese (AI = 人工智能; order = 订单; a disk = 磁盘; disk = 盘): "
+        "AIs and orders, a disk, a ramdisk and my disk.",
+    ]
+
+
+def test_a_term_inside_a_word_of_the_reply_is_missing() -> None:
+    model = FakeModel(reply=lambda prompt: "He said so.")
+    app = Translate(model, clock=model.clock, glossary={"人工智能": "AI"})
+    assert app("人工智能。").sentences[0].missing_terms == ("人工智能",)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,19 @@ def test_an_artifact_gives_the_same_bits(name: str, mapped: bool, tmp_path: Path
         again = CpuBackend.load(artifact, context_tokens=128, mapped=mapped)
         for width in (4, 8):
             assert np.array_equal(logits(backend, UNIFORM[width]), logits(again, UNIFORM[width]))
+
+
+def test_an_artifact_of_another_writer_lies_anywhere(tmp_path: Path) -> None:
+    backend = load("qwen2")
+    backend.save(tmp_path / "model.onesec", None)
+    file = tmp_path / "model.onesec" / "model.safetensors"
+    raw = file.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = raw[8:end].rstrip() + b" "
+    file.write_bytes(len(header).to_bytes(8, "little") + header + raw[end:])
+    with open_artifact(tmp_path / "model.onesec") as artifact:
+        again = CpuBackend.load(artifact, context_tokens=128)
+    assert np.array_equal(logits(backend, UNIFORM[8]), logits(again, UNIFORM[8]))
 
 
 def test_an_artifact_holds_no_16_bits(tmp_path: Path) -> None:
@@ -353,6 +369,34 @@ def test_steps_before_one_that_fails_are_told() -> None:
     assert rest.rows[0].tokens == whole.rows[1].tokens[2:]
 
 
+def test_hidden_states_that_are_not_finite_are_an_error() -> None:
+    backend = load("gpt2")
+    positions = backend.vectors()["pos_embed"].copy()
+    positions[-1] = np.nan
+    backend._engine.set_vector("pos_embed", positions)
+    backend._engine.finish()
+    last = backend.context_length - 1
+    table = np.zeros(last // 32 + 1, np.int32)
+    good, bad = (BatchRow(PROMPT[:1], start, table, pooled=True) for start in (0, last))
+    assert np.isfinite(backend.forward(Batch(UNIFORM[8], [good])).rows[0].hidden).all()
+    with pytest.raises(ModelError, match="hidden states are not finite"):
+        backend.forward(Batch(UNIFORM[8], [good, bad]))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_forked_process_can_let_go_of_a_backend(threads: int) -> None:
+    backend = load("qwen2", threads=threads)
+    batch = Batch(UNIFORM[4], [BatchRow(PROMPT, 0, TABLE)], watch_ns=2**62)
+    backend.forward(batch)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # if it hangs
+        backend.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    backend.forward(batch)
+
+
 def test_an_unknown_isa_names_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESEC_ISA", "z80")
     with pytest.raises(OneSecError, match="scalar"):
@@ -401,6 +445,18 @@ def test_the_coarse_head_reads_less_and_says_so() -> None:
     assert full_bytes - 24 * lo < coarse_bytes < full_bytes - 12 * lo
     for params in ({"temperature": 0.7}, {"repetition_penalty": 1.1}, {"min_tokens": 99}):
         assert decode(backend, 1, statistics=False, **params)[1] == full_bytes
+
+
+def test_rows_behind_the_vocabulary_are_no_tokens_of_the_coarse_head() -> None:
+    """All tokens' logits are negative, and the last tile's padding makes zeros."""
+    config = replace(shape("tiny"), vocab_size=2049)
+    backend = CpuBackend.random(config, context_tokens=64, threads=2)
+    backend._engine.set_vector("head_bias", np.full(2049, -100.0, np.float32))
+    backend._engine.finish()
+    full, full_bytes = decode(backend, 1, statistics=True)
+    coarse, coarse_bytes = decode(backend, 1, statistics=False)
+    assert coarse == full
+    assert coarse_bytes < full_bytes - 12 * backend._engine.planes("embed")[1].nbytes
 
 
 def test_an_artifact_brings_what_the_coarse_head_needs(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def test_wrong_values_are_refused() -> None:
         spoiled[1, 2] = value
         with pytest.raises(InvalidRequest, match="not finite"):
             Linear(spoiled, bias)
+    with pytest.raises(InvalidRequest, match="not finite"):
+        Linear(weight, np.array([0.0, 1e300, 0.0]))  # type: ignore[arg-type]
     linear = Linear(weight, bias)
     with pytest.raises(InvalidRequest, match="5 columns"):
         linear(weight[:, :4], 4)

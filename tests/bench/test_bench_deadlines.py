@@ -1,7 +1,9 @@
 """The benchmark as a whole, on a fake model: its record holds together, and its page shows it."""
 
 import itertools
+import json
 import re
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,7 +16,7 @@ from onesec.bench.drive import Asked, Driver
 from onesec.bench.load import BURST, bursts, capacity_per_s, poisson, under_load
 from onesec.bench.questions import Question, of_traffic
 from onesec.bench.real import in_real_time, real_record
-from onesec.bench.report import document
+from onesec.bench.report import document, write_pair
 from onesec.bench.scores import OURS, Machine, World, cells, full_runs, natural_ms
 from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
@@ -103,6 +105,14 @@ def test_every_system_answers_every_question_of_a_cell(world: World, runs) -> No
     assert monotone(grid) == []
     for row in refusals(grid, runs):
         assert row["wrongly"] <= row["refused"] <= row["asked"] == 24
+
+
+def test_one_question_has_no_interval_and_valid_json(tmp_path: Path, world: World, runs) -> None:
+    found = point(1.0, cells(world, QUESTIONS[:1], runs, at=(1.0,))[1.0])
+    write_pair(tmp_path, "one", found, "")
+    text = (tmp_path / "one.json").read_text()
+    gain = json.loads(text, parse_constant=pytest.fail)["groups"][ALL]["gains"][OURS]
+    assert gain["half_width"] is None
 
 
 def test_load_and_disturbances(world: World, runs) -> None:

@@ -40,6 +40,12 @@ def test_prompts_become_messages_of_a_chat_model(mini: LoadedModel, tmp_path: Pa
     assert (first.worth("Nine.", True), first.worth("Ni", False)) == (1.0, 0.0)
 
 
+def test_a_line_ends_at_a_line_feed_alone(mini: LoadedModel, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "One\u2028two\u0085three"}\r\n{"prompt": "?"}\n', newline="")
+    assert [question.id for question in of_prompts(mini, path)] == ["mine-1", "mine-2"]
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not STORIES.is_dir(), reason="the shared folder is not there")
 def test_prompts_are_continued_by_a_model_that_does_not_chat(tmp_path: Path) -> None:
@@ -58,6 +64,7 @@ def test_prompts_are_continued_by_a_model_that_does_not_chat(tmp_path: Path) -> 
         ({"prompt": "?", "max_tokens": 0}, "max_tokens"),
         ({"prompt": "?", "max_tokens": 1000}, "max_tokens"),
         ({"messages": "hello"}, "messages"),
+        ({"messages": 5}, "int"),
         ({"prompt": "word " * 700}, "512"),
     ],
 )

@@ -120,6 +120,14 @@ def test_a_recording_comes_back_as_it_was_saved(tmp_path) -> None:
     assert loaded == recording((0.9, 1.1))
 
 
+def test_a_refused_file_is_not_repeated(tmp_path) -> None:
+    path = tmp_path / "r.json"
+    path.write_bytes(b"\xff" * 10_000)
+    with pytest.raises(InvalidRequest, match="UnicodeDecodeError") as caught:
+        Recording.load(path)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[]", '{"version": 2}', '{"version": 1, "shape": "s", "machine": {}, "gears": 3}'],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -228,10 +229,19 @@ def test_a_server_that_knows_no_budget_is_left_when_it_is_over() -> None:
     asyncio.run(main())
 
 
-def test_a_server_that_breaks_off_is_told_of() -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"nonsense\r\n\r\n",
+        b'HTTP/1.1 502 No\r\nContent-Length: 4\r\n\r\n"No"',
+        chunked('"no object"'),
+        chunked('{"choices": [null]}'),
+    ],
+)
+def test_a_server_that_breaks_off_is_told_of(reply: bytes) -> None:
     async def main() -> None:
         clock = MonotonicClock()
-        async with Scripted(b"nonsense\r\n\r\n") as server:
+        async with Scripted(reply) as server:
             client = Client("127.0.0.1", server.port, clock)
             asker = Asker(client, clock, Slo(total_ms=9000.0), tells=True)
             heard = await asker.ask(PROMPT, clock.now_ns(), 0)
@@ -305,6 +315,18 @@ def test_recovery_is_counted_from_the_end_of_the_overload() -> None:
     assert recovery_ms(mixed, slo, 1000.0) is None
     assert recovery_ms(mixed, slo, 1000.0, 0.9) == 0.0
     assert against_peak([{"goodput_per_s": 5.0}, {"goodput_per_s": 10.0}]) == [0.5, 1.0]
+
+
+@given(st.lists(st.integers(1, 400), max_size=6))
+def test_events_may_end_as_lines_of_http_do(cuts: list[int]) -> None:
+    data = STREAM.replace(b"Transfer-Encoding: chunked", b"Connection: close")
+    data += b"".join(f"data: {event}\r\n\r\n".encode() for event in (delta("a"), LAST, "[DONE]"))
+    parser, at = Parser(), [0, *sorted(cuts), len(data)]
+    for start, end in pairwise(at):
+        parser.feed(data[start:end], 5)
+    found = Heard(at_ms=0.0)
+    read(found, parser.reply, 0)
+    assert (len(found.token_ms), found.finish_reason) == (1, "stop")
 
 
 def test_errors_inside_a_stream_are_errors() -> None:
@@ -477,7 +499,7 @@ def test_so_many_users_at_once() -> None:
 
 
 def test_addresses_and_servers_that_are_none() -> None:
-    for url in ("https://a", "http://", "http://a:99999"):
+    for url in ("https://a", "http://", "http://a:99999", "http://[::1"):
         with pytest.raises(InvalidRequest, match="no address"):
             client_of(url, FakeClock())
 
@@ -488,6 +510,15 @@ def test_addresses_and_servers_that_are_none() -> None:
             await meet(client_of(f"127.0.0.1:{port}", MonotonicClock()), MonotonicClock())
 
     asyncio.run(main())
+
+
+def test_a_server_that_is_silent_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_bench, "_SILENT_S", 0.01)
+    clock = MonotonicClock()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = client_of(f"127.0.0.1:{silent.getsockname()[1]}", clock)
+        with pytest.raises(InvalidRequest, match="TimeoutError"):
+            asyncio.run(meet(client, clock))
 
 
 def test_a_server_that_loads_is_waited_for() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from onesec.budget.controller import Standing, shift
 from onesec.budget.latency import GearCost, LatencyModel
-from onesec.budget.policy import Policy
+from onesec.budget.policy import POLICIES, Policy
 
 GEARS = ("4", "6", "8")
 POLICY = Policy()
@@ -97,9 +97,37 @@ def test_stops_when_no_step_fits() -> None:
     assert shift(standing(left_ms=-1.0), LATENCY, POLICY).stop
 
 
+def test_a_step_that_may_be_late_is_taken_in_the_cheapest_gear() -> None:
+    decision = shift(standing(left_ms=7.8, want_tokens=1), LATENCY, POLICY)
+    assert (decision.gear, decision.stop) == ("4", False)
+    # and no better gear is begun that its last step could not keep
+    better = shift(standing(left_ms=10.5, want_tokens=1), LATENCY, POLICIES["quality"])
+    assert better.gear == "6"
+
+
+def test_where_a_late_step_can_be_left_alone_one_more_is_tried() -> None:
+    assert not shift(standing(left_ms=5.5, fenced=True), LATENCY, POLICY).stop
+    assert shift(standing(left_ms=5.0, fenced=True), LATENCY, POLICY).stop
+
+
+def test_an_answer_is_looked_at_more_often_near_its_landing() -> None:
+    assert shift(standing(left_ms=5000.0), LATENCY, POLICY).check_tokens == 8
+    near = shift(standing(left_ms=110.0), LATENCY, POLICY)
+    assert (near.land, near.check_tokens) == (False, 1)
+
+
+def test_where_others_need_the_time_the_cheapest_gear_is_enough() -> None:
+    crowded = shift(standing(crowding=1.0), LATENCY, POLICY)
+    assert crowded.gear == "4"
+    alone = shift(standing(gears=("4",), gear="4"), LATENCY, POLICY)
+    assert crowded.slack_ms == alone.slack_ms  # what is left over is told as it is
+
+
 def test_work_for_others_is_counted() -> None:
     assert shift(standing(gear="8", left_ms=450.0), LATENCY, POLICY).gear == "8"
     assert shift(standing(gear="8", left_ms=450.0, others_ms=5.0), LATENCY, POLICY).gear == "4"
+    decision = shift(standing(left_ms=5000.0, others_ms=20.0), LATENCY, POLICY)
+    assert decision.check_ms >= decision.check_tokens * 25.0
 
 
 def rhythm(**values: object) -> Standing:
@@ -125,6 +153,7 @@ def test_time_saved_does_not_buy_a_gear_that_cannot_keep_the_rhythm() -> None:
     assert shift(rhythm(due_ms=500.0), LATENCY, POLICY).gear == "6"
     assert shift(rhythm(due_ms=500.0, tpot_ms=12.0), LATENCY, POLICY).gear == "8"
     assert shift(rhythm(due_ms=12.0, tpot_ms=12.0), LATENCY, POLICY).gear == "8"
+    assert shift(rhythm(due_ms=500.0, tpot_ms=12.0, others_ms=3.0), LATENCY, POLICY).gear == "6"
 
 
 def test_a_long_answer_must_fit_in_the_cheapest_gear() -> None:

@@ -42,6 +42,7 @@ CASES = [
     ('{"a": tr', '{"a": true}'),
     ('{"a": "Hello. How are y', '{"a": "Hello."}'),
     ('{"a": "Hello wor', '{"a": "Hello"}'),
+    ('["red, green,', '["red, green,"]'),
     ('{"a": "你好，世', '{"a": "你好，世"}'),
     ('{"a": "x\\', '{"a": "x"}'),
     ('{"a": "x\\u12', '{"a": "x"}'),
@@ -72,6 +73,8 @@ APPENDED = [
     ('["x\\', '["x\\\\"]'),
     ('["x\\u12', '["x\\u1200"]'),
     ('["x\\ud83d', '["x\\ud83d\\udc00"]'),
+    ('["x\\ud8', '["x\\ud800\\udc00"]'),
+    ('{"a": {"b": 1}, "b', '{"a": {"b": 1}, "b":null}'),
     ('["x\\ud83d\\', '["x\\ud83d\\udc00"]'),
     ('["x\\ud83d\\ud', '["x\\ud83d\\udc00"]'),
     ('["Hello wor', '["Hello wor"]'),
@@ -156,6 +159,8 @@ def test_done_and_settled() -> None:
     assert scanned('{"a": 1, "b": "One.').settled() == End(19, '"}')
     assert scanned('{"a": 1, ').settled() is None
     assert scanned('{"a": 1').settled() is None  # more digits may come
+    assert scanned('{"a": "One.\\').settled() is None
+    assert scanned("[").settled() is None
 
 
 def test_deep_nesting_closes() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from onesec.budget.fit import PrefillSample, StepSample, fit
 from onesec.budget.latency import P50, P95, P99, GearCost, LatencyModel
+from onesec.budget.ratios import Steps, Window
 from onesec.core.errors import UnknownGear
 
 COST = GearCost(
@@ -134,6 +135,10 @@ def test_one_stall_moves_little_and_the_correction_is_bounded() -> None:
     model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10)})
     model.observe_decode("g", 10, 1, [2000.0])
     assert model.step_ms("g", 10) < 12.0
+    prompts = LatencyModel({"g": COST})
+    before_ms = prompts.prefill_ms("g", 512, quantile=P50)
+    prompts.observe_prefill("g", 512, 1000.0 * before_ms)
+    assert prompts.prefill_ms("g", 512, quantile=P50) < 1.3 * before_ms
     for _ in range(1000):
         model.observe_decode("g", 10, 1, [1e9])
     assert model.step_ms("g", 10) <= 10.0 * 32.0 * 1.0001
@@ -187,7 +192,10 @@ def test_saved_and_loaded_model_predicts_the_same() -> None:
         if (COST_DICT := LatencyModel({"g": COST}).to_dict()["gears"]["g"])
         else {},
         {"version": 1, "gears": {"g": {**COST_DICT, "b_ms": -1.0}}},
+        {"version": 1, "gears": {"g": {**COST_DICT, "b_ms": 10**400}}},
         {"version": 1, "gears": {"g": {**COST_DICT, "batch": [[2, 1.0], [1, 1.0]]}}},
+        {"version": 1, "gears": {"g": {**COST_DICT, "batch": [[0, 1.0]]}}},
+        {"version": 1, "gears": {"g": {**COST_DICT, "batch": []}}},
     ],
 )
 def test_anything_else_is_not_a_saved_model(values: dict[str, object]) -> None:
@@ -251,3 +259,58 @@ def test_a_gear_that_did_not_run_is_not_taken_for_quicker_than_a_cheaper_one() -
     for tokens in (1, 4, 8, 32, 100):
         assert model.decode_ms("8", 0, tokens) > model.decode_ms("4", 0, tokens)
         assert model.prefill_ms("8", tokens) >= model.prefill_ms("4", tokens)
+
+
+def test_a_prompt_in_chunks_costs_what_they_do_and_is_as_uneven() -> None:
+    fresh = LatencyModel({"g": COST})
+    whole, cut = (fresh.prefill_ms("g", 100, chunks=n, quantile=P50) for n in (1, 4))
+    assert cut - whole == pytest.approx(3 * COST.a_ms)
+    rng = random.Random(6)
+    model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0)})
+    for _ in range(200):
+        model.observe_prefill("4", 5, 0.5 * rng.choice((1.0, 1.0, 1.0, 4.0)))
+        model.observe_prefill("4", 200, 20.0 * rng.uniform(0.98, 1.02))
+    ms = [model.prefill_ms("4", 200, chunks=40, quantile=q) for q in (P50, P95)]
+    assert ms[1] > 2.0 * ms[0]
+
+
+def test_steps_that_take_what_was_expected_teach_nothing() -> None:
+    model = LatencyModel({"g": COST})
+    before_ms = model.step_ms("g", 500, 8)
+    model.observe_decode("g", 800, 8, [model.step_ms("g", 100 + i, 8) for i in range(64)])
+    assert model.step_ms("g", 500, 8) == pytest.approx(before_ms, rel=1e-6)
+
+
+def test_a_short_chunk_says_little_of_the_machine() -> None:
+    model = LatencyModel({"4": GearCost(b_ms=0.1, q_ms=1.0)})
+    for _ in range(10):
+        model.observe_prefill("4", 5, 4 * 0.5)
+    assert model.step_ms("4", 0) < 1.25
+    for _ in range(10):
+        model.observe_prefill("4", 200, 4 * 20.0)
+    assert model.step_ms("4", 0) > 2.0
+
+
+def test_the_margin_of_many_steps_is_less_than_all_of_theirs() -> None:
+    model = LatencyModel({"g": GearCost(b_ms=1, q_ms=10.0)})
+    margins = [model.decode_ms("g", 0, n) - n * 10.0 for n in (1, 8)]
+    assert margins[1] == pytest.approx(math.sqrt(8) * margins[0])
+
+
+def test_a_window_forgets_the_oldest_and_errs_upwards() -> None:
+    window = Window()
+    for i in range(20):
+        window.add(float(i))
+    assert window.tail(0.95, fitted=0.0) == 19.0
+    assert window.tail(0.99, fitted=99.0) == 99.0  # of which twenty say too little
+    assert window.tail(0.99, fitted=0.0) == 19.0
+    for _ in range(256):
+        window.add(1.0)
+    assert window.tail(0.99, fitted=99.0) == window.tail(0.01, fitted=99.0) == 1.0
+
+
+def test_a_horizon_is_held_against_what_was_expected_when_it_began() -> None:
+    steps = Steps()
+    for i in range(8 * 20):
+        steps.add(2.0, 1.0, 2.0 if i % 8 else 1.0)
+    assert steps.windows[1].tail(0.05, 0.0) == steps.windows[1].tail(0.95, 0.0) == 2.0

@@ -197,3 +197,18 @@ def test_a_changed_use_is_followed() -> None:
     for _ in range(250):
         model.observe(200, ended=True, cues=K)
     assert model.quantile(0.5, cues=K) > 150
+
+
+def test_what_is_merged_is_known_at_once() -> None:
+    kept, news = LengthModel(), LengthModel()
+    before = kept.quantile(0.5, cues=K)
+    for _ in range(100):
+        news.observe(20 * before, ended=True, cues=K)
+    kept.merge(news.take_news())
+    assert kept.quantile(0.5, cues=K) > 10 * before
+
+
+def test_an_application_of_any_name_is_kept() -> None:
+    model = LengthModel()
+    model.observe(7, ended=True, cues=Cues(app="a" * 500, source_tokens=9))
+    assert LengthModel.from_dict(model.to_dict()).cells == model.cells

@@ -60,6 +60,7 @@ CASES = [
     ("- one\n- two", "- one"),
     ("- one\n", "- one"),
     ("- **one\n- two", None),
+    ("- **\n", None),
     ("- one:\n  - sub\n  - su", "- one:\n  - sub"),
     ("* one\n* two", "* one"),
     ("一、苹果\n二、香", "一、苹果"),
@@ -74,6 +75,9 @@ CASES = [
     ("Look. See:\n~~~~\n```\na.\n~~~", "Look."),
     ("Look. See:\n````\n```\na.\n````", "Look. See:\n````\n```\na.\n````"),
     ("It is $$a. b", None),
+    ("**One. *two* *three* four** no", None),
+    ("```a``` is code. Next", "```a``` is code."),
+    (r"\*Not bold. Next", r"\*Not bold."),
     ("好。**重点", "好。"),
     ("好。**重点。**然后。再", "好。**重点。**然后。"),
 ]
@@ -101,6 +105,14 @@ def test_open_code_is_closed_at_a_line_end() -> None:
     assert ended("Yes. See:\n```py\nx") == "Yes."
     item = "- See:\n  ```py\n  x = 1\n"
     assert ended(item) == item + "  ```"
+    landing = Landing()
+    landing.push("See:\n```py\nlong line of code\nx")
+    assert landing.stride == len("long line of code")  # the next one may be as long
+
+
+def test_white_space_that_was_shown_behind_an_end_does_not_undo_it() -> None:
+    assert ended("One. ", 5) == "One. "
+    assert ended("One.\n\n", 6) == "One.\n\n"
 
 
 def test_open_emphasis_is_closed_at_a_sentence_end() -> None:
@@ -108,14 +120,26 @@ def test_open_emphasis_is_closed_at_a_sentence_end() -> None:
     assert ended("Go. **Very *hot!", 16) == "Go. **Very *hot!***"
     assert ended("Go. **Very *hot", 15) is None
     assert ended("Go. **Very *hot") == "Go."
+    assert ended("**Yes.*", 7) == "**Yes.**"
+    assert ended("Go. **Say `all done. b") == "Go."  # code that is broken off is not closed
 
 
 def test_json_in_a_fence() -> None:
     text = 'Here:\n```json\n{"a": [1, 2'
     assert ended(text) == 'Here:\n```json\n{"a": [1]}\n```'
     assert ended(text, len(text)) == 'Here:\n```json\n{"a": [1, 2]}\n```'
+    assert ended(text, len("Here:\n```json\n")) == 'Here:\n```json\n{"a": [1]}\n```'
     broken = "Here:\n```json\n{a: 1,\n"
     assert ended(broken) == broken + "```"
+
+
+def test_a_second_fence_is_read_by_itself() -> None:
+    landing = Landing()
+    landing.push('A:\n```json\n{"a": 1')
+    assert landing.end() is not None
+    landing.push('}\n```\nB:\n```json\n{"b": [2, 3')
+    found = landing.end(len(landing.text))
+    assert found == End(len(landing.text), "]}\n```")
 
 
 def test_json_as_the_whole_answer_ends_nowhere_else() -> None:
@@ -127,6 +151,9 @@ def test_json_as_the_whole_answer_ends_nowhere_else() -> None:
     assert landing.held() == 7
     landing.push("}")
     assert landing.settled() == End(16)
+    text = Landing()
+    text.push('{"a": "Hel')
+    assert text.held() == len(text.text)  # it can be ended anywhere
 
 
 def test_the_tail_of_a_long_paragraph_is_enough() -> None:
@@ -139,6 +166,10 @@ def test_the_tail_of_a_long_paragraph_is_enough() -> None:
     for i in range(0, len(pieces), 7):
         landing.push(pieces[i : i + 7])
         assert landing.last_end() == last_end(landing.text)
+    landing = Landing()
+    for piece, end in (("One.\n\nSee shop.", 15), ("com now", 4)):
+        landing.push(piece)
+        assert landing.last_end() == end
 
 
 @settings(max_examples=400, deadline=None)
@@ -200,3 +231,9 @@ def test_any_text_that_is_landed_ends_well(text: str, data: st.DataObject) -> No
     settled = landing.settled()
     if settled is not None:
         assert not text[settled.keep :].strip()
+
+
+def test_a_delimiter_below_an_empty_line_begins_no_table() -> None:
+    rows = "|---|---|\n| a | b |\n"
+    assert last_end(f"| x | y |\n{rows}") == len(f"| x | y |\n{rows}") - 1
+    assert last_end(f"Look:\n\n{rows}") == 0

@@ -179,6 +179,56 @@ def test_short_answers_are_given_where_long_ones_are_not() -> None:
     assert offers[1] - needs[1] > 35 * step_ms  # enough to land after a sentence or two
 
 
+def test_time_that_is_over_counts_against_the_first_token_too() -> None:
+    assert planned(ttft_ms=40.0).gear == "g3"
+    for over in ({"elapsed_ms": 30.0}, {"wait_ms": 30.0}):
+        with pytest.raises(DeadlineInfeasible) as caught:
+            planned(ttft_ms=40.0, **over)
+        assert caught.value.which == "ttft"
+
+
+def test_work_for_others_beside_each_chunk_is_counted() -> None:
+    alone, beside = (planned(chunk_tokens=50, turn_ms=ms).feasible_ms for ms in (0.0, 10.0))
+    assert beside - alone == pytest.approx(20.0, abs=1.5)  # two chunks
+
+
+def test_the_shortest_answer_has_some_tokens_to_land_in() -> None:
+    shortest = planned(budget_ms=planned().feasible_ms)
+    assert shortest.max_tokens < 10
+    assert shortest.landing_reserve_tokens == 4
+
+
+def test_a_prompt_in_a_better_gear_must_leave_time_for_stalls() -> None:
+    """Its time cannot be taken back. One that is read in the cheapest gear keeps nothing."""
+
+    def gear(share: float, **values: object) -> str:
+        asked = ask(budget_ms=2000.0, **values)
+        return plan(asked, SURE, LENGTH, Policy(reserve_share=share)).gear
+
+    assert [gear(share) for share in (0.0, 0.5)] == ["g2", "g1"]
+    assert [gear(share, ttft_ms=30.0) for share in (0.0, 0.5)] == ["g2", "g2"]
+
+
+@given(ASKS, st.floats(1, 3000))
+def test_a_better_gear_begins_where_the_plan_says(
+    values: dict[str, object], budget_ms: float
+) -> None:
+    values = {**values, "others_ms": {}}  # with which a better gear may be the quicker one
+    try:
+        found = plan(ask(**values, budget_ms=budget_ms), SURE, LENGTH)
+    except DeadlineInfeasible:
+        assume(False)
+    assume(found.better_ms is not None)
+    assert found.better_ms is not None
+    enough_ms = Policy().budget_for(found.better_ms)
+    gears = [
+        plan(ask(**values, budget_ms=max(budget_ms, ms)), SURE, LENGTH).gear
+        for ms in (enough_ms - 2.0, enough_ms)
+    ]
+    assert gears[0] == found.gear
+    assert GEARS.index(gears[1]) > GEARS.index(found.gear)
+
+
 # -- the prompt's room ---------------------------------------------------------------------------
 
 
@@ -265,3 +315,13 @@ def test_budgets_that_are_offered_one_by_one_do_together(
         except DeadlineInfeasible as refusal:
             budgets[names[refusal.which]] = refusal.feasible_ms
     raise AssertionError(f"refused over and over: {budgets}")
+
+
+def test_the_last_token_of_a_long_answer_is_the_slowest() -> None:
+    long = LengthModel()
+    for _ in range(100):
+        long.observe(2000, ended=True)
+    gears = [
+        plan(ask(limit_tokens=limit, tpot_ms=11.0), LATENCY, long).gear for limit in (20, 2000)
+    ]
+    assert gears == ["g3", "g2"]

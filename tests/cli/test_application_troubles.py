@@ -63,6 +63,21 @@ def test_what_is_no_text_is_told_and_not_read(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "m", "--text", "nul.txt"],
+        ["compress", "m", "-o", "out", "--text", "nul.txt"],
+        ["generate", "m", "-"],
+    ],
+)
+def test_what_is_no_text_is_neither_measured_nor_asked(arguments: list[str], run: Run) -> None:
+    Path("nul.txt").write_bytes(b"A fee.\0")
+    code, _, error = run(*arguments, stdin=b"A fee.\0")
+    assert code == 2
+    assert "NUL at character 6" in error
+
+
 def test_a_byte_order_mark_is_no_text(run: Run) -> None:
     code, out, _ = run("answer", "fee?", "--json", stdin=b"\xef\xbb\xbfA fee.")
     assert code == 0
@@ -100,6 +115,22 @@ def test_a_conversation_as_json_is_a_line_for_every_question(run: Run) -> None:
     assert code == 1
     assert [one.get("code", "") for one in told] == ["", "context_length_exceeded", ""]
     assert told[0]["shown"] == ["a.md#fee"]
+
+
+def test_records_that_are_not_there_are_told_as_that(run: Run) -> None:
+    code, _, error = run("support", "--records", "nowhere.json", "Fee?")
+    assert code == 2
+    assert error.startswith("error: There is no file nowhere.json")
+
+
+def test_knowledge_is_read_where_no_cache_can_be_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", "a.md/cache")
+    code, out, _ = run("support", "-k", "a.md", "--json", "Fee?")
+    assert code == 0
+    assert json.loads(out)["shown"] == ["a.md#fee"]
 
 
 def test_a_stray_byte_does_not_end_a_conversation(run: Run) -> None:

@@ -31,6 +31,29 @@ def test_a_load_is_a_number_above_zero(
     assert options[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--only", "virtual"], ["--limit", "3"], ["--prompts", "t"]])
+def test_what_a_shape_would_not_heed_is_refused(
+    option: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t").write_text("")
+    arguments = ["bench", "deadlines", "--shape", "qwen2.5-0.5b", "--traffic", "t", *option]
+    assert main(arguments) == 2
+    assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["deadlines", "no/model"], ["serve", "nowhere:1"]])
+def test_a_folder_that_cannot_be_is_told_first(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["bench", *verb, "-o", str(tmp_path / "file" / "report")]) == 1
+    assert "Not a directory" in capsys.readouterr().err
+
+
 @pytest.fixture
 def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The command line of a suite of one kind, one question beyond those that teach lengths; MODEL

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("onesec._native")
 
+from onesec.cli.explain import keep_last, last_trace
 from onesec.cli.main import main
 from onesec.cli.tint import tinted
 from onesec.compress.suite import find_suite, read_suite
@@ -34,6 +35,12 @@ def test_confidence_stands_beside_the_pieces(capsys: pytest.CaptureFixture[str])
     assert "Sure of its tokens" in capsys.readouterr().out
     assert main(["generate", *KETTLE, NOTES, "--confidence"]) == 0
     assert capsys.readouterr().out == answer["text"] + "\n"  # nobody sits at a terminal: no marks
+
+
+def test_a_kept_trace_is_its_owners_alone() -> None:
+    keep_last({"kept": True})
+    assert json.loads(last_trace().read_text()) == {"kept": True}
+    assert last_trace().stat().st_mode & 0o077 == 0
 
 
 def test_a_stopped_answers_pieces_are_its_text(capsys: pytest.CaptureFixture[str]) -> None:

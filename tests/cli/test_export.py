@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import gguf
@@ -10,6 +11,9 @@ import pytest
 
 from onesec.cli.main import main
 from onesec.llm import LLM
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+from export_models import prepared
 
 pytest.importorskip("onesec._native")
 
@@ -95,3 +99,10 @@ def test_what_it_refuses(
     assert main(["export", "onesec-mini", "-o", str(tmp_path / "m.gguf"), *arguments]) == code
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_s_name_keeps_its_points(tmp_path: Path) -> None:
+    model, path = tmp_path / "tiny-0.5B", tmp_path / "out.gguf"
+    prepared("llama3", model)
+    assert main(["export", f"{model}/.", "-o", str(path)]) == 0
+    assert gguf.GGUFReader(path).fields["general.name"].contents() == "tiny-0.5B"

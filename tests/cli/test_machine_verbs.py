@@ -110,6 +110,29 @@ def test_files_in_memory_are_free_to_take(
     assert machine.free_memory_bytes(tmp_path) == left
 
 
+def test_a_folder_is_told_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small.onesec" / "inner").mkdir(parents=True)
+    for place, asked in (
+        ("small.onesec", "."),
+        ("small.onesec/inner", ".."),
+        (".", "small.onesec"),
+    ):
+        monkeypatch.chdir(tmp_path / place)
+        assert machine.without_folders(asked) == "small.onesec"
+    assert machine.without_folders("org/small.onesec") == "org/small.onesec"
+
+
+def test_a_user_without_a_home_has_a_cache_folder_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert machine.cache_folder() == Path("/nonexistent/.cache/onesec")
+
+
 def test_the_meter_measures_what_the_clock_says() -> None:
     loaded, clock, backend = recite("")
     slow = Meter(backend, backend.gears[1], clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,7 @@ import onesec
 from onesec.cli import group as group_module
 from onesec.cli.group import VERBS, group
 from onesec.cli.main import main
+from onesec.cli.output import emit_json, note
 from onesec.core.errors import (
     CorruptFile,
     DeadlineInfeasible,
@@ -100,6 +103,53 @@ def test_the_line_says_the_next_step(
     line = capsys.readouterr().err
     assert "1 ms" in line
     assert "20 ms or more" in line
+
+
+def _says(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    @click.command("says")
+    def command() -> None:
+        note("a note")
+        emit_json({"text": text})
+
+    monkeypatch.setattr(group_module.LazyGroup, "get_command", lambda *_: command)
+
+
+def test_what_a_closed_stderr_would_say_goes_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _says(monkeypatch, "hello")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["says"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"text": "hello"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk", "utf-8"])
+def test_json_is_whole_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "é 秒 😀"
+    _says(monkeypatch, text)
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding))
+    assert main(["says"]) == 0
+    assert json.loads(out.getvalue().decode(encoding)) == {"text": text}
+
+
+def test_a_locale_without_a_character_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
+    main(["--version"])
+    print("秒")
+    sys.stdout.flush()
+    assert out.getvalue().endswith(b"\\u79d2\n")
+
+
+def test_a_full_disk_is_told_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _says(monkeypatch, "hello")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["says"]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == ["error: [Errno 28] No space left on device"]
 
 
 def test_bugs_are_not_hidden(run_error: Callable[[BaseException], int]) -> None:

@@ -162,6 +162,18 @@ def test_generate_uses_the_template_unless_raw(
     assert capsys.readouterr().out == CONVERSATION[4:] + "\n"
 
 
+@pytest.mark.parametrize(("template", "options"), [(True, ["--raw"]), (False, [])])
+def test_a_system_message_is_not_dropped_unseen(
+    template: bool,
+    options: list[str],
+    loads: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(TEXT, template=template)
+    assert main(["generate", "m", PROMPT, "--system", "Be kind.", *options]) == 2
+    assert "--system needs" in capsys.readouterr().err
+
+
 def test_an_impossible_deadline_is_exit_code_4(
     loads: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +236,30 @@ def test_chat_answers_remembers_and_resets(
     assert "Forgotten" in captured.err
     assert _chat("Hi\nHi\n", monkeypatch, "--max-tokens", "19") == 0
     assert capsys.readouterr().out == "Hello. How are you?\nGood.\n"
+
+
+def test_a_stray_byte_does_not_end_a_chat(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(CONVERSATION, template=True)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"H\xffi\n")))
+    assert main(["chat", "m"]) == 0
+    assert capsys.readouterr().out == "Hello. How are you?\n"
+
+
+@pytest.mark.parametrize("verb", [["chat", "m"], ["generate", "m", "-", "--raw"], ["explain", "-"]])
+def test_a_closed_stdin_is_an_empty_one(
+    verb: list[str],
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(CONVERSATION, template=True)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(verb) == (0 if verb[0] == "chat" else 2)
+    assert capsys.readouterr().out == ""
 
 
 def test_chat_shifts_gears_and_survives_errors(

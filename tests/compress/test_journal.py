@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onesec.compress.journal import Journal
+from onesec.core.errors import ModelError
 
 
 def test_values_outlive_the_process(tmp_path: Path) -> None:
@@ -42,3 +43,14 @@ def test_a_line_cut_off_is_dropped(tmp_path: Path, cut: int) -> None:
     whole = Journal(path, "work")
     assert whole.get("three") == 3
     assert whole.get("one") == torn.get("one")
+
+
+def test_a_disk_that_refuses_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        Journal(tmp_path / "file" / "journal", "work")
+    journal = Journal(tmp_path / "deep" / "journal", "work")
+    journal.finish()
+    journal.path.parent.rmdir()
+    with pytest.raises(ModelError, match="cannot be written"):
+        journal.put("one", 1)

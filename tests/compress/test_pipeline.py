@@ -6,6 +6,7 @@ import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from onesec.cli.compress import Size
 from onesec.cli.main import main
 from onesec.compress import Recipe, compress
+from onesec.compress.pipeline import _fingerprint
 from onesec.compress.room import REPORT_BYTES
 from onesec.core.errors import InvalidRequest, ModelNotFound, UnknownGear
 from onesec.export import open_outgoing
@@ -185,6 +187,22 @@ def test_a_stopped_run_goes_on(
     compress(checkpoint, tmp_path / "whole", recipe)  # without a stop: the same planes
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_a_journal_belongs_to_all_that_was_read_of_a_model(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    loaded: Any = SimpleNamespace(context_length=128)
+
+    def fingerprint() -> str:
+        return _fingerprint(folder, loaded, Recipe(), None)
+
+    before = fingerprint()
+    (folder / ".out.journal").write_text("{}")
+    assert fingerprint() == before
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert fingerprint() != before
 
 
 @pytest.mark.parametrize(

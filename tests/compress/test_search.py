@@ -88,6 +88,21 @@ def test_the_matrix_that_loses_most_gets_its_second_plane_first() -> None:
     assert ((8, 8),) * 5 not in widths
 
 
+def test_a_sublayer_with_a_narrow_matrix_is_skipped_whole() -> None:
+    narrow = ["layers.0.o"]
+    times = rung_times(COSTS, MATRICES, rungs=4, narrow=narrow)
+    found = propose(COSTS, LOSSES, MATRICES, PAIRS, times, narrow=narrow)
+    attention = {tuple(p.gear.width_of(name) for name in PAIRS[0]) for p in found}
+    assert (0, 0) in attention
+    assert attention <= {(0, 0), (4, 4), (8, 4)}
+
+
+def test_8_bits_of_all_but_a_narrow_embedding_are_proposed() -> None:
+    narrow = ["embed"]
+    (found,) = propose(COSTS, LOSSES, MATRICES, PAIRS, [15.0], narrow=narrow)
+    assert (found.gear.width, found.gear.widths, found.gear.fine) == (8, {"embed": 4}, frozenset())
+
+
 def test_above_8_bits_the_matrix_that_gains_most_gets_fine_activations_first() -> None:
     times = rung_times(COSTS, MATRICES, rungs=2)
     found = propose(COSTS, LOSSES, MATRICES, PAIRS, times)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onesec.core.clock import FakeClock, MonotonicClock
 from onesec.core.deadline import Budget, Deadline
-from onesec.core.errors import DeadlineInfeasible
+from onesec.core.errors import DeadlineInfeasible, InvalidRequest
 
 WEIGHTS = st.lists(st.floats(0.1, 10.0), min_size=1, max_size=12)
 TOTALS = st.floats(1.0, 10_000.0)
@@ -120,3 +120,14 @@ def test_first_tokens_are_kept_by_the_whole_and_not_handed_down() -> None:
     due = Budget(total_ms=100.0, ttft_ms=20.0).deadline(0)
     assert Budget.of(due, 5 * 10**6) == Budget(total_ms=95.0, ttft_ms=15.0)
     assert due.part(now_ns=0).ttft_ns is None
+
+
+@pytest.mark.parametrize("value", ["800ms", True, [1.0], math.nan, -1.0])
+def test_a_budget_of_no_milliseconds_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="ttft_ms"):
+        Budget(ttft_ms=value)  # type: ignore[arg-type]
+
+
+def test_a_number_beyond_all_durations_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="too large"):
+        Budget.of(10**5000)

@@ -227,6 +227,15 @@ def test_tokens_put_in_tell_no_probabilities() -> None:
     assert set(output.logprobs) == {0.0, -0.5}
 
 
+def test_the_sampler_hears_of_tokens_put_in() -> None:
+    engine = engine_of(ScriptedBackend(thinker(10_000)), thinking=MARKS)
+    sequence = engine.add_request(_ask("a", 400.0))
+    while engine.has_work:
+        engine.step()
+    assert ANSWER in sequence.tokens
+    assert sequence.sampler.seen == len(PROMPT) + len(MARKS.closing_ids)
+
+
 def test_thinking_is_closed_beside_others_and_with_few_blocks() -> None:
     rng = random.Random(1)
     backend = ScriptedBackend(thinker(10_000))

@@ -31,6 +31,16 @@ def test_a_prompt_shares_the_blocks_of_an_earlier_one_but_never_all_of_them() ->
     assert manager.match(longer, "8") == 1  # the first prompt could not publish its last block
     assert manager.match(longer, "4") == 0  # another gear computed other values
     assert manager.match(manager.names(ids(9, 2, 3, 4, 5)), "8") == 0
+    twins = BlockManager(4, SIZE, key=b"k")
+    names = twins.names(ids(1, 2, 3))
+    tables = [twins.allocate(names, "8") for _ in range(2)]
+    for table in tables:
+        assert twins.append(table, 3)
+        twins.publish(table, names, "8", 3)
+    for table in tables:
+        twins.free(table)
+    assert twins.append(BlockTable(), 4 * SIZE)  # which takes all of both
+    assert twins.match(names, "8") == 0
 
 
 def test_salts_and_keys_keep_tenants_apart() -> None:
@@ -55,6 +65,10 @@ def test_freed_blocks_are_found_until_they_are_needed_oldest_first() -> None:
     assert manager.match(manager.names(ids(4, 5, 6)), "8") == 1
     assert not manager.append(BlockTable(), 2 * SIZE)
     assert manager.free_blocks == 1
+    chain = BlockManager(3, SIZE, key=b"k")
+    chain.free(computed_prompt(chain, ids(1, 2, 3, 4, 5)))
+    assert chain.append(BlockTable(), 2 * SIZE)  # the empty block and the end of the prefix
+    assert chain.match(chain.names(ids(1, 2, 3, 4, 5)), "8") == 1
 
 
 def test_without_caching_nothing_is_found() -> None:
@@ -134,3 +148,16 @@ class Blocks(RuleBasedStateMachine):
 
 Blocks.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestBlocks = Blocks.TestCase
+
+
+def test_blocks_that_others_share_are_not_free_with_a_table() -> None:
+    manager = BlockManager(8, 2, key=b"k")
+    names = manager.names(np.arange(9, dtype=np.int32))
+    first = manager.allocate(names, "4")
+    manager.append(first, 9)
+    manager.publish(first, names, "4", 9)
+    second = manager.allocate(names, "4")
+    manager.append(second, 9)
+    assert manager.free_blocks == 2
+    assert manager.free_with([first]) == manager.free_with([second]) == 3
+    assert manager.free_with([first, second]) == 8

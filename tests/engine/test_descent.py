@@ -57,8 +57,16 @@ def test_a_text_that_ends_well_goes_on_where_there_is_time() -> None:
     assert not longer.begins_at_end(len(whole))
     assert longer.held() == len(whole)
     assert descent(whole, 13, patient=False).begins_at_end(len(whole))
+    wide = Descent(SAID, begin=0, tokens=9, answer_tokens=9, until=14, may_trim=False,
+                   json=False, patient=True)  # fmt: skip
+    assert not wide.begins_at_end(9)  # five tokens of four characters are enough
 
 
 def test_too_few_sentences_tell_nothing() -> None:
     few = "One is red. Two is red. "
     assert written(descent(few, 200), "Six is red. ", few)[0] == len(few) + 11
+    landing = descent("Go on", 50)
+    landing.landing.push(". ")
+    end = landing.look(7, 7)
+    assert end is not None
+    assert end.keep == 7  # white space that was shown stays

@@ -300,6 +300,25 @@ def test_preemption_computes_the_answer_again_in_the_decode_arithmetic() -> None
     assert (late.trace.preemptions, urgent.trace.preemptions) == (1, 0)
 
 
+def test_an_answer_that_gave_way_keeps_its_plan() -> None:
+    engine, _ = engine_with(num_blocks=10, eos_rate=0.0, prefix_cache=False)
+    params = {"max_tokens": 20}
+    late = engine.add_request(ask("late", prompt(1, 12), ms=500_000.0, params=params))
+    for _ in range(12):
+        engine.step()
+    engine.add_request(ask("urgent", prompt(2, 12), ms=100_000.0, params=params))
+    drain(engine)
+    assert late.trace.preemptions == 1
+    assert [event.kind for event in late.trace.events].count("plan") == 1
+
+
+def test_a_prompt_of_which_all_tokens_are_wanted_is_read_whole() -> None:
+    engine, _ = engine_with()
+    assert engine._admission.names(ask("a", prompt(1, 40)))
+    for params in ({"pooled": True}, {"prompt_logprobs": True}):
+        assert not engine._admission.names(ask("a", prompt(1, 40), params=params))
+
+
 def test_a_shared_prefix_is_not_computed_twice() -> None:
     engine, backend = engine_with()
     first = engine.add_request(ask("a", prompt(1, 40)))
@@ -475,6 +494,7 @@ def test_a_failing_decoder_ends_only_the_request_that_needs_text() -> None:
     drain(engine)
     assert plain.finish_reason == "length"
     assert text.finish_reason == landing.finish_reason == "error"
+    assert landing.trace.met is False  # though it ended in time
     assert engine._blocks.used_blocks == 0
 
 
@@ -567,6 +587,17 @@ def test_a_context_of_the_callers_is_the_limit_of_a_sequence() -> None:
     assert len(sequence.tokens) == 10
 
 
+def test_a_cache_smaller_than_the_context_is_the_limit_of_a_sequence() -> None:
+    backend = FakeBackend(FakeClock(10**9), num_blocks=5, eos_rate=0.0)  # of 4 tokens
+    engine = engine_over(backend, context_length=40)
+    with pytest.raises(ContextLengthExceeded) as caught:
+        engine.add_request(ask("a", prompt(1, 20)))
+    assert caught.value.context_length == 20
+    sequence = engine.add_request(ask("a", prompt(1, 12)))
+    drain(engine)
+    assert len(sequence.tokens) == 8
+
+
 def test_who_only_waits_for_the_next_turn_takes_nobodys_place() -> None:
     engine, _ = engine_with(max_waiting=0, max_rows=2)
     engine.add_request(ask("a", (1,)))
@@ -574,3 +605,29 @@ def test_who_only_waits_for_the_next_turn_takes_nobodys_place() -> None:
     with pytest.raises(QueueFull) as caught:
         engine.add_request(ask("c", (1,)))
     assert caught.value.waiting == 0
+
+
+def test_who_gave_way_goes_on_behind_its_cached_prompt() -> None:
+    costs = {"4": COSTS["4"].__class__(b_ms=1.0, q_ms=5.0)}
+    engine, _ = engine_with(
+        num_blocks=256, context_length=512, eos_rate=0.0, costs=costs, max_rows=1, speculate=False
+    )
+    patient = engine.add_request(ask("patient", prompt(1, 400), ms=640.0))
+    while len(patient.tokens) < 3:
+        engine.step()
+    engine.add_request(ask("urgent", prompt(2, 8), ms=100.0, params={"max_tokens": 4}))
+    drain(engine)
+    assert patient.trace.preemptions == 1
+    assert patient.trace.met is True
+    assert len(patient.tokens) == 30
+
+
+def test_a_prompt_that_gave_way_does_not_count_its_own_work_as_cached() -> None:
+    engine, _ = engine_with(chunk_tokens=16, eos_rate=0.0, max_rows=1, num_blocks=128)
+    patient = engine.add_request(ask("patient", prompt(1, 100)))
+    for _ in range(3):
+        engine.step()
+    engine.add_request(ask("urgent", prompt(2, 8), ms=500.0, params={"max_tokens": 2}))
+    drain(engine)
+    assert patient.trace.preemptions == 1
+    assert patient.trace.cached_tokens == 0

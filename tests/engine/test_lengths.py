@@ -138,3 +138,11 @@ def test_an_idle_engine_keeps_now_and_then(tmp_path: Path) -> None:
     store.keep(model)  # waits for the thread; then the rest
     kept = {tuple(c["key"]): c for c in json.loads(store.path.read_text())["cells"]}
     assert sum(n for _, n in kept["length", "a"]["ended"]) == pytest.approx(61.0, rel=0.15)
+
+
+def test_an_idle_engine_that_learned_nothing_writes_nothing(tmp_path: Path) -> None:
+    store = LengthStore(tmp_path, "m")
+    for minute in range(0, 12, 6):
+        store.idle(LengthModel, minute * 60_000_000_000)
+    store.keep(LengthModel())
+    assert not store.path.exists()

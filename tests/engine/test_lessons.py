@@ -3,9 +3,13 @@ hurry."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from fake_backend import FakeBackend, drain, engine_over
 
 from onesec.budget.length import LengthModel
+from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
 from onesec.core.request import Request, SamplingParams
@@ -51,3 +55,12 @@ def test_who_is_in_a_hurry_learns_one_at_most() -> None:
         assert model.learned == tokens + 1
     lessons.learn()
     assert model.learned == 67
+
+
+def test_an_answer_that_never_began_teaches_nothing() -> None:
+    backend = FakeBackend(FakeClock(10**9), eos_rate=0.0)
+    engine = engine_over(backend)
+    engine.add_request(replace(ask(0.01), best_effort=True))
+    (ended,) = drain(engine)
+    assert (ended.ending, ended.trace.answer_tokens if ended.trace else None) == ("cut", 0)
+    assert engine.length.cells == 0

@@ -7,11 +7,12 @@ import math
 import pytest
 from fake_backend import FakeBackend, engine_over, jitter, prompt
 
-from onesec.budget.policy import POLICIES
+from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible
 from onesec.core.request import PolicyName, Request, SamplingParams
+from onesec.engine.dues import Dues
 from onesec.engine.engine import Engine
 from onesec.engine.sequence import Sequence
 
@@ -186,3 +187,46 @@ def test_the_prompt_of_a_first_token_budget_goes_before_background_work() -> Non
     assert soon.trace.ttft_ms is not None
     assert long.trace.ttft_ms is not None
     assert soon.trace.ttft_ms < long.trace.ttft_ms
+
+
+@pytest.mark.parametrize("tpot_ms", [0.01, 4.0])
+def test_a_rhythm_that_is_lost_stops_nobodys_prompt(tpot_ms: float) -> None:
+    engine = engine_with(num_blocks=1024, context_length=1024)
+    lost, other = (
+        request("lost", tokens=300, budget=Budget(tpot_ms=tpot_ms), best_effort=True),
+        request("other", words=400, budget=Budget(total_ms=400.0)),
+    )
+    engine.add_request(lost)
+    for _ in range(3):
+        engine.step()
+    (done,) = run(engine, other)
+    assert done.trace.met
+    assert len(done.tokens) == 30
+
+
+def test_who_joins_a_batch_of_its_gear_does_not_wait_for_it() -> None:
+    engine = engine_with()
+    other = engine.add_request(request("other", gear="8", budget=Budget(total_ms=60_000.0)))
+    while not other.tokens:
+        engine.step()
+    joined = engine.add_request(request("joined", budget=Budget(tpot_ms=16.0)))
+    assert joined.plan.gear == "8"  # in 4 a token would wait for the other's, too
+
+
+def test_a_rhythm_that_is_lost_does_not_stop_the_background() -> None:
+    engine = engine_with(noise=lambda: 3.0, num_blocks=400)
+    budget = Budget(tpot_ms=6.0)
+    lost = engine.add_request(request("lost", tokens=200, gear="4", budget=budget))
+    beside = engine.add_request(request("beside", gear="8"))
+    while not lost.finished:
+        engine.step()
+    assert lost.trace.met is False
+    assert beside.finished
+
+
+def test_what_is_owed_next() -> None:
+    ms, exact = 10**6, Policy(flush_ms=0.0, margin_share=0.0)
+    dues = Dues.of(Budget(total_ms=1000.0, ttft_ms=100.0, tpot_ms=5.0), exact, 0)
+    assert (dues.urgency, dues.next_ns(0)) == (100 * ms, None)
+    dues.begin(80 * ms)
+    assert (dues.urgency, dues.next_ns(1), dues.first_ns) == (80 * ms, 85 * ms, None)

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,13 @@ def test_a_profile_is_measured_once_for_machine_and_artifact(tmp_path: Path) -> 
     assert all(path.suffix == ".json" for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "null", json.dumps({"version": 1, "gears": 3})])
+HUGE = json.dumps({"version": 1, "gears": {"4": {"batch": [[math.inf, 1.0]]}}})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "null", json.dumps({"version": 1, "gears": 3}), "[" * 200_000, HUGE],
+)
 def test_a_damaged_profile_is_measured_anew(tmp_path: Path, damage: str) -> None:
     def measure() -> LatencyModel:
         return LatencyModel({"4": GearCost(b_ms=1.0, q_ms=1.0)})

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from fake_backend import FakeBackend, engine_over, jitter, prompt
 
+from onesec.budget.latency import GearCost
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible
@@ -130,6 +131,44 @@ def test_a_row_is_waited_for() -> None:
     assert ends[3] < 30.0 < ends[2]
 
 
+def test_a_row_of_one_who_can_wait_is_not_waited_for() -> None:
+    engine, _ = engine_of(0, rows=2)
+    assert ask(engine, "one", 8, 400.0, limit=60) is not None
+    patient = replace(request("patient", 8, 1.0, limit=60), budget=Budget())
+    engine.add_request(patient)
+    for _ in range(4):
+        engine.step()
+    third = ask(engine, "third", 8, 5000.0, limit=60)
+    assert third is not None
+    assert third.foreseen[1] < 30.0
+
+
+def test_who_was_promised_nothing_may_be_overtaken() -> None:
+    engine, _ = engine_of(0, rows=2)
+    with pytest.raises(DeadlineInfeasible) as refusal:
+        engine.add_request(request("least", 200, 1.0))
+    least_ms = refusal.value.feasible_ms
+    engine.add_request(replace(request("patient", 200, least_ms + 4.0), best_effort=True))
+    number = 0
+    while ask(engine, f"urgent{number}", 200, least_ms + 3.0) is not None:
+        number += 1
+    with pytest.raises(DeadlineInfeasible) as refusal:  # which has no time itself
+        engine.add_request(request("again", 200, least_ms + 3.0))
+    assert "promised" not in str(refusal.value)
+
+
+def test_where_first_tokens_came_late_more_is_kept_for_those_before() -> None:
+    waits = {}
+    for factor in (1.0, 3.0):
+        engine, _ = engine_of(0)
+        engine._admission.lateness.factor = factor
+        assert ask(engine, "first", 200, 5000.0) is not None  # 10 ms of a prompt
+        second = ask(engine, "second", 200, 6000.0)
+        assert second is not None
+        waits[factor] = second.plan.first_ms
+    assert waits[3.0] > waits[1.0] + 15.0
+
+
 def test_lateness_is_learned_and_forgotten() -> None:
     lateness = Lateness()
     for _ in range(7):
@@ -143,6 +182,18 @@ def test_lateness_is_learned_and_forgotten() -> None:
     for _ in range(64):
         lateness.observe(0.0, 1e9)
     assert lateness.factor == 4.0
+
+
+def test_lateness_is_learned_from_those_who_met_others_and_counts_from_their_plan() -> None:
+    engine, _ = engine_of(0)
+    sequence = ask(engine, "a", 8, 5000.0)
+    assert sequence is not None
+    sequence.foreseen = (100.0, 110.0)  # planned, and its first token, milliseconds after arrival
+    for crossed, factor in ((False, 1.0), (True, 3.0)):
+        sequence.crossed = crossed
+        for _ in range(8):
+            engine._admission.begun(sequence, sequence.arrival_ns + 130 * 10**6)
+        assert engine._admission.lateness.factor == pytest.approx(factor)
 
 
 def test_the_background_goes_behind_and_is_not_forgotten() -> None:
@@ -173,3 +224,57 @@ def test_a_usual_request_may_break_the_backgrounds_promise_which_ends_in_time() 
     assert not low.tokens  # dropped without any work
     assert low.trace.ending == "cut"
     assert ends["low"] < 150.0  # but told in time, though others were before it
+
+
+def test_what_the_cache_holds_of_waiting_prompts_is_no_work_before_others() -> None:
+    costs = {"4": GearCost(b_ms=1.0, q_ms=5.0)}
+    backend = FakeBackend(
+        FakeClock(10**9), num_blocks=512, context_length=512, eos_rate=0.0, costs=costs
+    )
+    engine = engine_over(backend, speculate=False)
+    shared = prompt(1, 400)
+    engine.add_request(
+        Request(id="first", prompt_tokens=shared, params=SamplingParams(max_tokens=2))
+    )
+    while engine.has_work:
+        engine.step()
+    accepted = [
+        engine.add_request(replace(request(str(i), 1, 600.0), prompt_tokens=(*shared, i + 1)))
+        for i in range(5)
+    ]
+    while engine.has_work:
+        engine.step()
+    assert all(sequence.trace.met for sequence in accepted)
+
+
+@pytest.mark.parametrize("ms", [530.0, 100.0])
+def test_an_offer_puts_a_request_behind_those_that_it_would_have_made_late(ms: float) -> None:
+    engine, _ = engine_of(0)
+    words = SamplingParams(max_tokens=80, min_tokens=80)
+    least = replace(request("least", 8, 1.0), params=words)
+    with pytest.raises(DeadlineInfeasible) as refusal:
+        engine.add_request(least)
+    promised_ms = refusal.value.feasible_ms + 5.0
+    promised = engine.add_request(
+        replace(least, id="promised", budget=Budget(total_ms=promised_ms))
+    )
+    with pytest.raises(DeadlineInfeasible, match="promised would be late") as refusal:
+        engine.add_request(request("urgent", 200, min(ms, promised_ms - 1.0), limit=4))
+    assert refusal.value.feasible_ms >= promised_ms
+    behind = ask(engine, "behind", 200, refusal.value.feasible_ms, limit=4)
+    assert behind is not None
+    while engine.has_work:
+        engine.step()
+    assert promised.trace.met
+    assert behind.trace.met
+
+
+def test_the_background_takes_no_gear_from_a_usual_request() -> None:
+    engine, _ = engine_of(0)
+    engine.add_request(replace(request("low", 8, 5000.0), background=True))
+    usual = ask(engine, "usual", 8, 5000.0)
+    other = ask(engine, "other", 8, 5000.0)
+    low = engine.add_request(replace(request("low too", 8, 5000.0), background=True))
+    assert usual is not None
+    assert other is not None
+    assert [each.plan.gear for each in (usual, other, low)] == ["8", "4", "4"]

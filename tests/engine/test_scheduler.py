@@ -1,10 +1,11 @@
 import pytest
-from fake_backend import EOS, FakeBackend, decode_text, prompt
+from fake_backend import EOS, FakeBackend, decode_text, engine_over, prompt
 
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
+from onesec.engine.sequence import Sequence
 
 
 def build(**options: object) -> tuple[Engine, FakeBackend]:
@@ -86,9 +87,10 @@ def test_one_gear_a_batch_and_several_batches_a_turn() -> None:
     assert sorted((b.gear.name, len(b.rows)) for b in backend.batches) == [("4", 3), ("8", 3)]
 
 
-def test_late_sequences_are_not_held_up_by_those_without_a_deadline() -> None:
+@pytest.mark.parametrize("values", [{}, {"ms": 1e5, "background": True}])
+def test_late_sequences_are_not_held_up_by_the_background(values: dict[str, object]) -> None:
     engine, backend = build()
-    add(engine, "background", 8, gear="8")
+    add(engine, "background", 8, gear="8", **values)
     for _ in range(2):
         engine.step()
     backend.batches.clear()
@@ -141,9 +143,10 @@ def test_what_waited_long_is_planned_anew_when_it_starts() -> None:
     second = add(engine, "second", 8, ms=900.0)
     while engine.has_work:
         engine.step()
-    plans = [event.detail["gear"] for event in second.trace.events if event.kind == "plan"]
-    assert plans[0] == "4"  # another one is there
-    assert plans[-1] == "8"  # alone, with what is left
+    plans = [event.detail for event in second.trace.events if event.kind == "plan"]
+    assert plans[0]["gear"] == "4"  # another one is there
+    assert plans[-1]["gear"] == "8"  # alone, with what is left
+    assert second.trace.predicted_ms == pytest.approx(plans[0]["predicted_ms"], abs=1e-3)
     assert second.trace.met is True
 
 
@@ -165,3 +168,66 @@ def test_nobody_gives_way_for_what_does_not_fit_even_so() -> None:
     while engine.has_work:
         engine.step()
     assert (second.trace.met, third.trace.met) == (True, True)
+
+
+def test_the_order_holds_when_one_of_those_who_wait_leaves() -> None:
+    engine, _ = build(max_rows=1)
+    for rank in (0, 1, 3, 4, 2, 5):
+        add(engine, str(rank), 8, ms=10_000.0 + 1_000.0 * rank)
+    assert engine.abort("1")
+    order = []
+    while engine.has_work:
+        for delta in engine.step():
+            if delta.trace is not None:
+                order.append((delta.sequence_id, delta.trace.preemptions))
+    assert order == [("0", 0), ("2", 0), ("3", 0), ("4", 0), ("5", 0)]
+
+
+def test_a_prompt_that_is_read_again_is_pooled_anew() -> None:
+    engine, _ = build()
+    sequence = add(engine, "a", 4)
+    sequence.add_hidden([2.0], 0)
+    sequence.add_hidden([2.0], 0)  # after it had to give way
+    sequence.computed = 4
+    sequence.add_hidden([6.0], 2)
+    assert sequence.hidden is not None
+    assert sequence.hidden.tolist() == [2.0]
+
+
+def test_shared_blocks_are_not_counted_for_each_of_those_that_would_give_way() -> None:
+    backend = FakeBackend(FakeClock(10**9), num_blocks=40, eos_rate=0.0)
+    engine = engine_over(backend, speculate=False)
+    shared = prompt(7, 81)
+
+    def one(name: str, tokens: tuple[int, ...], ms: float, limit: int) -> Sequence:
+        params = SamplingParams(max_tokens=limit)
+        budget = Budget(total_ms=ms)
+        return engine.add_request(
+            Request(id=name, prompt_tokens=tokens, params=params, budget=budget, gear="4")
+        )
+
+    one("first", shared, 50_000.0, 2)
+    while engine.has_work:
+        engine.step()
+    later = [one(f"later{i}", (*shared, i + 1), 50_000.0, 30) for i in range(4)]
+    while any(each.state != "decoding" for each in later):
+        engine.step()
+    one("hog", prompt(3, 20), 5_000.0, 20)
+    for _ in range(3):
+        engine.step()
+    big = one("big", prompt(9, 140), 20_000.0, 5)
+    engine.step()
+    assert big.state == "waiting"
+    assert not any(each.trace.preemptions for each in later)
+    while engine.has_work:
+        engine.step()
+    assert all(each.trace.met for each in (*later, big))
+
+
+def test_a_plan_made_anew_does_not_meet_its_own_request() -> None:
+    engine, backend = build(speculate=False)
+    sequence = add(engine, "one", 40, ms=500.0, gear="4")
+    backend.clock.advance_ms(100.0)
+    engine.step()
+    first, again = (e.detail for e in sequence.trace.events if e.kind == "plan")
+    assert again["predicted_ms"] == pytest.approx(first["predicted_ms"] + 100.0)

@@ -71,6 +71,7 @@ def long_answer(**options: object) -> Sequence:
 def test_text_that_repeats_itself_is_faster() -> None:
     fast, slow = long_answer(memory=2), long_answer(memory=2, speculate=False)
     assert fast.tokens == slow.tokens
+    assert fast.ids[: fast.length].tolist() == [*fast.request.prompt_tokens, *fast.tokens]
     assert fast.trace.elapsed_ms < 0.5 * slow.trace.elapsed_ms
     assert fast.trace.accepted_tokens > 0.8 * fast.trace.drafted_tokens > 0
 
@@ -115,3 +116,15 @@ def test_a_batch_is_not_slowed_by_guesses() -> None:
     fake.batches.clear()
     engine.step()
     assert all(len(row.tokens) == 1 for row in fake.batches[-1].rows)
+
+
+def test_what_drafts_gained_is_forgotten_where_none_are_made() -> None:
+    engine, _ = engine_with(memory=1, eos_rate=0.0, context_length=512, num_blocks=256)
+    first = engine.add_request(ask("a", prompt(1, 20), params={"max_tokens": 300}))
+    while len(first.tokens) < 100:
+        engine.step()
+    assert first.speed > 2.0
+    engine.add_request(ask("b", prompt(2, 20), params={"max_tokens": 100}))
+    for _ in range(30):
+        engine.step()
+    assert first.speed < 1.05

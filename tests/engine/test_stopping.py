@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.core.request import SamplingParams
+from onesec.core.thinking import ThinkingMarks
 from onesec.engine.stopping import GrowingText, Stop, StopCheck
 
 EOS = 0
@@ -49,6 +50,18 @@ def test_stop_tokens_end_with_their_id() -> None:
     assert (stop, text) == (Stop("stop", ord("c"), "natural", keep_token=False), "ab")
 
 
+def test_what_is_thought_again_is_no_answer() -> None:
+    tokens: list[int] = []
+    marks = ThinkingMarks(open_id=1, close_id=2, closing_ids=(2,))
+    check = StopCheck(SamplingParams(), eos_ids=(), limit=99, tokens=tokens, decode=decode,
+                      marks=marks, thinking=True)  # fmt: skip
+    told = []
+    for token in (5, 2, 6, 7, 1, 8):
+        check.add(token)
+        told.append((check.thinking, check.answer_tokens))
+    assert told == [(True, None), (False, 0), (False, 1), (False, 2), (True, None), (True, None)]
+
+
 def test_max_tokens_cuts() -> None:
     stop, text, _ = run("abcdef", limit=3)
     assert (stop, text) == (Stop("length", None, "cut"), "abc")
@@ -69,6 +82,7 @@ def test_landing_ends_at_the_next_sentence() -> None:
     assert (stop.ending, text) == ("landed", "One. Two.")
     assert run("It is 3.5 cm. Yes", land_at=2)[0].text_chars == 13
     assert run("no end", land_at=2)[0] is None
+    assert len(run("One. Two. Three. Four", land_at=4, min_tokens=6)[1]) >= 6
 
 
 def test_out_of_time_lands_where_it_can() -> None:
@@ -93,6 +107,13 @@ def test_growing_text_waits_for_the_rest_of_a_character() -> None:
     text = GrowingText(from_bytes)
     assert [text.append(i) for i in (1, 2, 3, 4, 1)] == ["a", "", "", "好", "a"]
     assert text.text == "a好a"
+
+
+def test_bytes_that_are_no_text_are_not_waited_for_forever() -> None:
+    text = GrowingText(lambda ids: bytes(ids).decode(errors="replace"))
+    for _ in range(20):
+        text.append(0xFF)
+    assert len(text.text) >= 10
 
 
 @given(st.lists(st.sampled_from(list(b"a\xe5\xa5\xbd\xff")), max_size=40))

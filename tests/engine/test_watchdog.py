@@ -324,6 +324,18 @@ def test_drafts_may_hang_too(step: int, memory: int, costs: dict[str, GearCost])
     assert engine._blocks.used_blocks == 0
 
 
+@pytest.mark.parametrize("step", range(3, 10))
+def test_a_hang_begins_behind_the_guesses_that_were_made(step: int) -> None:
+    options: dict[str, object] = {"memory": 9, "costs": CHEAP_DRAFTS, "engine": {"speculate": True}}
+    engine, backend = engine_with(stall_at(step), **options)
+    engine.add_request(ask("a", ms=900.0, temperature=0.0, max_tokens=60))
+    while backend.left is None:
+        engine.step()
+    overdue, (_, end_ns, stall_ms) = engine._watchdog.overdue, backend.left
+    assert overdue is not None
+    assert overdue.since_ns == pytest.approx(end_ns - stall_ms * 1e6, abs=10)
+
+
 @settings(max_examples=150)
 @given(seed=st.integers(0, 10**6), num_blocks=st.integers(14, 48))
 def test_whatever_hangs_answers_are_right_and_in_time(seed: int, num_blocks: int) -> None:
@@ -364,3 +376,17 @@ def test_whatever_hangs_answers_are_right_and_in_time(seed: int, num_blocks: int
     backend.clock.advance_ms(10_000.0)
     engine.step()
     assert engine._blocks.used_blocks == 0
+
+
+def test_an_error_of_a_step_that_was_left_ends_the_guilty_one_alone() -> None:
+    engine, backend = engine_with(stall_at(9))
+    backend.raises = RuntimeError("lost")
+    engine.add_request(ask("urgent", ms=600.0))
+    guilty, other = (engine.add_request(ask(name, seed=i)) for i, name in ((2, "b"), (3, "c")))
+    while backend.raises is not None:
+        engine.step()
+    backend.poison = lambda row: row.sampler is guilty.sampler
+    drain(engine)
+    assert str(guilty.error) == "poisoned row"
+    assert other.error is None
+    assert other.tokens == alone(ask("c", seed=3))

@@ -146,8 +146,21 @@ def test_hostile_traces_are_refused_or_told(value: Any) -> None:
     assert isinstance(check(found), list)
 
 
+def test_a_number_too_large_for_a_float_is_none() -> None:
+    huge = {"ms": 10**400, "need_ms": 10**400, "tokens": 1}
+    events = [Event(1.0, kind, huge) for kind in ("fit", "no_time", "stall", "decode")]
+    assert any("needed ? ms of ? left" in line for line in explain(Trace("r1", events=events)))
+
+
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"{}", b"nonsense", b'{"trace": {}}', b"[" * 100_000, b"\xff", b"17"]
+    "raw",
+    [
+        *(b"", b"[]", b"{}", b"nonsense", b'{"trace": {}}', b"[" * 100_000, b"\xff", b"17"),
+        b'{"request_id": "r", "ttft_ms": NaN, "answer_tokens": 1, "confidence": [0.5]}',
+        b'{"request_id": "r", "events": [{"at_ms": 1e999, "kind": "stop", "detail": {}}]}',
+        b'{"request_id": "r", "bytes_read": 1%s}' % (b"0" * 400),
+        b'{"request_id": "r", "ttft_ms": 1, "answer_tokens": 1000000000000}',
+    ],
 )
 def test_what_is_no_trace_is_one_clear_error(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the file"):

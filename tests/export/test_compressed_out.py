@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import quantized_folders as forms
 from export_models import GOLDEN, MINI, prepared
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
+from onesec.cli.main import main
 from onesec.core.errors import InvalidRequest, ModelError, UnsupportedModel
 from onesec.export import export_compressed, open_outgoing
 from onesec.export.compressed import packed_parts
@@ -155,6 +158,34 @@ def test_a_config_that_is_made_anew_says_the_same_or_is_refused(name: str) -> No
     own = json.loads((GOLDEN / name / "config.json").read_text())
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "head_dim"):
         assert values[key] == own.get(key, values[key])
+
+
+def test_a_config_that_is_made_anew_says_which_biases_there_are() -> None:
+    with open_checkpoint(GOLDEN / "llama2") as checkpoint:
+        config = checkpoint.config
+    assert "attention_bias" not in hf_config(config, Path("out"))
+    values = hf_config(config, Path("out"), {"o_bias", "down_bias"})
+    assert values["attention_bias"] is values["mlp_bias"] is True
+    qwen = replace(config, architecture="qwen2")
+    assert "attention_bias" not in hf_config(qwen, Path("out"), {"qkv_bias"})
+    with pytest.raises(UnsupportedModel, match="cannot say this model's o_bias"):
+        hf_config(qwen, Path("out"), {"qkv_bias", "o_bias"})
+
+
+def test_biases_of_an_artifact_are_in_its_config(tmp_path: Path) -> None:
+    folder = prepared("llama2", tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    rows = {x: len(tensors[f"model.layers.0.self_attn.{x}_proj.weight"]) for x in "qkvo"}
+    for layer in range(2):
+        for x, count in rows.items():
+            bias = np.full(count, 0.5, np.float32)
+            tensors[f"model.layers.{layer}.self_attn.{x}_proj.bias"] = bias
+    save_file(tensors, folder / "model.safetensors")
+    assert main(["pack", str(folder), "-o", str(tmp_path / "packed")]) == 0
+    out = export(tmp_path / "packed", tmp_path / "out")
+    values = json.loads((out / "config.json").read_text())
+    assert values["attention_bias"] is True
+    assert "mlp_bias" not in values
 
 
 def test_a_checkpoint_keeps_what_its_config_says(tmp_path: Path) -> None:

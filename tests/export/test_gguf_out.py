@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,5 +179,8 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     folder = prepared("llama2", tmp_path / "model")
     with pytest.raises(InvalidRequest, match="is a folder"):
         export(folder, tmp_path, "q8_0")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidRequest, match="no regular file"):
+        export(folder, tmp_path / "pipe", "q8_0")
     with pytest.raises(ModelError, match="cannot be written"):
         export(folder, tmp_path / "no" / "m.gguf", "q8_0")

@@ -17,6 +17,7 @@ from onesec.backend.gpu import cuda_library
 from onesec.backend.gpu.cuda_library import (
     SOURCES,
     Attention,
+    CudaLibrary,
     Product,
     compile_command,
     compile_library,
@@ -75,6 +76,14 @@ def disassembler() -> str | None:
     places = spec.submodule_search_locations if spec is not None else None
     found = [Path(place) / "backends/nvidia/bin/cuobjdump" for place in places or ()]
     return shutil.which("cuobjdump") or next((str(p) for p in found if p.is_file()), None)
+
+
+@needs_nvcc
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a driver")
+def test_a_library_without_its_driver_is_told(compiled: tuple[Path, str]) -> None:
+    """When it is opened, so that Triton's kernels can take its place."""
+    with pytest.raises(KernelBuildFailed, match="does not run here: CUDA error"):
+        CudaLibrary(compiled[0])
 
 
 @needs_nvcc

@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,16 @@ from onesec.backend.base import Batch, BatchRow
 from onesec.backend.gpu import backend as gpu_module
 from onesec.backend.gpu import device as device_module
 from onesec.backend.gpu.backend import GpuBackend
+from onesec.backend.gpu.device import check_memory, copy_bandwidth, open_device
 from onesec.backend.gpu.ops import Matrix, Norm, Picked, Steps
 from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.backend.gpu.replay import SIZES, StepReplay
 from onesec.backend.gpu.sizes import dense_bytes, packed_bytes
 from onesec.backend.gpu.weights import random_weights
-from onesec.core.errors import OutOfMemory
+from onesec.core.errors import InvalidRequest, OutOfMemory
 from onesec.core.gear import UNIFORM
 from onesec.core.request import SamplingParams
+from onesec.model.config import LayerConfig, ModelConfig
 from onesec.model.planes import packed_shape
 from onesec.model.shapes import shape
 
@@ -61,10 +64,10 @@ class Watched(PlainOps):
         return super().pick(logits, steps)
 
 
-def _open(ops: Any = None) -> GpuBackend:
-    weights = random_weights(TINY, CPU, planes=False, dense=torch.float32)
+def _open(ops: Any = None, config: ModelConfig = TINY) -> GpuBackend:
+    weights = random_weights(config, CPU, planes=False, dense=torch.float32)
     return GpuBackend(
-        TINY,
+        config,
         weights,
         context_tokens=256,
         kv_dtype="f32",
@@ -194,3 +197,67 @@ def test_memory_that_runs_out_meanwhile_is_told(
     monkeypatch.setattr(backend._runner, "warm", full)
     with pytest.raises(OutOfMemory, match="ready"):
         backend.warm()
+
+
+def test_memory_that_torch_holds_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a model that did not fit: a smaller one is not refused."""
+    gigabyte = 1 << 30
+    told = {"mem_get_info": (gigabyte, 80 * gigabyte), "memory_reserved": 9 * gigabyte}
+    for name, value in {**told, "memory_allocated": 2 * gigabyte}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    device = torch.device("cuda", 0)
+    check_memory(device, 7 * gigabyte, "The model")
+    with pytest.raises(OutOfMemory):
+        check_memory(device, 8 * gigabyte, "The model")
+
+
+def test_a_copy_is_no_larger_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "free_memory_bytes", lambda: 1000)
+    assert copy_bandwidth(CPU, 1 << 60) > 0.0
+
+
+@pytest.mark.parametrize("word", ["cuda:256", "cuda:255", "cuda:200", ""])
+def test_a_device_is_that_of_its_word(word: str) -> None:
+    """Not another one, whose number has the same last bits."""
+    with pytest.raises(InvalidRequest, match="cpu, cuda or cuda:N"):
+        open_device(word)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"planes": False}, "planes or the 16-bit"), ({"context_tokens": 0}, "at least 1")],
+)
+def test_a_backend_without_weights_or_cache_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        GpuBackend.random(TINY, device="cpu", **options)
+
+
+def test_torchs_defaults_change_nothing(backend: GpuBackend) -> None:
+    """They belong to whoever else uses torch in this process."""
+    torch.set_default_dtype(torch.float16)
+    try:
+        with torch.device("meta"):
+            other = _open()
+            for rows in ([_row(other, 5)], [_row(other, 5), _row(other, 3, 1)]):
+                again = [BatchRow(row.tokens, 0, row.block_table, row.sampler) for row in rows]
+                drawn = other.forward(Batch(EXACT, rows, max_steps=3)).rows
+                assert drawn == backend.forward(Batch(EXACT, again, max_steps=3)).rows
+            logits = other.logits(Batch(EXACT, [_row(other, 5)]))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, backend.logits(Batch(EXACT, [_row(backend, 5)])))
+    other.close()
+
+
+def test_bytes_of_the_cache_are_those_that_rows_see() -> None:
+    """A prompt of six tokens and two steps: of a window of four positions 6 + 4 + 4."""
+    layers = (LayerConfig(4), *TINY.layers[1:])
+    windowed = _open(config=replace(TINY, layers=layers))
+    found = windowed.forward(Batch(EXACT, [_row(windowed, 6)], max_steps=3))
+    position = windowed.kv_block_bytes // 32 // TINY.num_layers
+    read = 14 + (6 + 7 + 8) * (TINY.num_layers - 1)
+    assert found.bytes_read == 3 * windowed.bytes_per_token(EXACT) + read * position
+    windowed.close()

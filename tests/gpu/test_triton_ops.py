@@ -48,6 +48,24 @@ def test_row_depends_on_no_other_row(width: int, n: int) -> None:
         assert torch.equal(alone[0], together[i])
 
 
+def test_what_is_written_is_float32_whatever_torchs_default_is() -> None:
+    h, matrix, norm, heads = normal(1, 64), make_matrix(32, 64), make_norm(64), make_heads(2, 1, 8)
+    cache, steps, qkv = paged(heads, [5], torch.float32, 32)
+    torch.set_default_dtype(torch.float16)
+    try:
+        found = (
+            TRITON.embed(steps.tokens, matrix, 4, 1.0),
+            TRITON.norm_matmul(h, norm, matrix, 4),
+            TRITON.norm_feed(h, norm, matrix, 4, "relu", 32),
+            TRITON.attention(qkv, heads, cache, steps, window=0),
+        )
+        entropies = TRITON.pick(found[1]).entropies
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [values.dtype for values in found] == [torch.float32] * 4
+    torch.testing.assert_close(entropies, PLAIN.pick(found[1]).entropies, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dense", [torch.float16, torch.bfloat16])
 def test_dense_halves(dense: torch.dtype) -> None:
     if dense == torch.bfloat16 and DEVICE.type == "cpu":

@@ -32,7 +32,24 @@ def megabyte(unit: str) -> str:
 
 @pytest.mark.parametrize(
     "unit",
-    ["a", "# ", "#", "\n# a\n", "```\n", "~~~", '"', ",", '",', "\r", "退", "\u200b", "{", '{"a":'],
+    [
+        "a",
+        "# ",
+        "#",
+        "\n# a\n",
+        "```\n",
+        "~~~",
+        '"',
+        ",",
+        '",',
+        "\r",
+        "退",
+        "\u200b",
+        "{",
+        '{"a":',
+        "---\n",
+        "---\n- a:\n",
+    ],
 )
 @pytest.mark.parametrize("name", ["a.md", "a.csv", "a.jsonl"])
 def test_a_megabyte_of_anything_is_read_or_refused(name: str, unit: str) -> None:

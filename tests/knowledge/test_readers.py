@@ -30,6 +30,22 @@ def test_markdown_sections_are_entries() -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_front_matter_is_no_entry(end: str) -> None:
+    text = "---|title: Fees|tags:|  - refund|- fee|# a note||---|Five.|".replace("|", end)
+    assert read("a.md", text) == [("a.md#a", "a", "Five.", 9)]
+    assert read("a.md", "---\n# Fees\n\n---\nFive.\n")[1][1] == "Fees"
+    for text in ("---\nFive.\n---\n", "---\ntitle: Fees\n\nFive.\n", "Five.\n---\na: b\n---\n"):
+        [(_, _, kept, line)] = read("a.md", text)
+        assert (kept, line) == (text.strip(), 1)
+
+
+def test_fences_end_as_they_began() -> None:
+    text = "# A\n````md\n```py\n# no\n```\n# no\n````\n# B\n```x```\n"
+    text += "# C\n~~~\n```\n# no\n~~~ \n# D\nd\n"
+    assert [one[1] for one in read("a.md", text)] == ["A", "B", "C", "D"]
+
+
 def test_headings_that_are_called_like_a_second_one() -> None:
     text = "# Step\na\n# Step\nb\n# Step 2\nc\n# Step\nd\n# Step 2\ne\n"
     assert [one[0].removeprefix("a.md#") for one in read("a.md", text)] == [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from onesec.apps import Entry
 from onesec.core.errors import KnowledgeError
 from onesec.knowledge import Knowledge, LoadReport
+from onesec.knowledge import store as store_module
 
 ENTRIES = [
     Entry("fee", "Delivery costs 5 dollars.", "Delivery fee"),
@@ -253,3 +256,33 @@ def test_a_full_disk_is_told_as_one_and_leaves_what_was_there(tmp_path: Path) ->
         store._db.execute("PRAGMA max_page_count = 1000000")
         assert store.load(tmp_path / "b.md").added > 1
         assert store.search("delivery")[0].id == "a.md#fee"
+
+
+def test_names_and_texts_that_are_no_utf8_are_a_typed_error(tmp_path: Path) -> None:
+    folder = tmp_path / "faq"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.md")).write_text("# Fee\nFive.\n")
+    with Knowledge(tmp_path / "x.db") as store:
+        with pytest.raises(KnowledgeError, match=r"caf\\udce9\.md#fee' is not UTF-8.*Rename"):
+            store.load(folder)
+        with pytest.raises(KnowledgeError, match="is not UTF-8"):
+            store.put([Entry("a", "\ud800")])
+        with pytest.raises(KnowledgeError, match="cannot be read"):
+            store.load(folder / ("x" * 300 + ".md"))
+        assert len(store) == 0
+
+
+def test_a_store_that_another_process_makes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, marks = tmp_path / "x.db", store_module._MARKS
+
+    def meanwhile() -> Iterator[str]:
+        yield from marks
+        monkeypatch.setattr(store_module, "_MARKS", marks)
+        with Knowledge(path) as other:
+            other.put(ENTRIES)
+
+    monkeypatch.setattr(store_module, "_MARKS", meanwhile())
+    with Knowledge(path) as store:
+        assert len(store) == len(ENTRIES)

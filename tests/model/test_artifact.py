@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from onesec.core.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from onesec.model import partfolder
 from onesec.model.artifact import is_artifact, open_artifact
 from onesec.model.artifact_writer import copy_companions, write_artifact
 from onesec.model.checkpoints import open_checkpoint
@@ -113,6 +115,19 @@ def test_the_tokenizer_and_the_licence_come_along(tmp_path: Path) -> None:
         write_artifact(path, config, _planes(config), {}, beside)
 
 
+def test_further_chat_templates_come_along(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "additional_chat_templates").mkdir(parents=True)
+    (source / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    target.mkdir()
+    copy_companions(source, target)
+    assert (target / "additional_chat_templates" / "tool_use.jinja").read_text() == "tools"
+    outside = source / "additional_chat_templates" / "outside.jinja"
+    outside.symlink_to("/etc/hostname")
+    with pytest.raises(CorruptFile, match="links out"):
+        copy_companions(source, target)
+
+
 def test_replaces_an_artifact_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "artifact"
     _write(path, "llama2")
@@ -129,6 +144,27 @@ def test_replaces_an_artifact_and_nothing_else(tmp_path: Path) -> None:
     (other / "notes.txt").unlink()
     _write(other)
     assert is_artifact(other)
+
+
+def test_a_link_goes_on_pointing_to_what_was_written(tmp_path: Path) -> None:
+    link, there = tmp_path / "link", tmp_path / "there" / "artifact"
+    link.symlink_to(there)
+    for name in ("llama2", "gpt2"):
+        _write(link, name)
+        with open_artifact(there) as artifact:
+            assert artifact.config.architecture == {"llama2": "llama"}.get(name, name)
+    assert link.is_symlink()
+    assert [p.name for p in there.parent.iterdir()] == ["artifact"]
+    assert {p.name for p in tmp_path.iterdir()} == {"link", "there"}
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_an_artifact_needs_a_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidRequest, match="has no name"):
+        _write(Path(name))
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -309,6 +345,42 @@ def test_a_writer_killed_between_its_two_renames_leaves_the_old_artifact(tmp_pat
         1 / 0  # noqa: B018
     assert (path / "config.json").read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "after"])
+def test_a_new_folder_that_another_writer_cleared_is_made_again(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before this one has locked it the other may take it for an abandoned one."""
+    lock = partfolder._lock
+    cleared: list[Path] = []
+
+    def racing(folder: Path) -> int | None:
+        if cleared:
+            return lock(folder)
+        cleared.append(folder)
+        held = lock(folder) if when == "after" else None
+        shutil.rmtree(folder)
+        return lock(folder) if when == "before" else held
+
+    monkeypatch.setattr(partfolder, "_lock", racing)
+    _write(tmp_path / "made")
+    assert cleared
+    assert is_artifact(tmp_path / "made")
+
+
+def test_a_folder_whose_name_begins_alike_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """A writer of `made.small` was killed between its two renames; then `made` is written."""
+    part = tmp_path / ".made.small.abcd.part"
+    _write(tmp_path / "made.small", "gpt2")
+    (tmp_path / "made.small").rename(part.with_suffix(".old"))
+    part.mkdir()
+    _write(tmp_path / "made", "llama2")
+    with part_folder(tmp_path / "made.small") as new:
+        (new / "a").write_text("whole")
+        with open_artifact(tmp_path / "made.small") as artifact:
+            assert artifact.config.architecture == "gpt2"
+    assert {one.name for one in tmp_path.iterdir()} == {"made", "made.small"}
 
 
 def test_a_rename_that_fails_gives_the_old_folder_its_name_back(

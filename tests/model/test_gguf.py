@@ -13,6 +13,7 @@ import pytest
 from gguf_converter import convert
 
 from onesec.core.errors import CorruptFile, UnsupportedModel
+from onesec.model.architectures.rope import yarn
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config import ModelConfig
 from onesec.model.gguf import GGUFFile
@@ -169,6 +170,8 @@ def _add(key: str, value: object) -> Callable[[gguf.GGUFWriter], None]:
         ("llama.expert_count", 8, UnsupportedModel, "experts"),
         ("llama.attention.value_length", 8, UnsupportedModel, "different length"),
         ("llama.rope.scaling.type", "magic", UnsupportedModel, "'magic'"),
+        ("llama.rope.scaling.attn_factor", 1.5, UnsupportedModel, "with attn_factor"),
+        ("llama.rope.scaling.yarn_ext_factor", 0.5, UnsupportedModel, "with yarn_ext_factor"),
         ("llama.rope.dimension_count", 7, CorruptFile, "even"),
         ("llama.rope.freq_base", float("nan"), CorruptFile, "must lie in"),
         ("split.count", 3, UnsupportedModel, "3 parts"),
@@ -180,6 +183,29 @@ def test_keys_that_cannot_be_run(
 ) -> None:
     with pytest.raises(error, match=words):
         open_checkpoint(_tiny(tmp_path / "m.gguf", change=_add(key, value)))
+
+
+@pytest.mark.parametrize("key", ["scaling.factor", "scale_linear"])
+def test_a_factor_without_a_type_is_linear(key: str, tmp_path: Path) -> None:
+    plain, path = _tiny(tmp_path / "p.gguf"), tmp_path / "m.gguf"
+    _tiny(path, change=_add(f"llama.rope.{key}", 4.0))
+    with open_checkpoint(plain) as before, open_checkpoint(path) as after:
+        one, four = before.config.ropes[0].inv_freq, after.config.ropes[0].inv_freq
+        np.testing.assert_allclose(np.array(one) / 4.0, four, rtol=1e-6)
+
+
+def test_yarn_s_own_ends_are_read(tmp_path: Path) -> None:
+    def change(writer: gguf.GGUFWriter) -> None:
+        _add("llama.rope.scaling.type", "yarn")(writer)
+        for key, value in (("factor", 4.0), ("yarn_beta_fast", 8.0), ("yarn_beta_slow", 2.0)):
+            _add(f"llama.rope.scaling.{key}", value)(writer)
+
+    with open_checkpoint(_tiny(tmp_path / "m.gguf", change=change)) as checkpoint:
+        config = checkpoint.config
+    expected = yarn(
+        1e4, 16, factor=4.0, original=config.context_length, beta_fast=8.0, beta_slow=2.0
+    )
+    assert config.ropes == (expected,)
 
 
 def test_rows_of_weights_and_biases_come_back_from_rotary_neighbours(tmp_path: Path) -> None:
@@ -202,6 +228,12 @@ def test_rope_factors_are_checked(tmp_path: Path) -> None:
 
     with pytest.raises(CorruptFile, match="rope_freqs has 2 values"):
         open_checkpoint(_tiny(tmp_path / "m.gguf", change=change))
+
+    def change_many(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("rope_freqs.weight", np.full(2049, np.nan, np.float32))
+
+    with pytest.raises(CorruptFile, match="rope_freqs has 2049 values; at most 2048"):
+        open_checkpoint(_tiny(tmp_path / "n.gguf", change=change_many))
 
     def change_phi(writer: gguf.GGUFWriter) -> None:
         writer.add_tensor("rope_factors_long.weight", np.ones(3, np.float32))

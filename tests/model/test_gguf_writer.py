@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["m.gguf"]
     assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("room", [1000, 50_000, 109_000])
+def test_a_full_disk_leaves_nothing(room: int, tmp_path: Path) -> None:
+    """In the middle of the keys, of a tensor, and of what was still to be flushed."""
+    path, tensors = tmp_path / "m.gguf", [OutgoingTensor("a", (25_000,), "f32")]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with (
+            pytest.raises(OSError, match="too large"),
+            GGUFWriter(path, {"x": "a" * 9000}, tensors) as out,
+        ):
+            out.add("a", np.zeros(25_000, np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "size"), [("b", 2), ("a", 3)])

@@ -58,6 +58,7 @@ def test_hub_model_is_fetched_by_the_allow_list(tmp_path: Path) -> None:
         return allowed and not any(fnmatch(name, p) for p in options["ignore_patterns"])
 
     data = ["model-00001-of-00002.safetensors", "config.json", "chat_template.jinja"]
+    data += ["additional_chat_templates/tool_use.jinja", "LICENSE", "NOTICE"]
     code = ["x.bin", "x.pt", "x.py", "x.pkl", "x.pth", "x.ckpt", "x.so", "LICENSE.py", "a/b.py"]
     copies = ["original/model.safetensors", "consolidated.safetensors"]
     assert all(fetched(name) for name in data)

@@ -20,6 +20,14 @@ _PACKED = {"num_bits": 4, "type": "int", "group_size": 16, "strategy": "group"}
 _INT8 = {"num_bits": 8, "type": "int", "strategy": "channel"}
 _FLOAT8 = {"num_bits": 8, "type": "float"}
 
+
+def _unused_order(rng: np.random.Generator, rows: int, cols: int) -> forms.Stored:
+    """A table of groups that says of every column that it says nothing."""
+    stored = forms.pack_quantized()(rng, rows, cols)
+    stored.parts["weight_g_idx"] = np.full(cols, -1, np.int32)
+    return stored
+
+
 CASES: dict[str, tuple[dict[str, Any], forms.Maker]] = {
     "gptq": (GPTQ, forms.gptq()),
     "gptq-8-bits": ({**GPTQ, "bits": 8}, forms.gptq(8)),
@@ -34,6 +42,8 @@ CASES: dict[str, tuple[dict[str, Any], forms.Maker]] = {
     "gptq-8-bits-act-order": ({**GPTQ, "bits": 8, "desc_act": True}, forms.gptq(8, ordered=True)),
     "gptq-without-g_idx": (GPTQ, forms.gptq(g_idx=False)),
     "gptq-one-group": ({**GPTQ, "group_size": -1}, forms.gptq(group=-1)),
+    "gptq-part-of-a-group": ({**GPTQ, "group_size": 24}, forms.gptq(group=24)),
+    "gptq-modules-named-as-plain": ({**GPTQ, "dynamic": {"-:.*lm_head": {}}}, forms.gptq()),
     "gptq-float32-scales": (GPTQ, forms.gptq(scale_dtype=np.float32)),
     "awq": (AWQ, forms.awq()),
     "awq-one-group": ({**AWQ, "group_size": -1}, forms.awq(-1)),
@@ -62,6 +72,10 @@ CASES: dict[str, tuple[dict[str, Any], forms.Maker]] = {
     "packed-4-act-order": (
         compressed_tensors_config("pack-quantized", **_PACKED, actorder="group"),
         forms.pack_quantized(ordered=True),
+    ),
+    "packed-4-unused-order": (
+        compressed_tensors_config("pack-quantized", **_PACKED),
+        _unused_order,
     ),
     "int8": (compressed_tensors_config("int-quantized", **_INT8), forms.plain_quantized()),
     "int8-zero-points": (

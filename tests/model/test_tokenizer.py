@@ -148,6 +148,13 @@ def test_end_tokens_come_from_all_files(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(folder).eos_ids == (2, 0)
 
 
+def test_end_tokens_that_are_no_tokens_are_left_out(tmp_path: Path) -> None:
+    folder = samples.write_folder(tmp_path, samples.byte_level(), {})
+    ids = [10**30, 2**31, -1, True, "2", 100_000, 2]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
+    assert Tokenizer.from_folder(folder).eos_ids == (2,)
+
+
 def test_chat_templates_of_a_folder(tmp_path: Path) -> None:
     named = [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "B"}]
     folder = samples.write_folder(tmp_path, samples.byte_level(), {"chat_template": named})

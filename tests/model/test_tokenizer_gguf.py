@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.core.errors import CorruptFile, OneSecError, UnsupportedModel
+from onesec.model import tokenizer_gguf
 from onesec.model.tokenizer import Tokenizer
 
 TEXTS = st.text(max_size=60) | st.text(st.sampled_from("ab 你好😀é\nT12'<>|"), max_size=60)
@@ -169,3 +170,21 @@ def test_hostile_tokenizers_in_one_string(whole: str) -> None:
     metadata = samples.gguf_metadata(samples.byte_level(), kind="gpt2", pre="gpt-2")
     with pytest.raises((CorruptFile, UnsupportedModel)):
         Tokenizer.from_gguf({**metadata, "tokenizer.huggingface.json": whole})
+
+
+def test_tokens_that_are_made_of_each_other_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few megabytes of them would be merges of gigabytes."""
+    tokens = ["a" * length for length in range(1, 2000)]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * len(tokens),
+    }
+    with pytest.raises(CorruptFile, match="copies 2664667000 characters"):
+        Tokenizer.from_gguf(metadata)
+    metadata["tokenizer.ggml.tokens"] = tokens[:100]
+    metadata["tokenizer.ggml.scores"] = [0.0] * 100
+    assert Tokenizer.from_gguf(metadata).vocab_size == 100
+    monkeypatch.setattr(tokenizer_gguf, "MAX_MERGES", 4000)
+    with pytest.raises(CorruptFile, match="in more than 4000 ways"):
+        Tokenizer.from_gguf(metadata)

@@ -10,7 +10,7 @@ import pytest
 import tokenizer_samples as samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 
 from onesec.core.errors import UnsupportedModel
@@ -23,7 +23,9 @@ CHATML = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
 END = {"eos_token": "<|im_end|>", "chat_template": CHATML, "pad_token": "<|endoftext|>"}
 LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
 TEXTS = st.text(max_size=60) | st.lists(
-    st.sampled_from(["  ", "\r\n", "it's", "12345", "é", "e\u0301", "<think>", "</s>", "▁a", "你"]),
+    st.sampled_from(
+        ["  ", "\r\n", "it's", "12345", "é", "e\u0301", "<think>", "<sep>", "</s>", "▁a", "你"]
+    ),
     max_size=9,
 ).map("".join)
 ROWS = 5120
@@ -39,8 +41,29 @@ def _cut(pre: str) -> Library:
     return tok
 
 
+def _greedy() -> Library:
+    """With a token that takes the blanks beside it along."""
+    tok = _cut("gpt-2")
+    tok.add_special_tokens([AddedToken("<sep>", lstrip=True, rstrip=True, normalized=False)])
+    return tok
+
+
+def _begun() -> Library:
+    """Whose tokenizer.json alone says that texts begin with a token."""
+    tok = _cut("smollm")
+    tok.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    return tok
+
+
+NAMED = ("gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2")
+START = END | {"bos_token": "<|im_start|>"}
 LIBRARIES: dict[str, tuple[Library, dict[str, Any]]] = {
-    **{pre: (_cut(pre), END) for pre in ("gpt-2", "smollm", "llama-bpe", "qwen2")},
+    **{pre: (_cut(pre), END) for pre in NAMED},
+    "greedy": (_greedy(), END),
+    "begun": (_begun(), START),
+    "not begun": (_cut("llama-bpe"), START),
     "sentence-piece": (samples.sentence_piece(), LLAMA),
     "metaspace": (samples.sentence_piece(metaspace=True), LLAMA),
 }
@@ -92,7 +115,7 @@ def test_ends_names_and_templates_stay(
     assert after.warnings == ()
 
 
-@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+@pytest.mark.parametrize("pre", NAMED)
 def test_known_cuts_go_by_name_alone(pre: str, tmp_path: Path) -> None:
     keys, lost = tokenizer_keys(_opened(pre, tmp_path).files(tmp_path), ROWS)
     assert (keys["tokenizer.ggml.model"], keys["tokenizer.ggml.pre"]) == ("gpt2", pre)
@@ -112,6 +135,13 @@ def test_other_cuts_take_the_whole_tokenizer_along_and_say_so(tmp_path: Path) ->
     )
     opened = Tokenizer.from_folder(samples.write_folder(tmp_path / "a", tok, END))
     assert WHOLE in tokenizer_keys(opened.files(tmp_path), ROWS)[0]
+
+
+def test_blanks_beside_added_tokens_take_the_whole_tokenizer_along(tmp_path: Path) -> None:
+    keys, lost = tokenizer_keys(_opened("greedy", tmp_path).files(tmp_path), ROWS)
+    assert keys["tokenizer.ggml.pre"] == "gpt-2"
+    assert WHOLE in keys
+    assert "blanks beside added tokens" in lost[0]
 
 
 def test_sentence_piece_has_scores_in_the_order_of_its_merges(tmp_path: Path) -> None:

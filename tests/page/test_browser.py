@@ -424,6 +424,43 @@ def test_language_and_colours_are_kept(open_page: Open) -> None:
     assert page.locator("#tab-support").inner_text() == "Support"
 
 
+def test_another_language_says_again_how_an_answer_ended(open_page: Open) -> None:
+    page = open_page()
+    reply(page, "/v1/chat/completions", events=streamed(token(0, "It"), told=DONE))
+    card = ask(page.locator("#panel-chat"), "Hi")
+    page.locator("#language").click()
+    assert IN_TIME["zh"] in card.locator(".foot").inner_text()
+
+
+def test_an_address_that_names_no_tab_changes_none(open_page: Open) -> None:
+    page = open_page()
+    panel = show(page, "support")
+    page.locator(".skip").press("Enter")
+    page.wait_for_function("location.hash === '#panels'")
+    assert panel.is_visible()
+    page.evaluate(
+        "new Promise((done) => { addEventListener('hashchange', () => done(), {once: true});"
+        " location.hash = 'toString'; })"
+    )
+    assert panel.is_visible()
+
+
+def test_the_load_is_told_in_plain_numbers(open_page: Open) -> None:
+    page = open_page()
+    minute = {"met": 57, "missed": 43, "goodput_answers_per_s": 0.25}
+
+    def busy(route: Any) -> None:
+        load = route.fetch().json()
+        load["minute"] |= {**minute, "hit_rate": 0.57, "goodput_tokens_per_s": 853.2}
+        route.fulfill(json=load)
+
+    page.route("**/v1/onesec/load", busy)
+    numbers = show(page, "load").locator(".numbers")
+    numbers.filter(has_text="850").wait_for()
+    assert "57 %" in numbers.inner_text()
+    assert "0.25" in numbers.inner_text()
+
+
 def test_it_asks_after_the_server_only_while_it_is_seen(open_page: Open) -> None:
     page = open_page()
     page.clock.install()
@@ -457,6 +494,8 @@ def test_a_key_stays_in_its_tab(open_page: Open) -> None:
         page = open_page(address=address, expected=FAILED, ready=False)
         box = page.get_by_role("dialog")
         box.wait_for()
+        box.locator("input").fill("schlüssel…")
+        box.get_by_role("button", name="Use it").click()
         box.locator("input").fill("wrong")
         box.get_by_role("button", name="Use it").click()
         box.locator("input").fill("secret")

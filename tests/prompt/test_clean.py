@@ -62,3 +62,17 @@ def test_examples(text: str, expected: str) -> None:
 
 def test_options() -> None:
     assert clean("e\u0301 ", nfc=False, strip=False) == "e\u0301 "
+
+
+def test_accents_without_end_cost_linear_time_and_are_cut() -> None:
+    most = "e" + "\u0327\u0301" * 15
+    assert unicodedata.normalize("NFD", clean(most)) == unicodedata.normalize("NFD", most)
+    assert clean("e" + "\u0301\u0327" * 200_000) == clean(
+        most
+    )  # a quadratic pass does not come back
+    tibetan = clean("\u0f73" * 100_000)  # each decomposes into two
+    assert len(tibetan) == 30
+    assert clean(tibetan) == tibetan
+    nukta = clean("\u0958" + "\u0301" * 40)
+    assert clean(nukta) == nukta
+    assert clean("—" * 1000 + "😀" * 1000) == "—" * 1000 + "😀" * 1000

@@ -42,3 +42,11 @@ def test_any_text_has_cues(text: str) -> None:
     assert found.task in ("", "translation", "summary", "question")
     assert found.script in ("", "han", "mixed", "latin")
     assert 0 <= found.target_words <= 2000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Explain the Java words", "Write a characterization of Hamlet", "Someone sentenced him"],
+)
+def test_a_length_is_no_part_of_other_words(text: str) -> None:
+    assert cues(text, source_tokens=9).target_words == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
 from onesec.prompt.fit import fit
-from onesec.prompt.pieces import OMISSION
+from onesec.prompt.pieces import OMISSION, pieces_of
 from onesec.prompt.template import ChatTemplate, Message
 
 TEMPLATE = ChatTemplate(
@@ -181,3 +181,8 @@ def test_plain_text_keeps_its_end(text: str, max_tokens: int) -> None:
     whole = fit(text, count_tokens=count, max_tokens=10_000).text
     assert whole.endswith(fitted.text)
     assert fitted.report.removed_chars == len(whole) - len(fitted.text)
+
+
+@pytest.mark.parametrize("run", ["." * 200_000, "?!" * 100_000, ".)" * 100_000, "。" * 200_000])
+def test_long_runs_of_marks_cost_linear_time(run: str) -> None:
+    assert "".join(pieces_of(run + "x", 200)) == run + "x"  # a quadratic pass does not come back

@@ -73,6 +73,14 @@ def test_protect_sees_every_text() -> None:
     assert all(f"_{i}" in text for i in range(1, 12))
 
 
+def test_escapes_in_arguments_spell_no_special_token() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
+    call = {"function": {"name": "w", "arguments": '{"\\u003cs>": ["\\u003cs>"]}'}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    protected = template.render([message], protect=lambda t: t.replace("<s>", "_"))
+    assert protected == '{"_": ["_"]}'
+
+
 def test_arguments_in_json_become_objects() -> None:
     template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.town }}")
     call = {"function": {"name": "w", "arguments": '{"town": "Paris"}'}}

@@ -10,6 +10,7 @@ from live import ANSWER, HI, live
 
 from onesec.core.request import Request
 from onesec.engine.engine import Engine
+from onesec.serve.door import Terms
 
 PATH = "/v1/chat/completions"
 LONG = " ".join(f"Entry {i} is about the garden." for i in range(12)) + " Where is the key?"
@@ -61,8 +62,17 @@ def test_a_refusal_tells_which_budget() -> None:
             assert error["which"] == offer["which"] == which
             [budget_ms] = asked.values()
             least_ms = STEP_MS["4"] if which == "tpot" else PREFILL_MS * len("user: Hi|")
-            assert offer["budget_ms"] <= budget_ms < least_ms <= offer["feasible_ms"]
+            assert offer["budget_ms"] == budget_ms < least_ms <= offer["feasible_ms"]
             assert error["feasible_ms"] == offer["feasible_ms"]
+
+
+def test_a_server_offers_no_budget_that_it_does_not_grant() -> None:
+    least_ms = PREFILL_MS * len("user: Hi|")
+    with live(terms=Terms(cap_ms=least_ms)) as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": HI, "deadline_ms": 60_000})
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (422, "false")
+    assert "onesec" not in reply.json()
+    assert f"grants {least_ms:g} ms" in reply.json()["error"]["message"]
 
 
 def test_best_effort_is_never_refused_for_its_time() -> None:
@@ -71,6 +81,8 @@ def test_best_effort_is_never_refused_for_its_time() -> None:
         reply = client.post(PATH, json=asked)
         assert reply.status_code == 200
         assert ANSWER.startswith(reply.json()["choices"][0]["message"]["content"])
+        long = {"prompt": [97] * 400, "deadline_ms": 3, "best_effort": True}
+        assert client.post("/v1/completions", json=long).status_code == 200
 
 
 def test_a_prompt_is_shortened_with_leave_only(taken: list[Request]) -> None:
@@ -128,6 +140,8 @@ def test_only_what_no_cache_can_hold_is_refused_unread(taken: list[Request]) -> 
         assert refused.json()["onesec"]["feasible_ms"] >= 40
         assert len(taken) == before
         assert client.post(path, json=free).status_code == 200
+        shorter = {"messages": HI, "max_tokens": 1}
+        assert client.post(PATH, json=shorter).status_code == 200
         assert client.post(path, json=asked).json()["onesec"]["met"] is True
         before = len(taken)  # and what a cache would not tell
         assert client.post(path, json={**asked, "echo": True, "logprobs": 1}).status_code == 422

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import doors
@@ -12,6 +14,8 @@ from live import ANSWER, HI, TEXT, Live, live
 
 from onesec.serve import generation, responses
 from onesec.serve.door import Terms
+from onesec.serve.schema import ChatRequest, parse
+from onesec.serve.stream import PING, growing
 
 PATH = "/v1/chat/completions"
 
@@ -38,6 +42,15 @@ def test_a_chat_is_answered_whole(reciter: Live) -> None:
     assert body["object"] == "chat.completion"
     assert body["onesec"]["ending"] == "natural"
     assert body["onesec"]["met"] is None
+
+
+def test_newer_names_are_understood(reciter: Live) -> None:
+    asked = {"messages": HI, "max_tokens": 9, "max_completion_tokens": 3}
+    rules = {"role": "developer", "content": "Be brief."}
+    with reciter.client() as client:
+        body = client.post(PATH, json=asked).json()
+        assert client.post(PATH, json={"messages": [rules, *HI]}).status_code == 200
+    assert body["choices"][0]["message"]["content"] == ANSWER[:3]
 
 
 @pytest.mark.parametrize("with_usage", [False, True])
@@ -190,6 +203,41 @@ def test_fields_that_are_not_known_are_named(reciter: Live) -> None:
         response = client.post(PATH, json=asked)
     assert response.status_code == 200
     assert response.headers["x-onesec-ignored"] == "mirostat"
+    with reciter.client() as client:
+        many = client.post(PATH, json={"messages": HI, **{f"field_{i}": 1 for i in range(99)}})
+    assert len(many.headers["x-onesec-ignored"].split(", ")) == 16
+
+
+def test_who_lets_others_go_first() -> None:
+    for asked, yields in (
+        ({}, False),
+        ({"priority": 1}, True),
+        ({"priority": 0}, False),
+        ({"priority": -3}, False),
+        ({"service_tier": "flex"}, True),
+        ({"service_tier": "auto"}, False),
+    ):
+        body = json.dumps({"messages": HI, **asked}).encode()
+        assert parse(body, ChatRequest)[0].yields is yields, asked
+
+
+def test_where_nothing_comes_for_long_a_line_is_sent_that_clients_skip() -> None:
+    class Slow:
+        choices = (SimpleNamespace(last=None),)
+        calls = 0
+
+        async def grow(self) -> str:
+            self.calls += 1
+            if self.calls == 1:
+                raise TimeoutError
+            self.choices[0].last = "the end"
+            return "grown"
+
+    async def told() -> list[Any]:
+        answers: Any = Slow()
+        return [found async for found in growing(answers)]
+
+    assert asyncio.run(told()) == [(PING, None), (b"", "grown")]
 
 
 WIDE = {"type": "json_schema", "schema": {"const": 10**30}}
@@ -207,6 +255,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": HI, "gear": "5"}, "unknown_gear"),
     ({"messages": HI, "logit_bias": {"-1": 1}}, "invalid_request"),
     ({"messages": HI, "logit_bias": {"1": 1e9}}, "invalid_request"),
+    ({"messages": HI, "logit_bias": {"1" * 5000: 1}}, "invalid_request"),
     ({"messages": HI, "seed": -1}, "invalid_request"),
     *(({"messages": HI, name: 10**400}, "invalid_request") for name in ("seed", "top_k")),
     ({"messages": HI, "response_format": WIDE}, "invalid_request"),
@@ -255,6 +304,8 @@ def test_more_than_may_be_open_are_refused_before_any_work() -> None:
             server.backend.gate.set()
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert client.post(PATH, json={"messages": HI, "n": 2}).status_code == 200
+        server.wait(server.door.idle.wait())
+        assert server.door.held == 0
 
 
 def test_more_than_can_ever_be_open_is_not_to_be_asked_again() -> None:

@@ -61,6 +61,38 @@ def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> Non
         assert 'onesec_deadline_total{outcome="cancelled"} 1.0' in counts
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (PATH, {"messages": HI}),
+        ("/v1/apps/translate", {"text": "早上好。"}),
+        ("/v1/apps/translate", {"text": "早上好。", "stream": True}),
+        ("/v1/embeddings", {"input": "garden"}),
+    ],
+)
+def test_who_leaves_is_among_the_last_requests(path: str, asked: dict[str, Any]) -> None:
+    with live(20 * TEXT) as server, server.client() as client:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        sock = send(server, {**asked, "deadline_ms": 60_000}, path)
+        assert server.backend.reached.wait(30)
+        sock.close()
+        server.wait(server.door.idle.wait())
+        server.backend.gate.set()
+        load = client.get("/v1/onesec/load").json()
+    [done] = load["recent"]
+    assert (done["path"], done["ending"], done["budget_ms"]) == (path, "left", 60_000)
+    assert load["minute"]["left"] == 1
+
+
+def test_who_looks_at_a_server_that_drains_was_refused_nothing() -> None:
+    with live() as server, server.client() as client:
+        server.soon(lambda: setattr(server.door, "draining", True))
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/v1/onesec/load").json()["recent"] == []
+        assert 'reason="draining"' not in client.get("/metrics").text
+
+
 def test_a_drain_ends_what_runs_and_refuses_what_comes() -> None:
     with live() as server, server.client() as client:
         server.backend.gate.clear()
@@ -205,6 +237,9 @@ def test_health_and_what_is_told(reciter: Live) -> None:
         assert [promise["gear"] for promise in told["promises"]] == ["4", "8"]
         tokens = client.post("/tokenize", json={"prompt": "abc"}).json()
         assert (tokens["tokens"], tokens["count"]) == ([97, 98, 99], 3)
+        said = [{"role": role, "content": "Hi"} for role in ("system", "developer")]
+        one, other = (client.post("/tokenize", json={"messages": [each]}).json() for each in said)
+        assert one["tokens"] == other["tokens"]  # as a chat reads them
         text = client.post("/detokenize", json={"tokens": tokens["tokens"]}).json()
         assert text == {"prompt": "abc"}
         assert client.post("/detokenize", json={"tokens": [-1]}).status_code == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -18,7 +19,8 @@ from live import ANSWER, HI, Live, live
 from onesec.serve.app import ROUTES
 from onesec.serve.deadlines import budget_of
 from onesec.serve.errors import ApiError
-from onesec.serve.limits import Bounds, key_digest
+from onesec.serve.limits import Bounds, Call, key_digest
+from onesec.serve.protocol import MAX_PIPELINED
 from onesec.serve.schema import ChatRequest
 
 PATH = "/v1/chat/completions"
@@ -58,7 +60,7 @@ def clients(reciter: Live) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Live]:
-    hosts = frozenset({"127.0.0.1", "localhost"})
+    hosts = frozenset({"127.0.0.1", "localhost", "::1"})
     bounds = Bounds(hosts=hosts, keys=(key_digest("one"), key_digest("two")), max_body_bytes=4096)
     with live(bounds=bounds) as server:
         yield server
@@ -81,9 +83,11 @@ def test_every_route_but_livez_needs_a_key(locked: Live, method: str, path: str)
 def test_each_key_opens(locked: Live, key: str) -> None:
     with locked.client(headers={"Authorization": f"Bearer {key}"}) as client:
         assert client.post(PATH, json={"messages": HI}).status_code == 200
+        assert client.get("/props", headers={"Authorization": f"bearer {key}"}).status_code == 200
 
 
 HOSTS = {"localhost": 200, "127.0.0.1:1": 200, "evil.example": 403, "localhost.evil": 403, "": 403}
+HOSTS |= {"LocalHost:80": 200, "[::1]:8000": 200, "[::2]": 403}
 
 
 @pytest.mark.parametrize(("host", "status"), HOSTS.items())
@@ -198,6 +202,17 @@ def test_a_request_id_is_given_back_only_where_it_is_one(reciter: Live) -> None:
         for given_id, kept in (("abc-1.2_3", True), ("a b", False), ("x" * 65, False)):
             response = client.get("/health", headers={"x-request-id": given_id})
             assert (response.headers["x-request-id"] == given_id) == kept
+        twice = [("x-request-id", "first"), ("x-request-id", "second")]
+        assert client.get("/health", headers=twice).headers["x-request-id"] == "first"
+
+
+def test_who_asks_too_late_hears_at_once_that_the_client_has_left() -> None:
+    call, heard = Call("id", 0, "/", {}), list[str]()
+    call.when_gone(lambda: heard.append("before"))
+    call.leave()
+    call.when_gone(lambda: heard.append("after"))
+    call.leave()
+    assert heard == ["before", "after"]
 
 
 def test_equal_request_ids_do_not_mix(reciter: Live) -> None:
@@ -260,6 +275,16 @@ def test_requests_in_one_piece_are_answered_in_their_order(reciter: Live) -> Non
     assert told.index(b"x-request-id: first") < told.index(b"x-request-id: second")
 
 
+def test_no_more_requests_wait_on_a_connection_than_are_read_soon(reciter: Live) -> None:
+    ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    for count, told in ((MAX_PIPELINED, b"HTTP/1.1 200"), (MAX_PIPELINED + 1, b"HTTP/1.1 400")):
+        with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
+            sock.sendall(ask * count + last)
+            assert read_all(sock).startswith(told)
+    canary(reciter)
+
+
 def test_slow_sockets_are_closed_and_others_do_not_notice() -> None:
     bounds = Bounds(head_seconds=1.0, body_seconds=1.0)
     with live(bounds=bounds) as server, ExitStack() as stack:
@@ -307,6 +332,24 @@ def test_blank_lines_do_not_keep_a_connection_open() -> None:
         canary(server)
 
 
+def test_blank_lines_are_no_part_of_a_requests_time() -> None:
+    data = json.dumps({"messages": HI, "deadline_ms": 5000}).encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}"
+    with live() as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(b"\r\n")
+
+            async def came() -> None:
+                while not any(each._first_byte_ns for each in server.server._state.connections):
+                    await asyncio.sleep(0)
+
+            server.wait(came())
+            server.clock.advance_ms(4000.0)
+            sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            body = json.loads(read_all(sock).partition(b"\r\n\r\n")[2])
+        assert body["onesec"]["elapsed_ms"] < 1000.0
+
+
 def test_a_body_in_pieces_does_not_start_the_heads_time() -> None:
     with live() as server:
         server.backend.gate.clear()
@@ -321,6 +364,42 @@ def test_a_body_in_pieces_does_not_start_the_heads_time() -> None:
             assert connection._head_timer is None
             server.backend.gate.set()
             assert b" 200 " in read_all(sock)
+
+
+def test_a_whole_answer_that_is_not_read_holds_nothing_for_long() -> None:
+    body = json.dumps({"prompt": "x" * 1_000_000}).encode()
+    head = f"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {len(body)}\r\n"
+    with live(bounds=Bounds(send_seconds=0.1)) as server, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.settimeout(30)
+        sock.connect(("127.0.0.1", server.port))
+        sock.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)
+        sock.recv(1)
+
+        async def closed() -> None:
+            while server.server._state.connections:
+                await asyncio.sleep(0)
+
+        server.wait(closed())
+
+
+def test_time_that_a_client_takes_to_read_is_not_the_doors() -> None:
+    text = "user: Hi|assistant: " + "word " * 90
+    with live(text) as server, socket.socket() as sock:
+        asked = {"messages": HI, "stream": True, "n": 8, "logprobs": True, "top_logprobs": 1}
+        data = json.dumps(asked).encode()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.settimeout(30)
+        sock.connect(("127.0.0.1", server.port))
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}"
+        sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        sock.recv(1)
+        while server.soon(lambda: server.door.runner.open):
+            pass
+        server.clock.advance_ms(5000.0)  # it has waited for the client since
+        assert b"[DONE]" in read_all(sock)
+        server.wait(server.door.idle.wait())
+        assert server.door.time.exit.value < 1000.0
 
 
 def test_a_peer_that_does_not_read_holds_nothing_for_long() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from live import HI, Live, live
 
+from onesec.serve.door import Terms
+
 PATH = "/v1/chat/completions"
 
 
@@ -47,4 +49,23 @@ def test_nobody_waits_for_a_turn_to_hear_that_there_is_time() -> None:
             assert '"role":"assistant"' in next(lines)  # accepted, while the model has not moved
             server.backend.gate.set()
             assert [line for line in lines if line][-1] == "data: [DONE]"
+        thread.join(30)
+
+
+def test_a_full_server_takes_nothing_more_and_says_when_a_retry_would_be_late() -> None:
+    with live(terms=Terms(max_open=2)) as server, server.client() as client:
+        thread, _ = busy(server, client)
+        with server.client() as other:
+            for asked, retry in (({}, "true"), ({"deadline_ms": 150}, "false")):
+                refused = other.post(PATH, json={"messages": HI, "n": 2, **asked})
+                assert refused.status_code == 429
+                assert refused.headers["x-should-retry"] == retry
+            behind_it, _ = behind(lambda: other.post(PATH, json={"messages": HI}))
+            with server.client() as third:
+                while server.soon(lambda: server.door.held) < 2:
+                    pass
+                for path in ("/tokenize", "/detokenize"):
+                    assert third.post(path, json={"prompt": "x", "tokens": [1]}).status_code == 429
+            server.backend.gate.set()
+            behind_it.join(30)
         thread.join(30)

@@ -16,6 +16,14 @@ class Transport:
 
     def __init__(self) -> None:
         self.done: list[Any] = []
+        self.unread = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.done.append("abort")
+        self.unread = 0
 
     def write(self, data: bytes) -> None:
         self.done.append(data)
@@ -31,7 +39,7 @@ class Transport:
 
 
 def packets(transport: Transport) -> Packets:
-    return Packets(cast(asyncio.Transport, transport), asyncio.get_running_loop())
+    return Packets(cast(asyncio.Transport, transport), asyncio.get_running_loop(), 0.0)
 
 
 def test_a_head_and_what_follows_it_are_one_piece() -> None:
@@ -63,6 +71,23 @@ def test_nothing_is_sent_behind_a_farewell() -> None:
         return transport.done
 
     assert asyncio.run(run()) == [b"last words", "close", b"101", "next"]
+
+
+def test_a_peer_is_left_that_reads_nothing_more() -> None:
+    async def run() -> list[Any]:
+        transport = Transport()
+        gathered = packets(transport)
+        gathered.write(b"a long answer")
+        transport.unread = 9
+        gathered.close()
+        for transport.unread in (6, 3):
+            await asyncio.sleep(0)
+            assert "abort" not in transport.done
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return transport.done
+
+    assert asyncio.run(run()) == [b"a long answer", "close", "abort"]
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20_000), st.booleans()), max_size=12))

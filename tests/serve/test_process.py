@@ -20,6 +20,7 @@ pytest.importorskip("onesec._native")
 from serving import Served, served, start
 
 from onesec.cli.main import EXIT_MODEL, EXIT_USAGE
+from onesec.serve.server import spawn
 
 PATH = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "When do you open?"}], "deadline_ms": 5000}
@@ -173,6 +174,17 @@ def test_sigterm_lets_what_runs_end_and_exits_0(tell: Any) -> None:
         assert found.end() == 0
 
 
+def test_the_engine_is_deaf_to_the_groups_signals_from_its_start() -> None:
+    process, ours = spawn()
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    ours.close()
+    process.wait(60)
+    [blocked] = re.findall(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert int(blocked, 16) >> (number - 1) & 1
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def run(*words: str) -> tuple[int, str]:
     process = start(*words)
     said = process.communicate(timeout=60)[1]
@@ -195,3 +207,8 @@ def test_it_says_why_it_cannot_start(server: Served, tmp_path: Path) -> None:
     code, said = run("onesec-mini", "--api-key-file", str(empty))
     assert code == EXIT_USAGE
     assert "no key" in said
+    marked = tmp_path / "marked"
+    marked.write_text("\ufeffone\n", encoding="utf-8")  # as some editors begin a file
+    code, said = run("onesec-mini", "--api-key-file", str(marked))
+    assert code == EXIT_USAGE
+    assert "ASCII" in said

@@ -62,6 +62,9 @@ def test_several_calls_and_strangers() -> None:
     assert read("hermes", one + stranger, []) == (one + stranger, [])
     bare = '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}'
     assert [name for name, _ in read("llama3", bare, [])[1]] == ["f", "g"]
+    told = '{"name": "f", "parameters": {}}'
+    assert read("llama3", f"Well, {told}", [6]) == (f"Well, {told}", [])
+    assert read("hermes", f"{one} and so on", []) == (f"{one} and so on", [])
     assert read("llama3", '{"colour": "red"}', []) == ('{"colour": "red"}', [])
     for value in (r'"\ud83d"', "NaN", "-Infinity", "1" + "0" * 5000):  # of which none is JSON
         wrong = f'<tool_call>{{"name": "f", "arguments": {{"x": {value}}}}}</tool_call>'

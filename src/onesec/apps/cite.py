@@ -8,6 +8,7 @@ numbers are looked up in them. Pure functions; it must not know models or applic
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from .text import Span, sentences, telling_terms, terms
 
 LEAST_SUPPORT = 0.34  # share of a sentence's weight that a source must hold to be cited
 _NUMBER_WEIGHT, _ASKED_WEIGHT = 1.5, 0.25  # a word of the question says little about the source
-_NUMBER = re.compile(r"(?<![^\W\d_])\d+(?:[.,:]\d+)*")
+_NUMBER = re.compile(r"\d+(?:,\d{3}(?!\d)|[.:]\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +83,5 @@ def unsupported_numbers(reply: str, sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def _value(number: str) -> str:
-    plain = number.replace(",", "")
+    plain = unicodedata.normalize("NFKC", number).replace(",", "")  # of one width
     return plain.rstrip("0").rstrip(".") if "." in plain else plain

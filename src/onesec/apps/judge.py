@@ -11,6 +11,10 @@ from typing import Literal, TypedDict
 
 NUMBER = re.compile(r"\d+")
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")
+# Letters and digits as wide as a Chinese character, and what they are.
+_WIDE = {
+    ord(wide): ord(wide) - 0xFEE0 for wide in map(chr, range(0xFF10, 0xFF5B)) if wide.isalnum()
+}
 EVASIONS = (
     "have that information",
     "text does not say",
@@ -65,14 +69,22 @@ def contains(text: str, value: str) -> bool:
     >>> contains("It costs $12.50.", "$12.50"), contains("It costs 125.", "12")
     (True, False)
     """
-    before = r"(?<![\dA-Za-z.,])" if value[:1].isascii() and value[:1].isalnum() else ""
-    after = r"(?![\dA-Za-z]|[.,]\d)" if value[-1:].isascii() and value[-1:].isalnum() else ""
+    text, value = text.translate(_WIDE), value.translate(_WIDE)
+    before = after = ""
+    if value[:1].isascii() and value[:1].isalnum():
+        before = r"(?<![\dA-Za-z.])(?<!\d[,:])"
+    if value[-1:].isascii() and value[-1:].isalnum():
+        after = r"(?![\dA-Za-z]|[.,:]\d)"
     return re.search(before + re.escape(value) + after, text, re.IGNORECASE) is not None
 
 
 def words_of(text: str) -> set[str]:
     """Words in lower case; every Chinese character is one."""
-    return {word.lower() for word in WORD.findall(text)}
+    return {word.lower() for word in WORD.findall(text.translate(_WIDE))}
+
+
+def _numbers_of(text: str) -> set[str]:
+    return set(NUMBER.findall(text.translate(_WIDE)))
 
 
 def invented(item: Item, reply: str) -> set[str]:
@@ -83,7 +95,7 @@ def invented(item: Item, reply: str) -> set[str]:
         return (
             words_of(reply) - words_of(item["messages"][-1]["content"]) - words_of(item["answer"])
         )
-    return set(NUMBER.findall(reply)) - set(NUMBER.findall(given))
+    return _numbers_of(reply) - _numbers_of(given)
 
 
 def facts_missing(item: Item, reply: str) -> list[str]:
@@ -104,7 +116,6 @@ def is_right(item: Item, reply: str, ended: bool = True) -> bool:
         return False
     if not item["grounded"]:
         question = item["messages"][-1]["content"]
-        entitled = set(NUMBER.findall(" ".join((question, item["answer"]))))
-        if set(NUMBER.findall(reply)) - entitled:
+        if _numbers_of(reply) - _numbers_of(f"{question} {item['answer']}"):
             return False
     return not facts_missing(item, reply)

@@ -28,7 +28,7 @@ def rank(
     wanted = list(dict.fromkeys(telling_terms(question) or terms(question)))[:_MOST_TERMS]
     if not wanted:
         return [], len(texts)
-    finder = _finder(wanted)
+    finder, known = _finder(wanted), frozenset(wanted)
     counts: list[dict[str, int]] = []
     for number, text in enumerate(texts):
         if number % _LOOK_EVERY == 0 and number and enough():
@@ -36,6 +36,7 @@ def rank(
         found: dict[str, int] = {}
         for match in finder.finditer(text.lower()):
             term = match[match.lastindex or 0]
+            term = term if term in known else f"{term[:-2]}y"  # of "batteries"
             found[term] = found.get(term, 0) + 1
         counts.append(found)
     seen = len(counts)
@@ -53,11 +54,14 @@ def rank(
 
 def _finder(wanted: Iterable[str]) -> re.Pattern[str]:
     """Finds the terms in small letters: words with whatever ending, Chinese pairs overlapping."""
-    words = [re.escape(term) for term in wanted if term.isascii()]
+    words = [
+        f"{re.escape(term[:-1])}(?:y|ie(?=[sd]))" if term.endswith("y") else re.escape(term)
+        for term in sorted(wanted, key=len, reverse=True)
+        if term.isascii()
+    ]
     others = [re.escape(term) for term in wanted if not term.isascii()]
     parts = []
     if words:
-        words.sort(key=len, reverse=True)
         parts.append(rf"(?<![a-z0-9])({'|'.join(words)})(?:'?e?[sd]|ing|ed|ly|er)?(?![a-z0-9])")
     if others:
         parts.append(f"(?=({'|'.join(others)}))")

@@ -41,8 +41,9 @@ _NOTE_CHARS = 600  # of one entry; the rest of a longer one is left out, at a se
 _FEW_TERMS = 2  # a question with no more of them may speak of what was asked before
 
 _UNKNOWN_WORDS = re.compile(
-    r"do(?:n['’]t| not) (?:have (?:that|this|any|the) information|know)|have no information"
-    r"|没有(?:这方面|关于|[^，。]{0,12})的?信息|不清楚|查不到",
+    r"(?<!you )do(?:n['’]t| not) (?:have (?:that|this|any|the) information|know)"
+    r"|have no information"
+    r"|没有(?:这方面|关于|[^，。]{0,12})的?信息|(?<![您你若])(?<!如果)(?:不清楚|查不到)(?!时|的)",
     re.IGNORECASE,
 )
 
@@ -265,7 +266,8 @@ class Conversation:
 
 
 def says_unknown(text: str) -> bool:
-    """Whether a reply says that the notes do not hold the answer.
+    """Whether a reply says that the notes do not hold the answer; what the customer may not know
+    does not count.
 
     >>> says_unknown("Sorry, I don't have that information."), says_unknown("It costs $5.")
     (True, False)

@@ -27,8 +27,8 @@ _WORDS: Mapping[Language, str] = {
 }
 _LENGTH = re.compile(
     r"[\s≤<~约]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
-    r"(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
-    r"(?P<unit>sentences?|words?|characters?|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
+    r"(?<![a-z\d])(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
+    r"(?P<unit>(?:sentence|word|character)s?(?![a-z])|句话?|个?字)(?:\s*(?:以内|之内))?[.。]?",
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"sentence|word|character|句话|字", re.IGNORECASE)
@@ -79,7 +79,8 @@ class Target:
         (Target(count=60, unit='words'), None)
         """
         for unit in _UNIT.finditer(prompt):
-            match = _LENGTH.search(prompt, max(0, unit.start() - 8), unit.end())
+            # Up to the letter that would make "a wordy text" of "a word".
+            match = _LENGTH.search(prompt, max(0, unit.start() - 8), unit.end() + 2)
             if match is not None:
                 with suppress(InvalidRequest):
                     return cls.of(match[0])

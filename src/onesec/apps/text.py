@@ -16,6 +16,7 @@ _SAMPLE = 4000  # characters that tell the language of a long text
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _HAN_RUN = re.compile(f"[{_HAN}]+")
 _LATIN_WORD = re.compile("[A-Za-z\u00c0-\u024f]+(?:['’][a-z]+)?")
+_UNBROKEN = re.compile(f"[^\\s{_HAN}]+")
 _WORDS_PER_HAN = 0.6  # an English word says about as much as 1.7 Chinese characters
 
 _FULL = "。！？…｡"  # end a sentence wherever they stand
@@ -53,17 +54,24 @@ _STOP_HAN = re.compile("[的了吗呢吧啊是我你您他她它们在有和与�
 
 
 def language(text: str) -> Language:
-    """The language of a text by its script; names in Latin letters do not make a text English.
+    """The language of a text by its script; names in Latin letters do not make a text English, nor
+    do addresses of pages and people.
 
     >>> language("我想退 iPhone 15 Pro"), language("Where is 订单 4821?"), language("")
     ('zh', 'en', 'en')
     """
     sample = text[:_SAMPLE]
+    if _is_address(sample):
+        sample = _UNBROKEN.sub(lambda run: " " if _is_address(run[0]) else run[0], sample)
     han = sum(len(run) for run in _HAN_RUN.findall(sample))
     words = _LATIN_WORD.findall(sample)
     first = bool(words) and sample.lstrip().startswith(words[0]) and words[0][1:].islower()
     plain = sum(word.islower() for word in words) + (first and not words[0].islower())
     return "zh" if han and han * _WORDS_PER_HAN > plain else "en"
+
+
+def _is_address(text: str) -> bool:
+    return "://" in text or "@" in text
 
 
 def is_blank(text: str) -> bool:
@@ -142,8 +150,12 @@ def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
     if mark[0] in _FULL or mark[0] in "!?":
         return True
     if mark[0] == ".":
-        if match.start() - start < 4 and text[start : match.start()].strip().isdigit():
-            return False  # "1." opens an item
+        if match.start() - start < 4:
+            word = text[start : match.start()].strip()
+            if word.isdigit():
+                return False  # "1." opens an item
+            if word.lower() == "no":  # an answer; "No. 5" is none
+                return not text[match.end() : match.end() + 2].strip().isdigit()
         return _ABBREVIATION.search(text, max(start, match.start() - 8), match.start()) is None
     following = text[match.end() : match.end() + 1]
     return mark.count("\n") > 1 or not (following.islower() and following.isascii())
@@ -166,8 +178,8 @@ class SentenceStream:
     """Sentences out of text that arrives in pieces, each as soon as it is complete; their offsets
     count from the beginning of it all.
 
-    A Latin point counts once white space follows it (the rest of 3.5 may be on its way); Chinese
-    marks and ! ? count at once, unless a quotation is still open.
+    A Latin point counts once white space follows it (the rest of 3.5 may be on its way), but not
+    that of "Mr."; Chinese marks and ! ? count at once, unless a quotation is still open.
 
     >>> stream = SentenceStream()
     >>> [[s.text for s in stream.push(piece)] for piece in ("It is 3.", "5 m. 好。再")]
@@ -204,12 +216,12 @@ class SentenceStream:
 
 
 def _complete(sentence: str, behind: str) -> bool:
-    """Whether the last sentence so far is over, given the white space that has come after it."""
+    """Whether the last sentence so far is over, given the white space that has come after it:
+    whatever comes next is another one."""
     if _open_quote(sentence):
         return False
-    if behind and (sentence[-1] in ".!?" or "\n" in behind):
-        return True
-    return sentence[-1] in _SURE
+    following = f"{sentence}{behind}A"
+    return sentence[-1] in _SURE or len(list(sentences(following, longest=len(following)))) > 1
 
 
 def _open_quote(text: str) -> bool:

@@ -184,20 +184,22 @@ class Translate(App):
             source=source,
             text=text,
             done=bool(text),  # empty: cut off before its first word
-            missing_terms=tuple(term for term, meant in terms if meant.casefold() not in found),
+            missing_terms=tuple(
+                term for term, meant in terms if next(_places(meant, found), None) is None
+            ),
             reply=reply,
         )
 
     def _terms(self, source: str, spoken: Language) -> list[tuple[str, str]]:
         """The glossary's terms in a sentence, in its order, longer ones before their parts."""
         text = source.casefold()
-        found: list[tuple[int, str, str]] = []
+        found: list[tuple[int, int, str, str]] = []
         for term, meant in self.glossary[spoken]:
-            at = text.find(term.casefold())
-            taken = any(at >= start and at < start + len(other) for start, other, _ in found)
-            if at >= 0 and not taken:
-                found.append((at, term, meant))
-        return [(term, meant) for _, term, meant in sorted(found)[:_MOST_TERMS]]
+            for at, end in _places(term, text, ending=r"(?:['’]s|e?s)?(?![a-z\d])"):
+                if all(end <= start or at >= other for start, other, *_ in found):
+                    found.append((at, end, term, meant))
+                    break
+        return [(term, meant) for *_, term, meant in sorted(found)[:_MOST_TERMS]]
 
 
 def prompt(source: str, spoken: Language, terms: Sequence[tuple[str, str]] = ()) -> str:
@@ -209,6 +211,18 @@ def prompt(source: str, spoken: Language, terms: Sequence[tuple[str, str]] = ())
     frame, gap = _TERMS[spoken]
     listed = gap.join(f"{term} = {meant}" for term, meant in terms)
     return _PROMPT[spoken].format(terms=frame.format(listed) if listed else "", text=source.strip())
+
+
+def _places(term: str, text: str, *, ending: str = "") -> Iterator[tuple[int, int]]:
+    """Where a term stands in a casefolded text: one in Latin letters where a word begins, and with
+    that `ending` of its last word."""
+    term = term.casefold()
+    if term not in text:  # which most of a glossary is not
+        return
+    before = r"(?<![a-z\d])" if term[0].isascii() and term[0].isalnum() else ""
+    after = ending if term[-1].isascii() and term[-1].isalnum() else ""
+    for match in re.finditer(before + re.escape(term) + after, text):
+        yield match.span()
 
 
 def _untranslated(span: Span) -> Sentence:

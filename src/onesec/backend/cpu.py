@@ -23,6 +23,7 @@ from onesec.model.artifact import Artifact
 from onesec.model.artifact_writer import write_artifact
 from onesec.model.config import ModelConfig
 from onesec.model.planes import PackedMatrix
+from onesec.model.safetensors import ALIGNMENT
 from onesec.model.tensor import Tensor, in_file
 from onesec.model.weights import Checkpoint
 
@@ -115,7 +116,7 @@ class CpuBackend:
         progress: Callable[[float], None] | None = None,
     ) -> CpuBackend:
         """Weights of `source` into planes (a checkpoint is packed; an artifact is read in
-        place where `mapped`, else copied into 2 MiB pages).
+        place where `mapped` and its planes begin at cache lines, else copied into 2 MiB pages).
 
         `context_tokens` are the cache's, over all sequences; `sequence_tokens` those that one of
         them may have at most (None: the model's plain context; see ModelConfig.for_context).
@@ -125,7 +126,7 @@ class CpuBackend:
         allocated, but for a reference that no file holds as it is used (decoded, transposed): that
         is seen as it is read, and told by the end of the first layer.
         """
-        mapped = mapped and isinstance(source, Artifact)
+        mapped = mapped and isinstance(source, Artifact) and _at_cache_lines(source)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
         check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         backend = cls(
@@ -376,9 +377,9 @@ class CpuBackend:
         """Run the batch; see Batch. The interpreter lock is free meanwhile. With `watch_ns` it
         runs on a thread of its own, and this one comes back when that instant has passed.
 
-        Raises ModelError where a row's logits are not finite, ValueError where its mask allows no
-        token. Such a step draws for no row; steps before it are told first, and the next call
-        raises."""
+        Raises ModelError where a row's logits or hidden states are not finite, ValueError where its
+        mask allows no token. Such a step draws for no row; steps before it are told first, and the
+        next call raises."""
         told = self._engine.step(
             [_row(row) for row in batch.rows],
             self._widths_of(batch.gear),
@@ -443,6 +444,14 @@ def _segments(source: Checkpoint, name: str) -> list[tuple[np.ndarray, str]]:
 
 def _arrays(tensors: Sequence[Tensor]) -> list[tuple[np.ndarray, str]]:
     return [(np.ascontiguousarray(tensor.data), tensor.dtype) for tensor in tensors]
+
+
+def _at_cache_lines(source: Artifact) -> bool:
+    """Whether kernels can read the planes where they lie. Another writer's file may have them
+    anywhere."""
+    packed = (source.packed(name) for name in source.matrix_names())
+    planes = (plane for each in packed for plane in (each.hi, each.lo) if plane.size)
+    return all(plane.__array_interface__["data"][0] % ALIGNMENT == 0 for plane in planes)
 
 
 def _kind(name: str) -> str:

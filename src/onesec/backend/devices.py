@@ -30,7 +30,7 @@ def random_backend(
     OutOfMemory."""
     options: dict[str, Any] = {"context_tokens": context_tokens, "kv_dtype": kv_dtype}
     if device != "cpu":
-        return _gpu_backend(device).random(config, device=device, **options)
+        return _ready(_gpu_backend(device).random(config, device=device, **options))
     from .cpu import CpuBackend
 
     return CpuBackend.random(config, threads=threads, **options)
@@ -39,7 +39,7 @@ def random_backend(
 def loader(device: str, threads: int | None) -> Callable[..., CpuBackend | GpuBackend]:
     """What loads weights for a device: the compiled engine, or torch, each only where it is used.
 
-    Raises InvalidRequest where torch is not there.
+    Raises InvalidRequest for a device of another kind, and where torch is not there.
     """
     if device == "cpu":
         from .cpu import CpuBackend
@@ -48,14 +48,24 @@ def loader(device: str, threads: int | None) -> Callable[..., CpuBackend | GpuBa
     kind = _gpu_backend(device)
 
     def load(*args: Any, **options: Any) -> GpuBackend:
-        backend = kind.load(*args, device=device, **options)
-        backend.warm()
-        return backend
+        return _ready(kind.load(*args, device=device, **options))
 
     return load
 
 
+def _ready(backend: GpuBackend) -> GpuBackend:
+    """With all its graphs captured; where they do not fit, nothing of it stays on the device."""
+    try:
+        backend.warm()
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
 def _gpu_backend(device: str) -> type[GpuBackend]:
+    if not device.startswith("cuda"):
+        raise InvalidRequest(f"There is no device {device!r}.", hint="Choose cpu, cuda or cuda:N.")
     try:
         from .gpu.backend import GpuBackend
     except ModuleNotFoundError as error:

@@ -21,7 +21,8 @@ class Linear:
     """A matrix [rows, cols] and a bias [rows], finite, held at each of `WIDTHS`: 4 and 8 bits as
     planes, rounded to nearest (native/planes.h); 16 as half floats. One thread; one owner calls it.
 
-    Raises InvalidRequest where the shapes differ or a value is not finite at 16 bits.
+    Raises InvalidRequest where the shapes differ, or a value is not finite: weights at 16 bits,
+    biases at 32.
 
     >>> one = Linear(np.array([[1.0, -0.5]], np.float32), np.array([3.0], np.float32))
     >>> one(np.array([[2.0, 4.0]], np.float32), 16).tolist()
@@ -36,9 +37,10 @@ class Linear:
             )
         with np.errstate(over="ignore"):
             half = np.ascontiguousarray(weight, dtype=np.float16)
+            bias = np.ascontiguousarray(bias, dtype=np.float32)
         if not (np.isfinite(half).all() and np.isfinite(bias).all()):
             raise InvalidRequest(
-                "a weight or a bias is not finite as a half float.",
+                "a weight is not finite as a half float, or a bias as a float.",
                 hint="Scale the columns so that no weight exceeds 65504.",
             )
         self.rows, self.cols = weight.shape
@@ -46,7 +48,7 @@ class Linear:
         self._native = _native.Linear(
             np.ascontiguousarray(weight, dtype=np.float32),
             half,
-            np.ascontiguousarray(bias, dtype=np.float32),
+            bias,
             os.environ.get("ONESEC_ISA", ""),
         )
 

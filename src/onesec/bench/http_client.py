@@ -13,7 +13,7 @@ from onesec.core.clock import Clock
 
 _END = b"\r\n"
 _HEAD_END = b"\r\n\r\n"
-_EVENT_END = b"\n\n"
+_EVENT_END = b"\n\n"  # or the same of _END
 
 
 class BadReply(Exception):
@@ -144,6 +144,8 @@ class Parser:
         del self._buffer[:count]
         if not self._streams:
             return
+        if b"\r" in self._parts:
+            self._parts = self._parts.replace(_END, b"\n")
         while (end := self._parts.find(_EVENT_END)) >= 0:
             event = bytes(self._parts[:end])
             del self._parts[: end + len(_EVENT_END)]

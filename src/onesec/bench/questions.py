@@ -120,7 +120,7 @@ def of_prompts(loaded: LoadedModel, path: Path) -> list[Question]:
     Raises InvalidRequest where a line is none of these, or a prompt is empty or too long.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # no other line end: texts have them
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{path} cannot be read: {error}.") from None
     found = []
@@ -129,7 +129,7 @@ def of_prompts(loaded: LoadedModel, path: Path) -> list[Question]:
             continue
         try:
             found.append(_of_prompt(loaded, f"{path.stem}-{number}", path.stem, json.loads(line)))
-        except (ValueError, OneSecError) as error:
+        except (ValueError, TypeError, OneSecError) as error:
             raise InvalidRequest(
                 f"{path}, line {number}: {error}",
                 hint='Write lines like {"prompt": "When do you open?", "max_tokens": 128}.',

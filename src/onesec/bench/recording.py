@@ -113,7 +113,7 @@ class Recording:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRequest(
-                f"{path} is not a recording of step times: {error!r}.",
+                f"{path} is not a recording of step times: {type(error).__name__}: {error}.",
                 hint="Make one with `onesec bench record --shape NAME -o FILE`.",
             ) from None
 

@@ -29,9 +29,11 @@ def write_report(folder: Path, record: Record) -> None:
 
 
 def write_pair(folder: Path, name: str, record: Record, html: str) -> None:
-    """Write a record and its page under one name. Raises OSError where the disk refuses."""
+    """Write a record and its page under one name; what is not a number is null. Raises OSError
+    where the disk refuses."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False)
+    plain = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     (folder / f"{name}.html").write_text(html, encoding="utf-8")
 

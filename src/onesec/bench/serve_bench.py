@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from random import Random
@@ -28,6 +29,7 @@ from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_ano
 _USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
 _QUIET = 0.5  # of the capacity, after an overload
 _LOADING, _LOADING_S, _PAUSE_S = 503, 60.0, 0.1  # of a server that is not ready yet
+_SILENT_S = 10.0  # after which nobody is there
 _EASY = 0.8  # a load that shows what is usual
 _RECOVERY = 10.0  # budgets that a recovery is waited for, at least _RECOVERY_S
 _RECOVERY_S = 2.0
@@ -78,16 +80,17 @@ class Course:
 def client_of(url: str, clock: Clock, api_key: str = "") -> Client:
     """A client of the server at an address such as http://127.0.0.1:8000 (a path is ignored).
     Raises InvalidRequest."""
-    parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
-    try:
-        port = parts.port or 80
-    except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port:
+    host: str | None = None
+    port = 80
+    with suppress(ValueError):
+        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+        if parts.scheme == "http":
+            host, port = parts.hostname, parts.port or port
+    if not host:
         raise InvalidRequest(
             f"{url} is no address of a server.", hint="Write for example http://127.0.0.1:8000."
         )
-    return Client(parts.hostname, port, clock, api_key=api_key)
+    return Client(host, port, clock, api_key=api_key)
 
 
 async def meet(
@@ -100,8 +103,9 @@ async def meet(
     loading = False
     try:
         while True:
-            listed = await client.request("GET", "/v1/models")
-            props = await client.request("GET", "/props")
+            async with asyncio.timeout(_SILENT_S):
+                listed = await client.request("GET", "/v1/models")
+                props = await client.request("GET", "/props")
             loading = _LOADING in (listed.status, props.status)
             if not loading or clock.now_ns() >= end_ns:
                 break
@@ -124,7 +128,7 @@ async def meet(
     if props.status == 200:
         try:
             ours = "promises" in json.loads(props.body)
-        except ValueError:
+        except (ValueError, TypeError):  # another server's page
             ours = False
     length = card.get("max_model_len")
     return Target(

@@ -118,7 +118,7 @@ class Asker:
             read(heard, reply, at_ns)
         except TimeoutError:
             heard.error, heard.end_ms = "gave_up", (self._clock.now_ns() - at_ns) / 1e6
-        except (OSError, BadReply, ValueError):
+        except (OSError, BadReply, ValueError, LookupError, TypeError, AttributeError):
             heard.error, heard.end_ms = "broken", (self._clock.now_ns() - at_ns) / 1e6
         return heard
 
@@ -143,7 +143,8 @@ class Asker:
 
 
 def read(heard: Heard, reply: Reply, at_ns: int) -> None:
-    """Take a response in. Raises ValueError where it is no JSON."""
+    """Take a response in. Raises ValueError where it is no JSON; a JSON of another form than
+    OpenAI's meets LookupError, TypeError or AttributeError."""
     heard.status = reply.status
     heard.first_ms, heard.end_ms = (reply.first_ns - at_ns) / 1e6, (reply.end_ns - at_ns) / 1e6
     if reply.status != 200:

@@ -281,7 +281,7 @@ class LatencyModel:
             if values["version"] != 1:
                 raise ValueError(f"version {values['version']!r} is not 1")
             return cls({str(n): _cost_from(c) for n, c in dict(values["gears"]).items()})
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, OverflowError) as error:
             raise ValueError(f"not a saved latency model: {error!r}") from error
 
 
@@ -296,8 +296,8 @@ def _cost_from(values: Mapping[str, Any]) -> GearCost:
         return number(value[0]), number(value[1])
 
     batch = tuple((int(rows), number(factor)) for rows, factor in values["batch"])
-    if not batch or any(low >= high for (low, _), (high, _) in pairwise(batch)):
-        raise ValueError(f"batch factors {batch} do not rise")
+    if any(low >= high for (low, _), (high, _) in pairwise(((0, 0.0), *batch))) or not batch:
+        raise ValueError(f"batch factors {batch} do not rise from one row on")
     return GearCost(
         a_ms=number(values["a_ms"]),
         b_ms=number(values["b_ms"]),

@@ -96,7 +96,7 @@ def read(text: str) -> Page:
                 fence["mark"], fence["info"].strip(), end + 1, indent + fence["mark"]
             )
             begin, table = end + 1, ""
-        elif "|" in line and not table and begin < start and _DELIMITER.fullmatch(line):
+        elif "|" in line and not table and text[begin:start].strip() and _DELIMITER.fullmatch(line):
             _part(page, begin, before)  # a table without pipes at its edges
             begin, table, cells = end + 1, "body", len(_PIPE.findall(line))
         elif _ROW.match(line) or (table and "|" in line):
@@ -163,7 +163,7 @@ def _paragraph(text: str, start: int, end: int) -> tuple[list[int], list[tuple[i
         over = "\n" in text[start + len(whole) : end] and start + len(whole) > item.end()
         if over and not _BROKEN_OFF.search(whole):
             ends = _outside(text, [start + len(whole)], end, marked)[0]
-            line = [at for at in ends if at > item.end()]  # marks alone are no item
+            line = [at for at in ends if text[item.end() : at].strip(_MARKS)]  # marks are no item
     # The last end is what counts: a long paragraph is searched from its tail.
     outside, inside = _outside(text, sentence_ends(text, max(start, end - _TAIL), end), end, marked)
     if not outside and end - start > _TAIL:

@@ -95,7 +95,7 @@ def plan(
 ) -> Plan:
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
-    Without a budget: the best gear. More budget never gives a cheaper gear or less room.
+    Without a budget: the best gear. More of `budget_ms` never gives a cheaper gear or less room.
     `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
     with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after

@@ -147,7 +147,7 @@ def read_text(file: str) -> str:
     if file == "-":
         if is_terminal(sys.stdin):
             note("Reading the terminal; end with Ctrl-D. 从终端读取, 按 Ctrl-D 结束。")
-        raw = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        raw = sys.stdin.buffer.read()
     else:
         path = Path(file)
         if path.is_dir():

@@ -83,8 +83,14 @@ def command(
 
     if (shape is None) != (traffic is None):
         raise click.UsageError("--shape and --traffic go together.")
+    if shape is not None and (prompts or recording or limit or only == "virtual"):
+        raise click.UsageError(
+            "--shape is measured in real time: no --prompts, --recording, --limit, --only virtual."
+        )
     if quick:
         limit, questions = limit or _QUICK_LIMIT, min(questions, _QUICK_QUESTIONS)
+    if output is not None:  # a folder that cannot be is told before anything is waited for
+        output.mkdir(parents=True, exist_ok=True)
     engine = {"device": device, "threads": threads}
     record: dict[str, Any] = {
         "model": shape or without_folders(model),

@@ -111,6 +111,8 @@ def command(
         burst=burst or 0,
         seed=seed,
     )
+    if output is not None:  # a folder that cannot be is told before anything is waited for
+        output.mkdir(parents=True, exist_ok=True)
     record = asyncio.run(_measure(url, course, suite, traffic, untold))
     if output is not None:
         write_report(output, record)

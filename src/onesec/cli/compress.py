@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import click
 
+from .application import read_text
 from .options import json_option, model_argument, output_option, threads_option
 from .output import emit_json, megabytes, note, progress, table
 
@@ -114,7 +115,7 @@ def command(
     if deadline is not None:
         given["deadline_ms"] = parse_duration_ms(deadline)
     recipe = Recipe(**given)
-    text = "\n".join(_read(path) for path in texts) if texts else None
+    text = "\n".join(read_text(str(path)) for path in texts) if texts else None
     with _stages() as tell:
         found = compress(model, output, recipe, text=text, threads=threads, tell=tell)
     size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
@@ -126,15 +127,6 @@ def command(
     if not found.target.met:
         note(f"Not met: {found.target.why}. 未达到要求。")
         raise click.exceptions.Exit(1)
-
-
-def _read(path: Path) -> str:
-    from onesec.core.errors import InvalidRequest
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is not UTF-8 text: {error}.") from None
 
 
 @contextmanager

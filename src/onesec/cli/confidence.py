@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .application import read_text
 from .options import engine_options, engine_values, json_option, model_argument
 from .output import emit_json, note, progress, table
 
@@ -123,8 +124,6 @@ def _windows(loaded: LoadedModel, text_file: Path | None) -> list[Text]:
     from onesec.compress.evaluate import windows
     from onesec.compress.reliability import Text
     from onesec.loading import open_tokenizer
-
-    from .application import read_text
 
     tokens = open_tokenizer(loaded.path).encode(read_text(str(text_file)))
     length = max(2, loaded.context_length // 8)

@@ -157,8 +157,12 @@ def _gpu() -> Finding:
         name = device_name(open_device("cuda"))
     except InvalidRequest as error:
         return Finding("gpu", f"none: {error.message}")
-    from onesec.backend.gpu.cuda_library import find_nvcc
+    import torch
 
+    from onesec.backend.gpu.cuda_library import OLDEST, find_nvcc
+
+    if torch.cuda.get_device_capability() < OLDEST:
+        return Finding("gpu", f"{name}; Triton's kernels")
     nvcc = find_nvcc()
     if nvcc is None:
         return Finding(

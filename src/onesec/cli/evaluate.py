@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .application import read_text
 from .options import (
     deadline_option,
     engine_options,
@@ -178,14 +179,10 @@ def evaluate_text(
     as_json: bool,
 ) -> None:
     """Quality of gears on a text, printed. Raises InvalidRequest, ModelError, OutOfMemory."""
-    from onesec.core.errors import InvalidRequest
     from onesec.loading import count_gears, find_model, load_model
     from onesec.model.artifact import is_artifact
 
-    try:
-        text = text_file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{text_file} is not UTF-8 text: {error}.") from None
+    text = read_text(str(text_file))
     own_reference = not no_reference and reference is None and not is_artifact(find_model(model))
     with ExitStack() as stack:
 

@@ -85,9 +85,7 @@ def keep_last(record: dict[str, object]) -> None:
     import json
     from contextlib import suppress
 
+    from onesec.engine.profile import write_whole
+
     with suppress(OSError):
-        path = last_trace()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(record), encoding="utf-8")
-        part.replace(path)
+        write_whole(last_trace(), json.dumps(record))

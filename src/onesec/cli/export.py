@@ -64,7 +64,7 @@ def command(
                 tokenizer.files(path),
                 output,
                 kind,
-                name=path.stem,
+                name=path.stem if path.is_file() else Path(model).resolve().name,
                 progress=advance,
             )
     files = [output] if output.is_file() else list(output.iterdir())

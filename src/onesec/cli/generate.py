@@ -63,21 +63,6 @@ def _of(budget_ms: float | None, digits: int) -> str:
     return "" if budget_ms is None else f" of {budget_ms:.{digits}f}"
 
 
-def _read_prompt(prompt: str) -> str:
-    if prompt != "-":
-        return prompt
-    raw = sys.stdin.buffer.read()
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        from onesec.core.errors import InvalidRequest
-
-        raise InvalidRequest(
-            f"stdin is not UTF-8 at byte {error.start} (0x{raw[error.start]:02X}).",
-            hint="Convert it, for example: iconv -f GB18030 -t UTF-8.",
-        ) from None
-
-
 @click.command("generate")
 @model_argument
 @click.argument("prompt")
@@ -131,13 +116,17 @@ def command(
     from onesec.core.deadline import parse_duration_ms
     from onesec.core.request import SamplingParams
 
+    from .application import read_text
+
     budget, values, engine = budget_value(options), sampling_values(options), engine_values(options)
     if attribute is not None:
         parse_duration_ms(attribute)  # refuse nonsense before a model is loaded
     SamplingParams(**values)
     if prompt_logprobs and not as_json:
         raise click.UsageError("--prompt-logprobs needs --json.")
-    text = _read_prompt(prompt)
+    if raw and system is not None:
+        raise click.UsageError("--system needs the chat template, which --raw leaves out.")
+    text = read_text("-") if prompt == "-" else prompt
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}
@@ -202,8 +191,16 @@ def bounded(llm: LLM, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(llm: LLM, text: str, system: str | None, raw: bool) -> str | list[dict[str, str]]:
-    """A chat turn where the model has a template, else the text as it is."""
+    """A chat turn where the model has a template, else the text as it is. Raises InvalidRequest
+    where there is a system message and no template for it."""
     if raw or not llm.has_chat_template:
+        if system is not None:
+            from onesec.core.errors import InvalidRequest
+
+            raise InvalidRequest(
+                "This model has no chat template, which --system needs.",
+                hint="Put what it says into the prompt.",
+            )
         return text
     messages = [{"role": "user", "content": text}]
     return messages if system is None else [{"role": "system", "content": system}, *messages]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from onesec import __version__
 
@@ -24,7 +25,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["--version"])  # doctest: +SKIP
     onesec 0.1.0
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        _say("Interrupted. 已中断。")
+        code = EXIT_INTERRUPTED
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # What is left would fail again when the interpreter ends, with its own words and code.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not code:
+            code = EXIT_ERROR if isinstance(error, BrokenPipeError) else _report(error)
+    return code
+
+
+def _open_streams() -> None:
+    """Make standard streams that neither a closed end nor a character turns into a crash. A closed
+    one is None; what is written to such a stderr would go to stdout."""
+    if sys.stdin is None:  # to the process's end, like the descriptors that are missing
+        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdin, TextIOWrapper):  # a stray byte makes its line wrong, not the reading
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, TextIOWrapper):  # in a locale that has not all characters
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _run(given: list[str]) -> int:
+    """The exit code of a command line. Raises KeyboardInterrupt."""
     if given in (["--version"], ["-V"]):  # answered before click is imported
         print(f"onesec {__version__}")
         return 0
@@ -42,9 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted. 已中断。")
-        return EXIT_INTERRUPTED
+    except click.Abort:
+        raise KeyboardInterrupt from None
     except (OSError, MemoryError) as error:
         return _report(error)
     except Exception as error:

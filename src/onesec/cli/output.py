@@ -5,6 +5,7 @@ It must not know what is reported. rich is imported only when something is drawn
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -22,9 +23,10 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 def emit_json(value: Any, *, one_line: bool = False) -> None:
     """Print one JSON object, as the whole of the output or as a line of it; nan and infinities
-    become null."""
+    become null, and characters that the output's encoding may lack are escaped."""
     indent = None if one_line else 2
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=indent), flush=one_line)
+    whole = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    print(json.dumps(_plain(value), ensure_ascii=not whole, indent=indent), flush=one_line)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -139,10 +139,13 @@ def _keys(file: Path | None) -> tuple[bytes, ...]:
     from onesec.core.errors import InvalidRequest
     from onesec.serve.limits import key_digest
 
-    text = os.environ.get("ONESEC_API_KEY", "") if file is None else file.read_text("utf-8")
+    given = os.environ.get("ONESEC_API_KEY", "")
+    text = given if file is None else file.read_text("utf-8", "replace")
     keys = [line.strip() for line in text.splitlines() if line.strip()]
     if file is not None and not keys:
         raise InvalidRequest(f"{file} holds no key.", hint="Write one key a line.")
+    if not all(key.isascii() for key in keys):  # a byte order mark is none either
+        raise InvalidRequest("A key has letters that no header carries.", hint="Write ASCII.")
     return tuple(key_digest(key) for key in keys)
 
 
@@ -151,4 +154,4 @@ def _hosts(host: str, more: tuple[str, ...]) -> frozenset[str]:
     by its name; on loopback a page that claims another name is (DNS rebinding)."""
     if host not in _LOOPBACK and not more:
         return frozenset()
-    return frozenset({*_LOOPBACK, host, *(name.lower() for name in more)})
+    return frozenset({*_LOOPBACK, *(name.lower() for name in (host, *more))})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import blake2b
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,6 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> int:
     from onesec.core.errors import OneSecError
 
     failed = 0
-    if isinstance(sys.stdin, TextIOWrapper):  # a stray byte makes its line wrong, not the reading
-        sys.stdin.reconfigure(errors="surrogateescape")
     if is_terminal(sys.stdin):
         import readline  # noqa: F401  (its import gives input() a history and editing)
 
@@ -116,8 +114,6 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> int:
 
 
 def _ask() -> str | None:
-    if sys.stdin is None:
-        return None
     try:
         return input("> " if is_terminal(sys.stdin) else "").strip()
     except EOFError:
@@ -144,14 +140,8 @@ def _report(
 def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Knowledge:
     """The store, brought up to date with its sources."""
     from onesec.knowledge import Knowledge
-    from onesec.machine import cache_folder
 
-    if store is None:
-        name = "\n".join([*(str(Path(source).resolve()) for source in sources), table or ""])
-        folder = cache_folder() / "knowledge"
-        folder.mkdir(parents=True, exist_ok=True)
-        store = str(folder / f"{blake2b(name.encode(), digest_size=12).hexdigest()}.db")
-    knowledge = Knowledge(store)
+    knowledge = Knowledge(_cached(sources, table) if store is None else store)
     try:
         for source in sources:
             knowledge.load(source)
@@ -166,10 +156,25 @@ def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Kno
     return knowledge
 
 
+def _cached(sources: tuple[str, ...], table: str | None) -> str:
+    """The index of these sources in the cache; where that cannot be written, one that is not
+    kept."""
+    from onesec.machine import cache_folder
+
+    name = "\n".join([*(str(Path(source).resolve()) for source in sources), table or ""])
+    folder = cache_folder() / "knowledge"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return str(folder / f"{blake2b(os.fsencode(name), digest_size=12).hexdigest()}.db")
+    return ":memory:"
+
+
 def _read_records(file: str) -> list[Any]:
     """A JSON list of objects or texts, or a single object."""
+    text = read_text(file)
     try:
-        value = json.loads(read_text(file))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{file} is not JSON: {error}. 不是 JSON。") from None
     values = value if isinstance(value, list) else [value]

@@ -115,8 +115,6 @@ def _translate_live(app: Translate, run: Session) -> None:
 
 def _pieces() -> Iterator[str]:
     """Stdin as it comes, whatever its line ends."""
-    if sys.stdin is None:
-        return
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     told = False
     stdin = cast(BufferedReader, sys.stdin.buffer)

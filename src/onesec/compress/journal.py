@@ -10,10 +10,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from onesec.model.partfile import disk_errors
+
 
 class Journal:
     """Values by key in a file of JSON lines. The first line says which work they belong to: another
-    `fingerprint` begins anew. A line cut off by a kill is dropped.
+    `fingerprint` begins anew. A line cut off by a kill is dropped. Raises ModelError where the disk
+    refuses.
 
     >>> journal = Journal(Path("work.jsonl"), "model and recipe")  # doctest: +SKIP
     """
@@ -21,12 +24,13 @@ class Journal:
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
         self._values: dict[str, Any] = {}
-        lines = self._read()
-        if lines and lines[0] == {"fingerprint": fingerprint}:
-            self._values = {line["key"]: line["value"] for line in lines[1:]}
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+        with disk_errors(path):
+            lines = self._read()
+            if lines and lines[0] == {"fingerprint": fingerprint}:
+                self._values = {line["key"]: line["value"] for line in lines[1:]}
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -54,11 +58,12 @@ class Journal:
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON value; it is on the disk when this returns."""
         self._values[key] = value
-        with self.path.open("a", encoding="utf-8") as file:
+        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "value": value}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def finish(self) -> None:
         """Remove the file: the work is done."""
-        self.path.unlink(missing_ok=True)
+        with disk_errors(self.path):
+            self.path.unlink(missing_ok=True)

@@ -122,11 +122,12 @@ def propose(
     budgets = [ms - costs.base_ms for ms in times_ms]
     proposals: dict[tuple[frozenset[tuple[str, int]], frozenset[str]], Proposal] = {}
     for choice in frontier(parts, sorted(budgets)):
-        widths = {name: width for option in choice for name, width in option.widths.items()}
+        # An embedding with a head of its own is no part; where it is narrow it has 4 bits too.
+        widths = dict.fromkeys(narrow, 4)
+        widths |= {name: width for option in choice for name, width in option.widths.items()}
         fine = frozenset[str]().union(*(option.fine for option in choice))
         if not fine and set(widths.values()) in ({4}, {8}):
             continue
-        widths |= dict.fromkeys(narrow, 4)
         usual = max((4, 8), key=list(widths.values()).count)
         changed = {name: width for name, width in widths.items() if width != usual}
         ms = costs.base_ms + sum(option.ms for option in choice)

@@ -198,7 +198,8 @@ def _search(
 
 
 def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | None) -> str:
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    read = (".safetensors", ".json")
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix in read)
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     effort = (recipe.calibration_tokens, recipe.search_tokens, recipe.check_tokens, recipe.seed)
     return repr((__version__, stats, loaded.context_length, effort, text))
@@ -209,7 +210,7 @@ def _beside_bytes(loaded: LoadedModel) -> int:
     assert isinstance(loaded.backend, CpuBackend)
     with TemporaryDirectory() as folder:
         loaded.write_companions(Path(folder))
-        files = sum(file.stat().st_size for file in Path(folder).iterdir())
+        files = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return files + sum(vector.nbytes for vector in loaded.backend.vectors().values())
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from onesec.model.config import ModelConfig
 from onesec.model.planes import packed_names, packed_shape, plane_bytes
 
-REPORT_BYTES = 1 << 18  # kept for gears.json, the recipe and the reports
+REPORT_BYTES = 1 << 18  # kept for gears.json, the recipe, the reports and the file's header
+_A_MATRIX = 3 << 10  # of them for each matrix, where that is more: with 23 gears it is 2.7 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ def room_of(config: ModelConfig, beside_bytes: int) -> Room:
     >>> room_of(shape("smollm2-135m"), 4 << 20).least_bytes // 1_000_000
     81
     """
-    least = REPORT_BYTES + beside_bytes
+    names = packed_names(config)
+    least = max(REPORT_BYTES, _A_MATRIX * len(names)) + beside_bytes
     lo_bytes = {}
-    for name in packed_names(config):
+    for name in names:
         rows, cols = packed_shape(config, name)
         hi, lo_bytes[name] = plane_bytes(rows, cols)
         least += hi + 4 * rows

@@ -38,7 +38,8 @@ def gather(
     progress: Callable[[float], None],
 ) -> Texts:
     """So many tokens of each part (calibration, search, check): of the given text (of a short one
-    as many as there are, in that proportion), or of the model's own, which goes into the journal.
+    as many as there are, in that proportion, but LEAST_TOKENS to search and to check on), or of the
+    model's own, which goes into the journal.
 
     Raises InvalidRequest where the given text is too short.
     """
@@ -47,7 +48,7 @@ def gather(
     window = min(WINDOW_TOKENS, loaded.context_length)
     sequences = [-(-count // window) for count in counts]  # whole ones: no text is in two parts
     written: list[int] | None = journal.get("own text")
-    if written is None:
+    if written is None or len(written) != sum(sequences) * window:  # of other counts
         written = own_text(
             loaded.backend,
             UNIFORM[8],
@@ -74,8 +75,11 @@ def _given(tokens: Sequence[int], counts: tuple[int, int, int]) -> Texts:
         )
     share = min(1.0, len(tokens) / sum(counts))
     calibration, search, check = (round(count * share) for count in counts)
-    middle, end = calibration + max(2, search), calibration + max(2, search) + max(2, check)
-    return Texts(tokens[:calibration], tokens[calibration:middle], tokens[middle:end])
+    search = min(max(search, LEAST_TOKENS), len(tokens) - LEAST_TOKENS)
+    check = min(max(check, LEAST_TOKENS), len(tokens) - search)
+    calibration = min(calibration, len(tokens) - search - check)
+    middle = calibration + search
+    return Texts(tokens[:calibration], tokens[calibration:middle], tokens[middle : middle + check])
 
 
 def _opening(loaded: LoadedModel) -> list[int]:

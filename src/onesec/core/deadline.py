@@ -34,7 +34,10 @@ def parse_duration_ms(value: str | float | int) -> float:
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidRequest(f"a duration cannot be a {type(value).__name__}.")
     else:
-        result = float(value) * 1e3
+        try:
+            result = float(value) * 1e3
+        except OverflowError:
+            raise InvalidRequest("that number is too large for a duration.") from None
     if not math.isfinite(result) or not 0.0 < result <= MAX_BUDGET_MS:
         raise InvalidRequest(
             f"{value!r} is a duration of {result:g} ms; it must be more than 0 and at most "
@@ -64,7 +67,14 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("total_ms", "ttft_ms", "tpot_ms"):
             value = getattr(self, name)
-            if value is not None and not 0.0 < value <= MAX_BUDGET_MS:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise InvalidRequest(
+                    f"{name} is a {type(value).__name__}; it must be a number of milliseconds.",
+                    hint='Budget.of("800ms") reads durations.',
+                )
+            if not 0.0 < value <= MAX_BUDGET_MS:
                 raise InvalidRequest(
                     f"{name} is {value}; it must lie in (0, {MAX_BUDGET_MS:g}] milliseconds."
                 )

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 _COMPILER_LINES = 20  # the last ones, that a message repeats
 
@@ -40,6 +40,18 @@ class OneSecError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What made it is not kept, only what came of it: so it may be copied, and sent by a worker.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(
+    kind: type[OneSecError], args: tuple[Any, ...], values: dict[str, Any]
+) -> OneSecError:
+    error = Exception.__new__(kind, *args)  # as the first of its bases is made
+    error.__dict__.update(values)
+    return error
 
 
 class InvalidRequest(OneSecError, ValueError):

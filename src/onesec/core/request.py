@@ -5,7 +5,7 @@ It must not know tokens' meaning, models, or time's passing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -36,6 +36,14 @@ def _check_int(name: str, value: int, low: int, high: int) -> None:
     _check(name, value, low, high)
 
 
+def _several(value: Any) -> tuple[Any, ...]:
+    """One value, several, or None as a tuple."""
+    if value is None:
+        return ()
+    one = isinstance(value, str) or not isinstance(value, Iterable)
+    return (value,) if one else tuple(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How a token is chosen. temperature 0 is greedy; every other filter is off by default.
@@ -43,7 +51,8 @@ class SamplingParams:
     Order: logit bias, penalties, min_tokens (bans end tokens), temperature, top_k, top_p, min_p,
     draw.
     Penalties follow OpenAI (presence, frequency: tokens of the answer) and Hugging Face
-    (repetition: tokens of prompt and answer). Raises InvalidRequest on values out of range.
+    (repetition: tokens of prompt and answer). A lone stop string or stop token is taken as one, and
+    None as none. Raises InvalidRequest on values out of range.
 
     >>> SamplingParams(temperature=0.7, top_p=0.9, seed=7).temperature
     0.7
@@ -103,6 +112,11 @@ class SamplingParams:
             schema_of(self.response_format)
         if self.logprobs is not None:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        if not isinstance(self.logit_bias, Mapping):
+            raise InvalidRequest(
+                "logit_bias must map token ids to numbers, "
+                f"it is a {type(self.logit_bias).__name__}."
+            )
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
             raise InvalidRequest(
                 f"logit_bias has {len(self.logit_bias)} entries; the limit is {MAX_LOGIT_BIAS}."
@@ -110,6 +124,8 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             _check_int("a token id of logit_bias", token, 0, 2**31 - 1)
             _check("logit_bias", bias, -100.0, 100.0)
+        for name in ("stop", "stop_token_ids"):
+            object.__setattr__(self, name, _several(getattr(self, name)))
         for token in self.stop_token_ids:
             _check_int("a stop token id", token, 0, 2**31 - 1)
         if len(self.stop) > MAX_STOP_STRINGS:

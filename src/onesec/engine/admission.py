@@ -122,8 +122,8 @@ class Admission:
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
         longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
-        backlog = self._backlog(request, order, host_ms, now_ns)
-        ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms, own)
+        backlog = self._backlog(request, order, host_ms, now_ns, own)
+        ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms)
         plan = planner.plan(ask, self._latency, self._length, policy)
         if own is None and backlog is not None and not request.best_effort:
             self._keep_promises(ask, plan, policy, backlog, host_ms, now_ns)
@@ -138,8 +138,8 @@ class Admission:
         host_ms: float,
         now_ns: int,
     ) -> None:
-        """Raises DeadlineInfeasible where going before others would make them late; behind all of
-        them it would do."""
+        """Raises DeadlineInfeasible where going before others would make them late; with a budget
+        that puts it behind them, and leaves time behind all others, it would do."""
         gear = next(g for g in self._backend.gears if g.name == plan.prefill_gear)
         cached = ask.cached_tokens.get(gear.name, 0)
         prompt_ms = backlog.prompt_ms(gear, ask.prompt_tokens - cached, cached)
@@ -147,22 +147,35 @@ class Admission:
         if not harmed:
             return
         last = self._behind((BACKGROUND_NS + NEVER_NS, 0), host_ms, now_ns)
-        work_ms = ask.elapsed_ms + last.wait_ms + prompt_ms + plan.answer_ms
-        which: Which = "total" if ask.budget_ms is not None else "ttft"
+        work_ms = last.wait_ms + prompt_ms + plan.answer_ms
+        behind_ms = (max(harmed) - now_ns) / 1e6
+        spent_ms = ask.elapsed_ms + ask.wait_ms - backlog.wait_ms
+        budgets: dict[Which, float | None] = {"total": ask.budget_ms, "ttft": ask.ttft_ms}
+        # What sorts it is the one that is over first.
+        budget_ms, which = min((ms, which) for which, ms in budgets.items() if ms is not None)
         raise DeadlineInfeasible(
-            budget_ms=(ask.budget_ms if which == "total" else ask.ttft_ms) or 0.0,
-            feasible_ms=max(policy.budget_for(work_ms), plan.feasible_ms),
-            why=f"{harmed} of the answers that were promised would be late",
+            budget_ms=budget_ms,
+            feasible_ms=max(
+                policy.budget_for(spent_ms + max(work_ms, behind_ms)), plan.feasible_ms
+            ),
+            why=f"{len(harmed)} of the answers that were promised would be late",
             which=which,
         )
 
     def _backlog(
-        self, request: Request, order: tuple[int, int], host_ms: float, now_ns: int
+        self,
+        request: Request,
+        order: tuple[int, int],
+        host_ms: float,
+        now_ns: int,
+        own: Sequence | None = None,
     ) -> Backlog | None:
         """The load that a request of that urgency meets; none counts for one without a budget."""
-        return self._behind(order, host_ms, now_ns) if request.budget.limited else None
+        return self._behind(order, host_ms, now_ns, own) if request.budget.limited else None
 
-    def _behind(self, order: tuple[int, int], host_ms: float, now_ns: int) -> Backlog:
+    def _behind(
+        self, order: tuple[int, int], host_ms: float, now_ns: int, own: Sequence | None = None
+    ) -> Backlog:
         return Backlog(
             self._scheduler,
             self._latency,
@@ -170,6 +183,7 @@ class Admission:
             host_ms=host_ms,
             now_ns=now_ns,
             lateness=self.lateness.factor,
+            own=own,
         )
 
     def prompt_room(
@@ -204,7 +218,6 @@ class Admission:
         elapsed_ms: float,
         backlog: Backlog | None,
         stall_ms: float = 0.0,
-        own: Sequence | None = None,
     ) -> Ask:
         gears = self.gears(request, policy)
         budget = request.budget
@@ -224,7 +237,7 @@ class Admission:
             elapsed_ms=elapsed_ms,
             wait_ms=stall_ms,
             chunk_tokens=self._scheduler.chunk_limit(gears[-1]),
-            crowding=self._scheduler.crowding(own),
+            crowding=self._scheduler.crowding(request),
             best_effort=request.best_effort,
             cues=request.cues,
         )

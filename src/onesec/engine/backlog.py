@@ -68,7 +68,8 @@ class _Prompt:
 
 
 class Backlog:
-    """The engine's present work, as a request of urgency `order` meets it.
+    """The engine's present work, as a request of urgency `order` meets it; `own` is its sequence,
+    where it has one.
 
     rows       rows that will decode, its own among them
     wait_ms    until work on it can start: prompts run one after the other, the most urgent first,
@@ -85,6 +86,7 @@ class Backlog:
         host_ms: float,
         now_ns: int,
         lateness: float = 1.0,
+        own: Sequence | None = None,
     ) -> None:
         self._scheduler, self._latency = scheduler, latency
         self._order, self._now_ns, self._lateness = order, now_ns, lateness
@@ -92,13 +94,14 @@ class Backlog:
         self._own: dict[Gear, float] = {}
         for gear, group in scheduler.decode_groups().items():
             step_ms = latency.step_ms(gear.name, group[0].length, len(group))
-            self._own[gear] = step_ms * (1.0 if group[0].dues.timed else BACKGROUND_SHARE)
+            before = group[0].awaited or order[0] >= BACKGROUND_NS
+            self._own[gear] = step_ms * (1.0 if before else BACKGROUND_SHARE)
             full += step_ms
             share += self._own[gear]
         self.turn_ms = lateness * full
         self._share_ms = share
         self._chunks: dict[Gear, int] = {}
-        unfinished = scheduler.unfinished()
+        unfinished = [each for each in scheduler.unfinished() if each is not own]
         self.rows = min(1 + len(unfinished), scheduler.max_rows)
         self._decoding = sorted(
             (each.order, (each.likely_end_ns(now_ns) - now_ns) / 1e6)
@@ -120,23 +123,24 @@ class Backlog:
             self._chunks[gear] = self._scheduler.usual_chunk(gear, self._order)
         return self._chunks[gear]
 
-    def harmed(self, prompt_ms: float, usual_ms: float) -> int:
-        """How many of those behind it, who would be in time, are late if it goes first. Nobody but
-        the background waits for the background."""
+    def harmed(self, prompt_ms: float, usual_ms: float) -> list[int]:
+        """Those behind it, who would be in time, that are late if it goes first: the instants that
+        sort them. Nobody but the background waits for the background."""
         mine = _Prompt(order=self._order, prompt_ms=prompt_ms, usual_ms=usual_ms, least_ms=usual_ms)
         at = sum(prompt.order < self._order for prompt in self._prompts)
         behind = self._prompts[at:]
         if not behind:
-            return 0
+            return []
         there_ms, _ = self._run([*self._prompts[:at], mine, *behind])
         pairs = zip(behind, self._there_ms[at:], there_ms[at + 1 :], strict=True)
-        return sum(
-            prompt.promised
+        return [
+            prompt.order[0] % BACKGROUND_NS
+            for prompt, before, after in pairs
+            if prompt.promised
             and (prompt.order[0] < BACKGROUND_NS or self._order[0] >= BACKGROUND_NS)
             and prompt.fits(before)
             and not prompt.fits(after)
-            for prompt, before, after in pairs
-        )
+        ]
 
     def prompt_ms(self, gear: Gear, tokens: int, start: int = 0) -> float:
         """What so many prompt tokens take, with what runs beside their chunks."""
@@ -148,7 +152,7 @@ class Backlog:
         gear, plan, now_ns = sequence.prefill_gear, sequence.plan, self._now_ns
         found = _Prompt(
             order=sequence.order,
-            prompt_ms=self.prompt_ms(gear, sequence.prefill_left, sequence.computed),
+            prompt_ms=self.prompt_ms(gear, *self._scheduler.to_read(sequence)),
             usual_ms=plan.usual_ms,
             least_ms=plan.answer_ms,
             seated=sequence.state == "prefilling",

@@ -5,10 +5,12 @@ It must not know the cache's memory, sequences or gears: blocks are numbers, a p
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 
 from onesec.backend.base import Int32Array
 
@@ -57,6 +59,11 @@ class BlockManager:
     def free_blocks(self) -> int:
         """Blocks that can be had now: the empty ones and the idle ones."""
         return len(self._empty) + len(self._idle)
+
+    def free_with(self, tables: Iterable[BlockTable]) -> int:
+        """Blocks that could be had if these tables were given back: not those that others share."""
+        shares = Counter(chain.from_iterable(table.blocks for table in tables))
+        return self.free_blocks + sum(self._references[b] == n for b, n in shares.items())
 
     @property
     def used_blocks(self) -> int:

@@ -49,7 +49,7 @@ class Dues:
 
     @property
     def timed(self) -> bool:
-        """Whether its next token is waited for; else it works in the background."""
+        """Whether its next token is owed at some instant."""
         return self.steered or self.first_ns is not None
 
     @property

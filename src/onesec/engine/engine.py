@@ -394,8 +394,10 @@ class Engine:
             return False
         call, result = watchdog.take()
         if isinstance(result, Exception):
-            for sequence in call.work.sequences:
-                self._outbox.fail(sequence, result, now_ns)
+            # Of several the guilty one shows when they run again: nothing was drawn.
+            going = [each for each in call.work.sequences if not each.finished]
+            if len(going) == 1:
+                self._outbox.fail(going[0], result, now_ns)
         elif call.wanted and result.step_ms:
             self._take(call.work, call.draft, result, now_ns)
         return True
@@ -432,7 +434,8 @@ class Engine:
         now_ns = self._clock.now_ns()
         if not (late or result.overdue):
             return self._take(work, draft, result, now_ns)
-        since_ns = start_ns + round(math.fsum(result.step_ms) * 1e6)
+        done_ms = math.fsum(result.step_ms) + (draft.ms if draft is not None else 0.0)
+        since_ns = start_ns + round(done_ms * 1e6)
         self._watchdog.leave(work, draft, since_ns, wanted=not late)
         if result.step_ms:
             self._take(work, draft, result, now_ns)

@@ -84,6 +84,8 @@ class Intake:
                     self._take_chunk(sequence, row, (total_ms, expected_ms), now_ns)
                 else:
                     drawn = len(sequence.tokens)
+                    if draft is None:
+                        sequence.take_speed(1.0)
                     sequence.segment.add_steps(step_ms, expected_ms, len(row.tokens), drawn)
                     if row.tokens:
                         self._take_tokens(sequence, row, gear, now_ns)

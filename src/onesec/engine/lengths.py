@@ -58,8 +58,9 @@ class LengthStore:
             return
         self._kept_ns = now_ns
         news = lengths().take_news()
-        self._thread = Thread(target=self._merge, args=(news,), name="onesec-lengths")
-        self._thread.start()
+        if news.cells:
+            self._thread = Thread(target=self._merge, args=(news,), name="onesec-lengths")
+            self._thread.start()
 
     def keep(self, lengths: LengthModel) -> None:
         """Add what was learned since the last time to what is kept, now."""

@@ -59,7 +59,9 @@ class Outbox:
         self._scheduler.remove(sequence)
         self.sequences.pop(sequence.id, None)
         sequence.close(stop, now_ns, self._block_bytes)
-        if stop.finish_reason != "error" and not sequence.request.params.pooled:
+        # One that never began tells nothing, and would make what is known fade.
+        begun = bool(sequence.tokens) or stop.ending == "natural"
+        if begun and stop.finish_reason != "error" and not sequence.request.params.pooled:
             self._lessons.note(
                 len(sequence.tokens),
                 sequence.stop.answer_tokens,

@@ -198,7 +198,7 @@ def cached_profile(
     key = blake2b(f"{machine}\0{artifact}".encode(), digest_size=16).hexdigest()
     path = cache_dir / f"profile-{key}.json"
     if not fresh:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             kept = LatencyModel.from_dict(json.loads(path.read_text()))
             if still_holds(kept):
                 return kept

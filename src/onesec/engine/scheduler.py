@@ -18,13 +18,14 @@ from onesec.backend.base import Batch
 from onesec.budget.chunks import next_chunk
 from onesec.budget.latency import P50, LatencyModel
 from onesec.core.gear import Gear
+from onesec.core.request import Request
 
 from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
-_BACKGROUND_TURNS = 4  # sequences without a deadline get one turn in so many when others are late
+_BACKGROUND_TURNS = 4  # the background gets one turn in so many when others are late
 
 
 @dataclass(slots=True)
@@ -79,17 +80,28 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self.running or self._waiting)
 
-    def cached_tokens(self, sequence: Sequence) -> int:
-        """Tokens of its prompt that the prefix cache holds, in the gear that would read it."""
-        blocks = self.blocks
-        return blocks.block_size * blocks.match(sequence.names, sequence.prefill_gear.name)
+    def to_read(self, sequence: Sequence) -> tuple[int, int]:
+        """How many tokens it has to run before it can decode, and behind how many computed ones:
+        of one that waits, those of its prompt that the prefix cache holds in its gear."""
+        computed = sequence.computed
+        if sequence.state == "waiting":
+            names, variant = sequence.names, sequence.prefill_gear.name
+            computed = self.blocks.block_size * self.blocks.match(names, variant)
+        return sequence.prefill_left - (computed - sequence.computed), computed
 
-    def crowding(self, own: Sequence | None = None) -> float:
+    def crowding(self, request: Request) -> float:
         """The share of a request's time to spare that others are likely to need: all of it where
-        others with a deadline are there, else nothing."""
+        others with a deadline are there, else nothing. Only the background counts the
+        background."""
         waiting = (sequence for _, sequence in self._waiting)
-        there = any(each is not own and each.dues.timed for each in chain(self.running, waiting))
-        return float(there)
+        return float(
+            any(
+                other.dues.timed
+                and other.request is not request
+                and other.request.background <= request.background
+                for other in chain(self.running, waiting)
+            )
+        )
 
     def most_urgent_waiting(self) -> Sequence | None:
         """The waiting sequence that would start next."""
@@ -179,7 +191,8 @@ class Scheduler:
             variant = sequence.prefill_gear.name
             sequence.table = self.blocks.allocate(sequence.names, variant)
             needed = self.blocks.blocks_for(sequence.length) - len(sequence.table.blocks)
-            if needed > self.blocks.free_blocks + sum(len(s.table.blocks) for s in later):
+            short = needed > self.blocks.free_blocks
+            if short and needed > self.blocks.free_with(other.table for other in later):
                 self._release(sequence)  # nobody gives way for what does not fit even so
                 return
             if full:
@@ -190,7 +203,7 @@ class Scheduler:
                     self._release(sequence)
                     return
             sequence.computed = sequence.table.shared * self.blocks.block_size
-            if not sequence.tokens:
+            if not sequence.trace.preemptions:  # else some of it is its own work
                 sequence.trace.cached_tokens = sequence.computed
             heappop(self._waiting)
             sequence.state = "prefilling"
@@ -254,9 +267,9 @@ class Scheduler:
             if len(group) == len(self.running):
                 steps = self._steps(gear, group)
         else:
-            late = any(sequence.slack_ms < 0.0 for sequence in self.running)
+            late = any(each.awaited and each.slack_ms < 0.0 for each in self.running)
             if late and self._turn % _BACKGROUND_TURNS:
-                groups = {g: rows for g, rows in groups.items() if rows[0].dues.timed}
+                groups = {g: rows for g, rows in groups.items() if rows[0].awaited}
         # The most urgent first, over all groups: nobody may lose blocks after being put in a batch.
         for sequence in list(self.running):
             if sequence.state == "decoding" and sequence.gear in groups:
@@ -336,7 +349,7 @@ class Scheduler:
             if sequence.state == "decoding":
                 slack_ms = min(slack_ms, sequence.slack_ms)
                 due_ns = sequence.dues.next_ns(len(sequence.tokens))
-                if due_ns is not None:
+                if due_ns is not None and not self._lost(sequence):
                     pace_ms = min(pace_ms, (due_ns - now_ns) / 1e6 - decode_ms)
                 continue
             gear, exact = sequence.prefill_gear, sequence.computed >= sequence.prompt_length
@@ -363,6 +376,11 @@ class Scheduler:
             if budget <= 0 or sequence.dues.timed:
                 break
         return work
+
+    def _lost(self, sequence: Sequence) -> bool:
+        """Whether it could not keep its rhythm alone: it stops nobody's prompt then."""
+        step_ms = self._latency.step_ms(sequence.gears[0].name, sequence.length)
+        return step_ms * 1e6 > (sequence.dues.tpot_ns or math.inf)
 
     def _chunk(self, sequence: Sequence, allowed_ms: float, budget: int, least: int) -> int:
         """Tokens of a prompt chunk that take about `allowed_ms`, at least `least` of them."""

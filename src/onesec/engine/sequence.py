@@ -207,6 +207,11 @@ class Sequence:
         return order_of(self.request, self.dues, self.number)
 
     @property
+    def awaited(self) -> bool:
+        """Whether its next token is waited for; else it works in the background."""
+        return self.dues.timed and not self.request.background
+
+    @property
     def prefill_left(self) -> int:
         """Tokens to run before it can decode; the last one drawn is not among them."""
         end = self.length - 1 if self.tokens else self.prompt_length
@@ -336,7 +341,7 @@ class Sequence:
             self.hidden = (self._hidden_sum / self.prompt_length).astype(np.float32)
 
     def take_speed(self, speed: float) -> None:
-        """Follow how much faster a draft was than plain steps."""
+        """Follow how much faster a call was than plain steps: 1 where nothing was drafted."""
         self.speed += _SPEED_RATE * (speed - self.speed)
 
     def output(self) -> RequestOutput:

@@ -18,7 +18,7 @@ from .scheduler import Scheduler
 from .sequence import Sequence
 from .stopping import Stop
 
-BACKGROUND_SHARE = 0.25  # how much of the work without a deadline one with a deadline waits for
+BACKGROUND_SHARE = 0.25  # how much of the background's work one with a deadline waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,8 @@ class Steering:
         return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
 
     def prefill_ms(self, sequence: Sequence) -> float:
-        """What the rest of its prompt takes, in the median; where it waits, without what the prefix
-        cache holds of it."""
-        computed = sequence.computed
-        if sequence.state == "waiting" and not sequence.tokens:
-            computed = self._scheduler.cached_tokens(sequence)
-        left = sequence.prefill_left - (computed - sequence.computed)
+        """What it takes until it can decode, in the median."""
+        left, computed = self._scheduler.to_read(sequence)
         return self._latency.prefill_ms(
             sequence.prefill_gear.name, left, start=computed, quantile=P50
         )
@@ -101,7 +97,7 @@ class Steering:
             landing=sequence.landing,
             tpot_ms=sequence.request.budget.tpot_ms or math.inf,
             due_ms=math.inf if due_ns is None else (due_ns - now_ns) / 1e6,
-            crowding=self._scheduler.crowding(sequence),
+            crowding=self._scheduler.crowding(sequence.request),
             fenced=self._fenced,
         )
         decision = controller.shift(standing, self._latency, policy)
@@ -206,7 +202,8 @@ class Steering:
                 if gear is sequence.gear:
                     batch = len(group)
                 else:
-                    share = 1.0 if group[0].dues.timed else BACKGROUND_SHARE
+                    before = group[0].awaited or sequence.request.background
+                    share = 1.0 if before else BACKGROUND_SHARE
                     context = group[0].length
                     others_ms += share * self._latency.step_ms(gear.name, context, len(group))
         return others_ms, batch

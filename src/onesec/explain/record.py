@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.trace import Trace
 
 MAX_BYTES = 16 << 20
+MAX_TOKENS = 1 << 20  # of an answer: each is a place on the axis of time
+_LARGEST = 1e15  # of any number that a trace counts or measures
 
 
 def number(detail: Mapping[str, Any], name: str) -> float | None:
@@ -50,6 +53,12 @@ def read_trace(raw: bytes, *, source: str) -> Trace:
     if isinstance(value, dict) and isinstance(value.get("trace"), dict):
         value = value["trace"]
     try:
-        return msgspec.convert(value, Trace)
+        trace = msgspec.convert(value, Trace)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{source} holds no trace: {str(error)[:200]}.", hint=hint) from None
+    known = [getattr(trace, field.name) for field in fields(trace)]
+    known += [*trace.confidence, *(event.at_ms for event in trace.events)]
+    numbers = (value for value in known if isinstance(value, int | float))
+    if trace.answer_tokens > MAX_TOKENS or not all(abs(value) < _LARGEST for value in numbers):
+        raise InvalidRequest(f"{source} holds no trace: a number is too large, or none.", hint=hint)
+    return trace

@@ -20,12 +20,12 @@ _GUESSED = (" Of {0} tokens guessed ahead {1} were right.", "提前猜测的 {0}
 
 
 def milliseconds(value: object) -> str:
-    """Milliseconds with as many digits as tell something; "?" for what is no number.
+    """Milliseconds with as many digits as tell something; "?" for what is no finite number.
 
     >>> milliseconds(941.3), milliseconds(0.41234), milliseconds(None)
     ('941', '0.412', '?')
     """
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or not abs(value) < 1e300:
         return "?"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

@@ -19,7 +19,7 @@ from onesec.model.artifact_writer import write_json
 from onesec.model.hf_config import hf_config
 from onesec.model.jsonfile import read_json
 from onesec.model.partfile import disk_errors
-from onesec.model.partfolder import part_folder
+from onesec.model.partfolder import check_name, part_folder
 from onesec.model.safetensors import SafetensorsWriter
 from onesec.model.tensor import Tensor, bfloat16_bits
 from onesec.model.unbinding import matrix_parts, matrix_values, vector_parts
@@ -56,6 +56,7 @@ def export_compressed(
 
     >>> export_compressed(outgoing, tokenizer.save, Path("out"), bits=4)  # doctest: +SKIP
     """
+    check_name(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InvalidRequest(
             f"{path} exists; it is not overwritten.", hint="Choose another folder."
@@ -125,7 +126,8 @@ def _config_values(outgoing: Outgoing, path: Path) -> dict[str, Any]:
                 )
             dropped = ("quantization_config", "compression_config")
             return {key: value for key, value in values.items() if key not in dropped}
-    return hf_config(outgoing.config, path)
+    biases = {name.rpartition(".")[2] for name, vector in outgoing.vectors() if vector.any()}
+    return hf_config(outgoing.config, path, {name for name in biases if name.endswith("_bias")})
 
 
 def _quantization(bits: int, symmetric: bool, ignored: list[str]) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def export_gguf(
     progress   gets fractions of 1
 
     Raises UnsupportedModel where GGUF cannot say the model or its tokenizer, CorruptFile for
-    weights that are not finite, InvalidRequest for a folder at `path`, ModelError where the disk
-    refuses.
+    weights that are not finite, InvalidRequest for a folder or a device at `path`, ModelError where
+    the disk refuses.
 
     >>> export_gguf(outgoing, tokenizer.files(path), Path("m.gguf"), "q8_0", name="m")
     ... # doctest: +SKIP
@@ -54,6 +54,8 @@ def export_gguf(
     config = outgoing.config
     if path.is_dir():
         raise InvalidRequest(f"{path} is a folder.", hint="Name a file, such as model.gguf.")
+    if path.exists() and not path.is_file():  # /dev/null would be a file from then on
+        raise InvalidRequest(f"{path} is no regular file.", hint="Name one, such as model.gguf.")
     keys = gguf_keys(config, path)
     words, lost = tokenizer_keys(tokenizer, config.vocab_size)
     metadata: dict[str, Any] = {

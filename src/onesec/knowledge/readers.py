@@ -23,7 +23,12 @@ from onesec.core.errors import KnowledgeError
 MAX_FILE_BYTES = 256 << 20
 PART_CHARS = 600  # longer sections are cut at sentence ends, so that each part fits a prompt
 _HEADING = re.compile(r"#{1,6}\s+(.*)")
-_FENCE = re.compile(r"\s*(```|~~~)")
+_FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)")  # "```x```" is none
+# Front matter: keys, their lists and comments; it says nothing that a reader of the page sees.
+_FRONT = re.compile(
+    r"---[^\S\n]*\n[^\W\d][\w-]*:.*\n(?:[^\W\d][\w-]*:.*\n|[ \t\r#-].*\n|\n)*?"
+    r"(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)"
+)
 _SLUG = re.compile(r"[^\w]+")
 _SLUG_CHARS = 80  # of a title that become part of an id
 _ROW_BYTES = 200  # what an entry takes beside its text
@@ -46,14 +51,17 @@ class Found(NamedTuple):
 def files_of(path: Path) -> list[tuple[str, Path]]:
     """The files that are read for a path, with the names that ids begin with: the file itself, or
     all files of a folder that have a reader, in the order of their names. Raises KnowledgeError."""
-    if path.is_file():
-        _reader_of(path)
-        return [(path.name, path)]
-    if not path.is_dir():
-        raise KnowledgeError(path, "there is no such file or folder", hint="Check the path.")
-    files = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in _READERS and file.is_file()
-    )
+    try:
+        if path.is_file():
+            _reader_of(path)
+            return [(path.name, path)]
+        if not path.is_dir():
+            raise KnowledgeError(path, "there is no such file or folder", hint="Check the path.")
+        files = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in _READERS and file.is_file()
+        )
+    except OSError as error:
+        raise KnowledgeError(path, f"it cannot be read ({error.strerror})") from None
     if not files:
         raise KnowledgeError(
             path, "the folder has no entries", hint=f"It may hold {', '.join(_READERS)} files."
@@ -158,11 +166,15 @@ def _read_markdown(name: str, path: Path, text: str) -> Iterator[Found]:
 
 
 def _sections(stem: str, text: str) -> Iterator[tuple[str, str, int]]:
-    title, first, body, fenced = stem, 1, list[str](), ""
-    for number, line in enumerate(text.splitlines(), 1):
-        fence = _FENCE.match(line)
-        if fence and fenced in ("", fence[1]):
-            fenced = "" if fenced else fence[1]
+    front = _FRONT.match(text)
+    begin, left = (front.end(), front[0].count("\n")) if front else (0, 0)
+    title, first, body, fenced = stem, 1 + left, list[str](), ""
+    for number, line in enumerate(text[begin:].splitlines(), 1 + left):
+        fence = _FENCE.fullmatch(line)
+        if fence and not fenced:
+            fenced = fence[1]
+        elif fence and fence[1].startswith(fenced) and not fence[2].strip():
+            fenced = ""
         heading = None if fenced else _HEADING.fullmatch(line)
         if heading is None:
             body.append(line)

@@ -80,8 +80,9 @@ class Knowledge(Closing):
 
     def _open(self) -> None:
         db = self._db
-        marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
+        # In this order: another process may be making the store, which marks what it fills.
         empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
         if not empty and marks[0] != APPLICATION_ID:
             raise KnowledgeError(
                 self.path,
@@ -297,6 +298,12 @@ class Knowledge(Closing):
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeEncodeError as error:
+            raise KnowledgeError(
+                self.path,
+                f"{error.object[:80]!a} is not UTF-8",
+                hint="Rename the file, or correct the text.",
+            ) from None
         except (sqlite3.Error, UnicodeDecodeError) as error:  # a message may quote what is damaged
             ours = "not a database" not in str(error)  # else it may be somebody's only copy
             raise KnowledgeError(

@@ -22,7 +22,7 @@ from .config_json import config_to_json
 from .folder import resolve_inside
 from .names import matrix_shape
 from .partfile import disk_errors
-from .partfolder import part_folder
+from .partfolder import check_name, part_folder
 from .planes import FORMAT, VERSION, Float32, PackedMatrix, packed_names, packed_shape, plane_bytes
 from .safetensors import SafetensorsWriter
 
@@ -35,6 +35,7 @@ COPIED = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates/*.jinja",
     "generation_config.json",
     "LICENSE",
     "LICENSE.md",
@@ -78,10 +79,12 @@ def write_artifact(
 
 
 def check_target(path: Path) -> None:
-    """Raise InvalidRequest where something lies that an artifact must not replace.
+    """Raise InvalidRequest where something lies that an artifact must not replace, or where the
+    path has no name.
 
     >>> check_target(Path("/etc"))  # doctest: +SKIP
     """
+    check_name(path)
     with disk_errors(path):
         free = not path.exists() or is_artifact(path)
         free = free or (path.is_dir() and not any(path.iterdir()))
@@ -136,13 +139,15 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def copy_companions(source: Path, target: Path) -> None:
-    """Copy a model folder's tokenizer, chat template, generation_config and licence files.
+def copy_companions(source: Path, target: Path, patterns: Iterable[str] = COPIED) -> None:
+    """Copy those of a model folder's files that are there: usually its tokenizer, chat templates,
+    generation_config and licence.
 
     Raises CorruptFile for a link that leads out of `source`, OSError where the disk refuses.
 
     >>> copy_companions(Path("model"), Path("out"))  # doctest: +SKIP
     """
-    for name in COPIED:
-        if (source / name).exists():
-            shutil.copyfile(resolve_inside(source, name), target / name)
+    for file in [file for pattern in patterns for file in source.glob(pattern)]:
+        name = file.relative_to(source)
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(resolve_inside(source, name.as_posix()), target / name)

@@ -5,6 +5,7 @@ It must not know how GGUF is spelt in bytes (gguf.py) nor a family's exceptions 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .jsonfile import Fields
 from .tensor import check_finite
 from .weights import Checkpoint
 
+_MAX_FACTORS = 2048  # one for each pair of a head
 _ROPE_FACTORS = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 
 
@@ -27,6 +29,11 @@ def _header(file: GGUFFile, architecture: str) -> GGUFHeader:
     factors: dict[str, tuple[float, ...]] = {}
     for name in _ROPE_FACTORS:
         if f"{name}.weight" in file.infos:
+            count = math.prod(file.shape(f"{name}.weight"))
+            if count > _MAX_FACTORS:
+                raise CorruptFile(
+                    file.path, f"{name} has {count} values; at most {_MAX_FACTORS} are read"
+                )
             tensor = file.read(f"{name}.weight")
             check_finite(file.path, tensor)
             factors[name] = tuple(float(v) for v in tensor.float32().reshape(-1))

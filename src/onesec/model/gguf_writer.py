@@ -70,7 +70,11 @@ class GGUFWriter(PartFile):
             at += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
         self._waiting = list(reversed(tensors))
         super().__init__(path)
-        self.file.write(head + bytes(-len(head) % ALIGNMENT))
+        try:
+            self.file.write(head + bytes(-len(head) % ALIGNMENT))
+        except BaseException:
+            self.discard()
+            raise
 
     def add(self, name: str, data: npt.NDArray[Any]) -> None:
         """The next tensor's bytes, as an array of any dtype and shape."""

@@ -5,6 +5,7 @@ It must not know weights or GGUF. A checkpoint that has a config.json of its own
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,24 @@ _TYPES = {  # family -> model_type and class
     "phi3": ("phi3", "Phi3ForCausalLM"),
 }
 _ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh", "gelu": "gelu", "relu": "relu"}
+# What a config.json says of biases, by family: those of the "" need no word.
+_BIASES: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "llama": {
+        "attention_bias": frozenset({"qkv_bias", "o_bias"}),
+        "mlp_bias": frozenset({"gate_up_bias", "down_bias"}),
+    },
+    "qwen2": {"": frozenset({"qkv_bias"})},
+    "qwen3": {"attention_bias": frozenset({"qkv_bias", "o_bias"})},
+}
 _THETA = 10000.0
 _HINT = "Export from the Hugging Face folder that the model came from, or to GGUF."
 
 
-def hf_config(config: ModelConfig, path: Path) -> dict[str, Any]:
-    """The values of a config.json; errors name `path`.
+def hf_config(
+    config: ModelConfig, path: Path, biases: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """The values of a config.json; errors name `path`. `biases`: kinds that are not all zeros, such
+    as "qkv_bias".
 
     Raises UnsupportedModel for families that are not written, and for models of which a config.json
     of their family cannot say everything: what is read back must be this config again.
@@ -45,6 +58,8 @@ def hf_config(config: ModelConfig, path: Path) -> dict[str, Any]:
             hint="Export them to GGUF.",
         )
     values = {**_common(config), **_windows(config), **_rotary(config)}
+    known = _BIASES.get(config.architecture, {})
+    values |= {flag: True for flag, kinds in known.items() if flag and kinds & set(biases)}
     if config.architecture.startswith("gemma"):
         values |= {
             "query_pre_attn_scalar": config.attention_scale**-2,
@@ -53,6 +68,7 @@ def hf_config(config: ModelConfig, path: Path) -> dict[str, Any]:
         }
     architecture = HF_ARCHITECTURES[values["model_type"]]
     odd = differing(config, architecture.from_hf(Fields(path, values), "f32"))
+    odd += sorted(set(biases).difference(*known.values()))
     if odd:
         raise UnsupportedModel(
             f"{path}: a config.json of the type {values['model_type']} that is made anew cannot "

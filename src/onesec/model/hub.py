@@ -24,6 +24,9 @@ ALLOWED_FILES = (
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
+    "NOTICE",
+    "NOTICE.txt",
+    "NOTICE.md",
 )
 # Second copies of the same weights, in other layouts.
 SKIPPED_FILES = ("*/*.safetensors", "consolidated*.safetensors")

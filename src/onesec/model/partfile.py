@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -43,7 +43,8 @@ class PartFile:
 
     def discard(self) -> None:
         """Give up: nothing is left on disk."""
-        self.file.close()
+        with suppress(OSError):  # of bytes that a full disk did not take before either
+            self.file.close()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

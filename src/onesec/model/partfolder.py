@@ -14,28 +14,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from onesec.core.errors import InvalidRequest
+
 
 @contextmanager
 def part_folder(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, which takes its name when the block ends well, in the place of
     whatever folder was there. After an error, or a kill, that one is untouched; what a killed
-    process left is cleared by the next. Raises OSError where the disk refuses.
+    process left is cleared by the next. A link is followed: what it points to is replaced.
+    Raises OSError where the disk refuses.
 
     >>> with part_folder(Path("out")) as part:  # doctest: +SKIP
     ...     (part / "a.txt").write_text("whole")
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(path)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    lock = _lock(part)
+    part, lock = _new(path)
     try:
         part.chmod(0o755)
         yield part
         _swap(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        if lock is not None:
+        os.close(lock)
+
+
+def _new(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and its lock."""
+    while True:
+        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        with suppress(FileNotFoundError):  # another writer took it for an abandoned one
+            lock = _lock(part)
+            if lock is None:
+                continue
+            if part.exists():
+                return part, lock
             os.close(lock)
+
+
+def check_name(path: Path) -> None:
+    """Raise InvalidRequest for a path without a name of its own: ".", "..", "/".
+
+    >>> check_name(Path("out"))
+    """
+    if path.name in ("", ".."):
+        raise InvalidRequest(
+            f"{path} has no name that a new folder could take.",
+            hint="Name a folder, such as model.onesec.",
+        )
 
 
 def _lock(folder: Path) -> int | None:
@@ -53,7 +80,10 @@ def _lock(folder: Path) -> int | None:
 def _clear_abandoned(path: Path) -> None:
     """Remove what processes that were killed while writing this folder left beside it; a folder
     that one of them had put aside gets its name back, unless there is another."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    prefix, suffix = f".{path.name}.", ".part"
+    for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        if "." in part.name[len(prefix) : -len(suffix)]:  # of a folder whose name begins alike
+            continue
         with suppress(OSError):
             lock = _lock(part)
             if lock is not None:

@@ -38,7 +38,8 @@ class Tokenizer:
     vocab_size      tokens with a text (a model's own table may be padded beyond)
     base_size       those of them that were not added to the vocabulary afterwards
     bos_id          the token that starts a text, or None
-    eos_ids         the tokens that end an answer, most important first
+    eos_ids         the tokens that end an answer, most important first; ids without a token are
+                    left out
     special_ids     ids whose text is not shown by default
     added_tokens    ids by text of the tokens that no text is split into by itself
     chat_templates  raw Jinja sources by name ("default", "tool_use", ...); may be empty
@@ -83,7 +84,8 @@ class Tokenizer:
         self.chat_templates = dict(chat_templates or {})
         self.warnings = warnings
         self.bos_id = self._id_of("bos_token")
-        self.eos_ids = tuple(dict.fromkeys([*_present(self._id_of("eos_token")), *eos_ids]))
+        ends = [*_present(self._id_of("eos_token")), *filter(self._is_token, eos_ids)]
+        self.eos_ids = tuple(dict.fromkeys(ends))
         limit = MAX_TEXT_BYTES
         if context_length is not None:
             limit = min(limit, context_length * BYTES_PER_TOKEN)
@@ -202,6 +204,9 @@ class Tokenizer:
     def _id_of(self, name: str) -> int | None:
         text = self.special_tokens.get(name)
         return None if text is None else self.token_to_id(text)
+
+    def _is_token(self, token: int) -> bool:
+        return token < 1 << 32 and self._library.id_to_token(token) is not None
 
     def _check_size(self, text: str) -> None:
         size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

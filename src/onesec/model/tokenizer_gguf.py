@@ -19,6 +19,9 @@ from onesec.core.errors import CorruptFile, UnsupportedModel
 
 MAX_TOKENS = 1 << 20
 MAX_TOKEN_CHARS = 4096
+# Of SentencePiece merges, which are found by cutting every token everywhere: how many there may be,
+# and how many characters may be copied for it. 262k tokens of 7 characters copy 13 million.
+MAX_MERGES, MAX_CUT_CHARS = 1 << 21, 1 << 28
 WHOLE = "tokenizer.huggingface.json"  # a tokenizer.json in one string; it rules where it is there
 SPACE = "▁"  # how SentencePiece writes a space
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
@@ -31,9 +34,8 @@ _QWEN2 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_TAIL}"
 # tokenizer.ggml.pre, by the way the text is cut
 _PRE_GPT2 = frozenset({"default", "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "roberta-bpe"})
 _PRE_DIGITS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell"})
-_PRE_LLAMA3 = frozenset(
-    {"llama-bpe", "llama3", "llama-v3", "falcon3", "smaug-bpe", "dbrx", "pixtral", "lfm2"}
-)
+_PRE_LLAMA3 = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"})
+_PRE_DBRX = frozenset({"dbrx", "smaug-bpe"})  # cut alike, but with merges alone and without a start
 _PRE_QWEN2 = frozenset({"qwen2", "deepseek-r1-qwen", "stablelm2"})
 # Control tokens that end an answer, where the file names fewer than its template uses.
 _END_TEXTS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<|endoftext|>")
@@ -125,9 +127,18 @@ def _byte_level(
         if not space or left not in ids or right not in ids or left + right not in ids:
             raise _corrupt(f"merge {len(merges)} ({str(line)[:40]!r}) is not made of known tokens")
         merges.append((left, right))
-    library = Tokenizer(models.BPE(vocab=ids, merges=merges, ignore_merges=pre in _PRE_LLAMA3))
+    library = Tokenizer(models.BPE(vocab=ids, merges=merges, ignore_merges=ignores_merges(pre)))
     library.decoder = decoders.ByteLevel()
     return library, cut_as(library, pre)
+
+
+def ignores_merges(pre: str) -> bool:
+    """Whether a piece of a text that is a token is not merged from its parts.
+
+    >>> ignores_merges("llama-bpe"), ignores_merges("qwen2")
+    (True, False)
+    """
+    return pre in _PRE_LLAMA3
 
 
 def cut_as(library: Tokenizer, pre: str) -> tuple[str, ...]:
@@ -149,8 +160,10 @@ def cut_as(library: Tokenizer, pre: str) -> tuple[str, ...]:
     else:
         if pre in _PRE_QWEN2:
             library.normalizer = normalizers.NFC()
-        elif pre not in _PRE_LLAMA3:
-            warnings = (f"The pre-tokenizer {pre!r} is not known; text is cut as for Llama 3.",)
+        elif pre not in _PRE_LLAMA3 | _PRE_DBRX:
+            warnings = (
+                f"The pre-tokenizer {pre[:40]!r} is not known; text is cut as for Llama 3.",
+            )
         library.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(_QWEN2 if pre in _PRE_QWEN2 else _LLAMA3), "isolated"),
@@ -163,6 +176,9 @@ def cut_as(library: Tokenizer, pre: str) -> tuple[str, ...]:
 def _sentence_piece(tokens: list[str], types: list[int], metadata: Mapping[str, Any]) -> Tokenizer:
     scores = [float(s) for s in _list(metadata, "scores", len(tokens))]
     ids = {token: id_ for id_, token in enumerate(tokens)}
+    copied = sum(len(token) ** 2 for token in tokens)
+    if copied > MAX_CUT_CHARS:
+        raise _corrupt(f"cutting its tokens copies {copied} characters; limit {MAX_CUT_CHARS}")
     # SentencePiece joins the neighbours whose joined piece scores best; a BPE merge list in the
     # order of scores does the same. Ids break ties.
     ranked: list[tuple[float, int, int, tuple[str, str]]] = []
@@ -173,6 +189,8 @@ def _sentence_piece(tokens: list[str], types: list[int], metadata: Mapping[str, 
             left, right = piece[:cut], piece[cut:]
             if left in ids and right in ids:
                 ranked.append((-score, ids[left], ids[right], (left, right)))
+        if len(ranked) > MAX_MERGES:
+            raise _corrupt(f"its tokens are made of each other in more than {MAX_MERGES} ways")
     ranked.sort()
     unknown = next((t for t, type_ in zip(tokens, types, strict=True) if type_ == UNKNOWN), None)
     library = Tokenizer(

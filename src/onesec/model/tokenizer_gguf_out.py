@@ -31,9 +31,11 @@ from .tokenizer_gguf import (
     USER_DEFINED,
     WHOLE,
     cut_as,
+    ignores_merges,
 )
 
-_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
+_CUTS = ("gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2")
+_GREEDY = ("lstrip", "rstrip", "single_word")  # flags of added tokens that GGUF has no form for
 _NAMED = {"bos_token": "bos", "unk_token": "unknown", "pad_token": "padding"}
 _END_KEYS = ("eos", "eot", "eom")
 _HINT = "Export to compressed-tensors, which keeps tokenizer.json."
@@ -76,7 +78,8 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
         keys["tokenizer.ggml.scores"] = _scores(tokens, merges)
         keys["tokenizer.ggml.add_space_prefix"] = _adds_space(spec)
     keys |= _ends_and_templates(files, ids)
-    if cut is not None:
+    greedy = any(token.get(flag) for token in added.values() for flag in _GREEDY)
+    if cut is not None and not greedy:
         return keys, ()
     fits = len(files.tokenizer_json) <= MAX_STRING_BYTES
     if fits:
@@ -89,7 +92,8 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
             f"{len(files.tokenizer_json)} bytes; {MAX_STRING_BYTES} would fit.",
             hint=_HINT,
         )
-    return keys, ("its way of cutting texts, which other engines than OneSec may not know",)
+    way = "cutting texts" if cut is None else "taking blanks beside added tokens along"
+    return keys, (f"its way of {way}, which other engines than OneSec may not know",)
 
 
 def _tokens(
@@ -117,8 +121,12 @@ def _tokens(
 
 
 def _cut_of(spec: Mapping[str, Any]) -> str | None:
-    """The name in tokenizer.ggml.pre that stands for this normalizer and pre-tokenizer, if any."""
+    """The name in tokenizer.ggml.pre that stands for this normalizer, pre-tokenizer and way of
+    merging, if any."""
+    whole_pieces = bool(spec["model"].get("ignore_merges"))
     for name in _CUTS:
+        if ignores_merges(name) is not whole_pieces:
+            continue
         library = Tokenizer(models.BPE())
         cut_as(library, name)
         parts = [parse_part(part) for part in (library.normalizer, library.pre_tokenizer)]
@@ -148,8 +156,12 @@ def _ends_and_templates(files: TokenizerFiles, ids: Mapping[str, int]) -> dict[s
             keys[f"tokenizer.ggml.{key}_token_id"] = ids[text]
     for key, end in zip(_END_KEYS, files.eos_ids, strict=False):
         keys[f"tokenizer.ggml.{key}_token_id"] = end
-    if files.add_bos is not None or "tokenizer.ggml.bos_token_id" not in keys:
+    start = keys.get("tokenizer.ggml.bos_token_id")
+    if start is None or files.add_bos is not None:
         keys["tokenizer.ggml.add_bos_token"] = bool(files.add_bos)
+    else:
+        begun = Tokenizer.from_buffer(files.tokenizer_json).encode("").ids
+        keys["tokenizer.ggml.add_bos_token"] = begun[:1] == [start]
     for name, source in files.chat_templates.items():
         suffix = "" if name == "default" else f".{name}"
         keys[f"tokenizer.chat_template{suffix}"] = source

@@ -13,7 +13,10 @@ OMISSION = " […] "  # stands where sentences were taken out
 _NEAR = 3  # pieces from either end in which a question is looked for
 _ASKING = ("?", "？")
 # Where a sentence ends: Latin marks need white space behind them (3.14), Chinese ones do not.
-_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+|[。！？…]+[”’」』）]*\s*|\n\s*")
+# A run of marks is tried from its first one only: a long one costs its length once.
+_SENTENCE_END = re.compile(
+    r"[.!?](?<![.!?][.!?])[.!?]*+[\"'”’)\]]*+\s++|[。！？…]++[”’」』）]*+\s*+|\n\s*+"
+)
 
 
 def pieces_of(text: str, longest: int, *, shortest: int = 1) -> list[str]:

@@ -220,7 +220,8 @@ def _tool_calls(where: str, calls: Any, protect: Callable[[str], str]) -> list[A
             except (ValueError, RecursionError):
                 pass
             else:
-                function["arguments"] = _plain(function["arguments"], where, str)
+                # JSON can spell a special token with escapes, which only now are characters.
+                function["arguments"] = _plain(function["arguments"], where, protect)
         made.append(plain)
     return made
 

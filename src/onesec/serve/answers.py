@@ -222,7 +222,8 @@ class Answers:
                 trace.ending,
             )
         engine_ms = max(c.last.trace.elapsed_ms for c in self.choices if c.last and c.last.trace)
-        self._door.time.exit.observe(max(0.0, elapsed_ms - engine_ms))
+        if not self.wanted.call.held_up:  # that time is not the door's
+            self._door.time.exit.observe(max(0.0, elapsed_ms - engine_ms))
         self._remember(elapsed_ms)
 
     def _remember(self, elapsed_ms: float) -> None:

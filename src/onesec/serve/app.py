@@ -40,7 +40,7 @@ async def models(door: Door, request: Request) -> Response:
 
 async def model(door: Door, request: Request) -> Response:
     """GET /v1/models/{model}: the same, if it has that name."""
-    if request.path_params["model"] != door.model:
+    if request.path_params["model"] not in door.names:
         raise ApiError("model_not_found", f"This server has the model {door.model}.")
     return json_response(_card(door))
 
@@ -132,31 +132,37 @@ async def load(door: Door, request: Request) -> Response:
 async def tokenize(door: Door, request: Request) -> Response:
     """POST /tokenize: a prompt's or a conversation's token ids."""
     call: Call = request.scope[CALL]
-    door.check_open()
-    asked, _ = parse(call.body, TokenizeRequest)
-    wording, context = door.wording, door.ready.context_length
-    if (asked.prompt is None) == (asked.messages is None):
-        raise ApiError("invalid_request", "Send either prompt or messages.")
+    seats = door.seats(call)
+    try:
+        asked, _ = parse(call.body, TokenizeRequest)
+        wording, context = door.wording, door.ready.context_length
+        if (asked.prompt is None) == (asked.messages is None):
+            raise ApiError("invalid_request", "Send either prompt or messages.")
 
-    def encode() -> list[int]:
-        if asked.messages is not None:
-            return wording.render(asked.messages)
-        return wording.tokenizer.encode(asked.prompt or "", add_bos=asked.add_special_tokens)
+        def encode() -> list[int]:
+            if asked.messages is not None:
+                return wording.render(generation.spoken(asked.messages))
+            return wording.tokenizer.encode(asked.prompt or "", add_bos=asked.add_special_tokens)
 
-    tokens = await door.in_thread(call, encode)
-    return json_response({"tokens": tokens, "count": len(tokens), "max_model_len": context})
+        tokens = await door.in_thread(call, encode)
+        return json_response({"tokens": tokens, "count": len(tokens), "max_model_len": context})
+    finally:
+        seats.leave()
 
 
 async def detokenize(door: Door, request: Request) -> Response:
     """POST /detokenize: the text of token ids."""
     call: Call = request.scope[CALL]
-    door.check_open()
-    asked, _ = parse(call.body, DetokenizeRequest)
-    tokenizer, size = door.wording.tokenizer, door.ready.vocab_size
-    if any(not 0 <= token < size for token in asked.tokens):
-        raise ApiError("invalid_request", f"Token ids lie in [0, {size}).", param="tokens")
-    text = await door.in_thread(call, lambda: tokenizer.decode(asked.tokens, skip_special=False))
-    return json_response({"prompt": text})
+    seats = door.seats(call)
+    try:
+        asked, _ = parse(call.body, DetokenizeRequest)
+        tokens, tokenizer, size = asked.tokens, door.wording.tokenizer, door.ready.vocab_size
+        if any(not 0 <= token < size for token in tokens):
+            raise ApiError("invalid_request", f"Token ids lie in [0, {size}).", param="tokens")
+        text = await door.in_thread(call, lambda: tokenizer.decode(tokens, skip_special=False))
+        return json_response({"prompt": text})
+    finally:
+        seats.leave()
 
 
 async def tokenizer_info(door: Door, request: Request) -> Response:
@@ -235,9 +241,9 @@ async def _call(door: Door, endpoint: Endpoint, request: Request) -> Response:
     try:
         return await endpoint(door, request)
     except ApiError as error:
-        door.refused(request.scope[CALL], error)
-        raise
+        refusal = door.granted(error)
     except OneSecError as error:
-        refusal = from_error(error)
+        refusal = door.granted(from_error(error))
+    if request.method == "POST":  # others only look: a probe of a server that drains is no request
         door.refused(request.scope[CALL], refusal)
-        raise refusal from None
+    raise refusal

@@ -85,6 +85,12 @@ async def application(name: str, door: Door, request: Request) -> Response:
         if budget.total_ms is None:
             budget = app.deadline
         driver = Driver(door, call, model, asked)
+
+        def left() -> None:
+            tokens = sum(driver.gears.values())
+            door.over(call, "left", budget_ms=budget.total_ms, tokens=tokens)
+
+        call.when_gone(left)
         steps = start(budget.deadline(call.arrival_ns))
         telling = _Telling(door, call, budget, driver)
         if not asked.stream:

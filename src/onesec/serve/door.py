@@ -300,8 +300,10 @@ class Door:
             seats.take(count - 1)
             answers.ask(prompts)
             await answers.accepted()
-        except BaseException:
+        except BaseException as error:
             answers.close()
+            if isinstance(error, ApiError):
+                error.patience_ms = wanted.budget.total_ms
             raise
         return answers
 
@@ -315,8 +317,19 @@ class Door:
         offer = self.time.outside(error.feasible_ms, entered_ms)
         return infeasible(asked, max(offer, math.floor(asked) + 1.0), which=error.which)
 
+    def granted(self, error: ApiError) -> ApiError:
+        """A refusal, without its offer where a caller would not be granted that."""
+        need_ms, most_ms = error.feasible_ms, self.terms.cap_ms
+        if need_ms is None or error.which != "total" or need_ms <= most_ms:
+            return error
+        words = f"This needs {need_ms:g} ms; this server grants {most_ms:g} ms at most."
+        return ApiError(error.code, words, hint="Ask for less.", budget_ms=error.budget_ms)
+
     def over(self, call: Call, ending: str, **more: Any) -> None:
-        """Remember that an HTTP request is over; `more` as in Done."""
+        """Remember that an HTTP request is over, unless that was told; `more` as in Done."""
+        if call.over:
+            return
+        call.over = True
         now_ns = self.clock.now_ns()
         elapsed_ms = (now_ns - call.arrival_ns) / 1e6
         done = Done(path=call.path, elapsed_ms=elapsed_ms, ending=ending, **more)

@@ -46,6 +46,8 @@ async def embeddings(door: Door, request: Request) -> Response:
             gear=asked.gear or door.ready.gears[-1],
             arrival_ns=call.arrival_ns,  # given: the way in of later inputs is not the door's own
         )
+        budget_ms = wanted.budget.total_ms
+        call.when_gone(lambda: door.over(call, "left", budget_ms=budget_ms))
         given = asked.inputs()
         wanted.sizes = sizes_of(given)
         door.check_time(wanted)
@@ -59,7 +61,6 @@ async def embeddings(door: Door, request: Request) -> Response:
         )
         tokens = sum(len(prompt.tokens) for prompt in prompts)
         elapsed_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
-        budget_ms = wanted.budget.total_ms
         met = None if budget_ms is None else elapsed_ms <= budget_ms
         door.over(call, "natural", budget_ms=budget_ms, met=met)
         body = {

@@ -56,13 +56,16 @@ class Call:
     body: bytes = b""
     tenant: str = ""
     gone: bool = False
+    held_up: bool = False  # what was sent waited for the client to read
+    over: bool = False  # it is remembered what became of it
     _hear: list[Callable[[], None]] = field(default_factory=list)
 
     def when_gone(self, hear: Callable[[], None]) -> None:
         """Call `hear` as soon as the client has left."""
         if self.gone:
             hear()
-        self._hear.append(hear)
+        else:
+            self._hear.append(hear)
 
     def leave(self) -> None:
         """The client has left."""
@@ -115,7 +118,7 @@ class Limits:
         if scope["type"] != "http":
             return
         scope[CALL] = call = call_of(scope)
-        request_id, flow = call.id, scope[FLOW]
+        request_id = call.id
         started = False
 
         async def answer(message: MutableMapping[str, Any]) -> None:
@@ -124,15 +127,7 @@ class Limits:
                 started = True
                 own = [(b"x-request-id", request_id.encode())]
                 message = {**message, "headers": [*message["headers"], *own]}
-            if not flow.write_paused:  # so this does not wait
-                await send(message)
-                return
-            try:
-                async with asyncio.timeout(self._bounds.send_seconds):
-                    await send(message)
-            except TimeoutError:  # a peer that does not read holds nothing for longer
-                call.leave()
-                raise ClientGone from None
+            await send(message)
 
         try:
             admit(scope, call, self._bounds, self._without_key)
@@ -176,7 +171,15 @@ class Limits:
         call.body = b"".join(parts)
 
     async def _watched(self, scope: Scope, send: Send, call: Call) -> None:
-        """Run the routes, and tell them when the client leaves: `call.gone`."""
+        """Run the routes, and tell them when the client leaves: `call.gone`. One that does not read
+        has left in the end: the connection is dropped."""
+        flow = scope[FLOW]
+
+        async def heard(message: MutableMapping[str, Any]) -> None:
+            call.held_up = call.held_up or flow.write_paused
+            await send(message)
+            if call.gone:
+                raise ClientGone
 
         async def nothing_more() -> MutableMapping[str, Any]:
             left = asyncio.Event()
@@ -187,7 +190,7 @@ class Limits:
         hear = scope[HEAR]
         hear.add(call.leave)
         try:
-            await self._app(scope, nothing_more, send)
+            await self._app(scope, nothing_more, heard)
         finally:
             hear.discard(call.leave)
 

@@ -2,8 +2,8 @@
 
 It must not know routes. uvicorn's protocol does the parsing (httptools); this adds what it lacks:
 an absolute time and a size for a request's head, exactly one Host, a limit on sockets, all of them
-and of one peer, the instant of a request's first byte, and answers whose head and first bytes are
-one packet.
+and of one peer, and on requests that wait on one, the instant of a request's first byte, an end of
+patience with a peer that does not read, and answers whose head and first bytes are one packet.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .packets import Packets
 MAX_SOCKETS = 512
 MAX_SOCKETS_OF_A_PEER = 64  # a proxy on this machine is no such peer
 MAX_HEAD_BYTES = 64 << 10
+MAX_PIPELINED = 16  # requests of a connection behind the one that is answered
 ABORT = "onesec.abort"  # in the scope: drops the connection with all that was not read
 ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte
 HEAR = "onesec.hear"  # in the scope: the callbacks for the end of the connection, a set
@@ -35,10 +36,12 @@ class Protocol(HttpToolsProtocol):
 
     head_seconds = 10.0
     body_seconds = 30.0  # of one that comes after its answer
+    send_seconds = 10.0
     clock: Clock = MonotonicClock()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, Packets(transport, self.loop)))
+        packets = Packets(transport, self.loop, self.send_seconds)
+        super().connection_made(cast(asyncio.Transport, packets))
         self._first_byte_ns: int | None = None  # of the head that is being read
         self._received_ns = 0
         self._head_bytes = 0
@@ -47,7 +50,7 @@ class Protocol(HttpToolsProtocol):
         self._body_timer: asyncio.TimerHandle | None = None
         self._hear: set[Callable[[], None]] = set()
         of_peer = 0
-        if self.client is not None and not ip_address(self.client[0]).is_loopback:
+        if self.client is not None and not on_this_machine(self.client[0]):
             peers = [getattr(other, "client", None) for other in self.connections]
             of_peer = sum(peer is not None and peer[0] == self.client[0] for peer in peers)
         if len(self.connections) > MAX_SOCKETS or of_peer > MAX_SOCKETS_OF_A_PEER:
@@ -76,6 +79,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._begin_head()  # of a request that came with the end of the one before
+        self._first_byte_ns = self._received_ns  # blank lines before it are none of its
 
     def on_headers_complete(self) -> None:
         names = [name for name, _ in self.headers]
@@ -85,6 +89,8 @@ class Protocol(HttpToolsProtocol):
         hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             raise ValueError("a request has one Host")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests wait for the answers before theirs")
         super().on_headers_complete()
         scope = cast(dict[str, Any], self.scope)
         scope[ARRIVAL] = self._first_byte_ns
@@ -126,6 +132,16 @@ class Protocol(HttpToolsProtocol):
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a peer's address is a loopback one, however a socket for both versions writes it.
+
+    >>> on_this_machine("::ffff:127.0.0.1"), on_this_machine("::1"), on_this_machine("192.0.2.1")
+    (True, True, False)
+    """
+    address = ip_address(host)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class SocketProtocol(WSProtocol):

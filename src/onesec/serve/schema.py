@@ -121,10 +121,6 @@ class Sampled(msgspec.Struct, kw_only=True):
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
         """The sampling values: those that were given, else `defaults`. Raises InvalidRequest."""
         values = {name: value for name in _PASSED if (value := getattr(self, name)) is not None}
-        if self.stop is not None:
-            values["stop"] = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        if self.stop_token_ids is not None:
-            values["stop_token_ids"] = tuple(self.stop_token_ids)
         if self.logit_bias is not None:
             values["logit_bias"] = {_token(k): v for k, v in self.logit_bias.items()}
         if (self.response_format or {}).get("type", "text") != "text":
@@ -143,6 +139,8 @@ _PASSED = (
     "seed",
     "ignore_eos",
     "min_tokens",
+    "stop",
+    "stop_token_ids",
 )
 
 

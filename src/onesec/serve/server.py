@@ -35,6 +35,7 @@ _BACKLOG = 128
 _SEND_BUFFER_BYTES = 128 << 10
 _KEEP_ALIVE_SECONDS = 75
 _END_SECONDS = 5.0  # for connections to close, and for the engine process to end
+_TOLD = (signal.SIGTERM, signal.SIGINT)  # by which a server is told to end
 _log = logging.getLogger("onesec.serve")
 
 
@@ -79,12 +80,18 @@ def address_of(listening: socket.socket) -> str:
 def spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """The engine process, and the door's end of its socket."""
     ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "onesec.serve.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+    # A terminal and a supervisor may tell the whole group; the door decides when the other process
+    # ends, which inherits this and so is deaf to them from its first instruction on.
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "onesec.serve.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
     ours.setblocking(False)
     return process, ours
 
@@ -136,6 +143,7 @@ class Server:
         protocol = Protocol(config, self._state, {})
         protocol.clock, bounds = self._door.clock, self._bounds
         protocol.head_seconds, protocol.body_seconds = bounds.head_seconds, bounds.body_seconds
+        protocol.send_seconds = bounds.send_seconds
         return protocol
 
     def drain(self) -> None:
@@ -190,7 +198,7 @@ async def _main(
     door = Door(runner, model=start.model, terms=terms)
     server = Server(door, bounds, place)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _TOLD:
         loop.add_signal_handler(number, server.drain)
     process, sock = spawn()
     run_soon()  # not before: the engine's threads are to keep theirs

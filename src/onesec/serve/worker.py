@@ -7,7 +7,6 @@ ends when that is closed.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -143,9 +142,6 @@ def _promise(latency: LatencyModel, gear: str, prompt: int, answer: int) -> wire
 
 def main() -> int:
     """The process: its only argument is the descriptor of the socket."""
-    # A terminal and a supervisor may tell the whole group; the door decides when this process ends.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         return serve(wire.EngineEnd(sock), quiet_gc=True)
 

@@ -9,9 +9,11 @@ tests.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from onesec.backend.base import Batch, BatchResult, Float32Array
@@ -109,13 +111,13 @@ class GpuBackend:
     ) -> GpuBackend:
         """Weights of `source` on a device; the other arguments are CpuBackend.load's.
 
-        Raises InvalidRequest (no such device or dtype), UnknownGear (a reference asked of an
-        artifact), OutOfMemory (before anything is allocated, unless others take memory meanwhile),
-        CorruptFile.
+        Raises InvalidRequest (no such device or dtype, no width, no cache), UnknownGear (a
+        reference asked of an artifact), OutOfMemory (before anything is allocated, unless others
+        take memory meanwhile), CorruptFile.
 
         >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
         """
-        _check_dtypes(kv_dtype, compute_dtype)
+        _check_options(context_tokens, kv_dtype, compute_dtype)
         check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
@@ -149,7 +151,8 @@ class GpuBackend:
         seed: int = 0,
     ) -> GpuBackend:
         """Random weights of a shape: for speed work, where values do not matter. Raises as load."""
-        _check_dtypes(kv_dtype, compute_dtype)
+        _check_options(context_tokens, kv_dtype, compute_dtype)
+        check_asked(planes=planes, reference=reference, artifact=False)
         place = open_device(device)
         dense = COMPUTE_DTYPES[compute_dtype] if reference else None
         size = 0 if dense is None else dense_bytes(config, dense)
@@ -300,10 +303,23 @@ class GpuBackend:
         widths, step_bytes = self._known(batch.gear)
         with self._computing():
             rows, step_ms = self._runner.run(batch, widths)
-        ends = sum(row.start + len(row.tokens) for row in batch.rows)
-        read = step_bytes + ends * self.kv_block_bytes // BLOCK_TOKENS
+        read = len(step_ms) * step_bytes + self._cache_bytes(batch, widths, len(step_ms))
         cpu_ms = (time.process_time() - cpu_start) * 1e3
-        return BatchResult(rows, step_ms, cpu_ms, len(step_ms) * read)
+        return BatchResult(rows, step_ms, cpu_ms, read)
+
+    def _cache_bytes(self, batch: Batch, widths: Widths, steps: int) -> int:
+        """Bytes of keys and values that so many steps read: in every layer that attends, the
+        positions that a row's tokens see."""
+        starts, counts = np.array([(row.start, len(row.tokens)) for row in batch.rows]).T
+        step = np.arange(steps)[:, None]
+        ends = starts + counts + step
+        firsts = np.where(step == 0, starts, ends - 1)
+        layers = zip(self.config.layers, widths.layers, strict=True)
+        seen = 0
+        for window, many in Counter(about.window for about, width in layers if width.qkv).items():
+            hidden = np.maximum(firsts - window + 1, 0) if window > 0 else 0
+            seen += many * int((ends - hidden).sum())
+        return seen * self.kv_block_bytes // (BLOCK_TOKENS * self.config.num_layers)
 
     def rest(self, until_ns: int | None) -> BatchResult | None:
         """Nothing: no call is overdue here."""
@@ -356,7 +372,9 @@ def _room(
             yield
 
 
-def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
+def _check_options(context_tokens: int, kv_dtype: str, compute_dtype: str) -> None:
+    if context_tokens < 1:
+        raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
     for name, value, known in (
         ("kv_dtype", kv_dtype, CACHE_DTYPES),
         ("compute_dtype", compute_dtype, COMPUTE_DTYPES),

@@ -60,7 +60,8 @@ class Attention(ctypes.Structure):
 
 
 class CudaLibrary:
-    """The doors of one compiled library; each raises RuntimeError with CUDA's words.
+    """The doors of one compiled library; each raises RuntimeError with CUDA's words. To open it
+    raises KernelBuildFailed where it does not run on the current device.
 
     stream: the address that torch calls `cuda_stream`. dependent: the kernel may start while the
     one before it on the stream still runs (compute capability 9.0).
@@ -78,6 +79,10 @@ class CudaLibrary:
                 raise KernelBuildFailed(
                     f"{struct.__name__} has {told} bytes in {path}, {ctypes.sizeof(struct)} here"
                 )
+        try:
+            self._check(self._library.onesec_ready())
+        except RuntimeError as error:
+            raise KernelBuildFailed(f"the library does not run here: {error}") from None
 
     def product(
         self, p: Product, form: int, per_multiprocessor: int, dependent: bool, stream: int

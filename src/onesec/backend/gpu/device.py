@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
 
@@ -20,12 +20,13 @@ _SPARE_BYTES = 512 << 20  # for what kernels need beside weights and cache
 
 def open_device(word: str) -> torch.device:
     """The device of a word: "cuda", "cuda:1", or "cpu" (slow: for tests). Raises InvalidRequest."""
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(word)
-    except RuntimeError:
+    if device is None or str(device) != word:  # of a large index torch keeps the last eight bits
         raise InvalidRequest(
             f"device is {word!r}; it must be cpu, cuda or cuda:N.", hint="Use cuda for one GPU."
-        ) from None
+        )
     if device.type not in ("cpu", "cuda"):
         raise InvalidRequest(f"device is {word!r}; NVIDIA GPUs are run, as cuda or cuda:N.")
     if device.type == "cuda":
@@ -53,9 +54,10 @@ def device_name(device: torch.device) -> str:
 
 
 def copy_bandwidth(device: torch.device, num_bytes: int) -> float:
-    """GB/s (1e9) of copying half of `num_bytes` (64 MB or more), counting bytes read and written:
-    the median of ten copies."""
-    source = torch.empty(max(num_bytes, 64 << 20) // 2, dtype=torch.uint8, device=device)
+    """GB/s (1e9) of copying half of `num_bytes` (64 MB or more, and no more than half of what is
+    free), counting bytes read and written: the median of ten copies."""
+    size = max(min(num_bytes, _free_bytes(device) // 2), 64 << 20)
+    source = torch.empty(size // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = []
     for _ in range(10):
@@ -72,12 +74,17 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _free_bytes(device: torch.device) -> int:
+    """With what torch holds for later and nobody uses: it gives that back when it is needed."""
+    if device.type != "cuda":
+        return free_memory_bytes()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + unused)
+
+
 def check_memory(device: torch.device, need_bytes: int, what: str) -> None:
     """Raise OutOfMemory where `need_bytes` and what kernels need beside them do not fit."""
-    if device.type == "cuda":
-        have = torch.cuda.mem_get_info(device)[0] - _SPARE_BYTES
-    else:
-        have = free_memory_bytes()
+    have = _free_bytes(device) - (_SPARE_BYTES if device.type == "cuda" else 0)
     if need_bytes > have:
         raise OutOfMemory(what, need_bytes=need_bytes, have_bytes=max(0, have))
 

@@ -35,6 +35,11 @@ class Matrix:
     bias: Tensor | None = None
 
 
+def floats(*shape: int, device: torch.device) -> Tensor:
+    """float32, not yet set: what kernels write, whatever dtype is torch's default."""
+    return torch.empty(shape, dtype=torch.float32, device=device)
+
+
 @dataclass(frozen=True, slots=True)
 class Norm:
     """Over the last axis: RMS norm (x / sqrt(mean(x²) + eps) * weight), or with `layer` a layer

@@ -1,7 +1,8 @@
 """CudaOps: a decode step's products and attention as hand-written kernels, the rest in Triton.
 
 Five launches a layer: norm and qkv; heads turned, cached and attended; o and the residual; norm and
-the feed-forward's first matrix with its activation; the second one and the residual.
+the feed-forward's first matrix with its activation; the second one and the residual. Of more than
+two rows the activations of the first, third and fourth are prepared by a launch before each.
 Nothing here waits for the device, so a step can be captured in a graph. It must not know models,
 gears or batches.
 """
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .cuda_library import Attention, CudaLibrary, Product
-from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn, floats
 from .ops_triton import TritonOps, power
 
 MAX_ROWS = 16  # of a step
@@ -75,7 +76,7 @@ class CudaOps(TritonOps):
         form = _form(matrix, width, len(h))
         if form is None:
             return super().norm_matmul(h, norm, matrix, width, first_row=first_row)
-        y = torch.empty(len(h), matrix.rows - first_row, device=h.device)
+        y = floats(len(h), matrix.rows - first_row, device=h.device)
         p = _weights(matrix, form, len(h), first_row)
         _result(p, y)
         self._multiply(p, form, h.contiguous(), norm)
@@ -120,7 +121,7 @@ class CudaOps(TritonOps):
             a.q_norm, a.q_eps = turn.q_norm.weight.data_ptr(), turn.q_norm.eps
         if turn.k_norm is not None:
             a.k_norm, a.k_eps = turn.k_norm.weight.data_ptr(), turn.k_norm.eps
-        out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
+        out = floats(n, heads.num_heads * heads.head_dim, device=qkv.device)
         a.out = out.data_ptr()
         self._library.attention(a, self._dependent, _stream(qkv))
         return out
@@ -135,7 +136,7 @@ class CudaOps(TritonOps):
             super().matmul_add(values, matrix, width, h, post_norm)
             return
         p = _weights(matrix, form, len(h))
-        y = h if post_norm is None else torch.empty(h.shape, device=h.device)
+        y = h if post_norm is None else torch.empty_like(h)
         _result(p, y)
         p.add = post_norm is None
         if isinstance(x, Inner) and _kind(x.form) != _kind(form):
@@ -151,7 +152,7 @@ class CudaOps(TritonOps):
         form = _form(matrix, width, len(h))
         if form is None or _groups(form, size) > _COUNTERS:
             return super().norm_feed(h, norm, matrix, width, activation, size)
-        values = torch.empty(len(h), size, device=h.device)
+        values = floats(len(h), size, device=h.device)
         p = _weights(matrix, form, len(h))
         _result(p, values)
         p.gated = matrix.rows >= 2 * size
@@ -161,7 +162,7 @@ class CudaOps(TritonOps):
         p.activation = _ACTIVATIONS[activation]
         prepared = _room(form, len(h), size, h.device)
         p.feed = prepared.data_ptr()
-        sums = torch.empty(self._library.shared_floats(p, form), device=h.device)
+        sums = floats(self._library.shared_floats(p, form), device=h.device)
         p.shared, p.arrived = sums.data_ptr(), self._zeros(h.device).data_ptr()
         self._multiply(p, form, h.contiguous(), norm)
         return Inner(values, prepared, form)

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from . import triton_parts as parts
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn, floats
 from .triton_attention import attend_split, join_splits
 from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
@@ -90,7 +90,7 @@ class TritonOps:
 
     def embed(self, tokens: Tensor, matrix: Matrix, width: int, scale: float) -> Tensor:
         """See Ops."""
-        h = torch.empty(len(tokens), matrix.cols, device=tokens.device)
+        h = floats(len(tokens), matrix.cols, device=tokens.device)
         grid = (len(tokens), triton.cdiv(matrix.cols, _EMBED_COLS))
         block = min(_EMBED_COLS, power(matrix.cols))
         if width == 16:
@@ -176,7 +176,7 @@ class TritonOps:
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
     ) -> Tensor:
         """See Ops."""
-        out = torch.empty(len(h), matrix.rows - first_row, device=h.device)
+        out = floats(len(h), matrix.rows - first_row, device=h.device)
         self._product(h, norm, matrix, width, out, first_row=first_row)
         return out
 
@@ -209,8 +209,8 @@ class TritonOps:
         lanes = max(block // 8, 1)
         streams = 32 * _ATTENTION_WARPS // lanes
         shape = (n, heads.num_heads, splits)
-        sums = torch.empty(*shape, heads.head_dim, device=qkv.device)
-        tops, weights = (torch.empty(shape, device=qkv.device) for _ in range(2))
+        sums = floats(*shape, heads.head_dim, device=qkv.device)
+        tops, weights = (floats(*shape, device=qkv.device) for _ in range(2))
         attend_split[splits, heads.num_kv_heads * triton.cdiv(group, queries), n](
             qkv, cache.keys, cache.values, steps.positions, steps.tables, sums, tops, weights,
             qkv.stride(0), steps.tables.stride(0), splits, heads.scale, heads.softcap, window,
@@ -219,7 +219,7 @@ class TritonOps:
             SOFTCAP=heads.softcap > 0.0, WINDOW=window > 0,
             USE_PDL=self._pdl, num_warps=_ATTENTION_WARPS, **self._launch,
         )  # fmt: skip
-        out = torch.empty(n, heads.num_heads * heads.head_dim, device=qkv.device)
+        out = floats(n, heads.num_heads * heads.head_dim, device=qkv.device)
         join_splits[heads.num_heads, n](
             sums, tops, weights, steps.positions, out, splits, window,
             HEADS=heads.num_heads, D=heads.head_dim, BLOCK=block, SPLIT=SPLIT, CHUNK=32,
@@ -256,7 +256,7 @@ class TritonOps:
         self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
     ) -> Tensor:
         """See Ops."""
-        out = torch.empty(len(h), size, device=h.device)
+        out = floats(len(h), size, device=h.device)
         gated = matrix.rows >= 2 * size
         epilogue = (parts.GATE if gated else parts.ACTIVATE).value
         self._product(h, norm, matrix, width, out, epilogue, ACTIVATIONS[activation])
@@ -267,16 +267,16 @@ class TritonOps:
         n, vocab = logits.shape
         count = triton.cdiv(vocab, _PICK_COLS)
         device = logits.device
-        floats = torch.empty(n, count, 4, device=device)
+        parts_of = floats(n, count, 4, device=device)
         at = torch.empty(n, count, dtype=torch.int32, device=device)
         pick_parts[count, n](
-            logits, floats, at, vocab, logits.stride(0), count,
+            logits, parts_of, at, vocab, logits.stride(0), count,
             BLOCK=_PICK_COLS, USE_PDL=self._pdl, num_warps=8, **self._launch,
         )  # fmt: skip
         picked = Picked(torch.empty(4, n, dtype=torch.int32, device=device))
         tokens, positions = (at, at) if steps is None else (steps.tokens, steps.positions)
         pick_whole[(n,)](
-            floats, at, picked.packed, tokens, positions, count, n,
+            parts_of, at, picked.packed, tokens, positions, count, n,
             BLOCK=power(count), MOVE=steps is not None, USE_PDL=self._pdl, num_warps=1,
             **self._launch,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .capture import capture
 from .ops import Picked, Steps
-from .replay import Int32Array, PickedRows
+from .replay import Int32Array, PickedRows, staged
 
 # Tokens a graph is captured for. From 128 on every multiple of it: the tiles of the library's
 # products are as tall, so rows that are not used cost little more than they would without a graph.
@@ -51,11 +51,11 @@ class PromptReplay:
         self._cuda = device.type == "cuda"
         width = -(-table_blocks // _ALIGNED) * _ALIGNED
         length = 2 * size + width + 1
-        self._staged = torch.zeros(length, dtype=torch.int32, pin_memory=self._cuda)
+        self._staged = staged(length, device=device)
         self._host = self._staged.numpy()
         self._inputs = torch.zeros(length, dtype=torch.int32, device=device)
         self._rows = torch.arange(size, dtype=torch.int32, device=device)[:, None]
-        self._found = torch.zeros(4, 1, dtype=torch.int32, pin_memory=self._cuda)
+        self._found = staged(4, 1, device=device)
         self._ready = torch.cuda.Event() if self._cuda else None
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._cuda:

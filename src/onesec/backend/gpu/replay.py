@@ -66,6 +66,12 @@ def size_for(rows: int) -> int:
     return next(size for size in SIZES if size >= rows)
 
 
+def staged(*shape: int, device: torch.device) -> Tensor:
+    """int32 zeros in the host's memory: pinned for a GPU, which copies them by itself."""
+    pinned = device.type == "cuda"
+    return torch.zeros(shape, dtype=torch.int32, device="cpu", pin_memory=pinned)
+
+
 class StepReplay:
     """Runs steps of at most `size` rows.
 
@@ -92,7 +98,7 @@ class StepReplay:
         self.step_ns = 0
         self._cuda = device.type == "cuda"
         length = size * (2 + table_blocks)
-        self._staged = torch.zeros(length, dtype=torch.int32, pin_memory=self._cuda)
+        self._staged = staged(length, device=device)
         self._host = self._staged.numpy()
         self._inputs = torch.zeros(length, dtype=torch.int32, device=device)
         self._steps = Steps(
@@ -100,7 +106,7 @@ class StepReplay:
             self._inputs[size : 2 * size],
             self._inputs[2 * size :].view(size, table_blocks),
         )
-        self._found = torch.zeros(max_ahead, 4, size, dtype=torch.int32, pin_memory=self._cuda)
+        self._found = staged(max_ahead, 4, size, device=device)
         self._ready = [torch.cuda.Event() for _ in range(max_ahead)] if self._cuda else []
         self._graph: torch.cuda.CUDAGraph | None = None
         self.load([])

@@ -18,7 +18,7 @@ from onesec.core.errors import InvalidRequest, ModelError
 from onesec.core.request import SamplingParams
 
 from .ops import Steps
-from .replay import PickedRows, StepRow
+from .replay import PickedRows, StepRow, staged
 
 BLOCK_TOKENS = 32  # of the cache
 
@@ -207,8 +207,8 @@ def prompt_steps(rows: Sequence[Progress], device: torch.device) -> Steps:
     # Multiples of 16: kernels are compiled for inputs that begin at such places.
     part, width = (-(-size // 16) * 16 for size in (total, widest))
     length = 3 * part + len(rows) * width
-    staged = torch.zeros(length, dtype=torch.int32, pin_memory=device.type == "cuda")
-    host = staged.numpy()
+    sent = staged(length, device=device)
+    host = sent.numpy()
     host[:total] = np.concatenate([p.row.tokens for p in rows])
     host[part : part + total] = np.concatenate(
         [np.arange(p.row.start, p.row.start + n) for p, n in zip(rows, counts, strict=True)]
@@ -216,7 +216,7 @@ def prompt_steps(rows: Sequence[Progress], device: torch.device) -> Steps:
     host[2 * part : 2 * part + total] = np.repeat(np.arange(len(rows)), counts)
     for table, p in zip(host[3 * part :].reshape(len(rows), width), rows, strict=True):
         table[: len(p.row.block_table)] = p.row.block_table
-    inputs = staged.to(device, non_blocking=True)
+    inputs = sent.to(device, non_blocking=True)
     tables = inputs[3 * part :].view(len(rows), width)
     firsts = np.cumsum([0, *counts[:-1]]).tolist()
     return Steps(

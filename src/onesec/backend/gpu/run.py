@@ -18,7 +18,7 @@ from onesec.backend.base import Batch, BatchRow, RowResult
 from onesec.core.errors import ModelError
 from onesec.model.config import ModelConfig
 
-from .ops import LayerCache, Ops, Picked, Steps
+from .ops import LayerCache, Ops, Picked, Steps, floats
 from .ops_plain import normed
 from .prompt_replay import PROMPT_SIZES, PromptReplay, prompt_size
 from .replay import SIZES, PickedRows, StepReplay, StepRow, size_for
@@ -28,7 +28,7 @@ from .transformer import Weights, Widths, hidden, logits
 _MAX_ROWS = SIZES[-1]
 _MAX_AHEAD = 32  # steps of one call that need no host between them
 LONG_PROMPT = 2048  # tokens; too many for a graph
-_NOTHING = torch.empty(4, 0, dtype=torch.int32)  # picked of no row
+_NOTHING = torch.empty(4, 0, dtype=torch.int32, device="cpu")  # picked of no row
 _IN_FLIGHT = 2  # steps that are launched before the host looks at the first of them
 
 _After = tuple[Progress, Tensor, PickedRows, int]  # a row, and what its take_first takes
@@ -275,7 +275,7 @@ class GpuRunner:
         if pooled:
             self._tell_hidden(rows, h)
         if not any(counts):
-            return torch.empty(0, self._config.vocab_size, device=self._device)
+            return self._no_logits()
         parts = h.split([len(p.row.tokens) for p in rows])
         h = torch.cat([part[len(part) - n :] for part, n in zip(parts, counts, strict=True)])
         return self._head(widths, h)
@@ -284,7 +284,7 @@ class GpuRunner:
         """float32 [n, vocab]: what follows rows of the residual stream, in the arithmetic of the
         steps. As many rows at a time as some graph has: kernels are compiled for those, and the
         head is never opened."""
-        out = torch.empty(len(h), self._config.vocab_size, device=self._device)
+        out = floats(len(h), self._config.vocab_size, device=self._device)
         for i in range(0, len(h), _MAX_ROWS):
             part = h[i : i + _MAX_ROWS]
             count = len(part)
@@ -320,8 +320,10 @@ class GpuRunner:
             replay.launch(0)
             replay.wait(0)
             kept += [replay.logits[j].clone() for j in range(len(part)) if i + j in chosen]
-        empty = torch.empty(0, self._config.vocab_size, device=self._device)
-        return torch.stack(kept) if kept else empty
+        return torch.stack(kept) if kept else self._no_logits()
+
+    def _no_logits(self) -> Tensor:
+        return floats(0, self._config.vocab_size, device=self._device)
 
     def logits(self, batch: Batch, widths: Widths) -> Tensor:
         """float32 [total tokens, vocab]: logits after every token of every row."""

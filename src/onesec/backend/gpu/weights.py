@@ -256,12 +256,12 @@ def _random_planes(
     hi[..., SCALES : SCALES + 32] = scale
     hi[..., SCALES + 32 :] = (scale.int() * 15 // 16).byte()  # centres the codes on zero
     # A uniform code has a deviation of 4.6 steps of about 185 units.
-    return hi, lo, torch.full((rows,), RANDOM_DEVIATION / 840.0, device=device)
+    unit = RANDOM_DEVIATION / 840.0
+    return hi, lo, torch.full((rows,), unit, dtype=torch.float32, device=device)
 
 
 def _rotary(inv_freq: Sequence[float], factor: float, context: int, device: torch.device) -> Tensor:
     """float32 [context, 2 * half]: cosines, then sines, of every position."""
-    angles = torch.outer(
-        torch.arange(context, dtype=torch.float32), torch.tensor(inv_freq, dtype=torch.float32)
-    )
+    positions = torch.arange(context, dtype=torch.float32, device="cpu")
+    angles = torch.outer(positions, torch.tensor(inv_freq, dtype=torch.float32, device="cpu"))
     return (torch.cat((angles.cos(), angles.sin()), 1) * factor).to(device)

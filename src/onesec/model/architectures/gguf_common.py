@@ -15,6 +15,14 @@ from . import rope
 from .base import MAX_CONTEXT, GGUFHeader, Sources
 from .hf_common import MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, check_heads
 
+# What else may be said of a scaling, and the values that change nothing.
+_NEUTRAL = {
+    "attn_factor": 1.0,
+    "yarn_attn_factor": 1.0,
+    "yarn_ext_factor": 1.0,
+    "yarn_log_multiplier": 0.0,
+}
+
 
 def uniform(fields: Fields, key: str, default: int | None, *, high: int) -> int:
     """An integer that GGUF may give once or once a layer; UnsupportedModel if layers differ."""
@@ -96,17 +104,30 @@ def scaled_rope(header: GGUFHeader, head_dim: int, *, default_theta: float = 100
                 fields.path, f"rope_freqs has {len(factors)} values; {dim // 2} above 0 are needed"
             )
         return rope.divided(base, dim, factors, 1.0)
-    kind = fields.text("rope.scaling.type", "none")
-    factor = fields.number("rope.scaling.factor", 1.0, low=1e-3, high=rope.MAX_FACTOR)
+    kind = fields.text("rope.scaling.type", "linear")
     if kind == "none":
         return rope.plain(base, dim)
+    for key, value in _NEUTRAL.items():
+        if fields.number(f"rope.scaling.{key}", value, low=-1e6, high=1e6) != value:
+            raise UnsupportedModel(
+                f"{fields.path}: rope scaling with {key} is not supported.",
+                hint="Use the model's Hugging Face folder.",
+            )
+    old = fields.number("rope.scale_linear", 1.0, low=1e-3, high=rope.MAX_FACTOR)
+    factor = fields.number("rope.scaling.factor", old, low=1e-3, high=rope.MAX_FACTOR)
     if kind == "linear":
         return rope.plain(base, dim, factor=factor)
     if kind == "yarn":
         original = fields.integer(
             "rope.scaling.original_context_length", positions(fields), low=2, high=MAX_CONTEXT
         )
-        return rope.yarn(base, dim, factor=factor, original=original)
+        fast, slow = (
+            fields.number(f"rope.scaling.yarn_beta_{end}", turns, low=1e-3, high=rope.MAX_FACTOR)
+            for end, turns in (("fast", 32.0), ("slow", 1.0))
+        )
+        return rope.yarn(
+            base, dim, factor=factor, original=original, beta_fast=fast, beta_slow=slow
+        )
     raise UnsupportedModel(
         f"{fields.path}: rope scaling of the type {kind[:40]!r} is not supported.",
         hint="Supported: none, linear, yarn.",

@@ -16,8 +16,8 @@ export class Trouble extends Error {
 /** Call `hear` when the server asks for a key. */
 export const whenKeyless = (hear) => keyless.push(hear);
 
-/** Use a key in this tab. */
-export const useKey = (key) => keep(tab, "key", key);
+/** Use a key in this tab; one that no header carries is none, so the server asks again. */
+export const useKey = (key) => keep(tab, "key", /^[\x20-\x7e]+$/.test(key) ? key : null);
 
 async function fetched(path, options) {
   const headers = options.body === undefined ? {} : { "content-type": "application/json" };

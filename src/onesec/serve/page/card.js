@@ -105,6 +105,7 @@ export class Card {
     if (story.ending) parts.push(tell(el("span", { class: `ending ${story.ending}`, "data-say-title": `${story.ending}_why`, title: say(`${story.ending}_why`) }), story.ending));
     const gears = Object.entries(told.gears).sort(([one], [other]) => rank(one) - rank(other));
     parts.push(...gears.map(([gear, count]) => geared(gear, count)));
+    delete this.foot.dataset.say; // else another language would say that it still works
     this.foot.replaceChildren(...parts);
     if (told.fitted) this.note("fitted");
     if (!this.text.textContent) this.note("nothing_said");
@@ -153,6 +154,7 @@ export class Card {
       button.addEventListener("click", () => again(offerMs));
     } else {
       if (trouble.code === "queue_full") tell(words, "queue_full");
+      else if (trouble.code === "deadline_infeasible") tell(words, "refused", time(this.story.budgetMs));
       else if (trouble.code === "invalid_request") tell(words, "e_invalid_request", trouble.message);
       else tell(words, KNOWN.has(trouble.code) ? `e_${trouble.code}` : "e_other");
       button = tell(el("button", { type: "button", class: "go" }), "again");

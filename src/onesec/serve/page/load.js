@@ -13,9 +13,10 @@ const ROWS = 20;
 const NUMBERS = {
   running: (load) => load.running,
   waiting: (load) => load.waiting,
-  hit_rate: ({ minute }) => (minute.hit_rate === null ? say("no_data") : `${Math.floor(100 * minute.hit_rate)} %`),
-  goodput: ({ minute }) => minute.goodput_answers_per_s.toPrecision(2),
-  goodput_tokens: ({ minute }) => minute.goodput_tokens_per_s.toPrecision(2),
+  hit_rate: ({ minute: { met, missed } }) =>
+    (met + missed === 0 ? say("no_data") : `${Math.floor((100 * met) / (met + missed))} %`),
+  goodput: ({ minute }) => Number(minute.goodput_answers_per_s.toPrecision(2)),
+  goodput_tokens: ({ minute }) => Number(minute.goodput_tokens_per_s.toPrecision(2)),
   cache: (load) => `${Math.round(100 * load.kv_used_share)} %`,
 };
 

@@ -15,6 +15,7 @@ const DESKS = { chat, support, translate, answer, summarize };
 const PROMPT = 32; // tokens of a short question
 const THEMES = ["auto", "light", "dark"];
 const tabs = {};
+let shown = "chat";
 
 function makeTabs() {
   for (const key of [...Object.keys(DESKS), "load"]) {
@@ -44,13 +45,15 @@ function step(event) {
   tabs[keys[to % keys.length]].tab.focus();
 }
 
+/** The tab that the address names; where it names something else (the panels), the last one. */
 function current() {
-  const key = window.location.hash.slice(1);
-  return key in tabs ? key : "chat";
+  const key = window.location.hash.slice(1) || "chat";
+  if (Object.hasOwn(tabs, key)) shown = key;
+  return shown;
 }
 
 function showTab() {
-  const shown = current();
+  current();
   for (const [key, { tab, panel }] of Object.entries(tabs)) {
     tab.setAttribute("aria-selected", String(key === shown));
     tab.tabIndex = key === shown ? 0 : -1;

@@ -69,6 +69,12 @@ extern "C" int onesec_attention(const Attention* a, int dependent, void* stream)
   });
 }
 
+// 0 where these kernels run on the current device with its driver.
+extern "C" int onesec_ready() {
+  cudaFuncAttributes unused;
+  return int(cudaFuncGetAttributes(&unused, open_planes<Bf16, 4>));
+}
+
 extern "C" int onesec_product_bytes() { return int(sizeof(Product)); }
 extern "C" int onesec_attention_bytes() { return int(sizeof(Attention)); }
 

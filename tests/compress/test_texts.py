@@ -1,0 +1,66 @@
+"""The parts of a text: as many tokens as were asked for, and enough of each in a short one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("onesec._native")
+
+from onesec.compress import texts
+from onesec.compress.journal import Journal
+
+LEAST = texts.LEAST_TOKENS
+asked = st.integers(LEAST, 5000)
+
+
+def _gathered(monkeypatch: pytest.MonkeyPatch, count: int, counts: tuple[int, int, int]) -> Any:
+    tokenizer = SimpleNamespace(encode=lambda text: list(range(len(text))), bos_id=1)
+    monkeypatch.setattr(texts, "open_tokenizer", lambda path: tokenizer)
+    loaded: Any = SimpleNamespace(path=Path())
+    journal: Any = None
+    return texts.gather(
+        loaded, "." * count, counts, seed=0, journal=journal, progress=lambda share: None
+    )
+
+
+@given(st.integers(2 * LEAST, 20_000), st.integers(0, 1 << 20), asked, asked)
+def test_a_given_text_leaves_enough_to_search_and_to_check_on(
+    count: int, calibration: int, search: int, check: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        parts = _gathered(patch, count, (calibration, search, check))
+    sizes = len(parts.calibration), len(parts.search), len(parts.check)
+    assert [*parts.calibration, *parts.search, *parts.check] == list(range(sum(sizes)))
+    assert sum(sizes) <= count
+    assert all(size >= LEAST for size in sizes[1:])
+    if count >= calibration + search + check:
+        assert sizes == (calibration, search, check)
+
+
+def test_own_text_of_other_counts_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def write(*_: Any, sequences: int, length: int, **__: Any) -> list[int]:
+        written.append(sequences * length)
+        return list(range(sequences * length))
+
+    monkeypatch.setattr(texts, "own_text", write)
+    tokenizer = SimpleNamespace(bos_id=1)
+    loaded: Any = SimpleNamespace(
+        context_length=256, backend=None, template=None, tokenizer=tokenizer
+    )
+    journal = Journal(tmp_path / "journal", "work")
+    for check in (300, 300, 600):
+        parts = texts.gather(
+            loaded, None, (0, 64, check), seed=0, journal=journal, progress=lambda share: None
+        )
+        assert len(parts.check) == check
+    assert written == [3 * 256, 4 * 256]
