@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
+import select
 import shutil
 import stat
 import subprocess
@@ -121,6 +123,18 @@ def fake_nvcc(folder: Path, body: str) -> Path:
     return path
 
 
+def ended(process: int) -> bool:
+    """Whether a process ends that was told to."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 30)[0])
+    finally:
+        os.close(descriptor)
+
+
 @pytest.fixture(autouse=True)
 def forget_keys() -> None:
     cuda_library._key.cache_clear()
@@ -159,18 +173,16 @@ def test_what_nvcc_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_compiler_that_does_not_run_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    path = fake_nvcc(tmp_path, "exit 0")
+    child = tmp_path / "child"
+    path = fake_nvcc(tmp_path, f"sleep 100 & echo $! > {child}; wait")
     if body == "broken":
         path.write_text("")
-    else:
-
-        def endless(command: list[str], **options: float) -> None:
-            raise subprocess.TimeoutExpired(command, options["timeout"])
-
-        monkeypatch.setattr(subprocess, "run", endless)
+    monkeypatch.setattr(cuda_library, "_MOST_SECONDS", 0.5)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     with pytest.raises(KernelBuildFailed, match=r"cannot be run|has not ended"):
         compile_library((9, 0), tmp_path / "kept")
+    if body == "endless":
+        assert ended(int(child.read_text()))  # what it had started is gone too
 
 
 def test_a_library_that_was_cut_off_is_compiled_again(

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -187,20 +188,25 @@ def compile_command(nvcc: str, arch: str, made: Path) -> list[str]:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Raises KernelBuildFailed where it takes too long, OSError where it cannot be run."""
-    try:
-        return subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_MOST_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        told = f"{command[0]} has not ended after {_MOST_SECONDS} s"
-        raise KernelBuildFailed(told) from None
+    """Raises KernelBuildFailed where it takes too long, OSError where it cannot be run. A compiler
+    that is left takes the programs along that it has started."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            told, _ = process.communicate(timeout=_MOST_SECONDS)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            late = f"{command[0]} has not ended after {_MOST_SECONDS} s"
+            raise KernelBuildFailed(late) from None
+    return subprocess.CompletedProcess(command, process.returncode, told)
 
 
 @functools.cache
