@@ -154,14 +154,14 @@ def _gpu() -> Finding:
     from onesec.core.errors import InvalidRequest
 
     try:
-        name = device_name(open_device("cuda"))
+        device = open_device("cuda")
     except InvalidRequest as error:
         return Finding("gpu", f"none: {error.message}")
-    import torch
+    from onesec.backend.gpu.cuda_library import find_nvcc
+    from onesec.backend.gpu.kernels import runs_cuda_kernels
 
-    from onesec.backend.gpu.cuda_library import OLDEST, find_nvcc
-
-    if torch.cuda.get_device_capability() < OLDEST:
+    name = device_name(device)
+    if not runs_cuda_kernels(device):
         return Finding("gpu", f"{name}; Triton's kernels")
     nvcc = find_nvcc()
     if nvcc is None:

@@ -42,18 +42,26 @@ def _cuda(device: torch.device, dtype: torch.dtype) -> Ops | None:
     return CudaOps(library, dependent=_dependent(device))
 
 
+def runs_cuda_kernels(device: torch.device) -> bool:
+    """Whether a GPU has what the hand-written kernels are made for; nvcc must be there too."""
+    from .cuda_library import OLDEST, SHARED_BYTES
+
+    about = torch.cuda.get_device_properties(device)
+    new = (about.major, about.minor) >= OLDEST
+    return bool(new and about.shared_memory_per_block_optin >= SHARED_BYTES)
+
+
 @functools.cache
 def _library(device: torch.device) -> CudaLibrary | None:
     if device.type != "cuda":
         return None
-    from .cuda_library import OLDEST, SHARED_BYTES, find_nvcc, open_library
+    from .cuda_library import find_nvcc, open_library
 
-    about = torch.cuda.get_device_properties(device)
-    able = (about.major, about.minor) >= OLDEST
-    if find_nvcc() is None or not able or about.shared_memory_per_block_optin < SHARED_BYTES:
+    if find_nvcc() is None or not runs_cuda_kernels(device):
         return None
+    capability = torch.cuda.get_device_capability(device)
     try:
-        return open_library((about.major, about.minor), cache_folder() / "kernels")
+        return open_library(capability, cache_folder() / "kernels")
     except KernelBuildFailed as error:
         warnings.warn(f"{error} Triton's kernels are used instead.", stacklevel=2)
         return None
