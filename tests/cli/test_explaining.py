@@ -14,7 +14,7 @@ from onesec.cli.main import main
 from onesec.cli.tint import tinted
 from onesec.compress.suite import find_suite, read_suite
 
-KETTLE = ["onesec-mini", "How much is the blue kettle?", "--threads", "1", "--system"]
+KETTLE = ["onesec-mini", "What does the blue kettle cost?", "--threads", "1", "--system"]
 NOTES = "Blue kettle: 34 dollars. Red lamp: 12 dollars. We close at 6."
 
 

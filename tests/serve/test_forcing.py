@@ -189,7 +189,9 @@ def test_what_cannot_be_forced_is_told(
 
 def test_other_choices_are_what_they_were(client: openai.OpenAI) -> None:
     for choice in ("auto", "none"):
-        found = ask(client, tools=tools(ORDER), tool_choice=choice, max_tokens=4)
+        # Of a template that it has not learned the model may have nothing to say.
+        more = {"min_tokens": 4}
+        found = ask(client, tools=tools(ORDER), tool_choice=choice, max_tokens=4, extra_body=more)
         assert found.choices[0].message.content
 
 
