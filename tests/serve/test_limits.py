@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -25,6 +25,8 @@ from onesec.serve.schema import ChatRequest
 
 PATH = "/v1/chat/completions"
 JSON = "Content-Type: application/json\r\n"
+LONG = "user: Hi|assistant: " + "word " * 90
+MUCH = {"messages": HI, "stream": True, "n": 8, "logprobs": True, "top_logprobs": 1}
 
 
 def canary(server: Live) -> None:
@@ -40,6 +42,23 @@ def talk(server: Live, data: bytes) -> bytes:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         return read_all(sock)
+
+
+@contextmanager
+def unread(
+    server: Live, path: str, asked: dict[str, Any], connection: str = "close"
+) -> Iterator[socket.socket]:
+    """A request whose answer is read no further than its first byte, on a socket that hardly holds
+    more of it."""
+    data = json.dumps(asked).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n{JSON}"
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.settimeout(30)
+        sock.connect(("127.0.0.1", server.port))
+        sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        sock.recv(1)
+        yield sock
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -367,14 +386,8 @@ def test_a_body_in_pieces_does_not_start_the_heads_time() -> None:
 
 
 def test_a_whole_answer_that_is_not_read_holds_nothing_for_long() -> None:
-    body = json.dumps({"prompt": "x" * 1_000_000}).encode()
-    head = f"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {len(body)}\r\n"
-    with live(bounds=Bounds(send_seconds=0.1)) as server, socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        sock.settimeout(30)
-        sock.connect(("127.0.0.1", server.port))
-        sock.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)
-        sock.recv(1)
+    asked = {"prompt": "x" * 1_000_000}
+    with live(bounds=Bounds(send_seconds=0.1)) as server, unread(server, "/tokenize", asked):
 
         async def closed() -> None:
             while server.server._state.connections:
@@ -384,16 +397,7 @@ def test_a_whole_answer_that_is_not_read_holds_nothing_for_long() -> None:
 
 
 def test_time_that_a_client_takes_to_read_is_not_the_doors() -> None:
-    text = "user: Hi|assistant: " + "word " * 90
-    with live(text) as server, socket.socket() as sock:
-        asked = {"messages": HI, "stream": True, "n": 8, "logprobs": True, "top_logprobs": 1}
-        data = json.dumps(asked).encode()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        sock.settimeout(30)
-        sock.connect(("127.0.0.1", server.port))
-        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}"
-        sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        sock.recv(1)
+    with live(LONG) as server, unread(server, PATH, MUCH) as sock:
         while server.soon(lambda: server.door.runner.open):
             pass
         server.clock.advance_ms(5000.0)  # it has waited for the client since
@@ -403,17 +407,8 @@ def test_time_that_a_client_takes_to_read_is_not_the_doors() -> None:
 
 
 def test_a_peer_that_does_not_read_holds_nothing_for_long() -> None:
-    text = "user: Hi|assistant: " + "word " * 90
-    with live(text, bounds=Bounds(send_seconds=0.2)) as server:
-        asked = {"messages": HI, "stream": True, "n": 8, "logprobs": True, "top_logprobs": 1}
-        data = json.dumps(asked).encode()
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            sock.settimeout(30)
-            sock.connect(("127.0.0.1", server.port))
-            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}"
-            sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-            sock.recv(1)
+    with live(LONG, bounds=Bounds(send_seconds=0.2)) as server:
+        with unread(server, PATH, MUCH, connection="keep-alive"):
             server.wait(server.door.idle.wait())
         with server.client() as client:
             assert 'outcome="cancelled"} 1.0' in client.get("/metrics").text
