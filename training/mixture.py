@@ -21,9 +21,9 @@ SHARES = {
     "support": 0.24,
     "desk": 0.13,
     "policy": 0.10,
-    "answer": 0.32,
+    "answer": 0.30,
     "summarize": 0.12,
-    "translate": 0.07,
+    "translate": 0.09,
     "talk": 0.02,
 }
 

@@ -16,7 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import desk_en, desk_zh, kinds_en, kinds_zh, pairs, phrases_en, phrases_zh
+from . import (
+    desk_en,
+    desk_zh,
+    kinds_en,
+    kinds_zh,
+    pairs,
+    phrases_en,
+    phrases_zh,
+    spelling,
+    words,
+)
 from .policies import RULES
 from .shop import LANGUAGES, expand
 
@@ -79,6 +89,8 @@ TOLD = (
 TOLD_SHARE = 0.08
 # How often the tables' own templates are drawn where there are others.
 TABLES_SHARE = 0.3
+# How often names of any words and characters are spelled from more than the lists.
+SPELLED_SHARE = 0.45
 
 
 def plain(templates: Sequence[str]) -> tuple[str, ...]:
@@ -177,10 +189,18 @@ def told(rng: random.Random, sentence: str, lang: int) -> str:
 
 
 class Wide(random.Random):
-    """A source of chance that knows more wordings than the tables."""
+    """A source of chance that knows more wordings than the tables, and more spellings."""
+
+    def choices(self, population: Any, *args: Any, k: int = 1, **kwargs: Any) -> list[Any]:
+        """`k` of `population`; where that is the list of any characters, of all there are too."""
+        if population is words.ANY_CHARS and self.random() < SPELLED_SHARE:
+            return spelling.characters(self, k)
+        return super().choices(population, *args, k=k, **kwargs)
 
     def choice(self, seq: Any) -> Any:
         """One of `seq`, or of what training adds to it."""
+        if seq is words.ANY_WORDS and self.random() < SPELLED_SHARE:
+            return spelling.word(self)
         new = added().get(seq) if type(seq) is tuple else None
         if new is None:
             return super().choice(seq)

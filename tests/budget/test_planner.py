@@ -55,6 +55,34 @@ def test_gears_get_cheaper_as_the_budget_shrinks_then_it_is_refused() -> None:
     assert caught.value.feasible_ms > 40.0
 
 
+BUSY = {"g1": 12.0, "g2": 12.0, "g3": 0.0}  # others decode, all of them in g3
+
+
+def test_a_rhythm_is_kept_in_the_gear_that_others_decode_in() -> None:
+    assert planned(tpot_ms=13.0, others_ms=BUSY).gear == "g3"  # 10 ms; g1 takes 5 + 12
+    with pytest.raises(DeadlineInfeasible) as caught:
+        planned(tpot_ms=9.0, others_ms=BUSY)
+    assert 10.0 < caught.value.feasible_ms < 13.0
+    assert planned(tpot_ms=caught.value.feasible_ms, others_ms=BUSY).gear == "g3"
+
+
+def test_a_budget_is_weighed_in_the_gear_that_others_decode_in() -> None:
+    alone = planned(budget_ms=700.0)
+    assert planned(budget_ms=700.0, others_ms=dict.fromkeys(GEARS, 12.0)).max_tokens <= 40
+    beside = planned(budget_ms=700.0, others_ms=BUSY)
+    assert beside.gear == "g3"
+    assert 40 < beside.max_tokens < alone.max_tokens
+
+
+def test_a_prompt_that_a_better_gear_finds_in_the_cache_is_read_in_that_gear() -> None:
+    told = {"prompt_tokens": 1000, "cached_tokens": {"g3": 960}}
+    plan_of = planned(**told, budget_ms=160.0)
+    assert (plan_of.gear, plan_of.prefill_gear) == ("g1", "g3")
+    assert planned(**told, ttft_ms=60.0).prefill_gear == "g3"
+    assert prompt_room(ask(**told, budget_ms=340.0), LATENCY, LENGTH) == 1000
+    assert planned(prompt_tokens=1000, budget_ms=900.0).prefill_gear == "g1"
+
+
 def test_a_first_token_budget_binds_the_prompt_only() -> None:
     tight = planned(prompt_tokens=1000, ttft_ms=330.0)
     assert (tight.prefill_gear, tight.gear) == ("g2", "g3")

@@ -30,7 +30,7 @@ def test_the_story_holds() -> None:
     ("index", "detail", "words"),
     [
         (0, {"gear": "9"}, "gear 9 is none of 4, g2, 8"),
-        (0, {"predicted_ms": 995.0}, "a cheaper gear is there"),
+        (0, {"predicted_ms": 995.0}, "is a quicker gear"),
         (0, {"likely_ms": 901.0}, "done by 900.0 ms, but likely at 901.0"),
         (0, {"feasible_ms": 1200.0}, "less than the 1200.0 it takes"),
         (0, {"gear": "4", "better_ms": 600.0}, "a better gear would be done at 600.0 ms"),

@@ -67,11 +67,13 @@ class Plan:
     kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
     it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
     where the gear is the best. The first token comes by `first_ms`; `answer_ms` is what the rest of
-    the smallest useful answer takes then, in the cheapest gear.
+    the smallest useful answer takes then, in the `quickest` gear: the cheapest, or beside others
+    one that they decode in.
     """
 
     gear: str
     prefill_gear: str
+    quickest: str
     max_tokens: int
     landing_reserve_tokens: int
     predicted_ms: float
@@ -96,47 +98,52 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More of `budget_ms` never gives a cheaper gear or less room.
-    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
-    with `reserve_share` of the time to spare behind a prompt that was read in a better gear.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the quickest,
+    with `reserve_share` of the time to spare behind a prompt that was read in a dearer gear.
+    The quickest is the cheapest, unless a better one finds the prompt in the cache, or decodes
+    together with others.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
-    the prompt. Raises DeadlineInfeasible when the cheapest gear has no room for the first token at
+    the prompt. Raises DeadlineInfeasible when the quickest gear has no room for the first token at
     p95 or for the smallest useful answer in the median (the budget that it offers has room, at p95,
     for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
     `tpot_ms`.
     """
     policy = policy or Policy()
-    cheapest, best = ask.gears[0], ask.gears[-1]
+    best = ask.gears[-1]
     need, enough = _needs(ask, length, policy)
+    prefills_ms = {gear: _prefill_ms(ask, latency, gear) for gear in ask.gears}
+    reader, writer = _quickest(prefills_ms), _writer(ask, latency, need)
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
-    first_ms = _prefill_ms(ask, latency, cheapest)
-    answer_ms = _decode_ms(ask, latency, cheapest, need)
+    first_ms = prefills_ms[reader]
+    answer_ms = _decode_ms(ask, latency, writer, need)
     # Behind the first token a slow machine makes an answer shorter, not late.
-    smallest_ms = max(first_ms, _usual_ms(ask, latency, cheapest, need))
+    usual_ms = _prefill_ms(ask, latency, reader, P50) + _decode_ms(ask, latency, writer, need, P50)
+    smallest_ms = max(first_ms, usual_ms)
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
     if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
             feasible_ms=policy.budget_for(
-                spent_ms + first_ms + _decode_ms(ask, latency, cheapest, enough)
+                spent_ms + first_ms + _decode_ms(ask, latency, writer, enough)
             ),
-            why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
+            why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {writer}",
         )
     if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.ttft_ms or 0.0,
             feasible_ms=policy.budget_for(spent_ms + first_ms),
-            why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {reader}",
             which="ttft",
         )
     tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
-    pace_ms = _pace_ms(ask, latency, cheapest, need)
+    pace_ms = _pace_ms(ask, latency, writer, need)
     if tpot_ms < pace_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=tpot_ms,
             feasible_ms=pace_ms,
-            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {cheapest}",
+            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {writer}",
             which="tpot",
         )
     target, usual = (
@@ -144,36 +151,33 @@ def plan(
         for quantile in (policy.target_quantile, policy.gear_quantile)
     )
     median = length.quantile(0.5, cues=ask.cues)
-    prefill_of, prefill_gear, prefill_ms = {}, cheapest, first_ms
-    for candidate in ask.gears:  # the best one not above the candidate with its first token in time
-        ms = _prefill_ms(ask, latency, candidate)
-        if ms <= ttft_left_ms:
-            prefill_gear, prefill_ms = candidate, ms
-        prefill_of[candidate] = (prefill_gear, prefill_ms)
-    gear, (prefill_gear, prefill_ms) = cheapest, prefill_of[cheapest]
+    gear, prefill_gear = writer, reader
     better_ms = better_tpot_ms = None
-    rest_ms = _decode_ms(ask, latency, cheapest, target)
+    rest_ms = _decode_ms(ask, latency, writer, target)
     least_ms = first_ms + rest_ms
     for candidate in reversed(ask.gears):
-        name, ms = prefill_of[candidate]
-        own_ms = ms + _decode_ms(ask, latency, candidate, usual)
+        name = _reader_for(ask, candidate, prefills_ms, ttft_left_ms)
+        own_ms = prefills_ms[name] + _decode_ms(ask, latency, candidate, usual)
         # What a prompt has cost cannot be taken back: then a stall must still leave time enough.
-        kept = policy.reserve_share if name != cheapest else 0.0
-        whole_ms = (ms + rest_ms) / (1.0 - kept)
+        kept = policy.reserve_share if name != reader else 0.0
+        whole_ms = (prefills_ms[name] + rest_ms) / (1.0 - kept)
         there_ms = max(asked_ms(own_ms, least_ms, ask.crowding), whole_ms)
         pace_ms = _pace_ms(ask, latency, candidate, target)
         if there_ms <= left_ms and pace_ms <= tpot_ms:
-            gear, prefill_gear, prefill_ms = candidate, name, ms
+            gear, prefill_gear = candidate, name
             break
-        if candidate != cheapest:
-            better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
-    room = max(1, _room(ask, latency, left_ms - prefill_ms))
+        if candidate == writer:
+            break
+        better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
+    prefill_ms = prefills_ms[prefill_gear]
+    room = max(1, _room(ask, latency, writer, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
     decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
     return Plan(
         gear=gear,
         prefill_gear=prefill_gear,
+        quickest=writer,
         max_tokens=room,
         landing_reserve_tokens=0
         if ask.budget_ms is None
@@ -195,18 +199,19 @@ def prompt_room(
     ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None
 ) -> int:
     """The most of the prompt's tokens after which an answer that comes to a good end fits the
-    budget, in the cheapest gear; all of them where they do, with what is cached of them. More
+    budget, in the quickest gear; all of them where they do, with what is cached of them. More
     budget never gives less room.
     """
     policy = policy or Policy()
-    enough = _needs(ask, length, policy)[1]
+    need, enough = _needs(ask, length, policy)
+    writer = _writer(ask, latency, need)
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
 
     def fits(some: Ask) -> bool:
-        first_ms = _prefill_ms(some, latency, ask.gears[0])
-        whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
+        first_ms = min(_prefill_ms(some, latency, gear) for gear in ask.gears)
+        whole_ms = first_ms + _decode_ms(some, latency, writer, enough)
         return first_ms <= ttft_left_ms and whole_ms <= left_ms
 
     if fits(ask):
@@ -262,6 +267,7 @@ def at_gear(old: Plan, gear: str, feasible_ms: float, feasible_of: Which = "tota
         old,
         gear=gear,
         prefill_gear=gear,
+        quickest=gear,
         predicted_ms=max(old.predicted_ms, late_ms),
         feasible_ms=feasible_ms,
         feasible_of=feasible_of,
@@ -292,10 +298,32 @@ def _decode_ms(
     return run_ms + steps * ask.others_ms.get(gear, 0.0)
 
 
-def _usual_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
-    """A prompt and `tokens` tokens in the median."""
-    first_ms = _prefill_ms(ask, latency, gear, P50)
-    return first_ms + _decode_ms(ask, latency, gear, tokens, P50)
+def _quickest(costs_ms: Mapping[str, float]) -> str:
+    return min(costs_ms, key=costs_ms.__getitem__)
+
+
+def _writer(ask: Ask, latency: LatencyModel, tokens: int) -> str:
+    """The gear with the shortest way to the next token: the cheapest, or beside others one that
+    they decode in."""
+    if len({ask.others_ms.get(gear, 0.0) for gear in ask.gears}) == 1:
+        return ask.gears[0]
+    return _quickest({gear: _pace_ms(ask, latency, gear, tokens) for gear in ask.gears})
+
+
+def _reader_for(
+    ask: Ask, gear: str, prefills_ms: Mapping[str, float], ttft_left_ms: float
+) -> str:
+    """The gear that the prompt is read in for an answer in `gear`: the best one up to it whose
+    first token is in time, or a better one that is quicker (it finds the prompt in the cache)."""
+    at = ask.gears.index(gear) + 1
+    found = _quickest(prefills_ms)
+    for each in ask.gears[:at]:
+        if prefills_ms[each] <= ttft_left_ms:
+            found = each
+    for each in ask.gears[at:]:
+        if prefills_ms[each] < prefills_ms[found]:
+            found = each
+    return found
 
 
 def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
@@ -304,15 +332,15 @@ def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
     return step_ms + ask.others_ms.get(gear, 0.0)
 
 
-def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:
-    """Tokens of an answer that fit after the prompt, in the cheapest gear."""
+def _room(ask: Ask, latency: LatencyModel, gear: str, left_ms: float) -> int:
+    """Tokens of an answer that fit after the prompt."""
     if left_ms < 0.0:
         return 0
     return 1 + latency.tokens_within(
-        ask.gears[0],
+        gear,
         ask.prompt_tokens,
         left_ms,
         batch=ask.batch,
-        others_ms=ask.others_ms.get(ask.gears[0], 0.0),
+        others_ms=ask.others_ms.get(gear, 0.0),
         limit=ask.limit_tokens - 1,
     )

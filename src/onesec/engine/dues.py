@@ -18,12 +18,15 @@ BACKGROUND_NS = 1 << 63  # sorts what is in the background behind all that is no
 @dataclass(slots=True)
 class Dues:
     """A Budget on the clock. Margins for handing over are taken off `end_ns`, when the last token
-    must be there, and `first_ns`, when the first must. Tokens after it have a rhythm, `tpot_ns`."""
+    must be there, and `first_ns`, when the first must. Tokens after it have a rhythm, `tpot_ns`.
+    `kept_ns` was taken off the end besides: for steps that run over, and to close what is open.
+    """
 
     end_ns: int | None = None
     first_ns: int | None = None
     tpot_ns: int | None = None
     begun_ns: int | None = None  # when the first token came
+    kept_ns: int = 0
 
     @classmethod
     def of(cls, budget: Budget, policy: Policy, arrival_ns: int) -> Self:

@@ -230,7 +230,8 @@ class Engine:
         dues = Dues.of(request.budget, policy, arrival_ns)
         kept_ms = self._overrun.kept_ms(request.budget.total_ms, policy)
         if dues.end_ns is not None:
-            dues.end_ns -= closing_ns + round(kept_ms * 1e6)
+            dues.kept_ns = closing_ns + round(kept_ms * 1e6)
+            dues.end_ns -= dues.kept_ns
         self._number += 1
         order = order_of(request, dues, self._number)
         names = admission.names(request)

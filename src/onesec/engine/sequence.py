@@ -235,6 +235,7 @@ class Sequence:
             "plan",
             gear=plan.gear,
             prefill_gear=plan.prefill_gear,
+            quickest=plan.quickest,
             gears=list(self.gear_names),
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),
@@ -246,6 +247,7 @@ class Sequence:
             better_tpot_ms=_thousandths(plan.better_tpot_ms),
             crowding=round(plan.crowding, 3),
             end_ms=None if self.end_ns is None else _thousandths(self.at_ms(self.end_ns)),
+            kept_ms=_thousandths(self.dues.kept_ns / 1e6),
         )
 
     def at_ms(self, now_ns: int) -> float:
