@@ -310,9 +310,7 @@ def _writer(ask: Ask, latency: LatencyModel, tokens: int) -> str:
     return _quickest({gear: _pace_ms(ask, latency, gear, tokens) for gear in ask.gears})
 
 
-def _reader_for(
-    ask: Ask, gear: str, prefills_ms: Mapping[str, float], ttft_left_ms: float
-) -> str:
+def _reader_for(ask: Ask, gear: str, prefills_ms: Mapping[str, float], ttft_left_ms: float) -> str:
     """The gear that the prompt is read in for an answer in `gear`: the best one up to it whose
     first token is in time, or a better one that is quicker (it finds the prompt in the cache)."""
     at = ask.gears.index(gear) + 1
