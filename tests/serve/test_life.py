@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from live import ANSWER, HI, TEXT, Live, live
 
-from onesec.core.request import Request
+from onesec.core.deadline import Budget
+from onesec.core.request import Request, SamplingParams
+from onesec.serve.answers import Wanted
+from onesec.serve.limits import Call, ClientGone
 from onesec.serve.server import Place, address_of
 
 PATH = "/v1/chat/completions"
+HI_60S = {"messages": HI, "deadline_ms": 60_000}
 
 
 def send(server: Live, body: dict[str, Any], path: str = PATH) -> socket.socket:
@@ -42,12 +46,15 @@ async def heard(server: Live) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> None:
+@pytest.mark.parametrize("asked", [HI_60S, {"messages": HI}])
+def test_a_client_that_leaves_frees_its_place_within_a_step(
+    stream: bool, asked: dict[str, Any]
+) -> None:
     with live() as server:
         server.backend.gate.clear()
         server.backend.reached.clear()
         before = server.backend.forwards
-        sock = send(server, {"messages": HI, "stream": stream})
+        sock = send(server, {**asked, "stream": stream})
         assert server.backend.reached.wait(30)  # in its prompt
         sock.close()
         server.wait(server.door.idle.wait())  # the door has noticed, and told the engine,
@@ -58,6 +65,20 @@ def test_a_client_that_leaves_frees_its_place_within_a_step(stream: bool) -> Non
             counts = client.get("/metrics").text
         # Its one prompt, and then all of the second request (a prompt, and a step a token).
         assert server.backend.forwards - before <= 1 + 2 + len(ANSWER)
+        assert 'onesec_requests_total{reason="cancelled"} 1.0' in counts
+        timed = float("deadline_ms" in asked)
+        assert f'onesec_deadline_total{{outcome="cancelled"}} {timed}' in counts
+
+
+def test_a_client_that_leaves_before_its_prompt_is_read_is_counted() -> None:
+    with live() as server, server.client() as client:
+        call = Call("req-1", server.door.clock.now_ns(), PATH, {})
+        call.leave()
+        wanted = Wanted(call=call, budget=Budget(total_ms=60_000.0), params=SamplingParams())
+        with pytest.raises(ClientGone):
+            server.wait(server.door.prepared(wanted, lambda _: None))
+        counts = client.get("/metrics").text
+        assert 'onesec_requests_total{reason="cancelled"} 1.0' in counts
         assert 'onesec_deadline_total{outcome="cancelled"} 1.0' in counts
 
 

@@ -411,4 +411,4 @@ def test_a_peer_that_does_not_read_holds_nothing_for_long() -> None:
         with unread(server, PATH, MUCH, connection="keep-alive"):
             server.wait(server.door.idle.wait())
         with server.client() as client:
-            assert 'outcome="cancelled"} 1.0' in client.get("/metrics").text
+            assert 'reason="cancelled"} 1.0' in client.get("/metrics").text

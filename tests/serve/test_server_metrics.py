@@ -59,8 +59,10 @@ def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     metrics.answered(trace(), budget=budget, elapsed_ms=110.0, met=True)
     metrics.answered(trace(), budget=budget, elapsed_ms=200.0, met=False)
     for code in ("deadline_infeasible", "queue_full", "invalid_request"):
-        metrics.refused(code)
-    metrics.cancelled(5)
+        metrics.refused(code, timed=True)
+        metrics.refused(code, timed=False)
+    metrics.cancelled(2, timed=True)
+    metrics.cancelled(3, timed=False)
     metrics.retried()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value

@@ -252,11 +252,7 @@ class Answers:
         if not self._told and self.wanted.call.gone:
             self._told = True
             tokens = sum(len(choice.tokens) for choice in self.choices)
-            self._door.metrics.cancelled(tokens)
-            if not self.wanted.arrival_ns:
-                budget_ms = self.wanted.budget.total_ms
-                self._door.over(self.wanted.call, "left", budget_ms=budget_ms, tokens=tokens)
-            _log.info("%s left after %d tokens", self.wanted.call.id, tokens)
+            self._door.left(self.wanted, tokens)
 
 
 def stalled() -> ApiError:

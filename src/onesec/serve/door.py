@@ -245,8 +245,7 @@ class Door:
                 self.check_time(wanted)  # it has less of it by now
         except Crowded as crowd:
             error = queue_full(crowd.waiting, self.terms.max_open)
-            error.patience_ms = wanted.budget.total_ms
-            raise error from None
+            raise error.under(wanted.budget) from None
         loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
 
         async def ask(request: Request, spare_ms: float) -> int:
@@ -274,7 +273,11 @@ class Door:
         )
         # Who waits for the engine must not keep this thread from hearing it.
         short = None if wanted.fit == "none" else False
-        return await self.in_thread(wanted.call, lambda: make(preparation), short=short)
+        try:
+            return await self.in_thread(wanted.call, lambda: make(preparation), short=short)
+        except ClientGone:
+            self.left(wanted)
+            raise
 
     async def answers(self, wanted: Wanted, prompts: Sequence[Prepared], seats: Seats) -> Answers:
         """Have prompts answered: returns once all are planned. Who gets them closes them, and with
@@ -303,7 +306,7 @@ class Door:
         except BaseException as error:
             answers.close()
             if isinstance(error, ApiError):
-                error.patience_ms = wanted.budget.total_ms
+                error.under(wanted.budget)
             raise
         return answers
 
@@ -335,9 +338,16 @@ class Door:
         done = Done(path=call.path, elapsed_ms=elapsed_ms, ending=ending, **more)
         self.recent.add(done, now_ns)
 
+    def left(self, wanted: Wanted, tokens: int = 0) -> None:
+        """Count, and remember, that a client left after so many tokens of its answers."""
+        self.metrics.cancelled(tokens, timed=wanted.budget.limited)
+        if not wanted.arrival_ns:
+            self.over(wanted.call, "left", budget_ms=wanted.budget.total_ms, tokens=tokens)
+        _log.info("%s left after %d tokens", wanted.call.id, tokens)
+
     def refused(self, call: Call, error: ApiError) -> None:
         """Count a refusal, and remember it where a later or slower request would be taken."""
-        self.metrics.refused(error.code)
+        self.metrics.refused(error.code, timed=error.timed)
         _log.info("%s refused: %s", call.id, error.code)
         if error.status in _ANOTHER_TIME:
             budget_ms = error.budget_ms or error.patience_ms

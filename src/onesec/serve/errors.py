@@ -6,10 +6,11 @@ exception says of itself.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, Which
 
 from .wire import Fault
@@ -68,9 +69,15 @@ class ApiError(Exception):
         self.message = f"{message} {hint}".rstrip()
         self.param = param
         self.patience_ms: float | None = None  # what the caller has left, where that is known
+        self.timed = True  # with a deadline, or nobody has read by now whether there is one
         self.budget_ms = budget_ms
         self.feasible_ms = feasible_ms
         self.which = which  # budget does not do
+
+    def under(self, budget: Budget) -> Self:
+        """The same, where it refuses what was asked with this budget."""
+        self.patience_ms, self.timed = budget.total_ms, budget.limited
+        return self
 
     @property
     def status(self) -> int:

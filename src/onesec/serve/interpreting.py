@@ -123,7 +123,7 @@ class _Talk:
                 raise
             refusal = {"code": error.code}
         if refusal:
-            door.metrics.refused(refusal["code"])
+            door.metrics.refused(refusal["code"], timed=budget_ms is not None)
             door.over(call, refusal["code"], budget_ms=budget_ms, refused=True)
             found = {"start": span.start, "end": span.end, "source": span.text, "text": ""}
             found |= {"done": False, "missing_terms": ()}

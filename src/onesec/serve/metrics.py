@@ -144,18 +144,18 @@ class Metrics:
         for gear, count in trace.gears.items():
             self._gears.labels(gear).inc(count)
 
-    def refused(self, code: str) -> None:
-        """One request was refused."""
+    def refused(self, code: str, *, timed: bool) -> None:
+        """One request was refused; `timed`: with a deadline, as far as is known."""
         self._requests.labels(code).inc()
-        if code == "deadline_infeasible":
-            self._deadline.labels("infeasible").inc()
-        elif code == "queue_full":
-            self._deadline.labels("rejected").inc()
+        outcome = {"deadline_infeasible": "infeasible", "queue_full": "rejected"}.get(code)
+        if timed and outcome is not None:
+            self._deadline.labels(outcome).inc()
 
-    def cancelled(self, tokens: int) -> None:
+    def cancelled(self, tokens: int, *, timed: bool) -> None:
         """A client left before its answer was whole."""
         self._requests.labels("cancelled").inc()
-        self._deadline.labels("cancelled").inc()
+        if timed:
+            self._deadline.labels("cancelled").inc()
         self._wasted.inc(tokens)
 
     def retried(self) -> None:
