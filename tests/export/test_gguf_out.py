@@ -59,7 +59,7 @@ def test_it_is_read_as_the_same_model(name: str, kind: str, tmp_path: Path) -> N
     with open_checkpoint(folder) as before, open_checkpoint(path) as after:
         assert differing(before.config, after.config) == []
         assert after.config.bos_id == 1
-        assert after.config.eos_ids == (2,)
+        assert after.config.eos_ids == tuple(dict.fromkeys((2, *before.config.eos_ids)))
         assert set(after.vector_names()) == set(before.vector_names())
         for vector in before.vector_names():
             np.testing.assert_allclose(after.vector(vector), before.vector(vector), rtol=1e-6)
@@ -108,6 +108,20 @@ def test_metadata_that_other_engines_need(tmp_path: Path) -> None:
     assert len(tokens) == len(types) == len(set(tokens)) == config["vocab_size"]
     assert types[:4] == [2, 3, 3, 1]  # unknown, control, control, normal
     assert types[-1] == 5  # no token: unused
+
+
+def test_end_tokens_of_config_json_are_written_too(tmp_path: Path) -> None:
+    folder = prepared("llama2", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for ends, told in (([2, 5], 0), ([2, 5, 7, 9], 1)):
+        (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": ends}))
+        path = tmp_path / f"{len(ends)}.gguf"
+        with open_outgoing(folder) as outgoing:
+            files = open_tokenizer(folder).files(folder)
+            lost = export_gguf(outgoing, files, path, "q8_0", name="tiny")
+        with open_checkpoint(path) as after:
+            assert after.config.eos_ids == tuple(ends[:3])
+        assert sum("end tokens 9" in words for words in lost) == told
 
 
 def test_q4_k_needs_256_columns(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ It must not know where weights come from (source.py) nor GGUF's bytes (model/ggu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def export_gguf(
     if path.exists() and not path.is_file():  # /dev/null would be a file from then on
         raise InvalidRequest(f"{path} is no regular file.", hint="Name one, such as model.gguf.")
     keys = gguf_keys(config, path)
-    words, lost = tokenizer_keys(tokenizer, config.vocab_size)
+    ends = dict.fromkeys((*tokenizer.eos_ids, *config.eos_ids))  # config.json's are the model's
+    words, lost = tokenizer_keys(replace(tokenizer, eos_ids=tuple(ends)), config.vocab_size)
     metadata: dict[str, Any] = {
         **keys.metadata,
         "general.name": name,

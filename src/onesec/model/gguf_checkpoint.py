@@ -38,7 +38,7 @@ def _header(file: GGUFFile, architecture: str) -> GGUFHeader:
             check_finite(file.path, tensor)
             factors[name] = tuple(float(v) for v in tensor.float32().reshape(-1))
     bos = tokens.ids("bos_token_id", below=vocab)
-    ends = (tokens.ids(f"{key}_token_id", below=vocab) for key in ("eos", "eot"))
+    ends = (tokens.ids(f"{key}_token_id", below=vocab) for key in ("eos", "eot", "eom"))
     return GGUFHeader(
         fields=Fields(file.path, file.metadata, prefix=f"{architecture}."),
         vocab_size=vocab,

@@ -5,6 +5,8 @@ It must not know what is written.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,8 +22,8 @@ class PartFile:
     """An unnamed neighbour of `path` to write to; it takes the name when the block ends well.
 
     `file` is open for binary writing and seeking. A format's writer is one that completes its file
-    in `keep`. Raises OSError where the disk refuses; after an
-    error nothing is left, and whatever was at `path` is still there.
+    in `keep`. Raises OSError where the disk refuses; after an error nothing is left, and whatever
+    was at `path` is still there. What a killed process left is cleared by the next.
 
     >>> with PartFile(Path("x.bin")) as part:  # doctest: +SKIP
     ...     part.file.write(b"whole")
@@ -29,7 +31,13 @@ class PartFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        _clear_abandoned(path)
+        prefix, suffix = _affixes(path)
+        while True:
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
+            if lock(handle) and os.fstat(handle).st_nlink:
+                break
+            os.close(handle)  # another writer took it for an abandoned one
         self._part = Path(name)
         self.file: IO[bytes] = os.fdopen(handle, "wb")
 
@@ -37,9 +45,9 @@ class PartFile:
         """All is written: sync, and give the file its name."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.file.close()
         self._part.chmod(0o644)
         self._part.replace(self.path)
+        self.file.close()
 
     def discard(self) -> None:
         """Give up: nothing is left on disk."""
@@ -64,6 +72,40 @@ class PartFile:
         except BaseException:
             self.discard()
             raise
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file or folder until it is closed, however its process ends; False where another
+    process holds the lock.
+
+    >>> with open("/dev/null") as file:
+    ...     lock(file.fileno())
+    True
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _affixes(path: Path) -> tuple[str, str]:
+    return f".{path.name}.", ".part"
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove what processes that were killed while writing this file left beside it."""
+    prefix, suffix = _affixes(path)
+    for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        if "." in part.name[len(prefix) : -len(suffix)] or not part.is_file():
+            continue  # of a name that begins alike, or a folder's
+        with suppress(OSError):
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                if lock(handle):
+                    part.unlink()
+            finally:
+                os.close(handle)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ It must not know what is written.
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import shutil
@@ -15,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onesec.core.errors import InvalidRequest
+
+from .partfile import lock
 
 
 @contextmanager
@@ -30,14 +31,14 @@ def part_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(path)
-    part, lock = _new(path)
+    part, held = _new(path)
     try:
         part.chmod(0o755)
         yield part
         _swap(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        os.close(lock)
+        os.close(held)
 
 
 def _new(path: Path) -> tuple[Path, int]:
@@ -45,12 +46,12 @@ def _new(path: Path) -> tuple[Path, int]:
     while True:
         part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         with suppress(FileNotFoundError):  # another writer took it for an abandoned one
-            lock = _lock(part)
-            if lock is None:
+            held = _lock(part)
+            if held is None:
                 continue
             if part.exists():
-                return part, lock
-            os.close(lock)
+                return part, held
+            os.close(held)
 
 
 def check_name(path: Path) -> None:
@@ -69,12 +70,10 @@ def _lock(folder: Path) -> int | None:
     """A locked descriptor of a folder; None where another process holds the lock. The system
     unlocks it when the process ends, however it ends."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+    if lock(handle):
+        return handle
+    os.close(handle)
+    return None
 
 
 def _clear_abandoned(path: Path) -> None:
@@ -85,11 +84,11 @@ def _clear_abandoned(path: Path) -> None:
         if "." in part.name[len(prefix) : -len(suffix)]:  # of a folder whose name begins alike
             continue
         with suppress(OSError):
-            lock = _lock(part)
-            if lock is not None:
+            held = _lock(part)
+            if held is not None:
                 _put_back(part.with_suffix(".old"), path)
                 shutil.rmtree(part, ignore_errors=True)
-                os.close(lock)
+                os.close(held)
 
 
 def _swap(part: Path, path: Path) -> None:

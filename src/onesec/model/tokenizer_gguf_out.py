@@ -78,14 +78,16 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
         keys["tokenizer.ggml.scores"] = _scores(tokens, merges)
         keys["tokenizer.ggml.add_space_prefix"] = _adds_space(spec)
     keys |= _ends_and_templates(files, ids)
+    more = files.eos_ids[len(_END_KEYS) :]
+    lost = (f"its end tokens {', '.join(map(str, more))}: GGUF names three",) if more else ()
     greedy = any(token.get(flag) for token in added.values() for flag in _GREEDY)
     if cut is not None and not greedy:
-        return keys, ()
+        return keys, lost
     fits = len(files.tokenizer_json) <= MAX_STRING_BYTES
     if fits:
         keys[WHOLE] = files.tokenizer_json.decode()
     if not byte_level:
-        return keys, ()
+        return keys, lost
     if not fits:
         raise UnsupportedModel(
             "GGUF has no name for how this tokenizer cuts texts, and its tokenizer.json has "
@@ -93,7 +95,7 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
             hint=_HINT,
         )
     way = "cutting texts" if cut is None else "taking blanks beside added tokens along"
-    return keys, (f"its way of {way}, which other engines than OneSec may not know",)
+    return keys, (f"its way of {way}, which other engines than OneSec may not know", *lost)
 
 
 def _tokens(
