@@ -38,6 +38,10 @@ def test_values_are_whole_words() -> None:
     assert not contains("It costs 12.50", "12")
     assert not contains("1,200 yuan", "200")
     assert not contains("at 19:30", "30")
+    assert contains("It costs 8,127,000.50 yuan.", "8127000.50")
+    assert contains("It costs 8127 yuan.", "8,127 yuan")
+    assert not contains("1,27 yuan", "127")
+    assert not contains("rooms 1,2345", "12345")
     assert contains("金额是46元。", "46元")
     assert contains("好的,B7周一到", "B7")
     assert contains("订单Ｂ７，４６元。", "46元")
@@ -83,6 +87,14 @@ def test_an_exact_answer_is_that_and_no_more() -> None:
     exact = item(exact=["Monday", "On Monday"], required=["Monday"])
     assert is_right(exact, "On Monday\n")
     assert not is_right(exact, "On Monday, B7")
+
+
+def test_a_number_with_commas_is_the_number_without() -> None:
+    asked = item(answer="Order B7 costs $8127.", required=["$8127", "B7"])
+    asked["messages"][0]["content"] = "order: B7, amount: $8127"
+    assert is_right(asked, "Order B7 costs $8,127.")
+    assert not invented(asked, "Order B7 costs $8,127.")
+    assert not is_right(asked, "Order B7 costs $8,128.")
 
 
 def test_a_grounded_reply_has_no_word_of_its_own() -> None:

@@ -15,6 +15,7 @@ WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")
 _WIDE = {
     ord(wide): ord(wide) - 0xFEE0 for wide in map(chr, range(0xFF10, 0xFF5B)) if wide.isalnum()
 }
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 EVASIONS = (
     "have that information",
     "text does not say",
@@ -63,13 +64,20 @@ class Item(TypedDict):
     grounded: bool
 
 
+def _plain(text: str) -> str:
+    """Of one width, and numbers without commas."""
+    return _THOUSANDS.sub("", text.translate(_WIDE))
+
+
 def contains(text: str, value: str) -> bool:
     """Whether the value stands in the text, not as a part of a longer number or word.
 
     >>> contains("It costs $12.50.", "$12.50"), contains("It costs 125.", "12")
     (True, False)
+    >>> contains("It costs $8,127.14.", "$8127.14")
+    True
     """
-    text, value = text.translate(_WIDE), value.translate(_WIDE)
+    text, value = _plain(text), _plain(value)
     before = after = ""
     if value[:1].isascii() and value[:1].isalnum():
         before = r"(?<![\dA-Za-z.])(?<!\d[,:])"
@@ -80,11 +88,11 @@ def contains(text: str, value: str) -> bool:
 
 def words_of(text: str) -> set[str]:
     """Words in lower case; every Chinese character is one."""
-    return {word.lower() for word in WORD.findall(text.translate(_WIDE))}
+    return {word.lower() for word in WORD.findall(_plain(text))}
 
 
 def _numbers_of(text: str) -> set[str]:
-    return set(NUMBER.findall(text.translate(_WIDE)))
+    return set(NUMBER.findall(_plain(text)))
 
 
 def invented(item: Item, reply: str) -> set[str]:
