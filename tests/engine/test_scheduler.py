@@ -1,6 +1,7 @@
 import pytest
 from fake_backend import EOS, FakeBackend, decode_text, engine_over, prompt
 
+from onesec.backend.base import Batch, BatchResult
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.request import Request, SamplingParams
@@ -231,3 +232,31 @@ def test_a_plan_made_anew_does_not_meet_its_own_request() -> None:
     engine.step()
     first, again = (e.detail for e in sequence.trace.events if e.kind == "plan")
     assert again["predicted_ms"] == pytest.approx(first["predicted_ms"] + 100.0)
+
+
+def test_an_answer_that_is_computed_again_shares_no_batch_with_a_prompt() -> None:
+    """Its tokens are computed in the arithmetic of decoding, a prompt's in that of prompts."""
+    engine, backend = build(max_rows=2)
+    patient = add(engine, "patient", 8)
+    for _ in range(6):
+        engine.step()
+    held = [add(engine, "urgent", 9, ms=500.0), add(engine, "urgent too", 9, ms=500.0)]
+    engine.step()
+    assert patient.state == "waiting"
+    assert len(patient.tokens) > 2
+    add(engine, "fresh", 40)
+    kinds: list[tuple[bool, list[bool]]] = []
+    forward = backend.forward
+
+    def watched(batch: Batch) -> BatchResult:
+        again = [row is patient.row and row.start >= patient.prompt_length for row in batch.rows]
+        if any(len(row.tokens) > 1 for row in batch.rows):
+            kinds.append((batch.exact, again))
+        return forward(batch)
+
+    backend.forward = watched  # type: ignore[method-assign]
+    while engine.has_work:
+        engine.step()
+    assert all(each.trace.met for each in held)
+    assert (True, [True]) in kinds
+    assert all(exact == flag for exact, again in kinds for flag in again)

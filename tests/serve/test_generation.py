@@ -302,6 +302,22 @@ def test_more_than_may_be_open_are_refused_before_any_work() -> None:
             assert response.json()["error"]["code"] == "queue_full"
             assert server.soon(lambda: server.door.runner.open) == 1
             server.backend.gate.set()
+
+
+@pytest.mark.parametrize(("ms", "retry"), [("150", "false"), ("1500", "true")])
+def test_who_has_no_place_hears_whether_there_is_time_for_another_try(ms: str, retry: str) -> None:
+    """Its body has not been read: what its head says of its time counts."""
+    with live(terms=Terms(max_open=1)) as server, server.client() as client:
+        server.backend.gate.clear()
+        with (
+            server.client() as other,
+            other.stream("POST", PATH, json={"messages": HI, "stream": True}) as open_one,
+        ):
+            assert "assistant" in next(open_one.iter_lines())
+            response = client.post(PATH, json={"messages": HI}, headers={"x-deadline-ms": ms})
+            assert response.status_code == 429
+            assert response.headers["x-should-retry"] == retry
+            server.backend.gate.set()
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert client.post(PATH, json={"messages": HI, "n": 2}).status_code == 200
         server.wait(server.door.idle.wait())
