@@ -35,9 +35,9 @@ void Transformer::Rounded::reserve(int rows, int cols, bool prompt) {
 QuantRows Transformer::Rounded::view(int cols) { return {q.data(), scale.data(), offset.data(), residual.data(), cols}; }
 PromptRows Transformer::Rounded::prompt_view(int cols) { return {lines.data(), cols}; }
 
-void Transformer::Buffers::reserve(int rows, int cols, bool for_prompt, bool fine) {
+void Transformer::Buffers::reserve(int rows, int cols, int float_cols, bool for_prompt, bool fine) {
   prompt = for_prompt;
-  ld = std::max(ld, cols);
+  ld = float_cols;
   if (x.size() < size_t(rows) * size_t(ld)) x.resize(size_t(rows) * size_t(ld));
   rounded.reserve(rows, cols, prompt);
   if (fine) rest.reserve(rows, cols, prompt);
@@ -258,15 +258,20 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   const size_t n = rows_.size(), hidden = size_t(c.hidden_size);
   const bool prompt = kernels_.prompt && (kernels_.prompt->decode_bits ? n >= kManyRows : kind.prompt);
   const auto grow = [](std::vector<float>& v, size_t size) { if (v.size() < size) v.resize(size); };
-  const int widest = round_up(std::max({c.hidden_size, c.num_heads * c.head_dim, ld_ff_}), kSuperblock);
-  grow(h_, n * hidden), grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows))), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));
+  const int between = std::max(c.hidden_size, c.num_heads * c.head_dim), widest = round_up(std::max(between, ld_ff_), kSuperblock);
+  // What the feed-forward network makes is met as floats by the 16-bit width alone.
+  const bool floats = std::any_of(widths.begin(), widths.end(), [](Width w) { return w.weights == 16; });
+  const int float_cols = floats ? widest : round_up(between, kSuperblock);
+  grow(h_, n * hidden), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));
+  if (!direct()) grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows)));
   grow(attn_, size_t(max_splits_) * n * size_t(ld_attn_)), grow(max_sum_, size_t(max_splits_) * n * size_t(c.num_heads) * 2);
   grow(cos_sin_, n * c.ropes.size() * size_t(c.head_dim));
   const bool fine = std::any_of(widths.begin(), widths.end(), [](Width w) { return w.fine(); });
-  shared_.reserve(int(n), widest, prompt, fine);
-  if (prompt) head_input_.reserve(int(logit_rows_.size()), round_up(c.hidden_size, kSuperblock), false, fine);
+  shared_.reserve(int(n), widest, float_cols, prompt, fine);
+  const int head_cols = round_up(c.hidden_size, kSuperblock);
+  if (prompt) head_input_.reserve(int(logit_rows_.size()), head_cols, head_cols, false, fine);
   for (Own& own : own_) {
-    own.buffers.reserve(1, widest, false, fine);
+    own.buffers.reserve(1, widest, float_cols, false, fine);
     if (prompt && own.lines.size() < prompt_scratch_lines(int(n))) own.lines.resize(prompt_scratch_lines(int(n)));
   }
   ld_logits_ = round_up(c.vocab_size, kTileRows);
@@ -309,7 +314,7 @@ void Transformer::run(int thread, const Widths& widths) {
   const Config& c = config_;
   const int n = int(rows_.size()), hidden = c.hidden_size;
   const int ld_h = hidden;
-  const bool lone = n == 1 && !shared_.prompt && !c.post_norms && hidden % kTileRows == 0;
+  const bool direct = this->direct(), lone = n == 1 && !shared_.prompt && direct;
   Buffers& b = lone ? own_[size_t(thread)].buffers : shared_;
   const auto barrier = [&] { pool_.barrier(thread); };
   const auto each_row = [&](auto&& body) {  // every row once; a lone row once a thread
@@ -318,8 +323,7 @@ void Transformer::run(int thread, const Widths& widths) {
   };
   const auto h = [&](int row) { return h_.data() + size_t(row) * size_t(ld_h); };
   const int ld_tmp = round_up(hidden, kTileRows);
-  const bool direct = !c.post_norms && hidden % kTileRows == 0;  // products add to h at once
-  const auto settle = [&](int row, const Norm& post) {           // h += post_norm(tmp)
+  const auto settle = [&](int row, const Norm& post) {  // h += post_norm(tmp)
     if (direct) return;
     float* out = tmp_.data() + size_t(row) * size_t(ld_tmp);
     if (c.post_norms) norm(post, out, out);

@@ -151,7 +151,7 @@ class Transformer {
     Rounded rounded, rest;            // rest: what `rounded` leaves of x, where activations are fine
     int ld = 0;
     bool prompt = false;
-    void reserve(int rows, int cols, bool for_prompt, bool fine);
+    void reserve(int rows, int cols, int float_cols, bool for_prompt, bool fine);
   };
 
   void add_matrix(const std::string& name, std::vector<int> segment_rows, int cols);
@@ -163,6 +163,7 @@ class Transformer {
   void prepare(int thread, Buffers& b, int slot, const Norm& n, const float* x, Width width);  // norm, and round
   void load(int thread, Buffers& b, int slot, const float* x, int cols, Width width);          // round as it is
   bool meets_rest(const Buffers& b, Width width) const;
+  bool direct() const { return !config_.post_norms && config_.hidden_size % kTileRows == 0; }  // products add to h at once
   int claimed_tiles(const Matrix& m, Width width, bool prompt, size_t bytes) const;
   void plane_product(int thread, const Matrix& m, int bits, int tile_begin, int tile_end, Rounded& x, bool prompt, int rows,
                      float* y, int ld_y, const float* bias, bool add);
