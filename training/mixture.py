@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 
 from .chat import Conversation
+from .doings import doings_conversation
 from .reading import answer_conversation, summary_conversation
 from .support import conversation, desk_conversation, policy_conversation
 from .talk import small_talk
@@ -20,9 +21,10 @@ from .words import Pair
 SHARES = {
     "support": 0.24,
     "desk": 0.13,
-    "policy": 0.10,
-    "answer": 0.30,
-    "summarize": 0.12,
+    "policy": 0.09,
+    "answer": 0.22,
+    "doings": 0.10,
+    "summarize": 0.11,
     "translate": 0.09,
     "talk": 0.02,
 }
@@ -38,6 +40,8 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
         return policy_conversation(rng, lang)
     if skill == "answer":
         return answer_conversation(rng, lang, drill=True)
+    if skill == "doings":
+        return doings_conversation(rng, lang)
     if skill == "summarize":
         return summary_conversation(rng, lang)
     if skill == "translate":
