@@ -66,14 +66,6 @@ def test_a_rhythm_is_kept_in_the_gear_that_others_decode_in() -> None:
     assert planned(tpot_ms=caught.value.feasible_ms, others_ms=BUSY).gear == "g3"
 
 
-def test_a_budget_is_weighed_in_the_gear_that_others_decode_in() -> None:
-    alone = planned(budget_ms=700.0)
-    assert planned(budget_ms=700.0, others_ms=dict.fromkeys(GEARS, 12.0)).max_tokens <= 40
-    beside = planned(budget_ms=700.0, others_ms=BUSY)
-    assert beside.gear == "g3"
-    assert 40 < beside.max_tokens < alone.max_tokens
-
-
 def test_a_prompt_that_a_better_gear_finds_in_the_cache_is_read_in_that_gear() -> None:
     told = {"prompt_tokens": 1000, "cached_tokens": {"g3": 960}}
     plan_of = planned(**told, budget_ms=160.0)

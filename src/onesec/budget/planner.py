@@ -67,13 +67,13 @@ class Plan:
     kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
     it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
     where the gear is the best. The first token comes by `first_ms`; `answer_ms` is what the rest of
-    the smallest useful answer takes then, in the `quickest` gear: the cheapest, or beside others
-    one that they decode in.
+    the smallest useful answer takes then, in the cheapest gear. The `last_resort` is the cheapest
+    gear too, or beside others one that alone keeps the rhythm.
     """
 
     gear: str
     prefill_gear: str
-    quickest: str
+    last_resort: str
     max_tokens: int
     landing_reserve_tokens: int
     predicted_ms: float
@@ -98,37 +98,39 @@ def plan(
     """The best gear whose p95 for prompt and expected answer fits the budget, else a cheaper one.
 
     Without a budget: the best gear. More of `budget_ms` never gives a cheaper gear or less room.
-    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the quickest,
-    with `reserve_share` of the time to spare behind a prompt that was read in a dearer gear.
-    The quickest is the cheapest, unless a better one finds the prompt in the cache, or decodes
-    together with others.
+    `policy.gear_quantile` of the length must fit in the gear, `target_quantile` in the cheapest,
+    with `reserve_share` of the time to spare behind a prompt that was read in a dearer gear than
+    need be: in the cheapest, or in one that finds it in the cache.
     Only gears whose p95 of a step at the end of the expected answer keeps `tpot_ms` are used after
-    the prompt. Raises DeadlineInfeasible when the quickest gear has no room for the first token at
-    p95 or for the smallest useful answer in the median (the budget that it offers has room, at p95,
-    for an answer that comes to a good end), comes too late for `ttft_ms`, or is too slow for
-    `tpot_ms`.
+    the prompt; beside others that may be the gear that they decode in alone. Raises
+    DeadlineInfeasible when the cheapest gear has no room for the first token at p95 or for the
+    smallest useful answer in the median (the budget that it offers has room, at p95, for an answer
+    that comes to a good end), when the first token comes too late for `ttft_ms`, or no gear is
+    quick enough for `tpot_ms`.
     """
     policy = policy or Policy()
     best = ask.gears[-1]
     need, enough = _needs(ask, length, policy)
     prefills_ms = {gear: _prefill_ms(ask, latency, gear) for gear in ask.gears}
-    reader, writer = _quickest(prefills_ms), _writer(ask, latency, need)
+    reader, cheapest = _quickest(prefills_ms), ask.gears[0]
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
     first_ms = prefills_ms[reader]
-    answer_ms = _decode_ms(ask, latency, writer, need)
+    answer_ms = _decode_ms(ask, latency, cheapest, need)
     # Behind the first token a slow machine makes an answer shorter, not late.
-    usual_ms = _prefill_ms(ask, latency, reader, P50) + _decode_ms(ask, latency, writer, need, P50)
+    usual_ms = _prefill_ms(ask, latency, reader, P50) + _decode_ms(
+        ask, latency, cheapest, need, P50
+    )
     smallest_ms = max(first_ms, usual_ms)
     feasible_ms = policy.budget_for(spent_ms + smallest_ms)
     if left_ms < smallest_ms and not ask.best_effort:
         raise DeadlineInfeasible(
             budget_ms=ask.budget_ms or 0.0,
             feasible_ms=policy.budget_for(
-                spent_ms + first_ms + _decode_ms(ask, latency, writer, enough)
+                spent_ms + first_ms + _decode_ms(ask, latency, cheapest, enough)
             ),
-            why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {writer}",
+            why=f"{ask.prompt_tokens} prompt tokens and {need} of an answer in gear {cheapest}",
         )
     if ttft_left_ms < first_ms and not ask.best_effort:
         raise DeadlineInfeasible(
@@ -137,23 +139,27 @@ def plan(
             why=f"the first token after {ask.prompt_tokens} prompt tokens in gear {reader}",
             which="ttft",
         )
-    tpot_ms = math.inf if ask.tpot_ms is None else ask.tpot_ms
-    pace_ms = _pace_ms(ask, latency, writer, need)
-    if tpot_ms < pace_ms and not ask.best_effort:
-        raise DeadlineInfeasible(
-            budget_ms=tpot_ms,
-            feasible_ms=pace_ms,
-            why=f"a token after {ask.prompt_tokens} prompt tokens in gear {writer}",
-            which="tpot",
-        )
+    tpot_ms, last = math.inf, cheapest
+    if ask.tpot_ms is not None:
+        tpot_ms = ask.tpot_ms
+        paces_ms = {gear: _pace_ms(ask, latency, gear, need) for gear in ask.gears}
+        if paces_ms[cheapest] > tpot_ms:
+            last = _quickest(paces_ms)  # beside others it may be the one that they decode in
+        if paces_ms[last] > tpot_ms and not ask.best_effort:
+            raise DeadlineInfeasible(
+                budget_ms=tpot_ms,
+                feasible_ms=paces_ms[last],
+                why=f"a token after {ask.prompt_tokens} prompt tokens in gear {last}",
+                which="tpot",
+            )
     target, usual = (
         max(need, min(ask.limit_tokens, length.quantile(quantile, cues=ask.cues)))
         for quantile in (policy.target_quantile, policy.gear_quantile)
     )
     median = length.quantile(0.5, cues=ask.cues)
-    gear, prefill_gear = writer, reader
+    gear, prefill_gear = last, reader
     better_ms = better_tpot_ms = None
-    rest_ms = _decode_ms(ask, latency, writer, target)
+    rest_ms = _decode_ms(ask, latency, cheapest, target)
     least_ms = first_ms + rest_ms
     for candidate in reversed(ask.gears):
         name = _reader_for(ask, candidate, prefills_ms, ttft_left_ms)
@@ -166,18 +172,18 @@ def plan(
         if there_ms <= left_ms and pace_ms <= tpot_ms:
             gear, prefill_gear = candidate, name
             break
-        if candidate == writer:
+        if candidate == last:
             break
         better_ms, better_tpot_ms = spent_ms + there_ms, pace_ms
     prefill_ms = prefills_ms[prefill_gear]
-    room = max(1, _room(ask, latency, writer, left_ms - prefill_ms))
+    room = max(1, _room(ask, latency, left_ms - prefill_ms))
     if gear != best:
         room = min(room, target)  # a better gear, chosen with more time, may leave no more
     decode_ms = _decode_ms(ask, latency, gear, min(usual, room))
     return Plan(
         gear=gear,
         prefill_gear=prefill_gear,
-        quickest=writer,
+        last_resort=last,
         max_tokens=room,
         landing_reserve_tokens=0
         if ask.budget_ms is None
@@ -199,19 +205,18 @@ def prompt_room(
     ask: Ask, latency: LatencyModel, length: LengthModel, policy: Policy | None = None
 ) -> int:
     """The most of the prompt's tokens after which an answer that comes to a good end fits the
-    budget, in the quickest gear; all of them where they do, with what is cached of them. More
+    budget, in the cheapest gear; all of them where they do, with what is cached of them. More
     budget never gives less room.
     """
     policy = policy or Policy()
-    need, enough = _needs(ask, length, policy)
-    writer = _writer(ask, latency, need)
+    enough = _needs(ask, length, policy)[1]
     spent_ms = ask.elapsed_ms + ask.wait_ms
     ttft_left_ms = _work_ms(ask.ttft_ms, policy) - spent_ms
     left_ms = _work_ms(ask.budget_ms, policy) - spent_ms
 
     def fits(some: Ask) -> bool:
         first_ms = min(_prefill_ms(some, latency, gear) for gear in ask.gears)
-        whole_ms = first_ms + _decode_ms(some, latency, writer, enough)
+        whole_ms = first_ms + _decode_ms(some, latency, ask.gears[0], enough)
         return first_ms <= ttft_left_ms and whole_ms <= left_ms
 
     if fits(ask):
@@ -267,7 +272,7 @@ def at_gear(old: Plan, gear: str, feasible_ms: float, feasible_of: Which = "tota
         old,
         gear=gear,
         prefill_gear=gear,
-        quickest=gear,
+        last_resort=gear,
         predicted_ms=max(old.predicted_ms, late_ms),
         feasible_ms=feasible_ms,
         feasible_of=feasible_of,
@@ -302,14 +307,6 @@ def _quickest(costs_ms: Mapping[str, float]) -> str:
     return min(costs_ms, key=costs_ms.__getitem__)
 
 
-def _writer(ask: Ask, latency: LatencyModel, tokens: int) -> str:
-    """The gear with the shortest way to the next token: the cheapest, or beside others one that
-    they decode in."""
-    if len({ask.others_ms.get(gear, 0.0) for gear in ask.gears}) == 1:
-        return ask.gears[0]
-    return _quickest({gear: _pace_ms(ask, latency, gear, tokens) for gear in ask.gears})
-
-
 def _reader_for(ask: Ask, gear: str, prefills_ms: Mapping[str, float], ttft_left_ms: float) -> str:
     """The gear that the prompt is read in for an answer in `gear`: the best one up to it whose
     first token is in time, or a better one that is quicker (it finds the prompt in the cache)."""
@@ -330,15 +327,15 @@ def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:
     return step_ms + ask.others_ms.get(gear, 0.0)
 
 
-def _room(ask: Ask, latency: LatencyModel, gear: str, left_ms: float) -> int:
-    """Tokens of an answer that fit after the prompt."""
+def _room(ask: Ask, latency: LatencyModel, left_ms: float) -> int:
+    """Tokens of an answer that fit after the prompt, in the cheapest gear."""
     if left_ms < 0.0:
         return 0
     return 1 + latency.tokens_within(
-        gear,
+        ask.gears[0],
         ask.prompt_tokens,
         left_ms,
         batch=ask.batch,
-        others_ms=ask.others_ms.get(gear, 0.0),
+        others_ms=ask.others_ms.get(ask.gears[0], 0.0),
         limit=ask.limit_tokens - 1,
     )

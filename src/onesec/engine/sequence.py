@@ -235,7 +235,7 @@ class Sequence:
             "plan",
             gear=plan.gear,
             prefill_gear=plan.prefill_gear,
-            quickest=plan.quickest,
+            last_resort=plan.last_resort,
             gears=list(self.gear_names),
             max_tokens=plan.max_tokens,
             predicted_ms=round(plan.predicted_ms, 3),

@@ -120,11 +120,11 @@ class _Walk:
         least_ms = -math.inf if feasible is None or budget_ms is None else feasible - budget_ms
         if first and not detail.get("best_effort") and least_ms >= 1.0:
             yield f"accepted with {budget_ms} ms, which is less than the {feasible} it takes"
-        quickest, best = str(detail.get("quickest", self.order[0])), self.gear == self.order[-1]
+        last, best = str(detail.get("last_resort", self.order[0])), self.gear == self.order[-1]
         end_ms = math.inf if self.end_ms is None else self.end_ms
         done_ms = end_ms + (number(detail, "kept_ms") or 0.0)
-        if predicted is not None and predicted > done_ms + _ROUNDING_MS and self.gear != quickest:
-            yield f"done by {predicted} ms, after {done_ms}, and {quickest} is a quicker gear"
+        if predicted is not None and predicted > done_ms + _ROUNDING_MS and self.gear != last:
+            yield f"done by {predicted} ms, after {done_ms}, and {last} is a quicker gear"
         hopeless = feasible is not None and budget_ms is not None and feasible > budget_ms
         if not best and not hopeless:
             yield from self._better(detail, end_ms)
