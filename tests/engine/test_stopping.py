@@ -74,6 +74,8 @@ def test_stop_strings_trim_at_the_earliest_and_hold_back_what_could_become_one()
     assert shown[:6] == [1, 2, 2, 2, 5, 6]
     assert run("say no more", stop=("more", "o m"))[0].stop_reason == "o m"
     assert run("END here END", stop=("END",), min_tokens=5)[0].text_chars == 9
+    # What min_tokens has let pass stays passed, also where a longer stop string looks back on it.
+    assert run("END here END", stop=("END", "x" * 9), min_tokens=5)[0].text_chars == 9
 
 
 def test_landing_ends_at_the_next_sentence() -> None:

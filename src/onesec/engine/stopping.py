@@ -237,8 +237,10 @@ class StopCheck:
         if not new or len(self._tokens) < self._min_tokens:
             return None
         if self._stop:
-            start = max(0, known - self._longest + 1)
-            hits = [(text.text.find(stop, start), stop) for stop in self._stop]
+            # Only what ends in the new text: what min_tokens has let pass is shown already.
+            hits = [
+                (text.text.find(stop, max(0, known - len(stop) + 1)), stop) for stop in self._stop
+            ]
             hits = [hit for hit in hits if hit[0] >= 0]
             if hits:
                 position, stop_string = min(hits)
