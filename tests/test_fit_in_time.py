@@ -124,6 +124,18 @@ def test_a_text_to_be_continued_loses_its_beginning() -> None:
             llm.generate(list(map(ord, TEXT)), 0.1, fit="drop_oldest")  # ids are never shortened
 
 
+def test_where_no_shortening_is_enough_time_is_what_lacks() -> None:
+    text = f"{TEXT * 20}\n\n{QUESTION}"  # so long that it is not even tokenized as it is
+    for fit in ("drop_oldest", "extract"):
+        with door(context=512) as llm:
+            with pytest.raises(DeadlineInfeasible) as caught:
+                ask(llm, text, 5.0, fit)  # type: ignore[arg-type]
+            assert ask(llm, text, caught.value.feasible_ms, fit).met  # type: ignore[arg-type]
+            output = llm.chat(user(text), 5e-3, fit=fit, best_effort=True)  # type: ignore[arg-type]
+            assert output.fitted is not None
+            assert output.fitted.tokens_after == output.prompt_tokens < 200
+
+
 def test_a_prompt_too_long_for_the_context_fits_too() -> None:
     with door(context=512) as llm:
         with pytest.raises(ContextLengthExceeded):

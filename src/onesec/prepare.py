@@ -125,15 +125,14 @@ class Preparation:
                 fitting=self._fitting,
                 known_tokens=len(whole) or None,
                 hurry=lambda: timed and self._clock.now_ns() >= until_ns,
+                or_shortest=not whole,
             )
         except ContextLengthExceeded:
-            if not whole:
-                raise
             return Prepared(tuple(whole), found)  # refused by the engine, with what would work
         tokens = encode(fitted.text)
         ms = (self._clock.now_ns() - start_ns) / 1e6
         size = len(fitted.text.encode("utf-8", "replace"))
-        report = replace(fitted.report, ms=ms)
+        report = replace(fitted.report, tokens_after=len(tokens), ms=ms)
         return Prepared(
             tuple(tokens), self._cues(fitted.messages or fitted.text, len(tokens), size), report
         )

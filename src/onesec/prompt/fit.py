@@ -42,6 +42,7 @@ def fit(
     fitting: Fitting = "none",
     known_tokens: int | None = None,
     hurry: Callable[[], bool] = lambda: False,
+    or_shortest: bool = False,
 ) -> Fitted:
     """Clean a prompt, render it, and make it fit `max_tokens`.
 
@@ -56,6 +57,7 @@ def fit(
                   (see extract.py); where that is not enough, it goes on as "drop_oldest".
     known_tokens  of the prompt as it is, where the caller has counted them and they do not fit
     hurry         asked between tries: when it says so, what fits so far is taken
+    or_shortest   where shortening is not enough, give the shortest that there is
 
     Raises EmptyPrompt, ContextLengthExceeded with both numbers, InvalidRequest, and what `render`
     and `count_tokens` raise.
@@ -89,6 +91,8 @@ def fit(
             if not attempt.fits(messages):
                 messages, more = _trim(messages, attempt, from_start=isinstance(prompt, str))
                 removed += more
+                if attempt.tokens > max_tokens and not or_shortest:
+                    raise attempt.refusal()
     return Fitted(
         text=attempt.text,
         prompt_tokens=attempt.tokens,
@@ -202,7 +206,7 @@ def _trim(
     messages: list[Message], attempt: _Attempts, *, from_start: bool
 ) -> tuple[list[Message], int]:
     """Shorten the longest text as little as makes all fit; where its ends alone are too much, the
-    next longest too. Raises ContextLengthExceeded where nothing helps."""
+    next longest too. Where nothing helps, all are as short as they can be."""
     contents = {index: message.get("content") for index, message in enumerate(messages)}
     texts = {i: text for i, text in contents.items() if isinstance(text, str) and text}
     removed = 0
@@ -222,8 +226,8 @@ def _trim(
         messages, gone = _shortened(messages, index, pieces, low, from_start)
         removed += gone
         if attempt.fits(messages):
-            return messages, removed
-    raise attempt.refusal()
+            break
+    return messages, removed
 
 
 def _shortened(
