@@ -58,6 +58,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "number": {"type": "number", "minimum": 3.5},
     "date": {"type": "string", "format": "date"},
     "object": {"type": "object"},
+    "one more": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a", "b"],
+        "minProperties": 3,
+    },
     "nested": {
         "type": "array",
         "items": {"type": "array", "items": PERSON, "minItems": 1},
@@ -191,6 +197,8 @@ def test_limits_and_forms_of_response_formats() -> None:
         bounds,
         {"minimum": float("nan")},
         {"x-guidance": {"whitespace_flexible": True}},
+        # Nothing keeps names apart that the schema does not give.
+        {"items": {"type": "object", "required": ["a"], "minProperties": 3}},
         {"const": object()},
         "string",
         None,

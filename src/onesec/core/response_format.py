@@ -33,8 +33,8 @@ def schema_of(response_format: Mapping[str, Any]) -> str:
 
     {"type": "json_object"}: any object. {"type": "json_schema", "schema": {...}}: that schema;
     OpenAI's nesting {"json_schema": {"schema": {...}}} is taken too.
-    Raises InvalidRequest for other types, and for schemas beyond the limits of bytes, depth and
-    bounds of numbers.
+    Raises InvalidRequest for other types, for schemas beyond the limits of bytes, depth and bounds
+    of numbers, and for those that ask for more than one member that they do not name.
 
     >>> schema_of({"type": "json_object"})
     '{"type":"object"}'
@@ -85,6 +85,7 @@ def _measure(schema: object) -> tuple[int, int]:
                     raise InvalidRequest(
                         f"The schema has a key {_OWN!r}, which is not JSON Schema's."
                     )
+                _check_members(value)
                 bounds += sum(key in value for key in _BOUNDS)
                 inner += value.values()
             elif isinstance(value, (list, tuple)):
@@ -93,3 +94,16 @@ def _measure(schema: object) -> tuple[int, int]:
         if len(level) > MAX_SCHEMA_BYTES:
             break  # too long in any case
     return depth + bool(level), bounds
+
+
+def _check_members(schema: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest where an object needs two members and more with names of their own: a
+    grammar does not keep these apart, and a name that comes twice is one member."""
+    least, required = schema.get("minProperties"), schema.get("required")
+    named = len(required) if isinstance(required, (list, tuple)) else 0
+    if isinstance(least, (int, float)) and least > named + 1:
+        raise InvalidRequest(
+            f"The schema asks for {least} members (minProperties) and names {named} of them "
+            "(required); only one may come without a name.",
+            hint='Name them in "required".',
+        )
