@@ -199,6 +199,16 @@ def test_an_interrupt_between_two_gears_leaves_nothing_of_either(
     assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
 
 
+def test_arrays_of_token_ids_are_prompts_one_by_one(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    ids: Any = np.array([ord(char) for char in PROMPT])
+    alone = llm.generate(ids)
+    several = llm.generate([ids, ids[:1], PROMPT])
+    assert [output.prompt_tokens for output in several] == [len(PROMPT), 1, len(PROMPT)]
+    assert several[0].text == several[2].text == alone.text
+    assert [output.text for output in llm.generate(np.stack([ids, ids]))] == [alone.text] * 2
+
+
 @pytest.mark.parametrize("ids", [[1, "a"], [1, 2.7], np.array([1.0, 2.0])])
 def test_token_ids_are_whole_numbers(ids: Any, parts: tuple[LLM, FakeClock, Reciter]) -> None:
     with pytest.raises(InvalidRequest, match="whole number"):

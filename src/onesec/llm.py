@@ -230,8 +230,7 @@ class LLM(Closing):
         """
         arrival_ns = self._clock.now_ns()
         budget, values = Budget.of(deadline, arrival_ns), self._params(params, sampling)
-        # A prompt of token ids is told from a list of prompts by its first item being a number.
-        one = isinstance(_checked(prompt), str) or (len(prompt) and hasattr(prompt[0], "__index__"))
+        one = isinstance(_checked(prompt), str) or (len(prompt) > 0 and _is_number(prompt[0]))
         prompts: Sequence[Any] = [prompt] if one else prompt
         streams: list[Stream] = []
         with self._alone():
@@ -539,6 +538,12 @@ class LLM(Closing):
 def _with(asked: Request, prepared: Prepared) -> Request:
     """The request with its prompt."""
     return replace(asked, prompt_tokens=prepared.tokens, cues=prepared.cues, fitted=prepared.report)
+
+
+def _is_number(first: Any) -> bool:
+    """Whether what begins a prompt is a token id, and no prompt of several; arrays have numbers'
+    methods too, whatever they hold."""
+    return hasattr(first, "__index__") and not getattr(first, "shape", ())
 
 
 def _checked(prompt: Any) -> Any:
