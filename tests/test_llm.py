@@ -255,6 +255,8 @@ def test_old_turns_are_dropped_to_fit(parts: tuple[LLM, FakeClock, Reciter]) -> 
     kept, dropped = llm.fit_messages(messages, max_tokens=60)
     assert [m["content"] for m in kept] == ["Be kind.", "last"]
     assert dropped == 1
+    with pytest.raises(ContextLengthExceeded):  # what a user says is not shortened in silence
+        llm.fit_messages([*messages, {"role": "user", "content": "Long. " * 90}], max_tokens=60)
 
 
 def test_sampling_values_are_checked_and_override_params(

@@ -383,7 +383,8 @@ class LLM(Closing):
     def fit_messages(
         self, messages: Sequence[Message], *, max_tokens: int
     ) -> tuple[list[Message], int]:
-        """The messages that fit `max_tokens`, without the oldest turns; and how many turns went."""
+        """The messages that fit `max_tokens`, without the oldest turns; and how many turns went.
+        Raises ContextLengthExceeded where the last turn alone is too long."""
         return self._loaded.fit_messages(messages, max_tokens=max_tokens)
 
     def count_tokens(self, text: str) -> int:

@@ -69,6 +69,7 @@ class Wording:
             max_tokens=max_tokens,
             render=self.render_text,
             fitting="drop_oldest",
+            shorten=False,
         )
         return list(fitted.messages or ()), fitted.report.dropped_turns
 

@@ -238,6 +238,18 @@ def test_chat_answers_remembers_and_resets(
     assert capsys.readouterr().out == "Hello. How are you?\nGood.\n"
 
 
+def test_a_chat_says_what_of_a_long_message_is_left_out(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loads(CONVERSATION, template=True)
+    assert _chat("Long. " * 900 + "\n", monkeypatch) == 0
+    said = capsys.readouterr().err
+    assert "characters were left out" in said
+    assert "error" not in said
+
+
 def test_a_stray_byte_does_not_end_a_chat(
     loads: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,

@@ -98,13 +98,20 @@ class Conversation:
             print()
         if output.fitted is not None and (turns := output.fitted.dropped_turns):
             note(f"[without the oldest {turns} turns, for want of time]")
+        if output.fitted is not None and (chars := output.fitted.removed_chars):
+            note(f"[{chars} characters were left out to fit]")
         note(summary(output))
         self._messages.append({"role": "assistant", "content": output.text})
 
     def _fitted(self) -> list[Mapping[str, Any]]:
         """The messages that fit beside an answer; forgets the others for good."""
+        from onesec.core.errors import ContextLengthExceeded
+
         room = int(self._llm.context_length * (1.0 - _SPARE_SHARE))
-        messages, dropped = self._llm.fit_messages(self._messages, max_tokens=room)
+        try:
+            messages, dropped = self._llm.fit_messages(self._messages, max_tokens=room)
+        except ContextLengthExceeded:
+            return self._messages  # the last turn alone is too long: the answer tells what is gone
         if dropped:
             note(f"[the oldest {dropped} turns were dropped to fit the context]")
             self._messages = list(messages)

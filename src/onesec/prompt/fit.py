@@ -43,6 +43,7 @@ def fit(
     known_tokens: int | None = None,
     hurry: Callable[[], bool] = lambda: False,
     or_shortest: bool = False,
+    shorten: bool = True,
 ) -> Fitted:
     """Clean a prompt, render it, and make it fit `max_tokens`.
 
@@ -58,6 +59,7 @@ def fit(
     known_tokens  of the prompt as it is, where the caller has counted them and they do not fit
     hurry         asked between tries: when it says so, what fits so far is taken
     or_shortest   where shortening is not enough, give the shortest that there is
+    shorten       whether texts are; without it whole turns go and nothing else
 
     Raises EmptyPrompt, ContextLengthExceeded with both numbers, InvalidRequest, and what `render`
     and `count_tokens` raise.
@@ -89,8 +91,9 @@ def fit(
             turns = _turns(messages)
             messages, dropped = _drop_turns(messages, turns, attempt)
             if not attempt.fits(messages):
-                messages, more = _trim(messages, attempt, from_start=isinstance(prompt, str))
-                removed += more
+                if shorten:
+                    messages, more = _trim(messages, attempt, from_start=isinstance(prompt, str))
+                    removed += more
                 if attempt.tokens > max_tokens and not or_shortest:
                     raise attempt.refusal()
     return Fitted(
