@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -125,8 +126,9 @@ def test_a_text_to_be_continued_loses_its_beginning() -> None:
 
 
 def test_where_no_shortening_is_enough_time_is_what_lacks() -> None:
-    text = f"{TEXT * 20}\n\n{QUESTION}"  # so long that it is not even tokenized as it is
-    for fit in ("drop_oldest", "extract"):
+    # Longer than the context, and so long that it is not even tokenized as it is.
+    for text, fit in product((TEXT, TEXT * 20), ("drop_oldest", "extract")):
+        text = f"{text}\n\n{QUESTION}"
         with door(context=512) as llm:
             with pytest.raises(DeadlineInfeasible) as caught:
                 ask(llm, text, 5.0, fit)  # type: ignore[arg-type]

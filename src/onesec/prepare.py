@@ -116,6 +116,8 @@ class Preparation:
         most = self._room(whole, found, max(0.0, spare_ms))
         from onesec.prompt.fit import fit
 
+        # Where nothing is short enough for the time, the engine refuses what it would have read.
+        readable = 0 < len(whole) < self._context_length
         try:
             fitted = fit(
                 prompt,
@@ -125,7 +127,7 @@ class Preparation:
                 fitting=self._fitting,
                 known_tokens=len(whole) or None,
                 hurry=lambda: timed and self._clock.now_ns() >= until_ns,
-                or_shortest=not whole,
+                or_shortest=not readable,
             )
         except ContextLengthExceeded:
             return Prepared(tuple(whole), found)  # refused by the engine, with what would work
