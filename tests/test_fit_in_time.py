@@ -135,7 +135,7 @@ def test_where_no_shortening_is_enough_time_is_what_lacks() -> None:
             assert ask(llm, text, caught.value.feasible_ms, fit).met  # type: ignore[arg-type]
             output = llm.chat(user(text), 5e-3, fit=fit, best_effort=True)  # type: ignore[arg-type]
             assert output.fitted is not None
-            assert output.fitted.tokens_after == output.prompt_tokens < 200
+            assert len(QUESTION) < output.fitted.tokens_after == output.prompt_tokens < 300
 
 
 def test_a_prompt_too_long_for_the_context_fits_too() -> None:
@@ -187,11 +187,12 @@ def test_more_time_never_takes_more_away(ms: float, more_ms: float, fit: Fitting
         assert kept[0] <= kept[1]
 
 
-def test_the_question_is_never_dropped() -> None:
+@pytest.mark.parametrize("context", [4096, 512])
+def test_the_question_is_never_dropped(context: int) -> None:
     seen: list[str] = []
     loaded, clock, backend = recite("")
-    backend.context_length = loaded.context_length = 4096
-    backend.num_blocks = 256
+    backend.context_length = loaded.context_length = context
+    backend.num_blocks = context // backend.block_size
     with LLM.over(loaded, clock=clock) as llm:
         add = llm._engine.add_request
 
@@ -202,7 +203,7 @@ def test_the_question_is_never_dropped() -> None:
         llm._engine.add_request = spy  # type: ignore[method-assign]
         for fit in ("drop_oldest", "extract"):
             for place in (f"{TEXT}\n\n{QUESTION}", f"{QUESTION}\n\n{TEXT}"):
-                for ms in (30.0, 60.0, 120.0):
+                for ms in (10.0, 30.0, 60.0, 120.0):
                     try:
                         ask(llm, place, ms, fit)  # type: ignore[arg-type]
                     except DeadlineInfeasible:

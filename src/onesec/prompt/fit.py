@@ -91,11 +91,18 @@ def fit(
             turns = _turns(messages)
             messages, dropped = _drop_turns(messages, turns, attempt)
             if not attempt.fits(messages):
+                longest, before_trim = min(LONGEST_PIECE, max(8, max_tokens)), (messages, removed)
+                from_start = isinstance(prompt, str)
                 if shorten:
-                    messages, more = _trim(messages, attempt, from_start=isinstance(prompt, str))
+                    messages, more = _trim(messages, attempt, longest, from_start=from_start)
                     removed += more
-                if attempt.tokens > max_tokens and not or_shortest:
-                    raise attempt.refusal()
+                if attempt.tokens > max_tokens:
+                    if not or_shortest:
+                        raise attempt.refusal()
+                    # Pieces as small as the room have cut through what is asked.
+                    messages, removed = before_trim
+                    messages, more = _trim(messages, attempt, LONGEST_PIECE, from_start=from_start)
+                    removed += more
     return Fitted(
         text=attempt.text,
         prompt_tokens=attempt.tokens,
@@ -206,16 +213,17 @@ def _drop_turns(
 
 
 def _trim(
-    messages: list[Message], attempt: _Attempts, *, from_start: bool
+    messages: list[Message], attempt: _Attempts, longest: int, *, from_start: bool
 ) -> tuple[list[Message], int]:
-    """Shorten the longest text as little as makes all fit; where its ends alone are too much, the
-    next longest too. Where nothing helps, all are as short as they can be."""
+    """Shorten the longest text as little as makes all fit, in pieces of `longest` characters at
+    most; where its ends alone are too much, the next longest too. Where nothing helps, all are as
+    short as they can be."""
     contents = {index: message.get("content") for index, message in enumerate(messages)}
     texts = {i: text for i, text in contents.items() if isinstance(text, str) and text}
     removed = 0
     for index in sorted(texts, key=lambda i: len(texts[i]), reverse=True):
         text = texts[index]
-        pieces = pieces_of(text, min(LONGEST_PIECE, max(8, attempt.max_tokens)))
+        pieces = pieces_of(text, longest)
 
         low, high = 0, len(text)  # characters: `low` is kept at least, `high` does not fit
         while (
