@@ -8,7 +8,7 @@ import pytest
 from app_model import FakeModel
 
 from onesec.apps import Translate
-from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 
 
 def upper(prompt: str) -> str:
@@ -30,6 +30,11 @@ def test_the_prompt_is_the_agreed_one() -> None:
         "翻译成英语（云盘 = cloud disk；订单 = order）：我的云盘和订单在哪里？",
         "Translate into Chinese: Hello.",
     ]
+
+
+def test_another_language_is_refused_instead_of_guessed_at() -> None:
+    with pytest.raises(InvalidRequest, match="zh-CN"):
+        translator(to="zh-CN")
 
 
 def test_terms_that_the_reply_ignores_are_told() -> None:

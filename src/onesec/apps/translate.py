@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline, Duration
-from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 from onesec.core.request import PolicyName
 
 from .ask import Length, Model, OnText, Reply, Steps
@@ -67,6 +67,8 @@ class Translate(App):
     """Translates between English and Chinese; `to` fixes the target (default: the language that the
     text is not in). `glossary` maps terms to their translation, in either direction.
 
+    Raises InvalidRequest on any other language.
+
     >>> Translate(llm)("早上好。").text  # doctest: +SKIP
     'Good morning.'
     """
@@ -89,6 +91,8 @@ class Translate(App):
         super().__init__(
             model, deadline=deadline, gear=gear, min_gear=min_gear, policy=policy, clock=clock
         )
+        if to is not None and to not in _PROMPT:
+            raise InvalidRequest(f"There is no language {to!r}.", hint='It is "en" or "zh".')
         self.to = to
         self.glossary = _both_ways(glossary or {})
 
