@@ -20,6 +20,7 @@ from onesec.core.errors import (
     DeadlineInfeasible,
     EngineClosed,
     InvalidRequest,
+    QueueFull,
     UnknownGear,
 )
 from onesec.core.request import SamplingParams
@@ -197,6 +198,21 @@ def test_an_interrupt_between_two_gears_leaves_nothing_of_either(
     for stream in streams:
         stream.close()
     assert llm.generate(PROMPT).text == TEXT[len(PROMPT) :]
+
+
+def test_more_prompts_than_may_wait_are_answered_all(
+    parts: tuple[LLM, FakeClock, Reciter],
+) -> None:
+    llm, _, _ = parts
+    llm._engine._max_waiting = 2
+    prompts = [PROMPT + TEXT[len(PROMPT) :][:count] for count in range(20)]
+    outputs = llm.generate(prompts, max_tokens=3)
+    assert [output.text for output in outputs] == [TEXT[len(p) :][:3] for p in prompts]
+    held = [llm.stream(PROMPT) for _ in range(2 + llm._engine._scheduler.max_rows)]
+    with pytest.raises(QueueFull):  # of what is not its own
+        llm.generate(prompts)
+    for stream in held:
+        stream.close()
 
 
 def test_arrays_of_token_ids_are_prompts_one_by_one(parts: tuple[LLM, FakeClock, Reciter]) -> None:

@@ -28,7 +28,7 @@ from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget, Duration
-from onesec.core.errors import EngineClosed, InvalidRequest, UnknownGear
+from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull, UnknownGear
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
@@ -233,13 +233,16 @@ class LLM(Closing):
         one = isinstance(_checked(prompt), str) or (len(prompt) > 0 and _is_number(prompt[0]))
         prompts: Sequence[Any] = [prompt] if one else prompt
         streams: list[Stream] = []
+        unread: deque[Stream] = deque()
         with self._alone():
             try:
                 for each in prompts:
                     asked = self._request(
                         arrival_ns, budget, values, gear, min_gear, policy, best_effort
                     )
-                    streams.append(self._submit(self._continued(each, asked, fit), stream=False))
+                    request = self._continued(each, asked, fit)
+                    streams.append(self._submit_after(unread, request))
+                    unread.append(streams[-1])
                 outputs = [stream.output for stream in streams]
             finally:
                 for stream in streams:
@@ -506,6 +509,16 @@ class LLM(Closing):
         # A stream may be dropped in the middle of a turn: the next call aborts its request.
         finalize(found, self._dropped.append, request.id).atexit = False
         return found
+
+    def _submit_after(self, others: deque[Stream], request: Request) -> Stream:
+        """Submit one of several prompts; where the queue is full of them, the first ones are
+        finished before, and taken out of `others`."""
+        while others:
+            try:
+                return self._submit(request, stream=False)
+            except QueueFull:
+                _ = others.popleft().output
+        return self._submit(request, stream=False)
 
     def _take(self, request_id: str) -> tuple[str, Output | None]:
         """New text of a request, and its Output once it is finished; runs the engine if need be."""
