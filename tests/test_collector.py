@@ -54,6 +54,21 @@ def test_no_collection_begins_while_an_answer_is_due() -> None:
         assert gc.isenabled()
 
 
+def test_of_several_it_is_held_until_the_last_one_is_done() -> None:
+    with quiet_llm() as llm:
+        with quiet_llm() as other:
+            first, second = llm.stream("Once", deadline="1s"), other.stream("Once", deadline="1s")
+            assert first.output.met
+            assert not gc.isenabled()
+            assert second.output.met
+            assert gc.isenabled()
+            llm.close()
+            assert gc.get_freeze_count() > 0
+            second = other.stream("Once", deadline="1s")
+            assert not gc.isenabled()
+        assert gc.isenabled()
+
+
 def test_the_next_call_gives_back_what_a_dropped_stream_held() -> None:
     with quiet_llm() as llm:
         next(llm.stream("Once", deadline="300ms"))

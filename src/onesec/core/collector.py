@@ -7,6 +7,8 @@ and gives everything back. It must not know what the work is.
 from __future__ import annotations
 
 import gc
+from threading import RLock
+from typing import ClassVar
 
 
 class QuietCollector:
@@ -19,34 +21,49 @@ class QuietCollector:
     >>> quiet.release("a"); gc.isenabled()
     True
     >>> quiet.close()
+
+    Several of one process share it: it is held as long as one of them holds it.
     """
+
+    _lock: ClassVar[RLock] = RLock()
+    _holding: ClassVar[set[QuietCollector]] = set()
+    _freezing: ClassVar[set[QuietCollector]] = set()
+    _enabled: ClassVar[bool] = False  # as it was found, while somebody holds it
 
     def __init__(self) -> None:
         self._due: set[str] = set()
-        self._enabled = False
-        self._frozen = gc.get_freeze_count() == 0  # else it is somebody else's, and stays
-        if self._frozen:
-            gc.collect()
-            gc.freeze()
+        with self._lock:
+            if self._freezing or gc.get_freeze_count() == 0:  # else it is others', and stays
+                gc.collect()
+                gc.freeze()
+                self._freezing.add(self)
 
     def hold(self, name: str) -> None:
         """No collection begins until this is released."""
-        if not self._due:
-            self._enabled = gc.isenabled()
-            gc.disable()
-        self._due.add(name)
+        with self._lock:
+            if not self._holding:
+                QuietCollector._enabled = gc.isenabled()
+                gc.disable()
+            self._holding.add(self)
+            self._due.add(name)
 
     def release(self, name: str) -> None:
         """That is done, if it held; after the last one the collector is as it was found."""
-        if name in self._due:
+        with self._lock:
+            if name not in self._due:
+                return
             self._due.remove(name)
-            if not self._due and self._enabled:
-                gc.enable()
+            if not self._due:
+                self._holding.remove(self)
+                if not self._holding and self._enabled:
+                    gc.enable()
 
     def close(self) -> None:
         """Give back whatever was held or frozen; harmless when called again."""
         for name in tuple(self._due):
             self.release(name)
-        if self._frozen:
-            gc.unfreeze()
-            self._frozen = False
+        with self._lock:
+            if self in self._freezing:
+                self._freezing.remove(self)
+                if not self._freezing:
+                    gc.unfreeze()
