@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,28 @@ def store(tmp_path: Path) -> Knowledge:
     knowledge = Knowledge(tmp_path / "shop.db")
     knowledge.put(ENTRIES)
     return knowledge
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    with Knowledge(tmp_path / "shop.db") as store, ThreadPoolExecutor(4) as pool:
+        store.put(ENTRIES)
+        puts = [
+            pool.submit(store.put, [Entry(f"{i}", "We sell hats.")], source=f"{i}")
+            for i in range(20)
+        ]
+        found = [pool.submit(store.search, "delivery") for _ in range(20)]
+        assert {each.result()[0].id for each in found} == {"fee"}
+        assert [each.result().added for each in puts] == [1] * 20
+        assert len(store) == len(ENTRIES) + 20
+
+
+def test_a_closed_store_says_so_and_not_that_it_is_damaged(store: Knowledge) -> None:
+    store.close()
+    store.close()
+    for call in (lambda: store.search("fee"), lambda: store.put(ENTRIES), lambda: len(store)):
+        with pytest.raises(KnowledgeError, match="closed") as caught:
+            call()
+        assert "remove" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 from onesec.apps.support import Entry
 from onesec.core.closing import Closing
@@ -52,8 +53,8 @@ class LoadReport:
 
 
 class Knowledge(Closing):
-    """Entries that are found by what a question speaks of. One thread at a time; several processes
-    may have the same file open.
+    """Entries that are found by what a question speaks of. Calls from several threads take turns;
+    several processes may have the same file open.
 
     path  the store's file, made where there is none (":memory:" keeps nothing)
 
@@ -70,8 +71,12 @@ class Knowledge(Closing):
         self.path = str(path)
         if self.path != ":memory:":
             _check_place(Path(path))
+        self._turn = RLock()
+        self._closed = False
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            self._db = sqlite3.connect(
+                self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._open()
             except BaseException:
@@ -296,6 +301,15 @@ class Knowledge(Closing):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        """The database for this thread, with its errors in our words."""
+        with self._turn:
+            if self._closed:
+                raise KnowledgeError(self.path, "the store is closed", hint="Open it again.")
+            with self._told():
+                yield
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
             yield
         except UnicodeEncodeError as error:
@@ -316,7 +330,9 @@ class Knowledge(Closing):
 
     def close(self) -> None:
         """Close the file. Harmless when called again."""
-        self._db.close()
+        with self._turn:
+            self._closed = True
+            self._db.close()
 
 
 def _check_place(path: Path) -> None:
