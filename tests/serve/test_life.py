@@ -269,6 +269,15 @@ def test_health_and_what_is_told(reciter: Live) -> None:
         assert client.get(PATH).json()["error"]["code"] == "method_not_allowed"
 
 
+@pytest.mark.parametrize("path", [f"{PATH}/", "/livez/"])
+def test_a_slash_too_many_is_an_error_and_no_way_back_to_plain_http(
+    reciter: Live, path: str
+) -> None:
+    with reciter.client() as client:
+        reply = client.post(path, json={"messages": HI}, headers={"x-forwarded-proto": "https"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_a_slow_moment_does_not_refuse_for_ever() -> None:
     with live() as server, server.client() as client:
         asked = {"messages": HI, "deadline_ms": 60}

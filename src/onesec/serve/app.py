@@ -216,7 +216,8 @@ def build(door: Door, bounds: Bounds) -> App:
                 for method, path, endpoint in ROUTES
             ),
             *(Route(path, serve_file, methods=["GET"]) for path in shown),
-        ]
+        ],
+        redirect_slashes=False,  # it would send who came over a proxy's TLS to plain http
     )
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
