@@ -175,6 +175,14 @@ def test_what_cannot_be_in_time_is_told_and_the_talk_goes_on(shop: Live) -> None
         assert speaker.all() == [{"type": "end", "sentences": 1, "done": 0}]
 
 
+def test_what_the_server_does_not_grant_is_not_offered() -> None:
+    with live(TEXT, terms=Terms(cap_ms=3.0)) as server, speaking(server) as speaker:
+        speaker.say(type="start", deadline_ms=2)
+        speaker.say(type="text", text="早上好。")
+        told = speaker.told()["onesec"]
+        assert (told["code"], "feasible_ms" in told) == ("deadline_infeasible", False)
+
+
 def test_each_sentence_has_its_own_time(shop: Live) -> None:
     with speaking(shop) as speaker:
         speaker.say(type="start", deadline_ms=400)

@@ -22,7 +22,7 @@ from .answers import worst_of
 from .app_schema import LiveEnd, LiveStart, LiveText
 from .door import Door
 from .driving import Counting, Driver
-from .errors import ApiError
+from .errors import ApiError, from_error
 from .generation import check_model
 from .limits import Call
 from .sockets import Socket
@@ -116,8 +116,10 @@ class _Talk:
             finally:
                 seats.leave()
             if isinstance(found, DeadlineInfeasible):
-                whole = of_the_whole(found, budget_ms or 0.0)
-                refusal = {"code": found.code, "feasible_ms": whole.feasible_ms}
+                error = door.granted(from_error(of_the_whole(found, budget_ms or 0.0)))
+                refusal = {"code": error.code}
+                if error.feasible_ms is not None:
+                    refusal["feasible_ms"] = error.feasible_ms
         except ApiError as error:
             if error.code != "queue_full":
                 raise
