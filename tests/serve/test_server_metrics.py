@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from onesec.core.deadline import Budget
 from onesec.core.trace import Trace
+from onesec.serve.door import Terms
 from onesec.serve.metrics import OUTCOMES, TOKEN_KINDS, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -161,6 +162,21 @@ def test_prompts_that_wait_are_told_by_their_tokens() -> None:
         assert told("queue_tokens") == 0
         server.soon(lambda: setattr(server.door, "draining", True))
         assert told("ready") == 0
+
+
+def test_what_has_no_deadline_is_no_deadline_that_was_not_kept() -> None:
+    with live(terms=Terms(max_open=0)) as server, server.client() as client:
+
+        def rejected(path: str, **asked: Any) -> str:
+            assert client.post(path, json=asked).status_code == 429
+            text = client.get("/metrics").text
+            [count] = re.findall(
+                r'^onesec_deadline_total{outcome="rejected"} (.*)$', text, re.MULTILINE
+            )
+            return count
+
+        assert rejected("/tokenize", prompt="x") == rejected("/detokenize", tokens=[1]) == "0.0"
+        assert rejected("/v1/chat/completions", messages=HI, deadline_ms=500) == "1.0"
 
 
 def _while_waiting(server: Live, told: Any) -> None:

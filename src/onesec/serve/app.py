@@ -132,7 +132,7 @@ async def load(door: Door, request: Request) -> Response:
 async def tokenize(door: Door, request: Request) -> Response:
     """POST /tokenize: a prompt's or a conversation's token ids."""
     call: Call = request.scope[CALL]
-    seats = door.seats(call)
+    seats = door.seats(call, timed=False)
     try:
         asked, _ = parse(call.body, TokenizeRequest)
         wording, context = door.wording, door.ready.context_length
@@ -153,7 +153,7 @@ async def tokenize(door: Door, request: Request) -> Response:
 async def detokenize(door: Door, request: Request) -> Response:
     """POST /detokenize: the text of token ids."""
     call: Call = request.scope[CALL]
-    seats = door.seats(call)
+    seats = door.seats(call, timed=False)
     try:
         asked, _ = parse(call.body, DetokenizeRequest)
         tokens, tokenizer, size = asked.tokens, door.wording.tokenizer, door.ready.vocab_size

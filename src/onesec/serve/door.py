@@ -159,14 +159,17 @@ class Door:
         _ = self.ready
         return self.runner.latency
 
-    def seats(self, call: Call) -> Seats:
-        """A place for a request, before anything is spent on it. Raises ApiError."""
+    def seats(self, call: Call, *, timed: bool = True) -> Seats:
+        """A place for a request, before anything is spent on it; `timed`: it may have a deadline.
+        Raises ApiError."""
         self.check_open()
         seats = Seats(self, call.tenant)
         try:
             seats.take()
         except ApiError as error:
-            error.patience_ms = self.budget(call).total_ms
+            error.timed = timed
+            if timed:
+                error.patience_ms = self.budget(call).total_ms
             raise
         return seats
 
