@@ -65,6 +65,7 @@ def test_what_is_cut_is_incomplete(client: openai.OpenAI) -> None:
     [
         {"previous_response_id": "resp-1"},
         {"background": True},
+        {"extra_body": {"n": 2}},
         {"tools": [{"type": "web_search"}]},
         {"text": {"format": "json"}},
         {"input": [{"type": "function_call_output", "call_id": "a", "output": "b"}]},
@@ -74,3 +75,12 @@ def test_what_is_cut_is_incomplete(client: openai.OpenAI) -> None:
 def test_what_is_not_served_is_refused(client: openai.OpenAI, asked: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError, match="not supported"):
         client.responses.create(**{"model": "reciter", "input": "Hi", **asked})
+
+
+def test_options_of_other_streams_are_told_to_be_ignored(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "reciter", "input": "Hi", "stream": True}
+    told = client.responses.with_raw_response.create(
+        **asked, extra_body={"stream_options": {"include_onesec": True}}
+    )
+    assert told.headers["x-onesec-ignored"] == "stream_options"
+    assert "x-onesec-ignored" not in client.responses.with_raw_response.create(**asked).headers

@@ -59,11 +59,12 @@ async def responses(door: Door, request: Request) -> Response:
     seats = door.seats(call)
     try:
         asked, ignored = parse(call.body, ResponsesRequest)
+        if asked.stream_options is not None:  # it is for the other routes' streams
+            ignored = (*ignored, "stream_options")
         _check(door, asked)
         asked.response_format = (asked.text or {}).get("format") or asked.response_format
         limit = asked.max_output_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=None)
-        wanted.count = 1
         messages = spoken(asked.messages())
         wanted.sizes = sizes_of([written(messages)])
         door.check_time(wanted)
@@ -199,6 +200,8 @@ def _check(door: Door, asked: ResponsesRequest) -> None:
     for name in ("previous_response_id", "conversation", "background", "tools"):
         if getattr(asked, name):
             raise _refused(name, name)
+    if asked.n not in (None, 1):
+        raise _refused("n", "more than one answer")
     form = (asked.text or {}).get("format")
     if form is not None and not isinstance(form, dict):
         raise _refused("text", "a format that is no object")
