@@ -13,10 +13,11 @@ import pytest
 from live import ANSWER, HI, TEXT, Live, live
 
 from onesec.core.deadline import Budget
+from onesec.core.errors import InvalidRequest
 from onesec.core.request import Request, SamplingParams
 from onesec.serve.answers import Wanted
 from onesec.serve.limits import Call, ClientGone
-from onesec.serve.server import Place, address_of
+from onesec.serve.server import Place, address_of, listen
 
 PATH = "/v1/chat/completions"
 HI_60S = {"messages": HI, "deadline_ms": 60_000}
@@ -303,6 +304,11 @@ def test_an_address_is_a_url() -> None:
     ):
         listening: Any = SimpleNamespace(getsockname=lambda name=name: name)
         assert address_of(listening) == address
+
+
+def test_a_host_that_can_be_no_name_is_said_to_be_none() -> None:
+    with pytest.raises(InvalidRequest, match=r"of ä\.\.b cannot be used"):
+        listen(Place(host="ä..b", port=0))
 
 
 def test_small_writes_are_sent_at_once(reciter: Live) -> None:

@@ -61,10 +61,11 @@ def listen(place: Place) -> socket.socket:
     try:
         sock.bind((place.host, place.port))
         sock.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # a TypeError: no name that can be looked up
         sock.close()
+        words = error.strerror if isinstance(error, OSError) else error
         raise InvalidRequest(
-            f"Port {place.port} of {place.host} cannot be used: {error.strerror}.",
+            f"Port {place.port} of {place.host} cannot be used: {words}.",
             hint="Choose another one with --port.",
         ) from None
     sock.setblocking(False)
