@@ -138,10 +138,13 @@ def test_bodies_by_length_and_until_the_end() -> None:
 
 class Scripted:
     """A server that gives scripted bytes; with `hang`, it says nothing more after them. `loading`:
-    so many times it says that it is not ready."""
+    so many times it says that it is not ready; `status`: of what it says of itself."""
 
-    def __init__(self, *replies: bytes, hang: bool = False, loading: int = 0) -> None:
+    def __init__(
+        self, *replies: bytes, hang: bool = False, loading: int = 0, status: int = 200
+    ) -> None:
         self.replies = replies
+        self.status = status
         self.loading = loading
         self.hang = hang
         self.asked: list[bytes] = []
@@ -174,9 +177,8 @@ class Scripted:
                     self.asked.append(body)
                     writer.write(self.replies[(len(self.asked) - 1) % len(self.replies)])
                 if reply:
-                    writer.write(
-                        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply
-                    )
+                    head = b"HTTP/1.1 %d It\r\nContent-Length: %d\r\n\r\n"
+                    writer.write(head % (self.status, len(reply)) + reply)
                 if self.hang:
                     await reader.read()
                     self.left.set()
@@ -519,6 +521,20 @@ def test_a_server_that_is_silent_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
         client = client_of(f"127.0.0.1:{silent.getsockname()[1]}", clock)
         with pytest.raises(InvalidRequest, match="TimeoutError"):
             asyncio.run(meet(client, clock))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_wants_a_key_is_told_from_one_that_is_none(status: int) -> None:
+    async def main() -> None:
+        clock = MonotonicClock()
+        async with Scripted(WHOLE, status=status) as server:
+            client = client_of(f"127.0.0.1:{server.port}", clock)
+            with pytest.raises(InvalidRequest, match=f"status {status}") as refused:
+                await meet(client, clock)
+            assert "ONESEC_API_KEY" in str(refused.value.hint)
+            client.close()
+
+    asyncio.run(main())
 
 
 def test_a_server_that_loads_is_waited_for() -> None:

@@ -29,6 +29,7 @@ from .serve_load import Asker, Heard, Prompt, Slo, at_their_times, one_after_ano
 _USERS = 4  # of the closed loop: enough to keep a batch filled, too few to queue for long
 _QUIET = 0.5  # of the capacity, after an overload
 _LOADING, _LOADING_S, _PAUSE_S = 503, 60.0, 0.1  # of a server that is not ready yet
+_NOT_FOR_ALL = frozenset({401, 403})  # without a key, or by another name
 _SILENT_S = 10.0  # after which nobody is there
 _EASY = 0.8  # a load that shows what is usual
 _RECOVERY = 10.0  # budgets that a recovery is waited for, at least _RECOVERY_S
@@ -110,9 +111,16 @@ async def meet(
             if not loading or clock.now_ns() >= end_ns:
                 break
             await asyncio.sleep(pause_s)
+        if listed.status in _NOT_FOR_ALL:
+            raise InvalidRequest(
+                f"{client.host}:{client.port} lets nobody in like this (status {listed.status}).",
+                hint="A key comes from ONESEC_API_KEY; the address must be a name that it goes by.",
+            )
         cards = json.loads(listed.body)["data"]
         card = cards[0]
         model = str(card["id"])
+    except InvalidRequest:  # which is a ValueError
+        raise
     except (OSError, BadReply, ValueError, LookupError, TypeError) as error:
         raise InvalidRequest(
             f"{client.host}:{client.port} does not answer as a server of models: "
