@@ -294,6 +294,47 @@ def test_requests_in_one_piece_are_answered_in_their_order(reciter: Live) -> Non
     assert told.index(b"x-request-id: first") < told.index(b"x-request-id: second")
 
 
+H2C = "Connection: {}, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 30, -3], ids=["at once", "in the head", "in the body"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_offers_another_protocol_is_answered_in_this_one(
+    reciter: Live, cut: int, chunked: bool
+) -> None:
+    """Java's client does so with each first request, and goes on over the same connection."""
+    body = b'{"prompt": "abc"}'
+    size = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    ask = f"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n{JSON}{H2C}{size}\r\n\r\n"
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    first, last = (ask.format(word).encode() + sent for word in ("Upgrade", "close, Upgrade"))
+    with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
+        data = first + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + first + last
+        sock.sendall(data[:cut])
+        sock.sendall(data[cut:])
+        told = read_all(sock)
+    assert told.count(b"HTTP/1.1 200") == 4
+    assert told.count(b'"tokens":[97,98,99]') == 3
+
+
+def test_an_offer_does_not_begin_a_requests_time_anew() -> None:
+    data = json.dumps({"messages": HI, "deadline_ms": 5000}).encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}{H2C.format('close, Upgrade')}"
+    with live() as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(head[:9].encode())
+
+            async def came() -> None:
+                while not any(each._first_byte_ns for each in server.server._state.connections):
+                    await asyncio.sleep(0)
+
+            server.wait(came())
+            server.clock.advance_ms(4000.0)
+            sock.sendall(f"{head[9:]}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            body = json.loads(read_all(sock).partition(b"\r\n\r\n")[2])
+        assert body["onesec"]["elapsed_ms"] > 4000.0
+
+
 def test_no_more_requests_wait_on_a_connection_than_are_read_soon(reciter: Live) -> None:
     ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

@@ -3,7 +3,8 @@
 It must not know routes. uvicorn's protocol does the parsing (httptools); this adds what it lacks:
 an absolute time and a size for a request's head, exactly one Host, a limit on sockets, all of them
 and of one peer, and on requests that wait on one, the instant of a request's first byte, an end of
-patience with a peer that does not read, and answers whose head and first bytes are one packet.
+patience with a peer that does not read, answers whose head and first bytes are one packet, and
+requests that offer a protocol which is not spoken here: they are read as if they did not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import Request
@@ -70,9 +72,43 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._begin_head()
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The head has more than {MAX_HEAD_BYTES} bytes.")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning(words := "Invalid HTTP request received.")
+            self.send_400_response(words)
+        except httptools.HttpParserUpgrade as offer:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            elif self._declined():
+                # The parser leaves the body out: Java's client, say, offers h2c with each request
+                # on a new connection, and all of them would be empty.
+                [end] = offer.args  # of the head
+                now_ns, self._received_ns = self._received_ns, self._first_byte_ns or 0
+                head = self._without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self._parse(head)
+                self._received_ns = now_ns
+                if not self.transport.is_closing():
+                    self._parse(data[end:])
+
+    def _declined(self) -> bool:
+        """Whether the request offers a protocol that is not spoken here."""
+        offers = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        return offers and not self._should_upgrade()
+
+    def _without_offer(self) -> bytes:
+        """The head that was read, without the protocols that it offers."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     # What the parser tells. An exception in here is answered with 400.
 
@@ -82,6 +118,8 @@ class Protocol(HttpToolsProtocol):
         self._first_byte_ns = self._received_ns  # blank lines before it are none of its
 
     def on_headers_complete(self) -> None:
+        if self._declined():
+            return  # it is read again
         names = [name for name, _ in self.headers]
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEAD_BYTES:
@@ -99,6 +137,8 @@ class Protocol(HttpToolsProtocol):
         self._forget_timer()
 
     def on_message_complete(self) -> None:
+        if self._declined():
+            return
         super().on_message_complete()
         self._in_head = True
         self._forget_body()
