@@ -19,6 +19,7 @@ from live import ANSWER, HI, Live, live
 from onesec.serve.app import ROUTES
 from onesec.serve.deadlines import budget_of
 from onesec.serve.errors import ApiError
+from onesec.serve.interpreting import LIVE
 from onesec.serve.limits import Bounds, Call, key_digest
 from onesec.serve.protocol import MAX_PIPELINED
 from onesec.serve.schema import ChatRequest
@@ -292,6 +293,24 @@ def test_requests_in_one_piece_are_answered_in_their_order(reciter: Live) -> Non
         told = read_all(sock)
     assert told.count(b"HTTP/1.1 200") == 2
     assert told.index(b"x-request-id: first") < told.index(b"x-request-id: second")
+
+
+def test_a_socket_does_not_open_before_the_answers_of_its_connection() -> None:
+    """They would be told into it, and nobody would hear that their client leaves."""
+    data = json.dumps({"messages": HI}).encode()
+    ask = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {len(data)}\r\n\r\n"
+    upgrade = (
+        f"GET {LIVE} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with live() as server:
+        server.backend.gate.clear()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(ask.encode() + data + upgrade.encode())
+            assert sock.recv(12) == b"HTTP/1.1 400"
+            server.wait(server.door.idle.wait())
+        server.backend.gate.set()
+        canary(server)
 
 
 H2C = "Connection: {}, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"

@@ -129,6 +129,8 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("a request has one Host")
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests wait for the answers before theirs")
+        if self.parser.should_upgrade() and self.cycle and not self.cycle.response_complete:
+            raise ValueError("what is still to be answered would be told to a socket")
         super().on_headers_complete()
         scope = cast(dict[str, Any], self.scope)
         scope[ARRIVAL] = self._first_byte_ns
