@@ -28,6 +28,17 @@ def test_other_work_begins_anew(tmp_path: Path) -> None:
     assert Journal(path, "a").get("one") is None
 
 
+def test_other_work_that_goes_on_is_not_mistaken(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first, second = Journal(path, "a"), Journal(path, "b")
+    second.put("one", "of b")
+    first.put("one", "of a")
+    first.put("two", "of a")
+    again = Journal(path, "b")
+    assert again.get("one") == "of b"
+    assert again.get("two") is None
+
+
 @pytest.mark.parametrize("cut", range(0, 70, 3))
 def test_a_line_cut_off_is_dropped(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from onesec.model.partfile import disk_errors
 
 class Journal:
     """Values by key in a file of JSON lines. The first line says which work they belong to: another
-    `fingerprint` begins anew. A line cut off by a kill is dropped. Raises ModelError where the disk
-    refuses.
+    `fingerprint` begins anew. Every other line says so too, in short, since a process that does
+    other work may still write to the file. A line cut off by a kill is dropped. Raises ModelError
+    where the disk refuses.
 
     >>> journal = Journal(Path("work.jsonl"), "model and recipe")  # doctest: +SKIP
     """
@@ -24,10 +26,12 @@ class Journal:
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
         self._values: dict[str, Any] = {}
+        self._work = blake2b(fingerprint.encode("utf-8", "replace"), digest_size=8).hexdigest()
         with disk_errors(path):
             lines = self._read()
             if lines and lines[0] == {"fingerprint": fingerprint}:
-                self._values = {line["key"]: line["value"] for line in lines[1:]}
+                mine = [line for line in lines[1:] if line.get("work") == self._work]
+                self._values = {line["key"]: line["value"] for line in mine}
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
@@ -59,7 +63,7 @@ class Journal:
         """Keep a JSON value; it is on the disk when this returns."""
         self._values[key] = value
         with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "value": value}) + "\n")
+            file.write(json.dumps({"work": self._work, "key": key, "value": value}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
