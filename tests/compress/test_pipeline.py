@@ -249,12 +249,15 @@ def test_bounds_alone_choose_the_quickest_gear_within_them(
     found = compress(checkpoint, tmp_path / "out", Recipe(**QUICK, max_kld=1e6))
     assert found.target.met
     assert found.target.gear == found.rungs[0].gear.name
+    assert "The quickest gear within what was asked" in (found.path / "report.html").read_text()
 
 
 def test_given_text_is_used_and_must_suffice(checkpoint: Path, tmp_path: Path) -> None:
     text = " ".join(f"w{3 + i * 7 % (VOCAB - 3)}" for i in range(400))
     found = compress(checkpoint, tmp_path / "out", Recipe(**QUICK), text=text)
     assert found.record["text"] == "given"
+    assert found.target.gear == min(found.rungs, key=lambda rung: rung.kld).gear.name
+    assert "The most accurate gear is" in (found.path / "report.html").read_text()
     with pytest.raises(InvalidRequest, match="3 tokens"):
         compress(checkpoint, tmp_path / "other", Recipe(**QUICK), text="w3 w4 w5")
     assert not (tmp_path / "other").exists()

@@ -22,7 +22,7 @@ class Target:
     """What was asked for, the gear that meets it best, and whether it does.
 
     `asked_ms` is the time of an answer (deadline) or a step (time per token); None: no time was
-    asked for, and the gear is the quickest within the bounds.
+    asked for, and the gear is the quickest within the bounds, or without any the most accurate.
     """
 
     gear: str
