@@ -205,6 +205,17 @@ def test_large_logits_do_not_overflow() -> None:
 def test_other_vocabularies_cannot_be_compared() -> None:
     with pytest.raises(InvalidRequest, match="another model"):
         Reference(np.zeros((2, 3), np.float32)).divergence(np.zeros((2, 4), np.float32))
+    subject, other = Subject(Bigram({"4": random_table(0)}), UNIFORM[4]), Bigram({})
+    other.vocab_size = VOCAB - 1
+    with pytest.raises(InvalidRequest, match="another model"):
+        measure([subject], [1, VOCAB - 1], window=8, reference=Subject(other, UNIFORM[16]))
+
+
+def test_tokens_without_a_row_are_refused() -> None:
+    subject = Subject(Bigram({"4": random_table(0)}), UNIFORM[4])
+    measure([subject], [1, VOCAB - 1], window=8)
+    with pytest.raises(InvalidRequest, match=f"token {VOCAB}; the model knows {VOCAB}"):
+        measure([subject], [1, VOCAB], window=8)
 
 
 def test_errors_of_share_and_quantile() -> None:

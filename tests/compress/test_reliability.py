@@ -84,3 +84,6 @@ def test_what_is_heard_is_what_the_engine_says_when_it_writes() -> None:
         assert answers.text.tolist() == [0] * 12 + [1] * 2
         with pytest.raises(InvalidRequest, match="Text 0"):
             listen(llm._loaded.backend, gear, [Text([], [1])])
+        rows = llm._loaded.backend.vocab_size
+        with pytest.raises(InvalidRequest, match=f"token {rows}; the model knows {rows}"):
+            listen(llm._loaded.backend, gear, [Text([1], [rows])])

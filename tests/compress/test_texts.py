@@ -14,15 +14,21 @@ pytest.importorskip("onesec._native")
 
 from onesec.compress import texts
 from onesec.compress.journal import Journal
+from onesec.core.errors import InvalidRequest
 
 LEAST = texts.LEAST_TOKENS
 asked = st.integers(LEAST, 5000)
 
 
-def _gathered(monkeypatch: pytest.MonkeyPatch, count: int, counts: tuple[int, int, int]) -> Any:
+def _gathered(
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    counts: tuple[int, int, int],
+    rows: int = 1 << 20,
+) -> Any:
     tokenizer = SimpleNamespace(encode=lambda text: list(range(len(text))), bos_id=1)
     monkeypatch.setattr(texts, "open_tokenizer", lambda path: tokenizer)
-    loaded: Any = SimpleNamespace(path=Path())
+    loaded: Any = SimpleNamespace(path=Path(), backend=SimpleNamespace(vocab_size=rows))
     journal: Any = None
     return texts.gather(
         loaded, "." * count, counts, seed=0, journal=journal, progress=lambda share: None
@@ -43,6 +49,39 @@ def test_a_given_text_leaves_enough_to_search_and_to_check_on(
         assert sizes == (calibration, search, check)
 
 
+def test_a_token_without_a_row_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    _gathered(monkeypatch, 200, (0, 64, 64), rows=200)
+    with pytest.raises(InvalidRequest, match="token 199; the model knows 199"):
+        _gathered(monkeypatch, 200, (0, 64, 64), rows=199)
+
+
+def _refusing(messages: object) -> list[int]:
+    raise InvalidRequest("The chat template refuses these messages.")
+
+
+@pytest.mark.parametrize(
+    ("render", "bos_id", "line", "opening"),
+    [
+        (lambda messages: [7, 8], 1, [2], [7]),
+        (lambda messages: [10, 8], 1, [2], [1]),  # it begins with a token without a row
+        (lambda messages: [], 1, [2], [1]),
+        (_refusing, 1, [2], [1]),
+        (_refusing, 10, [2], [2]),
+        (_refusing, None, [], [0]),
+    ],
+)
+def test_own_text_begins_with_what_the_model_knows(
+    render: Any, bos_id: int | None, line: list[int], opening: list[int]
+) -> None:
+    loaded: Any = SimpleNamespace(
+        backend=SimpleNamespace(vocab_size=10),
+        template=object(),
+        render=render,
+        tokenizer=SimpleNamespace(bos_id=bos_id, encode=lambda text: line),
+    )
+    assert texts._opening(loaded) == opening
+
+
 def test_own_text_of_other_counts_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +94,10 @@ def test_own_text_of_other_counts_is_written_anew(
     monkeypatch.setattr(texts, "own_text", write)
     tokenizer = SimpleNamespace(bos_id=1)
     loaded: Any = SimpleNamespace(
-        context_length=256, backend=None, template=None, tokenizer=tokenizer
+        context_length=256,
+        backend=SimpleNamespace(vocab_size=2),
+        template=None,
+        tokenizer=tokenizer,
     )
     journal = Journal(tmp_path / "journal", "work")
     for check in (300, 300, 600):

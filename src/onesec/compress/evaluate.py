@@ -86,6 +86,19 @@ def windows(tokens: Sequence[int], length: int) -> Iterator[Int32Array]:
             yield window
 
 
+def check_tokens(tokens: Sequence[int], vocab_size: int) -> None:
+    """Raise InvalidRequest for a token without a row, such as one added to the tokenizer alone.
+
+    >>> check_tokens([1, 2], 3)
+    """
+    highest = max(tokens, default=0)
+    if highest >= vocab_size:
+        raise InvalidRequest(
+            f"The text has the token {highest}; the model knows {vocab_size}.",
+            hint="It was added to the tokenizer alone: leave out of the text what it spells.",
+        )
+
+
 def mean(values: Float64Array) -> Estimate:
     """Sample mean with its standard error (nan with fewer than two values)."""
     n = len(values)
@@ -221,7 +234,8 @@ def measure(
     """Quality of every subject on `tokens`, and of the reference where there is one.
 
     All of them run over the same windows side by side, `chunk` tokens at a time, so that only one
-    chunk of logits a subject is held. Raises InvalidRequest when there is nothing to score.
+    chunk of logits a subject is held. Raises InvalidRequest when there is nothing to score, or a
+    token has no row.
 
     >>> found, ref = measure([Subject(cpu, gear4)], ids, window=512, reference=Subject(cpu, gear16))
     ... # doctest: +SKIP
@@ -230,6 +244,13 @@ def measure(
     if total == 0:
         raise InvalidRequest(f"{len(tokens)} tokens leave nothing to score; give 2 or more.")
     everyone = [*subjects, reference] if reference is not None else list(subjects)
+    sizes = {subject.backend.vocab_size for subject in everyone}
+    if len(sizes) > 1:
+        raise InvalidRequest(
+            f"Models of {', '.join(map(str, sorted(sizes)))} tokens cannot be compared: "
+            "the reference is another model."
+        )
+    check_tokens(tokens, *sizes)
     tellers = _tellers(everyone, window, shared=window - 1 <= chunk)
     nll: list[list[Float64Array]] = [[] for _ in everyone]
     kld: list[list[Float64Array]] = [[] for _ in subjects]

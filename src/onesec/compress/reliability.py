@@ -20,7 +20,7 @@ from onesec.core.errors import InvalidRequest
 from onesec.core.gear import Gear
 from onesec.explain.confidence import Curve, log_odds
 
-from .evaluate import CHUNK_TOKENS, Float64Array, log_softmax
+from .evaluate import CHUNK_TOKENS, Float64Array, check_tokens, log_softmax
 
 BINS = 10
 LEAST_TOKENS = 200  # in each half, or nothing can be said
@@ -62,7 +62,8 @@ def listen(
 ) -> Answers:
     """What a gear says of each token of the texts. Whatever the cache holds is overwritten.
 
-    Raises InvalidRequest for a text that is empty or longer than the cache.
+    Raises InvalidRequest for a text that is empty, longer than the cache, or has a token without a
+    row.
 
     >>> listen(cpu, gear4, [Text([1, 5, 9], [7, 2])]).logprobs.shape  # doctest: +SKIP
     (2,)
@@ -76,6 +77,7 @@ def listen(
                 f"Text {i} has {len(text.given)} tokens to read and {len(text.told)} to predict; "
                 f"at least one of each is needed, and at most {room} in all."
             )
+        check_tokens([*text.given, *text.told], backend.vocab_size)
         table = np.arange(-(-len(ids) // backend.block_size), dtype=np.int32)
         start = len(text.given) - 1  # the last one given predicts the first one told
         if start:

@@ -6,12 +6,14 @@ It must not know what is done with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import InvalidRequest, UnsupportedModel
 from onesec.core.gear import UNIFORM
 from onesec.loading import LoadedModel, open_tokenizer
 
+from .evaluate import check_tokens
 from .journal import Journal
 from .own_text import own_text
 from .sensitivity import WINDOW_TOKENS
@@ -41,10 +43,12 @@ def gather(
     as many as there are, in that proportion, but LEAST_TOKENS to search and to check on), or of the
     model's own, which goes into the journal.
 
-    Raises InvalidRequest where the given text is too short.
+    Raises InvalidRequest where the given text is too short, or has a token without a row.
     """
     if text is not None:
-        return _given(open_tokenizer(loaded.path).encode(text), counts)
+        tokens = open_tokenizer(loaded.path).encode(text)
+        check_tokens(tokens, loaded.backend.vocab_size)
+        return _given(tokens, counts)
     window = min(WINDOW_TOKENS, loaded.context_length)
     sequences = [-(-count // window) for count in counts]  # whole ones: no text is in two parts
     written: list[int] | None = journal.get("own text")
@@ -83,9 +87,18 @@ def _given(tokens: Sequence[int], counts: tuple[int, int, int]) -> Texts:
 
 
 def _opening(loaded: LoadedModel) -> list[int]:
-    """The token that every text begins with: of a conversation, or the model's own start."""
+    """The token that every text begins with: of a conversation, or the model's own start. A
+    template that refuses these messages, or begins with a token without a row, gives none."""
+    found: list[int] = []
     if loaded.template is not None:
-        return loaded.render([{"role": "user", "content": "?"}])[:1]
-    if loaded.tokenizer.bos_id is not None:
-        return [loaded.tokenizer.bos_id]
-    return loaded.tokenizer.encode("\n")[:1] or [0]
+        with suppress(InvalidRequest, UnsupportedModel):
+            found = loaded.render([{"role": "user", "content": "?"}])[:1]
+    if not _known(found, loaded) and loaded.tokenizer.bos_id is not None:
+        found = [loaded.tokenizer.bos_id]
+    if not _known(found, loaded):
+        found = loaded.tokenizer.encode("\n")[:1]
+    return found if _known(found, loaded) else [0]
+
+
+def _known(tokens: Sequence[int], loaded: LoadedModel) -> bool:
+    return bool(tokens) and max(tokens) < loaded.backend.vocab_size
