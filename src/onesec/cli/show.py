@@ -57,12 +57,14 @@ def command(model: str, as_json: bool) -> None:
 
 
 def _row(gear: dict[str, Any]) -> tuple[str, ...]:
-    """A gear's name, how many matrices have which width beside its own, and what was measured."""
+    """A gear's name, how many matrices have which width beside its own, how many read activations
+    of 16 bits, and what was measured."""
     counts: dict[int, int] = {}
     for width in gear["widths"].values():
         counts[width] = counts.get(width, 0) + 1
     others = ", ".join(f"{n} at {width}" for width, n in sorted(counts.items()))
-    widths = f"{gear['width']}" + (f"; {others}" if others else "")
+    fine = f"{len(gear['fine'])} read 16" if gear.get("fine") else ""
+    widths = "; ".join(filter(None, (str(gear["width"]), others, fine)))
     if "kld_mean" not in gear:
         return (gear["name"], widths, "", "", "")
     return (
