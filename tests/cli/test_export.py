@@ -69,6 +69,19 @@ def test_what_was_exported_is_exported_again(tmp_path: Path) -> None:
     assert _answer(str(second))
 
 
+def test_the_size_is_that_of_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = prepared("llama-tied", tmp_path / "model")
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "tool_use.jinja").write_text("{{ messages }}" * 99)
+    folder = ["--type", "compressed-tensors"]
+    for verb in (["pack"], ["export", *folder]):
+        out = tmp_path / verb[0]
+        assert main([*verb, str(model), "-o", str(out), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["bytes"]
+        assert told == sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        assert list(out.rglob("tool_use.jinja"))
+
+
 def test_it_says_what_it_wrote_and_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

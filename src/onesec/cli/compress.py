@@ -12,7 +12,7 @@ import click
 
 from .application import read_text
 from .options import json_option, model_argument, output_option, threads_option
-from .output import emit_json, megabytes, note, progress, table
+from .output import emit_json, megabytes, note, progress, table, written_bytes
 
 STAGES = {
     "load": "packing the planes",
@@ -118,7 +118,7 @@ def command(
     text = "\n".join(read_text(str(path)) for path in texts) if texts else None
     with _stages() as tell:
         found = compress(model, output, recipe, text=text, threads=threads, tell=tell)
-    size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
+    size = written_bytes(output)
     if as_json:
         emit_json(found.record | {"bytes": size})
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, model_argument, output_option
-from .output import emit_json, megabytes, note, progress
+from .output import emit_json, megabytes, note, progress, written_bytes
 
 TYPES = ("q8_0", "q4_k", "q4_0", "f16", "compressed-tensors")
 
@@ -67,8 +67,7 @@ def command(
                 name=path.stem if path.is_file() else Path(model).resolve().name,
                 progress=advance,
             )
-    files = [output] if output.is_file() else list(output.iterdir())
-    size = sum(file.stat().st_size for file in files)
+    size = written_bytes(output)
     if as_json:
         emit_json({"model": model, "path": str(output), "bytes": size, "lost": list(lost)})
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, model_argument, output_option, threads_option
-from .output import emit_json, megabytes, note, progress
+from .output import emit_json, megabytes, note, progress, written_bytes
 
 
 @click.command("pack")
@@ -25,7 +25,7 @@ def command(model: str, output: Path, threads: int | None, as_json: bool) -> Non
         loaded = load_model(model, context=1, threads=threads, progress=advance)
     with loaded:
         loaded.save(output)
-    size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
+    size = written_bytes(output)
     if as_json:
         emit_json({"model": model, "path": str(output), "bytes": size})
     else:
