@@ -21,6 +21,7 @@ from onesec.compress.room import REPORT_BYTES
 from onesec.core.errors import InvalidRequest, ModelNotFound, UnknownGear
 from onesec.export import open_outgoing
 from onesec.llm import LLM
+from onesec.loading import load_model
 from onesec.model.artifact import open_artifact
 
 pytest.importorskip("onesec._native")
@@ -134,6 +135,22 @@ def test_a_size_that_not_even_4_bits_have_is_said(checkpoint: Path, tmp_path: Pa
     assert "4 bits alone take" in found.target.why
     with open_artifact(tmp_path / "small") as small:
         assert small.narrow == set(small.matrix_names())
+
+
+def test_a_model_without_8_bits_is_verified_measured_and_timed(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, text = str(tmp_path / "small"), tmp_path / "text"
+    with load_model(checkpoint, context=1) as loaded:
+        loaded.save(small, narrow={"layers.0.down"})
+    text.write_text("w5 w6 w7 w8")
+    assert main(["verify", small, "--json"]) in (0, 1)  # its words are no English
+    told = json.loads(capsys.readouterr().out)
+    assert [each["gear"] for each in told["quality"]] == ["4"]
+    assert main(["bench", small, "--only", "prefill", "--repeats", "1", "--json"]) == 0
+    assert [each["width"] for each in json.loads(capsys.readouterr().out)["widths"]] == ["4"]
+    assert main(["evaluate", small, "--text", str(text), "--gear", "w8a16"]) == 2
+    assert "this model has 4." in capsys.readouterr().err
 
 
 class _Page(HTMLParser):

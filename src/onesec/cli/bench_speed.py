@@ -153,7 +153,7 @@ def _workload_keys(record: dict[str, Any], peak_bytes: int) -> dict[str, float]:
 @click.command("speed")
 @click.argument("model", required=False)
 @click.option("--shape", help="A public shape with random weights, instead of MODEL. 形状")
-@click.option("--widths", default="4,8", show_default=True, help="Gears to measure. 档位")
+@click.option("--widths", help="Gears to measure [4,8; or 4 where there is no 8]. 档位")
 @click.option("--only", default=",".join(KINDS), show_default=True, help="What to measure.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
 @device_option
@@ -163,7 +163,7 @@ def _workload_keys(record: dict[str, Any], peak_bytes: int) -> dict[str, float]:
 def command(
     model: str | None,
     shape: str | None,
-    widths: str,
+    widths: str | None,
     only: str,
     repeats: int,
     threads: int | None,
@@ -176,10 +176,9 @@ def command(
     decode: 128 tokens after 128, one sequence; prefill: 512 tokens; batch8: eight sequences at
     once, decode only; cold: a new process to its first token after 128 (MODEL only).
     """
-    from onesec.core.gear import W8A16
     from onesec.machine import describe, peak_resident_bytes
 
-    from .measure import Samples, named_gears
+    from .measure import Samples, finest, named_gears
 
     if (model is None) == (shape is None):
         raise click.UsageError("Give either MODEL or --shape.")
@@ -189,8 +188,9 @@ def command(
     engine = {"device": device, "threads": threads, "kv_dtype": kv_dtype}
     backend = _open(model, shape, engine)
     try:
-        names = [name.strip() for name in widths.split(",")]
-        gears = named_gears(backend.gears, names, beyond=[W8A16])
+        uniform = [gear.name for gear in backend.gears if gear.name in ("4", "8")]
+        names = uniform if widths is None else [name.strip() for name in widths.split(",")]
+        gears = named_gears(backend.gears, names, beyond=finest(backend.gears))
         samples = _measure(backend, gears, kinds, repeats)
         peak_bytes = peak_resident_bytes()
         settings = backend.settings

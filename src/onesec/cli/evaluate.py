@@ -67,14 +67,13 @@ def measure_gears(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Records of `gears` on `text`, and of the reference (its best gear) where there is one."""
     from onesec.compress.evaluate import Subject, measure
-    from onesec.core.gear import W8A16
     from onesec.loading import open_tokenizer
 
-    from .measure import named_gears
+    from .measure import finest, named_gears
 
     # The model's own tokenizer refuses texts far beyond its context; here windows are cut later.
     tokens = open_tokenizer(model.path).encode(text)[:limit_tokens]
-    chosen = named_gears(model.backend.gears, gears, beyond=[W8A16])
+    chosen = named_gears(model.backend.gears, gears, beyond=finest(model.backend.gears))
     subjects = [Subject(model.backend, gear) for gear in chosen]
     base: Subject | None = None
     if reference is not None:

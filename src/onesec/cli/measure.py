@@ -14,7 +14,7 @@ import numpy as np
 
 from onesec.backend.base import Backend, Batch, BatchRow, Int32Array
 from onesec.core.clock import Clock
-from onesec.core.gear import Gear
+from onesec.core.gear import UNIFORM, W8A16, Gear
 from onesec.core.request import SamplingParams
 
 PROMPT, NEW, LONG, SEQUENCES = 128, 128, 512, 8  # tokens, tokens, tokens, sequences
@@ -107,6 +107,15 @@ class Meter:
     def _tables(self, sequences: int, tokens: int) -> list[Int32Array]:
         blocks = -(-tokens // self._backend.block_size)
         return list(np.arange(sequences * blocks, dtype=np.int32).reshape(sequences, blocks))
+
+
+def finest(gears: Sequence[Gear]) -> tuple[Gear, ...]:
+    """What 8 bits can do at best, which no planner would choose; () where a matrix lacks 8 bits.
+
+    >>> [gear.name for gear in finest([UNIFORM[4], UNIFORM[8]])]
+    ['w8a16']
+    """
+    return (W8A16,) if any(gear.name == UNIFORM[8].name for gear in gears) else ()
 
 
 def named_gears(

@@ -105,10 +105,11 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     Ends with exit code 1 when a check fails.
     """
     from onesec.core.clock import MonotonicClock
-    from onesec.core.gear import W8A16
     from onesec.llm import LLM
     from onesec.loading import count_gears, find_model, load_model
     from onesec.model.artifact import is_artifact
+
+    from .measure import finest
 
     engine = engine_values(options)
     clock = MonotonicClock()
@@ -126,10 +127,10 @@ def command(model: str, as_json: bool, **options: Any) -> None:
         gears = [gear.name for gear in loaded.backend.gears if gear.name != REFERENCE_GEAR]
         base = loaded if len(gears) < len(loaded.backend.gears) else None
         # On a CPU also what 8 bits can do at best, which `compress` may make a gear of.
-        beyond = [W8A16.name] if engine["device"] == "cpu" else []
+        best = finest(loaded.backend.gears) if engine["device"] == "cpu" else ()
         quality, reference = measure_gears(
             loaded,
-            gears + beyond,
+            gears + [gear.name for gear in best],
             TEXT,
             window=loaded.context_length,
             reference=base,
