@@ -257,6 +257,20 @@ def test_what_cannot_be_met_is_said_and_the_best_is_kept(
     assert json.loads(capsys.readouterr().out)["gears"]
 
 
+def test_a_deadline_is_for_an_answer_that_the_context_holds(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(InvalidRequest, match="context of 128"):
+        compress(checkpoint, output, Recipe(**QUICK, deadline_ms=1e6))
+    recipe = Recipe(**QUICK, deadline_ms=1e6, prompt_tokens=100, answer_tokens=29)
+    with pytest.raises(InvalidRequest, match="100 tokens and an answer of 29"):
+        compress(checkpoint, output, recipe)
+    assert not list(tmp_path.iterdir())
+    recipe = Recipe(**QUICK, deadline_ms=1e6, prompt_tokens=100, answer_tokens=28)
+    assert compress(checkpoint, output, recipe).target.met
+
+
 @pytest.mark.parametrize(
     ("size", "size_bytes"),
     [("400MB", 400_000_000), ("1.2 GB", 1_200_000_000), ("3MiB", 3 << 20), ("5", 5)],

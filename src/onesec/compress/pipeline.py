@@ -80,8 +80,9 @@ def compress(
     of each stage and the share of it that is done. Where the accuracy asked for cannot be kept, or
     the time not be met, the artifact is written all the same, with the best that was found, and
     `target.met` is False.
-    Raises InvalidRequest (an artifact has no 16-bit weights to compare with; too little text),
-    ModelError, OutOfMemory. Nothing is left at `output` unless all is written.
+    Raises InvalidRequest (an artifact has no 16-bit weights to compare with; too little text; a
+    deadline for more than the context holds), ModelError, OutOfMemory. Nothing is left at `output`
+    unless all is written.
 
     >>> compress("models/SmolLM2-135M", "smol.onesec", Recipe(tpot_ms=8.0))  # doctest: +SKIP
     """
@@ -96,6 +97,7 @@ def compress(
     check_target(output)
     with open_source(path) as source:
         context = min(source.config.context_length, CONTEXT_TOKENS)
+        _check_answer(recipe, source.config.max_context)
     with load_model(
         model,
         context=context,
@@ -123,6 +125,17 @@ def compress(
         journal.finish()
         tell("write", 1.0)
     return replace(found, path=output, record=record)
+
+
+def _check_answer(recipe: Recipe, limit: int) -> None:
+    """Refuse the deadline of an answer that a context of `limit` tokens cannot hold."""
+    prompt, answer = recipe.prompt_tokens, recipe.answer_tokens
+    if recipe.deadline_ms is not None and prompt + answer > limit:
+        raise InvalidRequest(
+            f"A prompt of {prompt} tokens and an answer of {answer} do not fit the model's context "
+            f"of {limit}.",
+            hint="Say how long they are: --prompt and --answer.",
+        )
 
 
 def _search(
