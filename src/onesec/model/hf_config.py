@@ -37,6 +37,7 @@ _BIASES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "qwen3": {"attention_bias": frozenset({"qkv_bias", "o_bias"})},
 }
 _THETA = 10000.0
+_FOLDER_HINT = "Export from the Hugging Face folder that the model came from."
 _HINT = "Export from the Hugging Face folder that the model came from, or to GGUF."
 
 
@@ -53,9 +54,10 @@ def hf_config(
     'llama'
     """
     if config.architecture not in _TYPES:
+        in_gguf = HF_ARCHITECTURES[config.architecture].gguf_layout is not None
         raise UnsupportedModel(
             f"{path}: models of the type {config.architecture} are not written in this format.",
-            hint="Export them to GGUF.",
+            hint="Export them to GGUF." if in_gguf else _FOLDER_HINT,
         )
     values = {**_common(config), **_windows(config), **_rotary(config)}
     known = _BIASES.get(config.architecture, {})
