@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine import ask, drain, engine_with
 
+from onesec.backend.base import Batch, BatchResult
 from onesec.budget.latency import GearCost
+from onesec.core.errors import ModelError
 from onesec.engine.sequence import Sequence
 from onesec.engine.speculation import look_up
 
@@ -86,6 +88,28 @@ def test_a_cheap_gear_that_agrees_drafts() -> None:
     slow = long_answer(memory=9, costs=costs, speculate=False)
     assert fast.tokens == slow.tokens
     assert fast.trace.elapsed_ms < 0.7 * slow.trace.elapsed_ms
+
+
+def test_a_cheap_gear_that_errs_ends_no_answer_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {
+        "4": GearCost(b_ms=0.05, q_ms=2.0, batch=((1, 1.0), (8, 1.2))),
+        "8": GearCost(b_ms=0.06, q_ms=9.0, batch=((1, 1.0), (8, 1.2))),
+    }
+    engine, fake = engine_with(memory=9, costs=costs, eos_rate=0.0)
+    forward, asked = fake.forward, []
+
+    def finite_at_8_bits_only(batch: Batch) -> BatchResult:
+        if batch.gear.name == "4":
+            asked.append(batch)
+            raise ModelError("The model's logits are not finite.")
+        return forward(batch)
+
+    monkeypatch.setattr(fake, "forward", finite_at_8_bits_only)
+    sequence = engine.add_request(ask("a", prompt(3, 20), gear="8", params={"max_tokens": 90}))
+    drain(engine)
+    assert asked
+    assert sequence.error is None
+    assert len(sequence.tokens) == 90
 
 
 def test_guesses_that_fail_cost_little() -> None:

@@ -181,7 +181,12 @@ class Speculation:
         guess = BatchRow(
             row.tokens, row.start, row.block_table, self._greedy, row.stop_ids, statistics=False
         )
-        made = self._forward(Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns))
+        batch = Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns)
+        try:
+            made = self._forward(batch)
+        except Exception:  # of a gear that the answer is not in: its own step tells whether it errs
+            self._idle[CHEAP_GEAR] = _IDLE_CALLS
+            return None
         return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
 
     def _length(
