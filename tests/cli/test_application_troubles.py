@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -274,6 +276,20 @@ def test_two_folders_with_the_same_ids_are_told_what_to_do(run: Run) -> None:
     code, _, err = run("support", "-k", "a", "-k", "b", "Fee?")
     assert code == 1
     assert "Rename" in err
+
+
+def test_tables_of_the_same_name_in_two_folders_are_two(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shop in ("a", "b"):
+        Path(shop).mkdir()
+        with closing(sqlite3.connect(Path(shop, "shop.db"))) as database, database:
+            database.execute("CREATE TABLE faq (id, question, answer)")
+            database.execute("INSERT INTO faq VALUES (?, 'Fee', 'It costs 5 dollars.')", [shop])
+    for shop in ("a", "../b"):
+        monkeypatch.chdir(shop)
+        _, out, _ = run("support", "--table", "shop.db:faq", "--json", "Fee?")
+        assert json.loads(out)["shown"] == [shop[-1]]
 
 
 @pytest.mark.parametrize("verb", ["generate", "chat"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -141,27 +142,28 @@ def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Kno
     """The store, brought up to date with its sources."""
     from onesec.knowledge import Knowledge
 
-    knowledge = Knowledge(_cached(sources, table) if store is None else store)
+    loads: list[tuple[str, str | None]] = [(source, None) for source in sources]
+    if table is not None:
+        database, colon, name = table.rpartition(":")
+        if not colon or not database:
+            raise click.UsageError(f"--table {table}: write DB:TABLE, as in shop.db:faq.")
+        loads.append((database, name))
+    knowledge = Knowledge(_cached(loads) if store is None else store)
     try:
-        for source in sources:
-            knowledge.load(source)
-        if table is not None:
-            database, colon, name = table.rpartition(":")
-            if not colon or not database:
-                raise click.UsageError(f"--table {table}: write DB:TABLE, as in shop.db:faq.")
-            knowledge.load(database, table=name)
+        for path, rows in loads:
+            knowledge.load(path, table=rows)
     except BaseException:
         knowledge.close()
         raise
     return knowledge
 
 
-def _cached(sources: tuple[str, ...], table: str | None) -> str:
-    """The index of these sources in the cache; where that cannot be written, one that is not
-    kept."""
+def _cached(loads: Sequence[tuple[str, str | None]]) -> str:
+    """The index of these paths, and tables in them, in the cache; where that cannot be written,
+    one that is not kept."""
     from onesec.machine import cache_folder
 
-    name = "\n".join([*(str(Path(source).resolve()) for source in sources), table or ""])
+    name = "\n".join(f"{Path(path).resolve()}\0{rows or ''}" for path, rows in loads)
     folder = cache_folder() / "knowledge"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
