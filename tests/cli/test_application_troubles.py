@@ -292,6 +292,22 @@ def test_tables_of_the_same_name_in_two_folders_are_two(
         assert json.loads(out)["shown"] == [shop[-1]]
 
 
+@pytest.mark.parametrize("left", ["another version", "damage"])
+def test_an_index_in_the_cache_is_made_anew_where_it_is_of_no_use(left: str, run: Run) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    run("support", "-k", "a.md", "Fee?")
+    [index] = Path("cache").rglob("knowledge/*.db")
+    if left == "damage":
+        index.write_bytes(b"\xff" * 5000)
+    else:
+        with closing(sqlite3.connect(index)) as database:
+            database.execute("PRAGMA user_version = 999")
+    for _ in range(2):
+        code, out, err = run("support", "-k", "a.md", "--json", "Fee?")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["shown"] == ["a.md#fee"]
+
+
 @pytest.mark.parametrize("verb", ["generate", "chat"])
 def test_an_answer_does_not_command_the_terminal(
     verb: str, run: Run, monkeypatch: pytest.MonkeyPatch

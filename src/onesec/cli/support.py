@@ -148,7 +148,7 @@ def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Kno
         if not colon or not database:
             raise click.UsageError(f"--table {table}: write DB:TABLE, as in shop.db:faq.")
         loads.append((database, name))
-    knowledge = Knowledge(_cached(loads) if store is None else store)
+    knowledge = _cached(loads) if store is None else Knowledge(store)
     try:
         for path, rows in loads:
             knowledge.load(path, table=rows)
@@ -158,9 +158,22 @@ def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Kno
     return knowledge
 
 
-def _cached(loads: Sequence[tuple[str, str | None]]) -> str:
-    """The index of these paths, and tables in them, in the cache; where that cannot be written,
-    one that is not kept."""
+def _cached(loads: Sequence[tuple[str, str | None]]) -> Knowledge:
+    """The index of these paths, and tables in them, that is kept in the cache."""
+    from onesec.core.errors import KnowledgeError
+    from onesec.knowledge import Knowledge
+
+    place = _place(loads)
+    try:
+        return Knowledge(place)
+    except KnowledgeError:  # damaged, or another version's: everything in it is in the files too
+        for end in ("", "-wal", "-shm"):
+            Path(place + end).unlink(missing_ok=True)
+        return Knowledge(place)
+
+
+def _place(loads: Sequence[tuple[str, str | None]]) -> str:
+    """Where their index is kept; where the cache cannot be written, one that is not kept."""
     from onesec.machine import cache_folder
 
     name = "\n".join(f"{Path(path).resolve()}\0{rows or ''}" for path, rows in loads)
