@@ -150,6 +150,47 @@ def test_sources_do_not_touch_each_other(tmp_path: Path) -> None:
         assert not store.search("thief")
 
 
+def test_entries_move_between_sources_in_either_direction(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    with Knowledge() as store:
+        for texts in (
+            ("id,text\n1,apple\n", "id,text\n2,banana\n3,cherry\n4,plum\n"),
+            ("id,text\n1,apple\n2,banana\n3,cherry\n", "id,text\n4,plum\n"),
+            ("id,text\n4,plum\n2,banana\n", "id,text\n1,apple\n3,cherry\n"),
+        ):
+            for file, text in zip((a, b), texts, strict=True):
+                file.write_text(text)
+            for file in (a, b):
+                store.load(file)
+            assert {entry.id: entry.text for entry in store} == {
+                "1": "apple", "2": "banana", "3": "cherry", "4": "plum",
+            }  # fmt: skip
+            assert [store.load(file).files for file in (a, b)] == [0, 0]
+
+
+def test_an_entry_copied_to_another_source_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,apple\n")
+    (tmp_path / "b.csv").write_text("id,text\n2,banana\n")
+    with Knowledge() as store:
+        store.load(tmp_path / "a.csv")
+        store.load(tmp_path / "b.csv")
+        (tmp_path / "a.csv").write_text("id,text\n2,thief\n")
+        (tmp_path / "b.csv").write_text("id,text\n2,banana\n3,cherry\n")
+        store.load(tmp_path / "a.csv")
+        with pytest.raises(KnowledgeError, match="taken"):
+            store.load(tmp_path / "b.csv")
+
+
+def test_a_folder_that_was_renamed_keeps_its_ids(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "faq.md").write_text("# Fee\nIt costs 5 dollars.\n")
+    with Knowledge() as store:
+        store.load(tmp_path / "old")
+        (tmp_path / "old").rename(tmp_path / "new")
+        assert store.load(tmp_path / "new").added == 1
+        assert [entry.id for entry in store] == ["faq.md#fee"]
+
+
 def test_a_malformed_file_changes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "faq"
     folder.mkdir()

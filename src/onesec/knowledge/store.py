@@ -198,7 +198,7 @@ class Knowledge(Closing):
         keep = []
         for name, file in files_of(path):
             data = read_bytes(file)
-            content = hashlib.blake2b(data, digest_size=16).digest()
+            content = _digest(data)
             if known.get(name) == content:
                 keep.append(name)
             else:
@@ -264,14 +264,35 @@ class Knowledge(Closing):
         return LoadReport(added, changed, len(gone), unchanged, files)
 
     def _refuse_foreign(self, identity: str, path: Path, line: int) -> None:
-        row = self._db.execute("SELECT source FROM entry WHERE id = ?", (identity,)).fetchone()
-        if row is not None:
+        """Raise KnowledgeError where another source has the id, unless its file has changed since
+        it was read: the entry may have moved, and that file is read anew when its turn comes."""
+        row = self._db.execute(
+            "SELECT number, source, file FROM entry WHERE id = ?", (identity,)
+        ).fetchone()
+        if row is None:
+            return
+        number, source, name = row
+        if not self._outdated(source, name):
             raise KnowledgeError(
                 path,
-                f"the id {identity!r} is taken by an entry from {row[0]}",
+                f"the id {identity!r} is taken by an entry from {source}",
                 line=line,
                 hint="Rename one of them: ids begin with the name of the file.",
             )
+        self._delete(number)
+        self._db.execute(
+            "UPDATE file SET hash = ? WHERE source = ? AND name = ?", (_OUTDATED, source, name)
+        )
+
+    def _outdated(self, source: str, name: str) -> bool:
+        """Whether a file of a source is no longer what was read of it."""
+        row = self._db.execute(
+            "SELECT hash FROM file WHERE source = ? AND name = ?", (source, name)
+        ).fetchone()
+        if row is None or row[0] == _OUTDATED:
+            return row is not None  # tables, and what a program put in, have no file
+        place = Path(source) if Path(source).is_file() else Path(source, name)
+        return not place.is_file() or _digest(read_bytes(place)) != row[0]
 
     def _insert(self, source: str, file: str, entry: Entry) -> None:
         number = self._db.execute(
@@ -343,4 +364,9 @@ def _check_place(path: Path) -> None:
         raise KnowledgeError(path, f"there is no folder {path.parent}", hint="Make it first.")
 
 
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
 _MARKS = ("application_id", "user_version")
+_OUTDATED = b""  # the hash of no file
