@@ -47,6 +47,7 @@ class Conversation:
         self._gear = gear
         self._options = options
         self._marked = options.get("logprobs") is not None
+        self.failed = 0  # questions without an answer
 
     def command(self, line: str) -> bool:
         """Obey a line that begins with a slash; False where the conversation is over."""
@@ -90,6 +91,7 @@ class Conversation:
         except (OneSecError, KeyboardInterrupt) as error:
             # The question did not get its answer: it is forgotten, the conversation goes on.
             self._messages.pop()
+            self.failed += 1
             note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
             return
         if self._marked:
@@ -138,8 +140,12 @@ def command(
     system: str | None,
     confidence: bool,
     **given: Any,
-) -> None:
-    """Talk with MODEL; every answer within --deadline. 对话"""
+) -> int:
+    """Talk with MODEL; every answer within --deadline. 对话
+
+    Without a terminal every line of standard input is a question; where one was not answered, the
+    exit code is 1.
+    """
     from onesec.core.errors import InvalidRequest
 
     budget, values, engine = budget_value(given), sampling_values(given), engine_values(given)
@@ -162,6 +168,7 @@ def command(
                     break
             elif line:
                 conversation.say(line)
+        return 1 if conversation.failed and not sys.stdin.isatty() else 0
 
 
 def _ask() -> str | None:
