@@ -13,6 +13,7 @@ import pytest
 from doors import recite
 
 from onesec import llm as llm_module
+from onesec.cli import chat
 from onesec.cli.generate import DEFAULT_MAX_TOKENS
 from onesec.cli.main import main
 from onesec.core.errors import ModelNotFound
@@ -288,6 +289,20 @@ def test_chat_shifts_gears_and_survives_errors(
     assert "gear auto" in captured.err
     assert "/reset" in captured.err
     assert captured.out.endswith("Hello. How are you?\n")
+
+
+def test_an_interrupt_ends_a_chat_that_reads_a_file(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(piece: str) -> str:
+        raise KeyboardInterrupt
+
+    loads(CONVERSATION, template=True)
+    monkeypatch.setattr(chat, "shown", interrupt)
+    assert _chat("Hi\nHi\nHi\n", monkeypatch) == 130
+    assert "[stopped]" not in capsys.readouterr().err
 
 
 def test_chat_without_a_template_is_exit_code_2(

@@ -92,7 +92,10 @@ class Conversation:
             # The question did not get its answer: it is forgotten, the conversation goes on.
             self._messages.pop()
             self.failed += 1
-            note("\n[stopped]" if isinstance(error, KeyboardInterrupt) else f"error: {error}")
+            stopped = isinstance(error, KeyboardInterrupt)
+            if stopped and not sys.stdin.isatty():
+                raise  # nobody is there to ask something else
+            note("\n[stopped]" if stopped else f"error: {error}")
             return
         if self._marked:
             print_tinted(output)
