@@ -46,6 +46,13 @@ def test_fences_end_as_they_began() -> None:
     assert [one[1] for one in read("a.md", text)] == ["A", "B", "C", "D"]
 
 
+def test_only_marks_that_stand_apart_close_a_heading() -> None:
+    text = "# C#\na\n## F# and C# ##\nb\n   ### In ###\nc\n    # code\n# ##\nd\n"
+    assert [(one[1], one[2]) for one in read("a.md", text)] == [
+        ("C#", "a"), ("F# and C#", "b"), ("In", "c\n    # code"), ("a", "d")
+    ]  # fmt: skip
+
+
 def test_headings_that_are_called_like_a_second_one() -> None:
     text = "# Step\na\n# Step\nb\n# Step 2\nc\n# Step\nd\n# Step 2\ne\n"
     assert [one[0].removeprefix("a.md#") for one in read("a.md", text)] == [

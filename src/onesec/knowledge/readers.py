@@ -22,7 +22,7 @@ from onesec.core.errors import KnowledgeError
 
 MAX_FILE_BYTES = 256 << 20
 PART_CHARS = 600  # longer sections are cut at sentence ends, so that each part fits a prompt
-_HEADING = re.compile(r"#{1,6}\s+(.*)")
+_HEADING = re.compile(r" {0,3}#{1,6}\s+(.*)")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)")  # "```x```" is none
 # Front matter: keys, their lists and comments; it says nothing that a reader of the page sees.
 _FRONT = re.compile(
@@ -181,10 +181,16 @@ def _sections(stem: str, text: str) -> Iterator[tuple[str, str, int]]:
             continue
         if any(map(str.strip, body)):
             yield title, "\n".join(body).strip(), first
-        title = heading[1].rstrip().rstrip("#").rstrip() or stem
+        title = _without_closing(heading[1].rstrip()) or stem
         first, body = number, []
     if any(map(str.strip, body)):
         yield title, "\n".join(body).strip(), first
+
+
+def _without_closing(heading: str) -> str:
+    """A heading without the marks that may close it; those of "C#" are its own."""
+    bare = heading.rstrip("#")
+    return heading if bare and not bare[-1].isspace() else bare.rstrip()
 
 
 def _parts(text: str) -> Iterator[str]:
