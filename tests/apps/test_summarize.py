@@ -39,6 +39,7 @@ def summarizer(**options: object) -> tuple[Summarize, FakeModel]:
         ("60字", Target(60, "words")),
         ("不超过60个字", Target(60, "words")),
         ("60字以内", Target(60, "words")),
+        ("under 80 characters", Target(80, "characters")),
     ],
 )
 def test_lengths_are_understood(words: str, expected: Target) -> None:
@@ -56,6 +57,8 @@ def test_the_prompts_are_the_agreed_ones() -> None:
     app("A.\n\nB.")
     app("A text.", "3 sentences")
     app("A text.", "40 words")
+    app("A text.", "80 characters")
+    app("一篇文章。", "80 characters")
     app("一篇文章。", "一句话")
     app("一篇文章。", "2句话")
     app("一篇文章。", "60字")
@@ -63,10 +66,19 @@ def test_the_prompts_are_the_agreed_ones() -> None:
         "Summarize in one sentence:\n\nA.\nB.",
         "Summarize in 3 sentences:\n\nA text.",
         "Summarize in at most 40 words:\n\nA text.",
+        "Summarize in at most 80 characters:\n\nA text.",
+        "用不超过80字概括：\n\n一篇文章。",
         "用一句话概括：\n\n一篇文章。",
         "用2句话概括：\n\n一篇文章。",
         "用不超过60字概括：\n\n一篇文章。",
     ]
+
+
+def test_characters_are_no_words() -> None:
+    app, _ = summarizer()
+    assert not app("A text.", "10 characters").kept  # "It happened." has 12
+    assert app("A text.", "12 characters").kept
+    assert Target(4, "characters").met_by("三点开门。")
 
 
 def test_a_long_text_is_read_in_parts_and_brought_together() -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 from onesec.core.errors import InvalidRequest
 
 from .ask import Length
-from .text import Language, sentences, words
+from .text import Language, language, sentences, words
 
 _ONE: Mapping[Language, str] = {"en": "Summarize in one sentence:", "zh": "用一句话概括："}
 _SENTENCES: Mapping[Language, str] = {
@@ -25,6 +25,10 @@ _WORDS: Mapping[Language, str] = {
     "en": "Summarize in at most {n} words:",
     "zh": "用不超过{n}字概括：",
 }
+_CHARACTERS: Mapping[Language, str] = {
+    "en": "Summarize in at most {n} characters:",
+    "zh": _WORDS["zh"],
+}
 _LENGTH = re.compile(
     r"[\s≤<~约]*(?:(?:at most|up to|under|within|max\.?|不超过|最多|少于)\s*)?"
     r"(?<![a-z\d])(?P<n>\d{1,4}|one|a|two|three|four|five|[一二两三四五])\s*"
@@ -32,6 +36,11 @@ _LENGTH = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"sentence|word|character|句话|字", re.IGNORECASE)
+_CHARS: Mapping[str, Mapping[Language, int]] = {  # of one
+    "sentences": {"en": 120, "zh": 30},
+    "words": {"en": 6, "zh": 1},
+    "characters": {"en": 1, "zh": 1},
+}
 _NUMBERS = {"one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5} | dict(
     zip("一二两三四五", (1, 2, 2, 3, 4, 5), strict=True)
 )
@@ -39,10 +48,11 @@ _NUMBERS = {"one": 1, "a": 1, "two": 2, "three": 3, "four": 4, "five": 5} | dict
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How long a summary shall be: so many sentences, or at most so many words (字 in Chinese)."""
+    """How long a summary shall be: so many sentences, or at most so many words or characters (both
+    are 字 in Chinese)."""
 
     count: int
-    unit: Literal["sentences", "words"]
+    unit: Literal["sentences", "words", "characters"]
 
     def __post_init__(self) -> None:
         most = 20 if self.unit == "sentences" else 2000
@@ -68,8 +78,7 @@ class Target:
                 hint='Write for example "one sentence", "40 words", "一句话" or "60字".',
             )
         number = match["n"].lower()
-        sentence = match["unit"].lower().startswith(("sentence", "句"))
-        return cls(_NUMBERS.get(number) or int(number), "sentences" if sentence else "words")
+        return cls(_NUMBERS.get(number) or int(number), _unit(match["unit"].lower()))
 
     @classmethod
     def said(cls, prompt: str) -> Target | None:
@@ -88,8 +97,9 @@ class Target:
 
     def instruction(self, lang: Language) -> str:
         """The words that ask a model for it."""
-        if self.unit == "words":
-            return _WORDS[lang].format(n=self.count)
+        if self.unit != "sentences":
+            words = _WORDS if self.unit == "words" else _CHARACTERS
+            return words[lang].format(n=self.count)
         return _ONE[lang] if self.count == 1 else _SENTENCES[lang].format(n=self.count)
 
     def met_by(self, text: str) -> bool:
@@ -97,13 +107,21 @@ class Target:
         return self.size(text) <= self.count
 
     def size(self, text: str) -> int:
-        """The length of a text in this unit: words; characters where it is Chinese."""
+        """The length of a text in this unit; in Chinese words are characters, and characters are
+        counted without the marks between them."""
         if self.unit == "sentences":
             return sum(1 for _ in sentences(text))
+        if self.unit == "characters" and language(text) == "en":
+            return len(text)
         return len(words(text))
 
     def length(self, tokens_per_char: float, lang: Language) -> Length:
         """Tokens to expect: a word has about six characters, a sentence about 20 words or 30 字."""
-        chars = {"words": {"en": 6, "zh": 1}, "sentences": {"en": 120, "zh": 30}}[self.unit][lang]
-        usual = max(8, round(self.count * chars * tokens_per_char))
+        usual = max(8, round(self.count * _CHARS[self.unit][lang] * tokens_per_char))
         return Length(usual=usual, most=usual + usual // 2 + 16)
+
+
+def _unit(name: str) -> Literal["sentences", "words", "characters"]:
+    if name.startswith(("sentence", "句")):
+        return "sentences"
+    return "characters" if name.startswith("character") else "words"

@@ -8,6 +8,7 @@ foresight and no answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from onesec.apps.target import Target
 from onesec.core.cues import Cues
@@ -18,7 +19,11 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _TRANSLATE = re.compile(r"translat|翻译|译成|译为|in(?:to)? (?:english|chinese)\b")
 _SUMMARIZE = re.compile(r"summar|tl;?dr|概括|总结|摘要|概述")
 _ASK = re.compile(r"\b(?:who|what|when|where|which|why|how)\b|[吗呢几哪谁]|什么|多少|怎么|如何")
-_WORDS = {"sentences": {"han": 30, "": 20}, "words": {"han": 1, "": 1}}  # of one, about
+_WORDS: Mapping[str, Mapping[str, float]] = {  # of one, about
+    "sentences": {"han": 30, "": 20},
+    "words": {"han": 1, "": 1},
+    "characters": {"han": 1, "": 1 / 6},
+}
 
 
 def cues(text: str, *, source_tokens: int, app: str = "") -> Cues:
@@ -36,7 +41,7 @@ def cues(text: str, *, source_tokens: int, app: str = "") -> Cues:
     target = Target.said(ends)
     words = 0
     if target is not None:
-        words = target.count * _WORDS[target.unit]["han" if script == "han" else ""]
+        words = round(target.count * _WORDS[target.unit]["han" if script == "han" else ""])
     return Cues(
         app=app,
         task=_task(ends.lower()),
