@@ -128,3 +128,13 @@ def test_a_term_inside_a_word_of_the_reply_is_missing() -> None:
     model = FakeModel(reply=lambda prompt: "He said so.")
     app = Translate(model, clock=model.clock, glossary={"人工智能": "AI"})
     assert app("人工智能。").sentences[0].missing_terms == ("人工智能",)
+
+
+def test_a_name_that_stays_as_it_is_is_a_term_of_both_languages() -> None:
+    app, model = translator(glossary={"Orbit": "Orbit"})
+    app("Orbit is big.")
+    app("我喜欢Orbit。")
+    assert model.prompts == [
+        "Translate into Chinese (Orbit = Orbit): Orbit is big.",
+        "翻译成英语（Orbit = Orbit）：我喜欢Orbit。",
+    ]

@@ -234,15 +234,17 @@ def _untranslated(span: Span) -> Sentence:
 
 
 def _both_ways(glossary: Mapping[str, str]) -> dict[Language, list[tuple[str, str]]]:
-    """Pairs by the language of their first term, the longest terms first."""
-    pairs: dict[Language, list[tuple[str, str]]] = {"en": [], "zh": []}
+    """Pairs by the language of the sentences that their first term stands in, the longest terms
+    first: a name that stays as it is stands in either's."""
+    pairs: dict[Language, dict[tuple[str, str], None]] = {"en": {}, "zh": {}}
     for term, meant in glossary.items():
         for one, other in ((term.strip(), meant.strip()), (meant.strip(), term.strip())):
             if one and other:
-                pairs[language(one)].append((one, other))
-    for listed in pairs.values():
-        listed.sort(key=lambda pair: -len(pair[0]))
-    return pairs
+                for spoken in pairs if one == other else (language(one),):
+                    pairs[spoken][one, other] = None
+    return {
+        spoken: sorted(listed, key=lambda pair: -len(pair[0])) for spoken, listed in pairs.items()
+    }
 
 
 def _other(spoken: Language) -> Language:
