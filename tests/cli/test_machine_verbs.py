@@ -133,6 +133,17 @@ def test_a_user_without_a_home_has_a_cache_folder_that_cannot_be(
     assert machine.cache_folder() == Path("/nonexistent/.cache/onesec")
 
 
+def test_doctor_tells_a_cache_that_cannot_be_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    main(["doctor", "--json"])
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["cache"]["status"] == "warn"
+    assert "not writable" in found["cache"]["value"]
+
+
 def test_the_meter_measures_what_the_clock_says() -> None:
     loaded, clock, backend = recite("")
     slow = Meter(backend, backend.gears[1], clock)

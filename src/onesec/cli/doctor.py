@@ -132,7 +132,7 @@ def _cache() -> Finding:
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
-    if os.access(place, os.W_OK):
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return Finding("cache", str(folder))
     return Finding(
         "cache", f"{folder} (not writable)", WARN, "Set XDG_CACHE_HOME to a folder you may write."
