@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_kept_trace_is_its_owners_alone() -> None:
     keep_last({"kept": True})
     assert json.loads(last_trace().read_text()) == {"kept": True}
     assert last_trace().stat().st_mode & 0o077 == 0
+
+
+def test_a_trace_comes_through_a_pipe_of_any_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", *KETTLE, NOTES, "--json"]) == 0
+    answer = capsys.readouterr().out
+    reading, writing = os.pipe()
+    with open(reading) as pipe:
+        with open(writing, "w") as answered:
+            json.dump(json.loads(answer)["trace"], answered)
+        assert main(["explain", f"/dev/fd/{pipe.fileno()}"]) == 0
+    assert "Planned at" in capsys.readouterr().out
 
 
 def test_a_stopped_answers_pieces_are_its_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,8 +52,9 @@ def command(
     else:
         assert trace is not None
         path = Path(trace)
-        if not path.is_file():
-            raise InvalidRequest(f"There is no file {trace}.", hint='Give a file, "-" or --last.')
+        if not path.exists() or path.is_dir():
+            what = f"{trace} is a folder." if path.is_dir() else f"There is no file {trace}."
+            raise InvalidRequest(what, hint='Give a file, "-" or --last.')
         raw, source = path.read_bytes(), trace
     found = read_trace(raw, source=source)
     language = "zh" if chinese else "en"
