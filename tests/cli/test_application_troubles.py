@@ -125,6 +125,20 @@ def test_records_that_are_not_there_are_told_as_that(run: Run) -> None:
     assert error.startswith("error: There is no file nowhere.json")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "content"),
+    [
+        (["support", "--records", "-"], b'[{"order": "4821"}]'),
+        (["translate", "--glossary", "-"], b"order = \xe8\xae\xa2\xe5\x8d\x95\n"),
+    ],
+)
+def test_standard_input_is_one_thing_only(arguments: list[str], content: bytes, run: Run) -> None:
+    code, _, err = run(*arguments, stdin=content)
+    assert code == 2
+    assert f"{arguments[1]} - leaves no standard input" in err
+    assert run(*arguments, "My order?", stdin=content)[0] == 0
+
+
 def test_knowledge_is_read_where_no_cache_can_be_kept(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,10 @@ def command(
             "Say what it may know: -k FAQ.md, --table shop.db:faq or --records FILE. "
             "请用 -k 指定知识库。"
         )
+    if records == "-" and question is None:
+        raise click.UsageError(
+            "--records - leaves no standard input for questions: give QUESTION. 请给出 QUESTION。"
+        )
     given = [] if records is None else _read_records(records)
     with closing(_open(sources, table, store)) as knowledge:
         return _serve(question, knowledge, given, options)

@@ -63,6 +63,11 @@ def command(
         raise click.UsageError("--live reads stdin only. --live 只读标准输入。")
     if file is not None and text != "-":
         raise click.UsageError("Give TEXT or --file, not both. TEXT 与 --file 只能选一个。")
+    if glossary == "-" and (file or text) == "-":  # the text is "-" with --live too
+        raise click.UsageError(
+            "--glossary - leaves no standard input for the text: give TEXT or --file. "
+            "请给出 TEXT 或 --file。"
+        )
     terms = {} if glossary is None else read_glossary(glossary)
     whole = "" if live else read_text(file or "-") if file or text == "-" else text
     with session(options) as run:
