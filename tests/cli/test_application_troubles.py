@@ -86,6 +86,15 @@ def test_a_byte_order_mark_is_no_text(run: Run) -> None:
     assert json.loads(out)["passages"][0]["text"] == "A fee."
 
 
+def test_a_byte_order_mark_belongs_to_no_line(run: Run) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    _, out, err = run("support", "-k", "a.md", "--json", stdin=b"\xef\xbb\xbf/reset\n")
+    assert (out, err) == ("", "Forgotten. 已清空。\n")
+    live = ("translate", "--live", "--json", "--deadline", "1min")
+    _, out, _ = run(*live, stdin=b"\xef\xbb\xbfGood morning!\n")
+    assert json.loads(out)["source"] == "Good morning!"
+
+
 def test_text_and_file_are_not_both_taken(run: Run) -> None:
     Path("a.txt").write_text("A fee.")
     code, _, err = run("translate", "Hello.", "--file", "a.txt")

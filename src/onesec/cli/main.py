@@ -8,6 +8,7 @@ It must not know what any verb does; a verb is a module of this room, imported w
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def _open_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdin, TextIOWrapper):  # a stray byte makes its line wrong, not the reading
-        sys.stdin.reconfigure(errors="surrogateescape")
+        marked = codecs.lookup(sys.stdin.encoding).name == "utf-8"  # it may begin with its mark
+        sys.stdin.reconfigure(encoding="utf-8-sig" if marked else None, errors="surrogateescape")
     if isinstance(sys.stdout, TextIOWrapper):  # in a locale that has not all characters
         sys.stdout.reconfigure(errors="backslashreplace")
 

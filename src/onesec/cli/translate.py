@@ -120,7 +120,7 @@ def _translate_live(app: Translate, run: Session) -> None:
 
 def _pieces() -> Iterator[str]:
     """Stdin as it comes, whatever its line ends."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
     told = False
     stdin = cast(BufferedReader, sys.stdin.buffer)
     while True:
