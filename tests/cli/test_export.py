@@ -90,6 +90,9 @@ def test_it_says_what_it_wrote_and_what_is_missing(
     told = capsys.readouterr().err
     assert "Not in this file: its way of cutting texts" in told
     assert f"onesec generate {path}" in told
+    other = tmp_path / "m.bin"
+    assert main(["export", "onesec-mini", "-o", str(other), "--type", "q4_0", "--gear", "4"]) == 0
+    assert "onesec opens it as NAME.gguf." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

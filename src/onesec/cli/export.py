@@ -73,4 +73,6 @@ def command(
         return
     for words in lost:
         note(f"Not in this file: {words}.")
-    note(f"{output}: {megabytes(size)}. Try: onesec generate {output} PROMPT")
+    opened = packed or output.suffix.lower() == ".gguf"
+    step = f"Try: onesec generate {output} PROMPT" if opened else "onesec opens it as NAME.gguf."
+    note(f"{output}: {megabytes(size)}. {step}")
