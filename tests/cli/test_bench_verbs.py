@@ -54,6 +54,15 @@ def test_a_folder_that_cannot_be_is_told_first(
     assert "Not a directory" in capsys.readouterr().err
 
 
+def test_a_recording_without_a_place_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place, said in (("nowhere/it.json", "no folder nowhere"), (".", "is a folder")):
+        assert main(["bench", "record", "--shape", "tiny", "-o", place]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.fixture
 def suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The command line of a suite of one kind, one question beyond those that teach lengths; MODEL

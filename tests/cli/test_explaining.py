@@ -97,3 +97,6 @@ def test_a_calibration_is_measured_drawn_and_kept_only_where_it_may(
     assert main(["confidence", str(checkpoint), "--suite", "mini", "--save"]) == 2
     assert "onesec pack" in capsys.readouterr().err
     assert main(["confidence", "onesec-mini"]) == 2
+    nowhere = str(tmp_path / "nowhere" / "it.svg")
+    assert main([*words, "--picture", nowhere]) == 2  # before anything is measured
+    assert "there is no folder" in capsys.readouterr().err

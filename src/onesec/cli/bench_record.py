@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import device_option, kv_option, output_option, threads_option
+from .options import device_option, kv_option, need_place, output_option, threads_option
 from .output import note, progress, table
 
 
@@ -28,6 +28,7 @@ def command(
     from onesec.machine import describe
     from onesec.model.shapes import shape as shape_of
 
+    need_place("--output", output)
     backend = random_backend(
         shape_of(shape),
         context_tokens=2 * (max(PROMPTS) + STEPS),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .application import read_text
-from .options import engine_options, engine_values, json_option, model_argument
+from .options import engine_options, engine_values, json_option, model_argument, need_place
 from .output import emit_json, note, progress, table
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def command(
 
     if (suite is None) == (text_file is None):
         raise click.UsageError("Give either --suite or --text. 请用 --suite 或 --text。")
+    if picture is not None:
+        need_place("--picture", picture)
     with progress(f"loading {model}") as advance:
         loaded = load_model(model, progress=advance, **engine_values(options))
     with loaded:
@@ -90,16 +92,16 @@ def command(
                 answers = listen(loaded.backend, gear, texts, progress=advance)
             found[gear.name] = judge(answers, len(texts))
     of = f"suite {suite}" if suite else "a text"
-    if picture is not None:
-        title = f"{model}, {of}: are tokens right as often as the model is sure?"
-        picture.write_text(reliability_picture(title, found), encoding="utf-8")
-        note(f"Picture: {picture}")
     if save:
         note(f"Kept: {write_confidence(loaded.path, found, of=of, order=ladder)}")
     if as_json:
         emit_json({"model": model, "of": of, "texts": len(texts), "gears": found})
     else:
         _draw(model, of, found)
+    if picture is not None:
+        title = f"{model}, {of}: are tokens right as often as the model is sure?"
+        picture.write_text(reliability_picture(title, found), encoding="utf-8")
+        note(f"Picture: {picture}")
 
 
 def _questions(loaded: LoadedModel, suite: str, limit: int) -> list[Text]:

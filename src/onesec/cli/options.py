@@ -92,6 +92,14 @@ def output_option(what: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", required=True, type=path, help=what)
 
 
+def need_place(option: str, path: Path) -> None:
+    """Raise UsageError where a file cannot be made: better now than after minutes of measuring."""
+    if path.is_dir():
+        raise click.UsageError(f"{option}: {path} is a folder. 这是文件夹。")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"{option}: there is no folder {path.parent}. 没有这个文件夹。")
+
+
 def engine_options(command: Command) -> Command:
     """--device, --threads, --context and --kv-dtype: see engine_values."""
     for option in (kv_option, context_option, threads_option, device_option):
