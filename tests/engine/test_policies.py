@@ -213,6 +213,20 @@ def test_who_joins_a_batch_of_its_gear_does_not_wait_for_it() -> None:
     assert joined.plan.gear == "8"  # in 4 a token would wait for the other's, too
 
 
+@pytest.mark.parametrize("ms", [130.0 + 1.7 * i for i in range(10)])
+def test_a_last_step_does_not_wait_for_a_rhythm(ms: float) -> None:
+    engine = engine_with(num_blocks=400)
+    first = engine.add_request(request("a", tokens=100, gear="8", budget=Budget(tpot_ms=20.0)))
+    while not first.tokens:
+        engine.step()
+    other = engine.add_request(request("b", tokens=100, gear="4", budget=Budget(total_ms=ms)))
+    while engine.has_work:
+        engine.step()
+    assert other.trace.elapsed_ms <= ms
+    assert other.trace.met
+    assert first.trace.met
+
+
 def test_a_rhythm_that_is_lost_does_not_stop_the_background() -> None:
     engine = engine_with(noise=lambda: 3.0, num_blocks=400)
     budget = Budget(tpot_ms=6.0)

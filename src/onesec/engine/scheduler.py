@@ -146,7 +146,7 @@ class Scheduler:
             works.append(prefill)
         if len(works) > 1:
             works.sort(key=lambda work: work.sequences[0].order)
-            works = self._without_intruders(works, now_ns)
+            works = self._without_intruders(self._last_steps_first(works, now_ns), now_ns)
         return works
 
     def chunk_limit(self, gear: Gear) -> int:
@@ -276,6 +276,22 @@ class Scheduler:
                 steps = min(steps, self._grow(sequence, steps) or steps)
         works = [self._decode_work(gear, group, steps) for gear, group in groups.items()]
         return [work for work in works if work.sequences]
+
+    def _last_steps_first(self, works: list[Work], now_ns: int) -> list[Work]:
+        """Steps that would start too late for their end behind a more urgent one's go before it: a
+        rhythm waits for both in any case."""
+        first: list[Work] = []
+        rest: list[Work] = []
+        end_ns = now_ns
+        for work in works:
+            until_ns = work.batch.until_ns
+            if end_ns > now_ns and until_ns is not None and until_ns <= end_ns:
+                first.append(work)
+                continue
+            rest.append(work)
+            if not work.prefill:
+                end_ns += int(self._cost_ms(work) * 1e6)
+        return first + rest
 
     def _without_intruders(self, works: list[Work], now_ns: int) -> list[Work]:
         """Leave out what would take the time of a more urgent sequence's next step."""
