@@ -170,7 +170,10 @@ def _cached(loads: Sequence[tuple[str, str | None]]) -> Knowledge:
     place = _place(loads)
     try:
         return Knowledge(place)
-    except KnowledgeError:  # damaged, or another version's: everything in it is in the files too
+    except KnowledgeError as error:
+        if "locked" in str(error):  # another process is filling it
+            raise
+        # Damaged, or another version's: everything in it is in the files too.
         for end in ("", "-wal", "-shm"):
             Path(place + end).unlink(missing_ok=True)
         return Knowledge(place)
