@@ -282,13 +282,33 @@ def test_chat_shifts_gears_and_survives_errors(
 ) -> None:
     loads(CONVERSATION, template=True)
     lines = "/gear 4\n" + "x" * 2000 + "\nHi\n/gear 5\n/gear\n/what\n"
-    assert _chat(lines, monkeypatch) == 1  # a script has to know that one failed
+    assert _chat(lines, monkeypatch) == 0
     captured = capsys.readouterr()
     assert "gear 4:" in captured.err
     assert "There is no gear '5'" in captured.err
     assert "gear auto" in captured.err
     assert "/reset" in captured.err
     assert captured.out.endswith("Hello. How are you?\n")
+
+
+def test_the_exit_code_tells_a_script_that_a_question_was_not_answered(
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing = iter([True, False])
+
+    def refuse(piece: str) -> str:
+        if next(failing, False):
+            raise ModelNotFound("It is gone.")
+        return piece
+
+    loads(CONVERSATION, template=True)
+    monkeypatch.setattr(chat, "shown", refuse)
+    assert _chat("Hi\nHi\n", monkeypatch) == 1
+    captured = capsys.readouterr()
+    assert "error: It is gone." in captured.err
+    assert captured.out == "Hello. How are you?\n"
 
 
 def test_an_interrupt_ends_a_chat_that_reads_a_file(
