@@ -17,6 +17,7 @@ import numpy as np
 from onesec.backend.base import Backend, Batch, BatchResult, BatchRow, Int32Array
 from onesec.budget.draft import MAX_DRAFT_TOKENS, DraftModel
 from onesec.budget.latency import LatencyModel
+from onesec.core.errors import ModelError
 from onesec.core.request import SamplingParams
 
 from .sequence import Sequence
@@ -184,7 +185,7 @@ class Speculation:
         batch = Batch(self._cheapest, [guess], count, exact=True, watch_ns=watch_ns)
         try:
             made = self._forward(batch)
-        except Exception:  # of a gear that the answer is not in: its own step tells whether it errs
+        except ModelError:  # logits that are not finite, of a gear that the answer is not in
             self._idle[CHEAP_GEAR] = _IDLE_CALLS
             return None
         return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
