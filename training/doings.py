@@ -14,6 +14,7 @@ from . import values, words
 from .chat import Conversation, Turn, capital
 from .kinds import TEXTS
 from .reading import lay_out, with_text
+from .values import Maker
 from .words import Pair
 
 FOODS = words.pairs(
@@ -66,7 +67,6 @@ WHYS = words.pairs(
     "the children were hungry=孩子们饿了, everybody was tired=大家都累了, "
     "it was a holiday=那天放假, the doctor said so=医生这么说, it looked nice=看起来不错"
 )
-SPANS = words.pairs("minutes=分钟, hours=小时, days=天, weeks=周, months=个月, years=年")
 COUNTS = words.pairs(
     "two=两, three=三, four=四, five=五, six=六, seven=七, eight=八, nine=九, ten=十, "
     "eleven=十一, twelve=十二, fifteen=十五, twenty=二十, thirty=三十"
@@ -124,7 +124,6 @@ count/counted/counted/数: being food thing
 """.strip().split("\n")
     for forms, kinds in [line.split(": ")]
 )
-ROLES = ("count", "place", "time", "companion", "recipient", "why", "price")
 
 
 @dataclass(frozen=True)
@@ -163,40 +162,47 @@ def somebody(rng: random.Random, lang: int) -> str:
     return rng.choice(values.FIRST_NAMES) if rng.random() < 0.6 else values.latin(rng, 1, 2)
 
 
+def _count(rng: random.Random, lang: int, held: bool) -> str:
+    return rng.choice(COUNTS)[lang] if rng.random() < 0.7 else values.number(rng, 0, held)
+
+
+def _place(rng: random.Random, lang: int, held: bool) -> str:
+    kind, common = rng.random(), rng.choice(PLACES)[lang]
+    if kind <= 0.6:
+        return common
+    name = (values.place if kind < 0.8 else values.venue)(rng, lang, held)
+    return name if lang else f"{'in' if kind < 0.8 else 'at'} {name}"
+
+
+def _time(rng: random.Random, lang: int, held: bool) -> str:
+    kind, common = rng.random(), rng.choice(TIMES)[lang]
+    if kind <= 0.45:
+        return common
+    when = (values.date if kind < 0.8 else values.year)(rng, lang, held)
+    return when if lang else f"{'on' if kind < 0.8 else 'in'} {when}"
+
+
+ROLES: dict[str, Maker] = {
+    "count": _count,
+    "place": _place,
+    "time": _time,
+    "companion": lambda rng, lang, held: somebody(rng, lang),
+    "recipient": lambda rng, lang, held: somebody(rng, lang),
+    "why": lambda rng, lang, held: rng.choice(WHYS)[lang],
+    "price": values.money,
+}
+PAID = ("buy", "sell", "order")  # what has a price
+
+
 def doing(rng: random.Random, lang: int, who: str | None = None) -> Doing:
     """Something that somebody did."""
     verb, kinds = rng.choice(VERBS)
     noun = rng.choice(OBJECTS[rng.choice(kinds)])[lang]
     quality = rng.choice(words.QUALITIES)[lang] if rng.random() < 0.35 else ""
-    roles = rng.sample(ROLES, rng.choice((1, 2, 2, 3, 3, 4)))
-    told: dict[str, str] = {}
-    for role in roles:
-        if role == "count":
-            told[role] = (
-                rng.choice(COUNTS)[lang] if rng.random() < 0.7 else values.number(rng, 0, False)
-            )
-        elif role == "place":
-            found = rng.random()
-            there = rng.choice(PLACES)[lang]
-            if found > 0.6:
-                name = (values.place if found < 0.8 else values.venue)(rng, lang, False)
-                there = name if lang else f"{'in' if found < 0.8 else 'at'} {name}"
-            told[role] = there
-        elif role == "time":
-            found = rng.random()
-            when = rng.choice(TIMES)[lang]
-            if found > 0.45:
-                when = (
-                    values.date(rng, lang, False) if found < 0.8 else values.year(rng, lang, False)
-                )
-                when = when if lang else f"{'on' if found < 0.8 else 'in'} {when}"
-            told[role] = when
-        elif role in ("companion", "recipient"):
-            told[role] = somebody(rng, lang)
-        elif role == "why":
-            told[role] = rng.choice(WHYS)[lang]
-        elif verb[0] in ("buy", "sell", "order"):
-            told[role] = values.money(rng, lang, False)
+    roles = rng.sample(list(ROLES), rng.choice((1, 2, 2, 3, 3, 4)))
+    told = {
+        role: ROLES[role](rng, lang, False) for role in roles if role != "price" or verb[0] in PAID
+    }
     if not told:
         told["time"] = rng.choice(TIMES)[lang]
     if lang:

@@ -62,6 +62,12 @@ def unread(
         yield sock
 
 
+async def first_byte(server: Live) -> None:
+    """Something has come on a connection."""
+    while not any(each._first_byte_ns for each in server.server._state.connections):
+        await asyncio.sleep(0)
+
+
 def read_all(sock: socket.socket) -> bytes:
     parts = []
     try:
@@ -342,12 +348,7 @@ def test_an_offer_does_not_begin_a_requests_time_anew() -> None:
     with live() as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
             sock.sendall(head[:9].encode())
-
-            async def came() -> None:
-                while not any(each._first_byte_ns for each in server.server._state.connections):
-                    await asyncio.sleep(0)
-
-            server.wait(came())
+            server.wait(first_byte(server))
             server.clock.advance_ms(4000.0)
             sock.sendall(f"{head[9:]}Content-Length: {len(data)}\r\n\r\n".encode() + data)
             body = json.loads(read_all(sock).partition(b"\r\n\r\n")[2])
@@ -417,12 +418,7 @@ def test_blank_lines_are_no_part_of_a_requests_time() -> None:
     with live() as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
             sock.sendall(b"\r\n")
-
-            async def came() -> None:
-                while not any(each._first_byte_ns for each in server.server._state.connections):
-                    await asyncio.sleep(0)
-
-            server.wait(came())
+            server.wait(first_byte(server))
             server.clock.advance_ms(4000.0)
             sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
             body = json.loads(read_all(sock).partition(b"\r\n\r\n")[2])

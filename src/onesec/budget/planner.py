@@ -310,15 +310,11 @@ def _quickest(costs_ms: Mapping[str, float]) -> str:
 def _reader_for(ask: Ask, gear: str, prefills_ms: Mapping[str, float], ttft_left_ms: float) -> str:
     """The gear that the prompt is read in for an answer in `gear`: the best one up to it whose
     first token is in time, or a better one that is quicker (it finds the prompt in the cache)."""
-    at = ask.gears.index(gear) + 1
-    found = _quickest(prefills_ms)
-    for each in ask.gears[:at]:
-        if prefills_ms[each] <= ttft_left_ms:
-            found = each
-    for each in ask.gears[at:]:
-        if prefills_ms[each] < prefills_ms[found]:
-            found = each
-    return found
+    above = ask.gears.index(gear) + 1
+    in_time = [each for each in ask.gears[:above] if prefills_ms[each] <= ttft_left_ms]
+    if not in_time:
+        return _quickest(prefills_ms)
+    return min([in_time[-1], *ask.gears[above:]], key=prefills_ms.__getitem__)
 
 
 def _pace_ms(ask: Ask, latency: LatencyModel, gear: str, tokens: int) -> float:

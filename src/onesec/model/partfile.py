@@ -32,7 +32,7 @@ class PartFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         _clear_abandoned(path)
-        prefix, suffix = _affixes(path)
+        prefix, suffix = affixes(path)
         while True:
             handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
             if lock(handle) and os.fstat(handle).st_nlink:
@@ -89,16 +89,30 @@ def lock(handle: int) -> bool:
     return True
 
 
-def _affixes(path: Path) -> tuple[str, str]:
+def affixes(path: Path) -> tuple[str, str]:
+    """How the name of a part of `path` begins and ends.
+
+    >>> affixes(Path("m.gguf"))
+    ('.m.gguf.', '.part')
+    """
     return f".{path.name}.", ".part"
+
+
+def parts_of(path: Path) -> Iterator[Path]:
+    """The files and folders that were begun to become `path`; none of a name that begins alike.
+
+    >>> list(parts_of(Path("nowhere/x")))
+    []
+    """
+    prefix, suffix = affixes(path)
+    for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        if "." not in part.name[len(prefix) : -len(suffix)]:
+            yield part
 
 
 def _clear_abandoned(path: Path) -> None:
     """Remove what processes that were killed while writing this file left beside it."""
-    prefix, suffix = _affixes(path)
-    for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
-        if "." in part.name[len(prefix) : -len(suffix)] or not part.is_file():
-            continue  # of a name that begins alike, or a folder's
+    for part in filter(Path.is_file, parts_of(path)):
         with suppress(OSError):
             handle = os.open(part, os.O_RDONLY)
             try:

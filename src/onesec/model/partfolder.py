@@ -5,7 +5,6 @@ It must not know what is written.
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from onesec.core.errors import InvalidRequest
 
-from .partfile import lock
+from .partfile import affixes, lock, parts_of
 
 
 @contextmanager
@@ -43,8 +42,9 @@ def part_folder(path: Path) -> Iterator[Path]:
 
 def _new(path: Path) -> tuple[Path, int]:
     """A new folder beside `path`, and its lock."""
+    prefix, suffix = affixes(path)
     while True:
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        part = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=path.parent))
         with suppress(FileNotFoundError):  # another writer took it for an abandoned one
             held = _lock(part)
             if held is None:
@@ -79,10 +79,7 @@ def _lock(folder: Path) -> int | None:
 def _clear_abandoned(path: Path) -> None:
     """Remove what processes that were killed while writing this folder left beside it; a folder
     that one of them had put aside gets its name back, unless there is another."""
-    prefix, suffix = f".{path.name}.", ".part"
-    for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
-        if "." in part.name[len(prefix) : -len(suffix)]:  # of a folder whose name begins alike
-            continue
+    for part in parts_of(path):
         with suppress(OSError):
             held = _lock(part)
             if held is not None:

@@ -91,18 +91,11 @@ def fit(
             turns = _turns(messages)
             messages, dropped = _drop_turns(messages, turns, attempt)
             if not attempt.fits(messages):
-                longest, before_trim = min(LONGEST_PIECE, max(8, max_tokens)), (messages, removed)
+                if not shorten:
+                    raise attempt.refusal()
                 from_start = isinstance(prompt, str)
-                if shorten:
-                    messages, more = _trim(messages, attempt, longest, from_start=from_start)
-                    removed += more
-                if attempt.tokens > max_tokens:
-                    if not or_shortest:
-                        raise attempt.refusal()
-                    # Pieces as small as the room have cut through what is asked.
-                    messages, removed = before_trim
-                    messages, more = _trim(messages, attempt, LONGEST_PIECE, from_start=from_start)
-                    removed += more
+                messages, more = _shorten(messages, attempt, or_shortest, from_start=from_start)
+                removed += more
     return Fitted(
         text=attempt.text,
         prompt_tokens=attempt.tokens,
@@ -210,6 +203,21 @@ def _drop_turns(
         else:
             low = middle
     return without(high), high
+
+
+def _shorten(
+    messages: list[Message], attempt: _Attempts, or_shortest: bool, *, from_start: bool
+) -> tuple[list[Message], int]:
+    """The messages shortened until they fit; where they cannot, the shortest ones that still ask
+    what was asked (`or_shortest`), else ContextLengthExceeded."""
+    room = min(LONGEST_PIECE, max(8, attempt.max_tokens))
+    found = _trim(messages, attempt, room, from_start=from_start)
+    if attempt.tokens <= attempt.max_tokens:
+        return found
+    if not or_shortest:
+        raise attempt.refusal()
+    # Pieces as small as the room have cut through what is asked.
+    return _trim(messages, attempt, LONGEST_PIECE, from_start=from_start)
 
 
 def _trim(
