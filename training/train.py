@@ -152,6 +152,9 @@ def train(
     threads = 1 if device.type == "cuda" else config.threads
     torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision("high")
+    if device.type == "cuda":
+        # cuDNN's attention plans a tenth of a second for every size that it has not met.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     torch.manual_seed(config.seed)
     begun, saved_at = now(), time.monotonic()
     model = LanguageModel(shape)
