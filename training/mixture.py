@@ -19,14 +19,14 @@ from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.24,
-    "desk": 0.13,
+    "support": 0.22,
+    "desk": 0.12,
     "policy": 0.09,
     "answer": 0.22,
     "doings": 0.10,
     "summarize": 0.11,
-    "translate": 0.09,
-    "talk": 0.02,
+    "translate": 0.11,
+    "talk": 0.03,
 }
 
 

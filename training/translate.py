@@ -9,11 +9,12 @@ import random
 import re
 from collections.abc import Sequence
 
-from . import pairs, phrases_en, phrases_zh, values, words
+from . import everyday, pairs, phrases_en, phrases_zh, words
 from .chat import Conversation, Turn, capital
-from .shop import PHRASES, any_thing, clock, draw, expand, make_shop
+from .fields import plural, value, with_article
+from .shop import PHRASES, any_thing, expand, make_shop
 from .words import Pair
-from .world import PLURAL, agree
+from .world import agree
 
 APP = ("Translate into Chinese{terms}: {s}", "翻译成英语{terms}：{s}")
 TERMS = ((" ({})", "; "), ("（{}）", "；"))
@@ -21,80 +22,9 @@ SYSTEMS = (
     "Translate into Chinese. Reply with the translation only.",
     "翻译成英文。只输出译文。",
 )
-LISTS = {
-    "place": words.pairs(pairs.PLACES),
-    "city": words.pairs(pairs.CITIES),
-    "food": words.pairs(pairs.FOODS),
-    "family": words.pairs(pairs.FAMILY),
-    "when": words.pairs(pairs.WHEN),
-    "when_past": words.pairs(pairs.WHEN_PAST),
-    "when_now": words.pairs(pairs.WHEN_NOW),
-    "weather": words.pairs(pairs.WEATHER),
-    "temp": words.pairs(pairs.TEMP),
-    "bad_room": words.pairs(pairs.BAD_ROOM),
-    "room": words.pairs(pairs.ROOMS),
-    "pay": words.PAYMENTS,
-}
-THINGS = tuple(p for p in words.THINGS if not PLURAL.search(p[0]) and p[0] not in ("tea", "coffee"))
+EVERYDAY_SHARE = 0.35  # of the patterns, where nothing held is wanted
+SHORT_SHARE = 0.3  # of the English texts that training has translated are written in a hurry
 FIELD = re.compile(r"\{(\w+)\}")
-
-
-def with_article(name: str) -> str:
-    """The name with `a` or `an`."""
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
-
-
-def plural(name: str) -> str:
-    """The plural of a thing."""
-    if name.endswith(("s", "x", "ch", "sh")):
-        return name + "es"
-    if name.endswith("y") and name[-2] not in "aeiou":
-        return name[:-1] + "ies"
-    if name.endswith(("knife", "shelf")):
-        return name.removesuffix("fe").removesuffix("f") + "ves"
-    return name + "s"
-
-
-def value(rng: random.Random, field: str, held: bool) -> Pair:
-    """The value of a pattern's field, in both languages."""
-    if field in LISTS:
-        return rng.choice(LISTS[field])
-    if field == "goods":
-        (q_en, q_zh), (t_en, t_zh) = rng.choice(words.QUALITIES), rng.choice(THINGS)
-        return (f"{q_en} {t_en}", q_zh + t_zh) if rng.random() < 0.8 else (t_en, t_zh)
-    if field == "thing":
-        return rng.choice(THINGS)
-    if field in ("n", "few"):
-        number = draw(rng, held, 2, 9 if field == "few" else rng.choice((60, 300)))
-        return str(number), str(number)
-    if field == "money":
-        amount = f"{draw(rng, held, 2, rng.choice((90, 900, 9000)))}"
-        if rng.random() < 0.25:
-            amount += f".{draw(rng, held, 10, 99)}"
-        unit = rng.choice(
-            ((" yuan", "元"), (" yuan", "元"), (" dollars", "美元"), (" euros", "欧元"))
-        )
-        return amount + unit[0], amount + unit[1]
-    if field in ("clock", "clock2"):
-        return clock(rng.randint(12, 44), rng.choice(("24", "12", "12")))
-    if field == "day":
-        if rng.random() < 0.6:
-            return rng.choice(words.DAYS)
-        month, day = rng.randrange(12), rng.randint(1, 28)
-        return f"{words.MONTHS[month]} {day}", f"{month + 1}月{day}日"
-    if field in ("name", "name2"):
-        text = values.name(rng, held, lambda: values.latin(rng, 1, 3))
-        return text, text
-    if field == "job":
-        index = rng.random()
-        both = [values.job(random.Random(index), lang, held) for lang in (0, 1)]
-        return both[0], both[1]
-    if field == "hobby":
-        index = rng.random()
-        both = [values.hobby(random.Random(index), lang, held) for lang in (0, 1)]
-        return both[0], both[1]
-    text = values.code(rng, 0, held)
-    return text, text
 
 
 def from_pattern(
@@ -187,11 +117,18 @@ def sentence(
         return rng.choice(general), "general"
     if not new and rng.random() < 0.25:
         return shop_sentence(rng, held), "shop"
-    first = from_pattern(rng, held, new)
+    first = any_pattern(rng, held, new)
     if rng.random() < 0.15:
-        second = from_pattern(rng, held, new)
+        second = any_pattern(rng, held, new)
         return (f"{first[0]} {second[0]}", first[1] + second[1]), "pattern"
     return first, "pattern"
+
+
+def any_pattern(rng: random.Random, held: bool, new: bool) -> Pair:
+    """A sentence of a pattern; training draws from those of daily life too."""
+    if not (held or new) and rng.random() < EVERYDAY_SHARE:
+        return everyday.sentence(rng)
+    return from_pattern(rng, held, new)
 
 
 def with_terms(rng: random.Random, source: int, held: bool, new: bool) -> tuple[Pair, str]:
@@ -237,6 +174,8 @@ def translation(
         else:
             both, kind = sentence(rng, held, new, general)
         text = both[source]
+        if not (source or held or new) and rng.random() < SHORT_SHARE:
+            text = everyday.contracted(text)
         if form <= 0.65:
             text = APP[source].format(terms=terms, s=text)
         elif form >= 0.9:
