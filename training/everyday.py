@@ -11,11 +11,17 @@ The patterns stand in `sentences/everyday.txt` (`English = Chinese`), their word
     plain     tennis = 网球
 
 A field is `{slot}`, `{form slot}` or `{form quality slot}`; a digit at its end asks for another
-word of the slot. Forms of a noun are `name`, `a`, `n` (a number of them), `how` (how many), `this`, `that`,
-`pl` (in general), `it`, `them`, `m` (the measure word alone); of an act `past`, `ing` and `did` (an English base form where
-Chinese speaks of what is done); of a person `obj`, `him` and `his`; of a place `at` (without 在); of a quality `er`. Any other form
-is an English verb in the third person, which agrees with the word. Slots without a list are those of
-`fields`. It must not know how a sentence becomes a conversation.
+word of the slot. Slots without a list are those of `fields`. The forms are
+
+    of a noun     name, a, n (a number of them), how (how many), this, that, pl (in general),
+                  it, them, m (the measure word alone)
+    of a quality  er
+    of an act     past, ing, did (English has its base form, Chinese says that it is done)
+    of a person   obj, him, his
+    of a place    at (Chinese without 在)
+
+and any other form is an English verb in the third person, which agrees with the word. It must not
+know how a sentence becomes a conversation.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from .words import Pair
 FOLDER = Path(__file__).parent / "sentences"
 FIELD = re.compile(r"\{([^}]+)\}")
 NUMBERS = (
-    "two three four five six seven eight nine ten eleven twelve".split(),
+    ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "两三四五六七八九十",
 )
 # Slots that are numbers, from where to where.
@@ -54,7 +60,10 @@ NAMES_SHARE = 0.25  # of the persons have a made-up name
 SHORT = tuple(
     (re.compile(pattern), short)
     for pattern, short in (
-        (r"\b([Dd]o|[Dd]oes|[Dd]id|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Ss]hould) not\b", r"\1n't"),
+        (
+            r"\b([Dd]o|[Dd]oes|[Dd]id|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Ss]hould) not\b",
+            r"\1n't",
+        ),
         (r"\b([Cc]an)not\b", r"\1't"),
         (r"\bI am (?=\w)", "I'm "),
         (r"\b(I|[Yy]ou|[Hh]e|[Ss]he|[Ww]e|[Tt]hey) will\b", r"\1'll"),
@@ -91,7 +100,7 @@ class Word:
 def counted(number: int, lang: int) -> str:
     """A number before what is counted; some are in figures, so that both are seen."""
     words = NUMBERS[lang]
-    written = number - 2 < len(NUMBERS[1]) and number % 3 != 1
+    written = number <= 10 and number % 3 != 1
     return words[number - 2] if written else str(number)
 
 
@@ -208,36 +217,39 @@ def draw_word(rng: random.Random, slot: str) -> Word:
     return Word(word.kind, word.english, word.chinese, draw(rng, False, 2, 12))
 
 
+def slots(field: str) -> tuple[str, list[str]]:
+    """A field's form, and its slot with the slot of the quality before it if any."""
+    form, *found = field.split()
+    return (form, found) if found else ("", [form])
+
+
 def filled(rng: random.Random, pattern: str) -> Pair:
     """The pattern in both languages, with words in its fields."""
     drawn: dict[str, Word] = {}
     for field in FIELD.findall(pattern):
-        for slot in field.split()[-2:] if field.count(" ") == 2 else field.split()[-1:]:
+        for slot in slots(field)[1]:
             if slot in drawn:
                 continue
-            base = slot.rstrip("23")
             taken = {word.english[0] for word in drawn.values()}
-            word = draw_word(rng, base)
+            word = draw_word(rng, slot.rstrip("23"))
             while word.english[0] in taken:
-                word = draw_word(rng, base)
+                word = draw_word(rng, slot.rstrip("23"))
             drawn[slot] = word
 
-    def said(lang: int, field: str) -> str:
-        form, *rest = field.split()
-        if not rest:
-            form, rest = "", [form]
-        word = drawn[rest[-1]]
-        quality = drawn[rest[0]] if len(rest) > 1 else None
-        if lang:
-            return in_chinese(form, word, quality.chinese[0] if quality else "")
-        return in_english(form, word, quality.english[0] if quality else "")
+    def english(match: re.Match[str]) -> str:
+        form, found = slots(match[1])
+        quality = drawn[found[0]].english[0] if len(found) > 1 else ""
+        return in_english(form, drawn[found[-1]], quality)
 
-    english, chinese = (
-        FIELD.sub(lambda match, lang=lang: said(lang, match[1]), side)  # type: ignore[misc]
-        for lang, side in enumerate(pattern.split(" = "))
-    )
-    english = re.sub(r"[.?!] \w", lambda match: match[0].upper(), capital(english))
-    return english, chinese
+    def chinese(match: re.Match[str]) -> str:
+        form, found = slots(match[1])
+        quality = drawn[found[0]].chinese[0] if len(found) > 1 else ""
+        return in_chinese(form, drawn[found[-1]], quality)
+
+    first, second = pattern.split(" = ")
+    text = capital(FIELD.sub(english, first))
+    text = re.sub(r"[.?!] \w", lambda match: match[0].upper(), text)
+    return text, FIELD.sub(chinese, second)
 
 
 def sentence(rng: random.Random) -> Pair:

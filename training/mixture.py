@@ -9,10 +9,10 @@ import random
 from collections.abc import Sequence
 
 from .chat import Conversation
+from .chatter import chatter, mannered
 from .doings import doings_conversation
 from .reading import answer_conversation, summary_conversation
 from .support import conversation, desk_conversation, policy_conversation
-from .talk import small_talk
 from .translate import translation
 from .wording import Wide
 from .words import Pair
@@ -33,11 +33,11 @@ SHARES = {
 def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> Conversation | None:
     """A conversation for training (None where chance made one that has nothing to say)."""
     if skill == "support":
-        return conversation(rng, lang=lang)
+        return mannered(rng, conversation(rng, lang=lang))
     if skill == "desk":
-        return desk_conversation(rng, lang)
+        return mannered(rng, desk_conversation(rng, lang))
     if skill == "policy":
-        return policy_conversation(rng, lang)
+        return mannered(rng, policy_conversation(rng, lang))
     if skill == "answer":
         return answer_conversation(rng, lang, drill=True)
     if skill == "doings":
@@ -46,7 +46,7 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
         return summary_conversation(rng, lang)
     if skill == "translate":
         return translation(rng, lang, general=general)
-    return small_talk(rng, lang)
+    return chatter(rng, lang)
 
 
 def training_conversations(

@@ -23,15 +23,18 @@ HELP = (
 TOPICS = ("greet", "how", "thanks", "bye", "who", "robot", "help", "language")
 
 
+def talk_turn(rng: random.Random, lang: int, topic: str, new: bool = False) -> Turn:
+    """One of the topics, and what is said to it."""
+    table = PHRASES[lang].TALK[topic]
+    said = {"who": (WHO[lang],), "robot": (WHO[lang],), "help": (HELP[lang],)}.get(topic)
+    replies = said or table["reply"]
+    right = tuple(sorted({text for reply in replies for text in expansions(reply)}))
+    asked = expand(rng, choose(rng, table["ask"], new))
+    reply = expand(rng, rng.choice(replies))
+    return Turn("talk", lang, asked, reply, anything_of=right)
+
+
 def small_talk(rng: random.Random, lang: int, new: bool = False) -> Conversation:
     """One to three turns of small talk."""
-    chat = Conversation("")
-    for topic in rng.sample(TOPICS, rng.randint(1, 3)):
-        table = PHRASES[lang].TALK[topic]
-        said = {"who": (WHO[lang],), "robot": (WHO[lang],), "help": (HELP[lang],)}.get(topic)
-        replies = said or table["reply"]
-        right = tuple(sorted({text for reply in replies for text in expansions(reply)}))
-        asked = expand(rng, choose(rng, table["ask"], new))
-        reply = expand(rng, rng.choice(replies))
-        chat.turns.append(Turn("talk", lang, asked, reply, anything_of=right))
-    return chat
+    topics = rng.sample(TOPICS, rng.randint(1, 3))
+    return Conversation("", [talk_turn(rng, lang, topic, new) for topic in topics])
