@@ -49,6 +49,7 @@ RANGES = {
     "score": (40, 100),
     "degrees": (2, 38),
     "size": (12, 48),
+    "kilos": (38, 110),
     "price": (3, 98),
     "nightly": (80, 900),
     "wage": (1800, 30000),
@@ -262,3 +263,8 @@ def contracted(sentence: str) -> str:
     for pattern, short in SHORT:
         sentence = pattern.sub(short, sentence)
     return sentence
+
+
+def polite(sentence: str) -> str:
+    """A Chinese sentence as it is said to a stranger."""
+    return sentence if "你们" in sentence else sentence.replace("你", "您")

@@ -23,7 +23,7 @@ SYSTEMS = (
     "翻译成英文。只输出译文。",
 )
 EVERYDAY_SHARE = 0.35  # of the patterns, where nothing held is wanted
-SHORT_SHARE = 0.3  # of the English texts that training has translated are written in a hurry
+MANNER_SHARE = 0.3  # of the texts that training has translated are in a hurry, or polite
 FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -174,8 +174,8 @@ def translation(
         else:
             both, kind = sentence(rng, held, new, general)
         text = both[source]
-        if not (source or held or new) and rng.random() < SHORT_SHARE:
-            text = everyday.contracted(text)
+        if not (held or new) and rng.random() < MANNER_SHARE:
+            text = everyday.polite(text) if source else everyday.contracted(text)
         if form <= 0.65:
             text = APP[source].format(terms=terms, s=text)
         elif form >= 0.9:

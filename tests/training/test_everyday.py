@@ -137,6 +137,11 @@ def test_english_is_contracted_as_people_write_it() -> None:
         assert contracted(kept) == kept
 
 
+def test_chinese_is_polite_to_one_person() -> None:
+    assert everyday.polite("你的伞在哪里？") == "您的伞在哪里？"
+    assert everyday.polite("你们在哪里？") == "你们在哪里？"
+
+
 def test_a_third_of_the_patterns_that_training_draws_are_everyday(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
