@@ -139,7 +139,7 @@ def with_terms(rng: random.Random, source: int, held: bool, new: bool) -> tuple[
         both = from_pattern(rng, held, new, terms)
         if terms:
             break
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 or not terms:  # a glossary is never empty
         other = any_thing(rng, held)
         terms.setdefault(other[0], other[1])
     frame, gap = TERMS[source]

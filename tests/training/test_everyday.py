@@ -142,6 +142,12 @@ def test_chinese_is_polite_to_one_person() -> None:
     assert everyday.polite("你们在哪里？") == "你们在哪里？"
 
 
+def test_a_glossary_is_never_empty() -> None:
+    rng = Wide(7)
+    glossaries = [translate.with_terms(rng, source, False, False)[1] for source in (0, 1) * 500]
+    assert all(" = " in glossary for glossary in glossaries)
+
+
 def test_a_third_of_the_patterns_that_training_draws_are_everyday(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
