@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from .chat import Conversation
 from .doings import doings_conversation
+from .notes import notes_conversation
 from .reading import answer_conversation, summary_conversation
 from .support import conversation, desk_conversation, policy_conversation
 from .talk import small_talk
@@ -19,10 +20,11 @@ from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.24,
-    "desk": 0.13,
-    "policy": 0.09,
-    "answer": 0.22,
+    "support": 0.20,
+    "desk": 0.11,
+    "policy": 0.07,
+    "notes": 0.10,
+    "answer": 0.20,
     "doings": 0.10,
     "summarize": 0.11,
     "translate": 0.09,
@@ -38,6 +40,8 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
         return desk_conversation(rng, lang)
     if skill == "policy":
         return policy_conversation(rng, lang)
+    if skill == "notes":
+        return notes_conversation(rng, lang)
     if skill == "answer":
         return answer_conversation(rng, lang, drill=True)
     if skill == "doings":
