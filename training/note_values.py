@@ -256,6 +256,18 @@ SUBJECTS: dict[str, Maker] = {
 }
 
 
+def noun(name: str, lang: int) -> str:
+    """The common thing that a product's name ends with, where the name is more than that."""
+    things = (pair[lang] if lang else f" {pair[0]}" for pair in words.THINGS)
+    return max((t for t in things if name.endswith(t) and name != t), key=len, default="").strip()
+
+
+def sibling(rng: random.Random, name: str, lang: int) -> str:
+    """Another product of the same kind."""
+    thing, quality = noun(name, lang), rng.choice(words.QUALITIES)[lang]
+    return f"{quality}{'' if lang else ' '}{thing}" if thing else ""
+
+
 def subjects(rng: random.Random, lang: int, thing: str, count: int) -> list[str]:
     """Different things, none of whose names is a part of another's."""
     found: list[str] = []

@@ -14,7 +14,7 @@ from .chat import Conversation, Turn, capital
 from .desk import DESKS
 from .everyday import Topic, things
 from .note_text import CLASSES, Fact, app_note, fields, make_facts, written_note
-from .note_values import Manner, drawn, manner, subjects
+from .note_values import Manner, drawn, manner, noun, sibling, subjects
 from .shop import PHRASES, expand, shop_name
 from .support import APP_SHARE, rough, system_message
 
@@ -106,7 +106,16 @@ class Customer:
         fact = self.rng.choice(self.facts)
         part = self.rng.choice([*fact.variant.replies])
         called = self.rng.choice(fact.called)
-        return self.known(fact, part, called, self.question(fact.topic, part, fact.told, called))
+        asked = self.question(fact.topic, part, fact.told, self.short(fact, called))
+        return self.known(fact, part, called, asked)
+
+    def short(self, fact: Fact, called: str) -> str:
+        """Now and then a product is only called the thing that it is, where there is one such."""
+        if fact.topic.thing != "product" or self.rng.random() > 0.15:
+            return called
+        thing = noun(called, self.lang)
+        alike = {f.written for f in self.facts if thing in f.written}
+        return thing if thing and len(alike) == 1 else called
 
     def both(self) -> Turn:
         """Two questions in one."""
@@ -159,8 +168,11 @@ class Customer:
     def stranger(self, thing: str) -> str:
         """Something of a class that the note does not tell of."""
         known = [fact.written for fact in self.facts]
+        products = [f.written for f in self.facts if f.topic.thing == thing == "product"]
         while True:
             name = subjects(self.rng, self.lang, thing, 1)[0]
+            if products and self.rng.random() < 0.4:
+                name = sibling(self.rng, self.rng.choice(products), self.lang) or name
             if not any(name in other or other in name for other in known if other):
                 return name
 

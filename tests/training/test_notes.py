@@ -157,6 +157,24 @@ def test_values_are_in_the_manner_of_the_note_and_differ() -> None:
         assert digits[0] == digits[1]
 
 
+def test_a_product_may_be_called_the_thing_that_it_is_and_has_siblings() -> None:
+    assert note_values.noun("dark blue desk lamp", 0) == "desk lamp"
+    assert note_values.noun("深蓝色书桌", 1) == "书桌"
+    assert note_values.noun("lamp", 0) == note_values.noun("Sola K12", 0) == ""
+    assert note_values.sibling(random.Random(1), "red lamp", 0).endswith(" lamp")
+    topic = topics(0)["price"]
+    style = note_values.manner(random.Random(1), 0)
+    one, two = (make_fact(Wide(2), 0, topic, style, None, n) for n in ("red lamp", "red chair"))
+    third = make_fact(Wide(2), 0, topic, style, None, "blue lamp")
+    alone = notes.Customer(Wide(3), 0, [one, two], style)
+    assert {alone.short(one, "red lamp") for _ in range(100)} == {"red lamp", "lamp"}
+    several = notes.Customer(Wide(3), 0, [one, two, third], style)
+    assert {several.short(one, "red lamp") for _ in range(100)} == {"red lamp"}
+    strangers = {alone.stranger("product") for _ in range(200)}
+    assert not strangers & {"red lamp", "red chair"}
+    assert any(name.endswith(" lamp") for name in strangers)
+
+
 def test_no_held_name_is_drawn() -> None:
     rng = random.Random(10)
     for lang in (0, 1):
