@@ -158,12 +158,27 @@ class Customer:
         alike = [f for f in alike if f is not fact]
         if thing != "day" and rng.random() < UNSAID_SHARE:
             self.last = None
-            return self.unknown(capital(asked.format(n=self.stranger(thing))))
+            open_ = self.without(fact.topic)
+            some = bool(open_) and rng.random() < 0.5
+            name = rng.choice(open_) if some else self.stranger(thing)
+            return self.unknown(capital(asked.format(n=name)))
         if not alike:
             return None
         other = rng.choice(alike)
         called = rng.choice(other.called)
         return self.known(other, part, called, capital(asked.format(n=called)))
+
+    def without(self, topic: Topic) -> list[str]:
+        """The things of a topic's class of which neither it nor anything near it is told."""
+        told: dict[str, set[str]] = {}
+        for fact in self.facts:
+            if fact.topic.thing == topic.thing:
+                told.setdefault(fact.written, set()).add(fact.topic.name)
+        general = {fact.topic.name for fact in self.facts if not fact.topic.thing}
+        near = {topic.name, *topic.near}
+        if "*" in near or general & near:
+            return []
+        return [name for name, names in told.items() if not names & near]
 
     def stranger(self, thing: str) -> str:
         """Something of a class that the note does not tell of."""
@@ -194,13 +209,13 @@ class Customer:
             topic = rng.choice(kinds[thing])
             names = sorted({f.written for f in self.facts if f.topic.thing == thing})
             name = rng.choice(names) if names and rng.random() < 0.5 else self.stranger(thing)
-            beside = [f.topic for f in self.facts if f.written == name]
+            same = [f.topic for f in self.facts if f.written == name]
         else:
             topic, name = rng.choice(kinds[""]), ""
-            beside = [f.topic for f in self.facts]
-        if any(t is topic or t.name in topic.near for t in beside) or (
-            beside and "*" in topic.near
-        ):
+            same = [f.topic for f in self.facts]
+        beside = same + [f.topic for f in self.facts if f.topic.thing in ("", "day")]
+        told = topic in same or any(t.name in topic.near for t in beside)
+        if told or (same and "*" in topic.near):
             return self.unsaid()
         self.last = None
         part = rng.choice([*topic.asks])

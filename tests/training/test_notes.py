@@ -175,6 +175,18 @@ def test_a_product_may_be_called_the_thing_that_it_is_and_has_siblings() -> None
     assert any(name.endswith(" lamp") for name in strangers)
 
 
+def test_what_is_not_told_of_a_thing_is_asked_in_vain() -> None:
+    topic, style = topics(0), note_values.manner(random.Random(1), 0)
+    facts = [
+        make_fact(Wide(2), 0, topic[name], style, None, thing)
+        for name, thing in (("price", "red lamp"), ("weight", "tent"), ("rent", "ladder"))
+    ]
+    customer = notes.Customer(Wide(3), 0, facts, style)
+    assert customer.without(topic["price"]) == ["tent"]
+    assert customer.without(topic["weight"]) == ["red lamp", "ladder"]
+    assert customer.without(topic["stock"]) == []
+
+
 def test_no_held_name_is_drawn() -> None:
     rng = random.Random(10)
     for lang in (0, 1):
