@@ -119,9 +119,7 @@ class Customer:
 
     def both(self) -> Turn:
         """Two questions in one."""
-        first = self.told()
-        while (second := self.told()).answer == first.answer and len(self.facts) > 1:
-            pass
+        first, second = self.told(), self.told()
         if second.answer == first.answer:
             self.last = None
             return first
@@ -251,7 +249,7 @@ def notes_conversation(rng: random.Random, lang: int) -> Conversation:
         if not turn and rng.random() < UNSAID_SHARE:
             turn = customer.unsaid()
         if not turn:
-            turn = customer.both() if rng.random() < 0.12 else customer.told()
+            turn = customer.both() if rng.random() < 0.15 else customer.told()
         # What has been answered is seldom asked again.
         if turn.question in asked or (turn.answer in asked and turn.skill == "note"):
             customer.last = before
