@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .chat import capital
 from .desk import DESKS
-from .everyday import Topic, Variant, things, topics
+from .note_kinds import Topic, Variant, things, topics
 from .note_values import Manner, drawn, subjects, week
 from .shop import expand
 

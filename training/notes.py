@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import values
 from .chat import Conversation, Turn, capital
 from .desk import DESKS
-from .everyday import Topic, things
+from .note_kinds import Topic, things
 from .note_text import CLASSES, Fact, app_note, fields, make_facts, written_note
 from .note_values import Manner, drawn, manner, noun, sibling, subjects
 from .shop import PHRASES, expand, shop_name

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from training import everyday, note_text, note_values, notes, shop, support
+from training import note_kinds, note_text, note_values, notes, shop, support
 from training.chat import Conversation
 from training.desk import DESKS
-from training.everyday import things, topics
+from training.note_kinds import things, topics
 from training.note_text import fields, make_fact, make_facts
 from training.notes import notes_conversation
 from training.wording import Wide
@@ -204,4 +204,4 @@ def test_questions_are_asked_as_people_type(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_file_with_an_unknown_mark_is_refused() -> None:
     with pytest.raises(ValueError, match="door"):
-        everyday.read("[door]\n% no such mark", 0)
+        note_kinds.read("[door]\n% no such mark", 0)

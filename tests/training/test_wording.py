@@ -11,7 +11,7 @@ import pytest
 from training import (
     desk_en,
     desk_zh,
-    everyday,
+    note_kinds,
     kinds_en,
     kinds_zh,
     pairs,
@@ -59,7 +59,7 @@ def any_value(sentence: str) -> str:
 def sides() -> set[str]:
     """Every sentence that training says besides the tables; of a pattern, both sides."""
     templates = {template for new in wording.added().values() for template in new}
-    templates |= {any_value(t) for lang in (0, 1) for t in everyday.templates(lang)}
+    templates |= {any_value(t) for lang in (0, 1) for t in note_kinds.templates(lang)}
     sentences = {sentence for template in templates for sentence in expansions(template)}
     sentences = {s for s in sentences if re.search(r"\w", re.sub(r"\{v\}", "", s))}
     return {side for sentence in sentences for side in sentence.split(" = ")}

@@ -1,4 +1,4 @@
-"""The kinds of facts that a small business writes down, read from `everyday/*.txt`.
+"""The kinds of facts that a small business writes down, read from `sentences/notes/*.txt`.
 
 A file holds topics of one language. `[name]` begins a topic; `class` says of what kind of thing it
 tells (none: of the business itself), `group` with what it is never told together, `near` beside
@@ -19,7 +19,7 @@ from .chat import capital
 from .shop import LANGUAGES
 from .wording import framed
 
-FOLDER = Path(__file__).parent / "everyday"
+FOLDER = Path(__file__).parent / "sentences" / "notes"
 
 
 @dataclass(eq=False)
