@@ -15,9 +15,12 @@ from training import (
     everyday,
     kinds_en,
     kinds_zh,
+    note_kinds,
     pairs,
     phrases_en,
     phrases_zh,
+    portraits,
+    tales,
     wording,
 )
 from training.held_facts import HELD_FACTS
@@ -48,22 +51,46 @@ def held() -> set[str]:
     found += [s for rule in RULES.values() for s in kept(rule.facts) + kept(rule.asks)]
     found += [s for slots in HELD_FACTS.values() for both in slots.values() for s in both]
     found += [side for line in pairs.kept() for side in line.split(" = ")]
-    return {bare(s) for s in found}
+    return {form for s in found for form in (bare(s), bare(any_value(s)))}
+
+
+def any_value(sentence: str) -> str:
+    """The sentence with all its values alike: each table has its own names for them."""
+    return re.sub(r"\{\w+\}", "{v}", sentence)
+
+
+def as_sentence(lang: int, said: str) -> str:
+    """What is told of an attribute, with its subject."""
+    return f"{{n}}{said}。" if lang else f"{{n}} {said}."
+
+
+def story_sentences() -> set[str]:
+    """All that portraits and tales say and ask, with fields named as those of the tables."""
+    found: set[str] = set()
+    for lang, own in enumerate(("{n}'s", "{n}的")):
+        for attribute in portraits.attributes(lang).values():
+            templates = (*(as_sentence(lang, said) for said in attribute.says), *attribute.asks)
+            found |= {s.replace("{n's}", own) for t in templates for s in expansions(t)}
+        for plot in tales.plots(lang).values():
+            ways = [way for beat in plot.beats if not beat.shared for way in beat.ways]
+            for template in (*ways, *(t for asks in plot.asks.values() for t in asks)):
+                for sentence in expansions(template):
+                    named = sentence.replace("{a's}", own).replace("{a}", "{n}")
+                    found.add(re.sub(r"\{(?!n\})[^}]+\}", "{v}", named))
+    return found
 
 
 @pytest.fixture(scope="module")
 def sides() -> set[str]:
-    """Every sentence that training adds, in each of its languages."""
-    templates = [template for new in wording.added().values() for template in new]
-    templates += [
-        template for lang in (0, 1) for asks, _ in chatter.more(lang).values() for template in asks
-    ]
-    return {
-        side
-        for template in templates
-        for sentence in expansions(template)
-        for side in sentence.split(" = ")
-    }
+    """Every sentence that training says besides the tables; of a pattern, both sides."""
+    templates = {template for new in wording.added().values() for template in new}
+    for lang in (0, 1):
+        templates |= {any_value(t) for t in note_kinds.templates(lang)}
+        templates |= {t for asks, _ in chatter.more(lang).values() for t in asks}
+    sentences = {sentence for template in templates for sentence in expansions(template)}
+    sentences |= story_sentences()
+    sentences = {s for s in sentences if re.search(r"\w", re.sub(r"\{v\}", "", s))}
+    return {side for sentence in sentences for side in sentence.split(" = ")}
 
 
 def test_nothing_held_is_added(held: set[str], sides: set[str]) -> None:
