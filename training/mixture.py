@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from .chat import Conversation
 from .doings import doings_conversation
+from .portraits import portrait_conversation
 from .reading import answer_conversation, summary_conversation
 from .support import conversation, desk_conversation, policy_conversation
+from .tales import tale_conversation
 from .talk import small_talk
 from .translate import translation
 from .wording import Wide
@@ -19,11 +21,13 @@ from .words import Pair
 
 # Shares of the conversations; a translation is short and a support conversation long.
 SHARES = {
-    "support": 0.24,
-    "desk": 0.13,
-    "policy": 0.09,
-    "answer": 0.22,
-    "doings": 0.10,
+    "support": 0.22,
+    "desk": 0.11,
+    "policy": 0.07,
+    "answer": 0.18,
+    "doings": 0.06,
+    "tales": 0.07,
+    "portraits": 0.07,
     "summarize": 0.11,
     "translate": 0.09,
     "talk": 0.02,
@@ -42,6 +46,10 @@ def one(rng: random.Random, skill: str, lang: int, general: Sequence[Pair]) -> C
         return answer_conversation(rng, lang, drill=True)
     if skill == "doings":
         return doings_conversation(rng, lang)
+    if skill == "tales":
+        return tale_conversation(rng, lang)
+    if skill == "portraits":
+        return portrait_conversation(rng, lang)
     if skill == "summarize":
         return summary_conversation(rng, lang)
     if skill == "translate":
