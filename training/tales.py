@@ -9,46 +9,17 @@ of one of them only. It must not know what a tokenizer or a model is.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from . import values, words
+from .cast import FIELD, HERO, KIN, OTHER, PEOPLE, Cast, Speaker, cast_of, fields, people
 from .chat import Conversation, capital
 from .shop import expand
 from .stories import UNSAID_SHARE, VALUES, Ask, dialogue, idle, listed, sheet
 
-FIELD = re.compile(r"\{([^{}]+)\}")
-VOWEL = re.compile(r"\b([Aa]) (?=[aeio])")  # where the article is "an"
-PEOPLE = {"a", "a's", "he", "his", "him", "b", "b's", "who", "kin", "bhe", "bhis", "bhim"}
-HERO = {"a", "a's", "him"}  # what names the hero in a question
-OTHER = {"b", "b's", "kin"}
-OTHER_NAMED = 0.6  # of the stories give the other person's name
 KEPT, SHARED_KEPT = 0.78, 0.45  # of a plot's own beats, and of those that it shares
 ABOUT = "about"  # a shared beat that fits every plot
-FORMS = (
-    (("he", "his", "him"), ("she", "her", "her")),
-    (("他", "他的", "他"), ("她", "她的", "她")),
-)
-FIRST_NAMES = (
-    words.listed(
-        "Ben David Frank Henry Jack Leo Oscar Paul Victor Adam Carl Eric George Ian Kevin"
-    ),
-    words.listed(
-        "Anna Clara Emma Grace Ivy Kate Maria Nina Rosa Tina Wendy Bella Diana Fiona Lena"
-    ),
-)
-ANYONE = "friend=朋友, neighbour=邻居, colleague=同事, teacher=老师, "
-KIN = (
-    words.pairs(
-        ANYONE + "brother=弟弟, elder brother=哥哥, father=爸爸, uncle=叔叔, grandfather=爷爷, "
-        "son=儿子, nephew=侄子, cousin=表弟, godfather=干爹"
-    ),
-    words.pairs(
-        ANYONE + "sister=妹妹, elder sister=姐姐, mother=妈妈, aunt=姑姑, grandmother=奶奶, "
-        "daughter=女儿, niece=侄女, cousin=表妹, godmother=干妈"
-    ),
-)
+ABOUT_KEPT, ABOUT_ASKED = 0.3, 0.2  # how often it is told, and how often asked for where it is not
 
 
 @dataclass(frozen=True)
@@ -68,16 +39,6 @@ class Plot:
     asks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     without: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Cast:
-    """The hero and the other person: names, sexes (0 he, 1 she) and the kind of kin."""
-
-    name: str
-    sex: int
-    kin: str
-    other: str | None
 
 
 @dataclass(frozen=True)
@@ -121,102 +82,6 @@ def plots(lang: int) -> dict[str, Plot]:
     return found
 
 
-def fields(text: str) -> set[str]:
-    """The slots that a sentence names, without the people."""
-    return set(FIELD.findall(text)) - PEOPLE
-
-
-# --- people ------------------------------------------------------------------------------------
-
-
-def first_name(rng: random.Random, lang: int, sex: int) -> str:
-    """What somebody is called, now and then with the family name."""
-
-    def make() -> str:
-        kind = rng.random()
-        if lang:
-            family = rng.choice(words.SURNAMES_ZH)
-            return f"小{values.han(rng, 1, 1)}" if kind < 0.4 else family + values.han(rng, 1, 2)
-        if kind < 0.4:
-            return values.latin(rng, 1, 3)
-        first = rng.choice(list(FIRST_NAMES[sex]))
-        return first if kind < 0.75 else f"{first} {values.latin(rng, 1, 2)}"
-
-    return values.name(rng, False, make)
-
-
-def cast_of(rng: random.Random, lang: int) -> Cast:
-    """A hero, and another person of the other sex."""
-    sex = rng.randrange(2)
-    kin = rng.choice(list(KIN[1 - sex]))[lang]
-    other = first_name(rng, lang, 1 - sex) if rng.random() < OTHER_NAMED else None
-    return Cast(first_name(rng, lang, sex), sex, kin, other)
-
-
-def people(cast: Cast) -> set[str]:
-    """The names of all."""
-    return {cast.name, cast.other} - {None}
-
-
-class Speaker:
-    """Puts people and values into sentences, by name at first and by pronoun later."""
-
-    def __init__(self, rng: random.Random, cast: Cast, lang: int) -> None:
-        self.rng, self.cast, self.lang = rng, cast, lang
-        self.met: set[str] = set()
-        self.here = False  # the hero was named in this sentence
-        self.seen: str | None = None  # the other person, as called where the story tells who it was
-
-    def put(self, text: str, told: dict[str, str], pronouns: float) -> str:
-        """The sentence; `pronouns` is how often the hero goes by one once met."""
-        self.here = False
-        text = FIELD.sub(lambda match: self.word(match[1], told, pronouns), text)
-        return text if self.lang else VOWEL.sub(r"\1n ", text)
-
-    def word(self, name: str, told: dict[str, str], pronouns: float) -> str:
-        """What stands for a field."""
-        he, his, him = FORMS[self.lang][self.cast.sex]
-        bhe, bhis, bhim = FORMS[self.lang][1 - self.cast.sex]
-        plain = {"he": he, "his": his, "bhe": bhe, "bhis": bhis, "bhim": bhim}
-        if name in plain:
-            return plain[name]
-        if name in HERO:
-            short = "a" in self.met and self.rng.random() < pronouns
-            self.met.add("a")
-            self.here = True
-            own = self.owner(self.cast.name)
-            return {
-                "a": he if short else self.cast.name,
-                "him": him if short else self.cast.name,
-                "a's": his if short else own,
-            }[name]
-        if name == "kin":
-            return self.cast.kin
-        if name in ("b", "b's", "who"):
-            called = self.other(pronouns)
-            self.seen = called if name == "who" else self.seen
-            return self.owner(called) if name == "b's" else called
-        return told[name]
-
-    def owner(self, name: str) -> str:
-        """Whose it is."""
-        return f"{name}的" if self.lang else f"{name}'s"
-
-    def other(self, pronouns: float) -> str:
-        """The other person, called by kin and name at first."""
-        met = "b" in self.met
-        self.met.add("b")
-        his = FORMS[self.lang][self.cast.sex][1]
-        if met and self.cast.other and self.rng.random() < 0.6:
-            return self.cast.other
-        whose = his if self.here or (pronouns and "a" in self.met) else self.owner(self.cast.name)
-        self.met.add("a")
-        related = whose + self.cast.kin if self.lang else f"{whose} {self.cast.kin}"
-        if self.cast.other and not met:
-            return f"{related}{self.cast.other}" if self.lang else f"{related} {self.cast.other}"
-        return related
-
-
 # --- telling -----------------------------------------------------------------------------------
 
 
@@ -237,7 +102,7 @@ def beats_of(rng: random.Random, plot: Plot, lang: int) -> tuple[list[str], dict
         beats.insert(1, Beat((ABOUT,), True))
     templates = []
     for number, beat in enumerate(beats):
-        share = 0.2 if beat.ways[0] == ABOUT else SHARED_KEPT if beat.shared else KEPT
+        share = ABOUT_KEPT if beat.ways[0] == ABOUT else SHARED_KEPT if beat.shared else KEPT
         if number and rng.random() > share:
             continue
         own = [table[f"@{beat.ways[0]}"].beats[0]] if beat.shared else [beat]
@@ -303,34 +168,44 @@ def swapped(rng: random.Random, cast: Cast, lang: int) -> Cast:
     return Cast(cast.name, cast.sex, rng.choice([k for k in kin if k not in cast.kin]), None)
 
 
-def ask(rng: random.Random, all_told: list[Tale], lang: int) -> Ask | None:
-    """A question about one of the stories, or about what none of them tells."""
+def ask(rng: random.Random, all_told: list[Tale], lang: int, unsaid: bool) -> Ask | None:
+    """A question about one of the stories, or (`unsaid`) about what none of them tells; None where
+    what was drawn cannot be asked."""
     one = rng.choice(all_told)
     alone = len(all_told) == 1
     must = set() if alone else HERO | OTHER
     told = [slot for slot in one.told if slot in one.asks]
-    if rng.random() > UNSAID_SHARE:
+    if not unsaid:
         slot = rng.choice(told)
         text = worded(rng, one, slot, must)
-        return text and Ask(put_question(rng, one, text, lang, one.cast, not alone), one.told[slot])
+        return (
+            Ask(put_question(rng, one, text, lang, one.cast, not alone), one.told[slot])
+            if text
+            else None
+        )
     way = rng.random()
     if way < 0.5:
         missing = [slot for slot in one.asks if slot not in one.told]
+        if rng.random() > ABOUT_ASKED:
+            about = plots(lang)[f"@{ABOUT}"].asks
+            missing = [slot for slot in missing if slot not in about] or missing
         rivalled = [slot for slot in missing if any(slot in other.told for other in all_told)]
         slot = rng.choice(rivalled if rivalled and rng.random() < 0.6 else missing or told)
         if slot not in one.told:
             text = worded(rng, one, slot, must)
-            return text and Ask(put_question(rng, one, text, lang, one.cast, not alone), None)
+            return (
+                Ask(put_question(rng, one, text, lang, one.cast, not alone), None) if text else None
+            )
     slot = rng.choice(told)
     if way < 0.8:
         text = worded(rng, one, slot, HERO)
         stranger = cast_of(rng, lang)
         if any(people(stranger) & people(known.cast) for known in all_told):
             return None
-        return text and Ask(put_question(rng, one, text, lang, stranger, True), None)
+        return Ask(put_question(rng, one, text, lang, stranger, True), None) if text else None
     text = worded(rng, one, slot, OTHER)
     other = swapped(rng, one.cast, lang)
-    return text and Ask(put_question(rng, one, text, lang, other, not alone), None)
+    return Ask(put_question(rng, one, text, lang, other, not alone), None) if text else None
 
 
 def tale_conversation(rng: random.Random, lang: int) -> Conversation:
@@ -346,6 +221,7 @@ def tale_conversation(rng: random.Random, lang: int) -> Conversation:
     asks: list[Ask] = []
     count = rng.choice((1, 2, 3, 4, 5, 6, 7))
     while len(asks) < count:
-        if made := ask(rng, all_told, lang):
-            asks.append(made)
+        unsaid = rng.random() < UNSAID_SHARE
+        tries = (ask(rng, all_told, lang, unsaid) for _ in range(20))
+        asks += [made for made in (next(filter(None, tries), None),) if made]
     return dialogue(rng, idle(rng, parts, lang), asks, lang)
