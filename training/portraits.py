@@ -8,11 +8,12 @@ holds each attribute's sentences. It must not know what a tokenizer or a model i
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from functools import cache
 
 from .chat import Conversation, capital
-from .shop import expand
+from .shop import expand, expansions
 from .stories import FOLDER, UNSAID_SHARE, VALUES, Ask, dialogue, idle, listed, named, sheet
 
 LISTED_SHARE = 0.1  # of the portraits are a name and `label: value` lines
@@ -22,6 +23,9 @@ FORMS = (
     {"it": ("它", "它的"), "he": ("他", "他的"), "she": ("她", "她的")},
 )
 NOBODY = ("it",)
+OBJECTS = {"he": "him", "she": "her"}
+# Where a person's pronoun is no subject: not after a verb that helps, nor in "the person {n} met".
+NO_SUBJECT = re.compile(r"(?<!did )(?<!does )(?<!was )(?<!is )(?<!has )(?<!can )(?<!person ){n}")
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,27 @@ def portrait(rng: random.Random, kind: Kind, lang: int, others: list[Portrait]) 
 
 def clash(name: str, told: dict[str, str], lang: int) -> bool:
     """Whether something told could be taken for this attribute."""
+    return any(other in clashing(lang)[name] for other in told)
+
+
+@cache
+def clashing(lang: int) -> dict[str, frozenset[str]]:
+    """For each attribute those that clash with it: as the sheet says, or by a common question."""
     table = attributes(lang)
-    return any(name in table[other].clashes or other in table[name].clashes for other in told)
+    asks = {name: {q for ask in one.asks for q in expansions(ask)} for name, one in table.items()}
+    return {
+        name: frozenset(
+            other
+            for other in table
+            if other != name
+            and (
+                other in table[name].clashes
+                or name in table[other].clashes
+                or asks[name] & asks[other]
+            )
+        )
+        for name in table
+    }
 
 
 # --- telling -----------------------------------------------------------------------------------
@@ -220,6 +243,8 @@ def asked(
         text = expand(rng, rng.choice(attributes(lang)[name].asks))
     own = FORMS[lang][one.sex]
     owner = own[1] if called == own[0] else f"{called}的" if lang else f"{called}'s"
+    if not lang and one.sex in OBJECTS and called == own[0]:
+        text = NO_SUBJECT.sub(OBJECTS[one.sex], text)
     text = text.replace("{n's}", owner).replace("{n}", called).replace("{his}", own[1])
     return capital(text)
 
