@@ -65,7 +65,7 @@ def test_no_held_sentence_is_trained(text):
         held += [q for slots in table.values() for s in slots.values() for q in s[1] if q[0] == "*"]
     patterns = [line for line in PATTERNS.strip().split("\n") if line.startswith("*")]
     held += [line.replace("{n}", "7") for line in patterns]
-    # These of the tables have the form of held ones: an idle sentence, and where a shop's parking is.
+    # Two of the tables have the form of held ones: an idle sentence, and where one can park.
     text = re.sub(r"Everyone hopes for the best\.|is behind the shop\.", "", text)
     found = []
     for sentence in held:
