@@ -1,7 +1,7 @@
 """Short texts that describe one thing or person, or two, as an encyclopedia or the news do, and
 questions about what they tell, by name, by pronoun or by kind. For training only.
 
-The sheets: `stories/kinds.txt` lists what is described and by which attributes, `portraits_*.txt`
+The sheets: `sentences/stories/kinds.txt` lists what is described and by which attributes, `portraits_*.txt`
 holds each attribute's sentences. It must not know what a tokenizer or a model is.
 """
 

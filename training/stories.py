@@ -1,6 +1,6 @@
 """What portraits and tales share: their sheets of sentences, values by name, and the conversation.
 
-The sheets stand in `stories/*.txt`, as `wording.entries` reads them: `[a|b]` is a choice and
+The sheets stand in `sentences/stories/*.txt`, as `wording.entries` reads them: `[a|b]` is a choice and
 `{name}` a value or a person. A sheet's own list of values is `| a | b`.
 It must not know which texts are made of them.
 """
@@ -21,7 +21,7 @@ from .values import Maker
 from .wording import AROUND, entries
 from .words import Pair
 
-FOLDER = Path(__file__).parent / "stories"
+FOLDER = Path(__file__).parent / "sentences" / "stories"
 AROUND_SHARE = 0.08
 IDLE_SHARE = 0.15  # of the texts have a sentence that tells nothing
 UNSAID_SHARE = 0.38
