@@ -3,10 +3,12 @@
 // Sums run in sixteen fixed lanes that meet in a fixed tree, so they do not depend on threads or neighbours.
 
 inline constexpr float kMinusInf = -3.4e38f;  // finite: no inf - inf anywhere
+inline constexpr float kNotANumber = __builtin_nanf("");
 
-// exp by 2^n * p(r), |r| <= ln2/2; polynomial of Cephes expf, relative error about 1e-7. Saturates below -87.
+// exp by 2^n * p(r), |r| <= ln2/2; polynomial of Cephes expf, relative error about 1e-7. Saturates below -87. What is not a
+// number stays so: where a comparison fails, V::max and V::min give their second argument.
 inline V exp(V x) {
-  x = V::min(V::max(x, V::set(-87.0f)), V::set(88.0f));
+  x = V::min(V::set(88.0f), V::max(V::set(-87.0f), x));
   const V n = V::round(x * V::set(1.44269504088896341f));
   V r = V::fma(n, V::set(-0.693359375f), x);
   r = V::fma(n, V::set(2.12194440e-4f), r);
@@ -101,17 +103,22 @@ struct GroupOfRow {  // 32 activations as int8; members as in QuantRows
   int32_t residual;
 };
 
-inline GroupOfRow quantize_group(const float* x, int count) {  // count of values, the rest are zeros
+// count of values, the rest are zeros. Where one of them is not finite, neither are scale and offset.
+inline GroupOfRow quantize_group(const float* x, int count) {
   if (count <= 0) return {V::set(0.0f), V::set(0.0f), 0.0f, 0.0f, 0};
   if (count > kGroup) count = kGroup;
   const int high = count - 16 < 0 ? 0 : count - 16;
   const V a = count >= 16 ? V::load(x) : load_tail(x, DType::f32, 0, count);
   const V b = high == 16 ? V::load(x + 16) : high ? load_tail(x + 16, DType::f32, 0, high) : V::set(0.0f);
   const float largest = V::max(V::abs(a), V::abs(b)).top();
-  const float scale = largest / 127.0f;
-  const V inverse = V::set(largest > 0.0f ? 127.0f / largest : 0.0f);
+  const bool some = largest > kLeast;
+  const float scale = some ? largest / 127.0f : 0.0f;
+  const V inverse = V::set(some ? 127.0f / largest : 0.0f);
   const V qa = V::round(a * inverse), qb = V::round(b * inverse);
-  const int sum = int((qa + qb).sum());  // exact: integers below 2^13
+  const float total = (qa + qb).sum();  // exact: integers below 2^13
+  // What is not a number may hide from a maximum, not from a sum; and infinity times its inverse is none.
+  if (total != total) return {V::set(0.0f), V::set(0.0f), kNotANumber, kNotANumber, 0};
+  const int sum = int(total);
   return {qa, qb, scale, -float(kMinimumUnit) * (scale * float(sum)), -kResidualZero * sum};
 }
 
@@ -182,7 +189,7 @@ inline void activate(Activation kind, const float* gate, const float* up, int n,
   }
   map16(n, [&](int i, int c) {
     const V x = take(gate, i, c);
-    V v = V::max(x, V::set(0.0f));  // relu
+    V v = V::max(V::set(0.0f), x);  // relu
     if (kind == Activation::silu) {
       v = x / (one + exp(V::set(0.0f) - x));
     } else if (kind == Activation::gelu_tanh) {
@@ -204,21 +211,35 @@ inline void rope(float* head, const float* cos_sin, int rotary_dim) {
   });
 }
 
-inline float cache_scale(const float* head, int n) {
-  float largest = 0.0f;
-  for (int i = 0; i < n; ++i) largest = std::fabs(head[i]) > largest ? std::fabs(head[i]) : largest;
-  return largest / 127.0f;
+// The largest of a head's magnitudes; not a number where one of its values is not finite.
+inline float magnitude(const float* head, int n) {
+  const V zero = V::set(0.0f);
+  V largest = zero, nothing = zero;  // nothing: zero times every value
+  map16(n, [&](int i, int c) {
+    const V v = take(head, i, c);
+    largest = V::max(largest, V::abs(v));
+    nothing = V::fma(v, zero, nothing);
+  });
+  return nothing.sum() == 0.0f ? largest.top() : kNotANumber;
+}
+
+// What a head is cached with: codes are its values times `factor`, all zeros where that is zero.
+inline float cache_factor(const float* head, int n, DType dtype, float* scale) {
+  if (dtype != DType::i8) return 1.0f;
+  const float largest = magnitude(head, n);
+  *scale = largest <= kLeast ? 0.0f : largest / 127.0f;
+  return largest > kLeast ? 1.0f / *scale : 0.0f;
+}
+
+inline V cached(const float* head, int d, int count, float factor) {
+  return factor == 0.0f ? V::set(0.0f) : take(head, d, count) * V::set(factor);
 }
 
 inline void write_keys(const float* head, int head_dim, DType dtype, int slot, void* block, float* scale) {
-  float inverse = 1.0f;
-  if (dtype == DType::i8) {
-    *scale = cache_scale(head, head_dim);
-    inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
-  }
+  const float factor = cache_factor(head, head_dim, dtype, scale);
   for (int d = 0; d < head_dim; d += 16) {
     const int count = head_dim - d < 16 ? head_dim - d : 16;
-    const V v = take(head, d, count) * V::set(inverse);
+    const V v = cached(head, d, count, factor);
     alignas(64) float wide[16];
     alignas(32) uint16_t halves[16];
     alignas(16) int8_t bytes[16];
@@ -235,14 +256,10 @@ inline void write_keys(const float* head, int head_dim, DType dtype, int slot, v
 }
 
 inline void write_values(const float* head, int head_dim, DType dtype, int slot, void* block, float* scale) {
-  float inverse = 1.0f;
-  if (dtype == DType::i8) {
-    *scale = cache_scale(head, head_dim);
-    inverse = *scale > 0.0f ? 1.0f / *scale : 0.0f;
-  }
+  const float factor = cache_factor(head, head_dim, dtype, scale);
   for (int d = 0; d < head_dim; d += 16) {
     const int count = head_dim - d < 16 ? head_dim - d : 16;
-    const V v = take(head, d, count) * V::set(inverse);
+    const V v = cached(head, d, count, factor);
     alignas(64) uint8_t buffer[64];
     if (dtype == DType::f16) v.store_f16(buffer);
     else if (dtype == DType::i8) v.store_i8(buffer);
@@ -372,6 +389,10 @@ inline void attention(const AttentionTask& t) {
         for (int j = 0; j < kBlockTokens; ++j)
           if (start + j > high || start + j < low) row[j] = value;
       };
+      const auto finite = [](const float* row) {  // a maximum may hide what is not a number
+        const V zero = V::set(0.0f);
+        return V::fma(V::load(row), zero, V::load(row + 16) * zero).sum() == 0.0f;
+      };
       float fall[16] = {}, top[4];  // running maximum before less after; maximum of this block
       for (int r = 0; r < n; ++r) {
         float* row = p + size_t(r0 + r) * kBlockTokens;
@@ -392,8 +413,10 @@ inline void attention(const AttentionTask& t) {
       for (int r = 0; r < n; ++r) {
         float* row = p + size_t(r0 + r) * kBlockTokens;
         float* state = running + 2 * (r0 + r);
-        if (top[r] <= kMinusInf) {  // nothing visible here
-          std::memset(row, 0, kBlockTokens * sizeof(float));
+        if (top[r] <= kMinusInf) {  // nothing visible here, or nothing finite
+          const float weight = finite(row) ? 0.0f : kNotANumber;
+          for (int j = 0; j < kBlockTokens; ++j) row[j] = weight;
+          state[1] += weight;
           alpha[r] = 1.0f;
           continue;
         }

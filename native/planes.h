@@ -25,6 +25,7 @@ constexpr int kLoBytes = 512;
 constexpr int kScaleLine = 512;  // offset of the scale line inside a hi superblock
 constexpr int kMinimumUnit = 8;
 constexpr int kResidualZero = 8;
+constexpr float kLeast = 0x1p-120f;  // up to here magnitudes count for nothing: 127 divided by them may be infinite
 
 inline int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 

@@ -70,10 +70,13 @@ struct V {
   static V min(V a, V b) { return make([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
   static V abs(V a) { return make([&](int i) { return std::fabs(a.v[i]); }); }
   static V round(V a) { return make([&](int i) { return std::nearbyint(a.v[i]); }); }
-  // 2^n for integral n in [-126, 127]
+  // 2^n for integral n in [-126, 127]; anything where n is not a number
   static V exp2i(V n) {
     return make([&](int i) {
-      const uint32_t bits = uint32_t(int32_t(n.v[i]) + 127) << 23;
+      const float shifted = n.v[i] + (12582912.0f + 127.0f);  // 1.5 * 2^23: n + 127 is what its last bits say
+      uint32_t bits;
+      std::memcpy(&bits, &shifted, 4);
+      bits <<= 23;
       float f;
       std::memcpy(&f, &bits, 4);
       return f;

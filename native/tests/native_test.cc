@@ -420,7 +420,8 @@ int main(int count, char** names) {
       {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
       {"sampler", test_sampler}, {"odd_logits", test_odd_logits}, {"odd_heads", test_odd_heads}, {"mask", test_mask},
       {"forward", test_forward}, {"cache_bytes", test_cache_bytes}, {"prompts", test_prompts}, {"bounds", test_residual_bounds},
-      {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls}};
+      {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls},
+      {"not_finite", test_not_finite}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;
   for (const auto& subject : subjects) {

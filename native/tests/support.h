@@ -158,5 +158,6 @@ inline std::vector<float> with_floats(const Kernels& k, int width, const std::ve
 void test_packing();  // test_packing.cc
 void test_prompts();  // test_prompts.cc
 void test_calls();    // test_calls.cc
+void test_not_finite();  // test_not_finite.cc
 
 }  // namespace onesec::test

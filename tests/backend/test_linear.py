@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onesec.backend.cpu import cpu_features
 from onesec.backend.linear import WIDTHS, Linear
 from onesec.core.errors import InvalidRequest
 
@@ -95,3 +96,31 @@ def test_wrong_values_are_refused() -> None:
         linear(weight[:, :4], 4)
     with pytest.raises(InvalidRequest, match="width of 0"):
         linear(weight, 0)
+
+
+@pytest.mark.parametrize("isa", cpu_features()["isas"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [1, 70])
+def test_what_is_no_number_stays_none(
+    isa: str, width: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONESEC_ISA", isa)
+    linear = Linear(*matrix(3, 64))
+    for column in range(64):
+        for rest in (0.0, 1.0):
+            x = np.full((count, 64), rest, np.float32)
+            x[-1, column] = np.nan
+            found = linear(x, width)
+            assert np.isnan(found[-1]).all(), (column, rest)
+            assert np.isfinite(found[:-1]).all(), (column, rest)
+
+
+@pytest.mark.parametrize("isa", cpu_features()["isas"])
+@pytest.mark.parametrize("width", [4, 8])
+def test_inputs_next_to_nothing_count_for_nothing(
+    isa: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONESEC_ISA", isa)
+    linear = Linear(matrix(3, 64)[0], np.zeros(3, np.float32))
+    x = np.float32(1e-40) * (np.arange(64) % 3).astype(np.float32)[None]
+    assert (linear(x, width) == 0.0).all()
