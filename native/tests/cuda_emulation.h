@@ -76,8 +76,12 @@ inline void __syncwarp() { onesec::emulation::warp_barrier(); }
 inline float __uint_as_float(uint32_t x) { float y; std::memcpy(&y, &x, 4); return y; }
 inline uint32_t __float_as_uint(float x) { uint32_t y; std::memcpy(&y, &x, 4); return y; }
 inline float __int_as_float(int x) { return __uint_as_float(static_cast<uint32_t>(x)); }
-inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyintf(x)); }
-inline float __shfl_xor_sync(unsigned, float x, int mask) {
+inline int __float2int_rn(float x) {  // zero for what is not a number, else the nearest that there is
+  if (x != x) return 0;
+  return x >= 0x1p31f ? INT32_MAX : x < -0x1p31f ? INT32_MIN : static_cast<int>(std::nearbyintf(x));
+}
+template <class T>
+T __shfl_xor_sync(unsigned, T x, int mask) {
   return onesec::emulation::from_lane(x, static_cast<int>(threadIdx.x % 32) ^ mask);
 }
 inline unsigned __reduce_max_sync(unsigned, unsigned x) {

@@ -63,6 +63,74 @@ void test_prepared_activations() {
     }
 }
 
+// Rows that are not finite somewhere, or next to nothing: as the scalar twin has them, whoever prepares.
+void test_prepared_odd_rows() {
+  const Kernels& twin = **available_kernels();
+  constexpr int cols = 104;
+  Product p{};
+  p.cols = cols, p.rows = 1, p.superblocks = 2, p.units = 4;
+  const auto check = [&](const std::vector<float>& x, int at) {
+    const Quantized want(twin, x, 1, cols);
+    std::vector<uint8_t> left(cuda::QuantizedForm::bytes(p), 0xff);
+    Product q = p;
+    q.x = x.data(), q.feed = left.data();
+    // A warp alone, as behind a product.
+    emulate<Product>([](Product all) {
+      cuda::wait_for_previous();
+      for (int unit = 0; unit < all.units; ++unit) {
+        const int column = unit * kGroup + int(threadIdx.x);
+        cuda::QuantizedForm::leave(all, column < all.cols ? all.x[column] : 0.0f, unit, 0, int(threadIdx.x));
+      }
+    }, q, 1, 32, 0, [](void*) {}, nullptr);
+    auto prepared = prepare(p, Format::planes4, x);
+    for (auto* bytes : {&left, &prepared}) {
+      const Row got(*bytes, 4, 1, 0);
+      const int way = bytes == &prepared;
+      expect(got.q == want.q && got.residual == want.residual, "codes of an odd row", "cuda", way, at);
+      for (size_t g = 0; g < 4; ++g) {
+        const auto alike = [](float a, float b) { return std::isnan(a) ? std::isnan(b) : a == b; };
+        expect(alike(want.scale[g], got.scale[g]) && alike(want.offset[g], got.offset[g]), "scale of an odd row", "cuda", way, at, int(g));
+      }
+    }
+  };
+  for (const float odd : {std::nanf(""), INFINITY, -INFINITY})
+    for (int at = 0; at < cols; ++at)
+      for (const float rest : {0.0f, 1.0f, std::nanf("")}) {
+        auto x = random_floats(cols, 4);
+        if (rest != 1.0f) std::fill(x.begin(), x.end(), rest);
+        x[size_t(at)] = odd;
+        check(x, at);
+      }
+  for (int exponent = -149; exponent < 122; ++exponent) {
+    auto x = random_floats(cols, 6);
+    for (int i = 0; i < cols; ++i) x[size_t(i)] = i % 3 ? 0.0f : std::ldexp(x[size_t(i)], exponent);
+    check(x, exponent);
+  }
+}
+
+// One number that is none, in the second of three rows: that row's products are none, and the others are what they were.
+void test_products_of_odd_rows() {
+  const int rows = 41, cols = 520, n = 3;
+  const Planes packed(random_floats(size_t(rows) * size_t(cols), 3, 0.1f), rows, cols);
+  const ExactPlanes w(packed.view);
+  for (const Format format : {Format::planes4, Format::planes8})
+    for (const float odd : {std::nanf(""), INFINITY})
+      for (const int at : {0, 7, 31, 257, 519}) {
+        auto x = random_floats(size_t(n) * size_t(cols), 5);
+        x[size_t(cols + at)] = odd;
+        Product p = product_of(w.view, rows, n, cols);
+        Late before = late(prepare(p, format, x));
+        std::vector<float> y(size_t(n) * size_t(p.ld_y));
+        p.prepared = before.data<uint8_t>(), p.y = y.data();
+        run_product(p, format, 2, &before);
+        for (int m = 0; m < n; ++m)
+          for (int r = 0; r < rows; ++r) {
+            const float got = y[size_t(m) * size_t(p.ld_y) + size_t(r)];
+            expect(m == 1 ? std::isnan(got) : std::isfinite(got), "a product of an odd row", "cuda", int(format), at, m);
+          }
+      }
+}
+
 struct Exact {
   double value, size;  // of a product; the sum of its terms' absolute values
 };
@@ -207,6 +275,8 @@ int main() {
   using namespace onesec;
   using namespace onesec::test;
   test_prepared_activations();
+  test_prepared_odd_rows();
+  test_products_of_odd_rows();
   test_plane_products();
   test_dense_products<cuda::Bf16>(Format::bf16, emulation::widen_bf16);
   test_dense_products<cuda::Half>(Format::half, emulation::widen_half);

@@ -62,6 +62,11 @@ void check_feed(Product p, Format format, const std::vector<float>& x, int size,
   }
 }
 
+void test_odd_activations() {
+  for (const auto kind : {cuda::Activation::silu, cuda::Activation::gelu_tanh, cuda::Activation::gelu, cuda::Activation::relu})
+    expect(std::isnan(cuda::activate(kind, std::nanf(""))), "what is not a number, activated", "cuda", int(kind));
+}
+
 void test_feeds() {
   const int cols = 96;
   for (const int size : {32, 80, 96, 200})
@@ -112,6 +117,7 @@ void test_open_planes() {
 
 void test_cuda_feed() {
   test_open_planes();
+  test_odd_activations();
   test_feeds();
 }
 

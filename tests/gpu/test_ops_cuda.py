@@ -193,6 +193,39 @@ def test_a_feed_forward_network(
             close(got, *product(inner.values, down, next_width))
 
 
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("own", [0, 2], ids=["prepared", "own"])
+def test_what_is_not_finite_stays_so(library: CudaLibrary, width: int, own: int) -> None:
+    ops, size, cols = CudaOps(library, own_rows=own), 1200, 896
+    matrix = random_matrix(48, cols, torch.bfloat16)
+    up = random_matrix(2 * size, cols, torch.bfloat16)
+    down, norm = random_matrix(896, size, torch.bfloat16), norm_of(cols, "rms")
+    for odd in (float("nan"), float("inf")):
+        for column in (0, 7, 31, 520, 895):
+            h = hidden(2, cols)
+            h[1, column] = odd
+            found = [ops.norm_matmul(h, norm, matrix, width)]
+            found.append(torch.zeros_like(found[0]))
+            ops.matmul_add(h, matrix, width, found[1])
+            for name in ("silu", "relu"):
+                found.append(torch.zeros(2, 896, device="cuda"))
+                inner = ops.norm_feed(h, norm, up, width, name, size)
+                ops.matmul_add(inner, down, width, found[-1])
+            for got in found:
+                assert got[0].isfinite().all()
+                assert not got[1].isfinite().any()
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_inputs_next_to_nothing_count_for_nothing(library: CudaLibrary, width: int) -> None:
+    matrix = random_matrix(48, 896, bias=False)
+    x = torch.full((2, 896), 1e-40, device="cuda")
+    x[:, ::3] = 0.0
+    got = torch.zeros(2, 48, device="cuda")
+    CudaOps(library).matmul_add(x, matrix, width, got)
+    assert (got == 0.0).all()
+
+
 @pytest.mark.parametrize(
     ("num_heads", "kv_heads", "head_dim"),
     [(32, 8, 64), (32, 8, 128), (14, 2, 64), (8, 1, 256), (4, 4, 80)],

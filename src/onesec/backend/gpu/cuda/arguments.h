@@ -11,6 +11,7 @@ constexpr int kBlockThreads = kThreads + 32;       // and those of the one that 
 constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/planes.h
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
+constexpr float kLeast = 0x1p-120f;
 constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
 constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
 

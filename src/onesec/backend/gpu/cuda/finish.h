@@ -11,7 +11,7 @@ ONESEC_DEVICE float activate(Activation kind, float x) {
     case Activation::silu: return x / (1.0f + expf(-x));
     case Activation::gelu_tanh: return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * fmaf(0.044715f * x * x, x, x)));
     case Activation::gelu: return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
-    default: return fmaxf(x, 0.0f);
+    default: return x < 0.0f ? 0.0f : x;  // fmaxf would drop what is not a number
   }
 }
 

@@ -106,36 +106,49 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   }
 }
 
-// What is kept of a group beside its codes: native/kernels_impl.h's arithmetic.
-ONESEC_DEVICE void leave_group(float largest, int sum, int entry, const Quantized& out) {
-  const float scale = largest / 127.0f;
+// Of a group, by its largest magnitude: native/kernels_impl.h's arithmetic.
+struct Step {
+  float scale, inverse;
+};
+
+// Magnitudes are compared as integers, which order them the same and put above all what is not a number: it never gets lost.
+ONESEC_DEVICE uint32_t magnitude(float x) { return __float_as_uint(fabsf(x)); }
+
+// Next to nothing counts for nothing; where a value is not finite, the scale is not a number, and every code is zero.
+ONESEC_DEVICE Step step_of(uint32_t largest_bits) {
+  const float largest = __uint_as_float(largest_bits), inverse = largest > kLeast ? 127.0f / largest : 0.0f;
+  return {inverse > 0.0f ? largest / 127.0f : largest * 0.0f, inverse};
+}
+
+// What is kept of a group beside its codes.
+ONESEC_DEVICE void leave_group(float scale, int sum, int entry, const Quantized& out) {
   out.meta[entry] = {scale, -float(kMinimumUnit) * (scale * float(sum))};
   out.start[entry] = kFloatOrigin - kResidualZero * sum;
 }
 
-// A warp quantizes a group, a value a lane, to entry (group, column) of a tile.
+// A warp quantizes a group, a value a lane, to entry (group, column) of a tile. (What is not a number becomes the code zero.)
 ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quantized& out) {
-  const float largest = __uint_as_float(__reduce_max_sync(kAllLanes, __float_as_uint(fabsf(value))));
-  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-  const int q = __float2int_rn(value * inverse);
+  const Step step = step_of(__reduce_max_sync(kAllLanes, magnitude(value)));
+  const int q = __float2int_rn(value * step.inverse);
   const int sum = __reduce_add_sync(kAllLanes, q);
   out.q[entry * kGroup + lane] = static_cast<int8_t>(q);
-  if (lane == 0) leave_group(largest, sum, entry, out);
+  if (lane == 0) leave_group(step.scale, sum, entry, out);
 }
 
 // The same for a thread's eight values: four threads in a row have a group. All lanes of a warp are here.
 ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int entry, const Quantized& out) {
-  float largest = 0.0f;
+  uint32_t largest = 0;
+  const auto raise = [&](uint32_t other) { largest = other > largest ? other : largest; };
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) largest = fmaxf(largest, fabsf(values[i]));
-  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-  largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  for (int i = 0; i < kOwn; ++i) raise(magnitude(values[i]));
+  raise(__shfl_xor_sync(kAllLanes, largest, 1));
+  raise(__shfl_xor_sync(kAllLanes, largest, 2));
+  const Step step = step_of(largest);
   int sum = 0;
   uint32_t words[2] = {0, 0};
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
-    const int q = __float2int_rn(values[i] * inverse);
+    const int q = __float2int_rn(values[i] * step.inverse);
     sum += q;
     words[i / 4] |= (static_cast<uint32_t>(q) & 255u) << (i % 4 * 8);
   }
@@ -144,7 +157,7 @@ ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int ent
   if (!there) return;
   const int part = threadIdx.x % 4;
   *reinterpret_cast<uint2*>(out.q + entry * kGroup + part * kOwn) = uint2{words[0], words[1]};
-  if (part == 0) leave_group(largest, sum, entry, out);
+  if (part == 0) leave_group(step.scale, sum, entry, out);
 }
 
 // A form of activations: `prepare` writes the rows that a block has taken on (all of a step for itself, or one in a
