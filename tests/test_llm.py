@@ -22,6 +22,7 @@ from onesec.core.errors import (
     InvalidRequest,
     QueueFull,
     UnknownGear,
+    UnknownToken,
 )
 from onesec.core.request import SamplingParams
 from onesec.llm import LLM
@@ -451,6 +452,20 @@ def test_values_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"stop|logit_bias"):
         parts[0].generate(PROMPT, **ends)
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [("logit_bias", {5: 1.0, 0x110000: 1.0}), ("stop_token_ids", [5, 0x110000])],
+)
+def test_a_token_beyond_the_vocabulary_is_refused(
+    param: str, value: Any, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    with pytest.raises(
+        UnknownToken, match=rf"{param} has token 1114112.*\[0, 1114112\)"
+    ) as refused:
+        parts[0].generate(PROMPT, **{param: value})
+    assert (refused.value.param, refused.value.token) == (param, 0x110000)
 
 
 def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         OutOfMemory,
         QueueFull,
         UnknownGear,
+        UnknownToken,
         UnsupportedModel,
     )
     from .core.gear import Gear
@@ -60,6 +61,7 @@ _HOME = {
     "OutOfMemory": "core.errors",
     "QueueFull": "core.errors",
     "UnknownGear": "core.errors",
+    "UnknownToken": "core.errors",
     "UnsupportedModel": "core.errors",
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "Stream",
     "Trace",
     "UnknownGear",
+    "UnknownToken",
     "UnsupportedModel",
     "__version__",
 ]

@@ -19,6 +19,7 @@ from onesec.core.errors import (
     OutOfMemory,
     QueueFull,
     UnknownGear,
+    UnknownToken,
 )
 
 
@@ -28,6 +29,7 @@ from onesec.core.errors import (
         InvalidRequest("Wrong.", hint="Mend it."),
         ContextLengthExceeded(prompt_tokens=9, context_length=4),
         UnknownGear("5", ("4", "8")),
+        UnknownToken("logit_bias", 9, 8),
         DeadlineInfeasible(budget_ms=1.0, feasible_ms=2.0, which="ttft"),
         QueueFull(waiting=3, limit=2),
         CorruptFile("a.gguf", "it ends early"),

@@ -278,6 +278,22 @@ def test_what_is_out_of_range_is_refused(reciter: Live, asked: dict[str, Any], c
     assert canary["choices"][0]["message"]["content"] == ANSWER
 
 
+@pytest.mark.parametrize(
+    ("param", "value"), [("logit_bias", {"1114112": 1}), ("stop_token_ids", [5, 1114112])]
+)
+@pytest.mark.parametrize("path", [PATH, "/v1/completions", "/v1/responses"])
+def test_a_token_beyond_the_vocabulary_is_refused_by_its_field(
+    reciter: Live, path: str, param: str, value: Any
+) -> None:
+    asked = {"messages": HI, "prompt": "Hi", "input": "Hi", param: value}
+    with reciter.client() as client:
+        response = client.post(path, json=asked)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", param)
+    assert "1114112" in error["message"]
+
+
 @pytest.mark.parametrize("prompt", [[], [1, "a"], [[1], 2], [-1], [1 << 31], [1 << 40]])
 def test_prompts_that_are_none_are_refused(reciter: Live, prompt: Any) -> None:
     with reciter.client() as client:

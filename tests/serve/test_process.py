@@ -81,8 +81,9 @@ def test_vectors_of_like_texts_are_near_and_the_same_each_time(server: Served) -
 @pytest.mark.parametrize(
     "more",
     [
-        {"logit_bias": {"2147483647": 5}},
-        {"logit_bias": {"999999": -100}, "temperature": 1.0},
+        {"logit_bias": {"999999999": 5}},
+        {"logit_bias": {"0": -100, "5119": 100}, "temperature": 1.0},
+        {"stop_token_ids": [0, 5119]},
         {"stop_token_ids": [2147483647]},
         {"frequency_penalty": 2, "repetition_penalty": 100, "temperature": 100},
         {"top_k": 2147483647, "temperature": 1},

@@ -6,7 +6,8 @@ It must not know who raises it: standard library only.
     ├── InvalidRequest            the caller's values are wrong (also a ValueError)
     │   ├── EmptyPrompt
     │   ├── ContextLengthExceeded prompt_tokens, context_length
-    │   └── UnknownGear           gear, known
+    │   ├── UnknownGear           gear, known
+    │   └── UnknownToken          param, token, vocab_size
     ├── DeadlineInfeasible        which, budget_ms, feasible_ms: the counter-offer
     ├── QueueFull                 waiting, limit
     ├── ModelError
@@ -97,6 +98,19 @@ class UnknownGear(InvalidRequest):
         )
         self.gear = gear
         self.known = known
+
+
+class UnknownToken(InvalidRequest):
+    """`param` of a request names a token that the model's vocabulary does not have."""
+
+    def __init__(self, param: str, token: int, vocab_size: int) -> None:
+        super().__init__(
+            f"{param} has token {token}; this model's tokens lie in [0, {vocab_size}).",
+            hint="Use the token ids of this model's own tokenizer.",
+        )
+        self.param = param
+        self.token = token
+        self.vocab_size = vocab_size
 
 
 Which = Literal["total", "ttft", "tpot"]  # budgets

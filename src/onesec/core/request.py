@@ -5,13 +5,13 @@ It must not know tokens' meaning, models, or time's passing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .cues import Cues
 from .deadline import Budget
-from .errors import InvalidRequest
+from .errors import InvalidRequest, UnknownToken
 from .fitted import FitReport
 from .response_format import schema_of
 
@@ -34,6 +34,13 @@ def _check_int(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequest(f"{name} must be an integer, not {type(value).__name__}.")
     _check(name, value, low, high)
+
+
+def check_tokens(param: str, tokens: Collection[int], vocab_size: int) -> None:
+    """Raises UnknownToken where one of the tokens that `param` has is not in [0, vocab_size)."""
+    for token in (min(tokens), max(tokens)) if tokens else ():
+        if not 0 <= token < vocab_size:
+            raise UnknownToken(param, token, vocab_size)
 
 
 def _several(value: Any) -> tuple[Any, ...]:
@@ -88,6 +95,11 @@ class SamplingParams:
             for name in _SHAPING
             if (value := getattr(self, name)) != getattr(_DEFAULT, name)
         }
+
+    def check_tokens(self, vocab_size: int) -> None:
+        """Raises UnknownToken where a token is named that a vocabulary of this size lacks."""
+        check_tokens("logit_bias", self.logit_bias, vocab_size)
+        check_tokens("stop_token_ids", self.stop_token_ids, vocab_size)
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0.0, 100.0)

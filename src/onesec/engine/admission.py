@@ -25,7 +25,7 @@ from onesec.core.errors import (
     Which,
 )
 from onesec.core.gear import Gear
-from onesec.core.request import Request
+from onesec.core.request import Request, check_tokens
 
 from .backlog import Backlog, Lateness
 from .block_manager import BlockManager
@@ -58,8 +58,8 @@ class Admission:
         self._length = length
 
     def check(self, request: Request) -> None:
-        """Raises EmptyPrompt, ContextLengthExceeded or InvalidRequest (a token out of range, what
-        the backend does not tell)."""
+        """Raises EmptyPrompt, ContextLengthExceeded, UnknownToken or InvalidRequest (what the
+        backend does not tell)."""
         tokens = request.prompt_tokens
         if not tokens:
             raise EmptyPrompt("The prompt has no token.", hint="Send at least one.")
@@ -67,11 +67,8 @@ class Admission:
             raise ContextLengthExceeded(prompt_tokens=len(tokens), context_length=self.capacity)
         if request.params.pooled and not hasattr(self._backend, "hidden_size"):
             raise InvalidRequest("This backend does not tell hidden states.")
-        low, high, vocab_size = min(tokens), max(tokens), self._backend.vocab_size
-        if low < 0 or high >= vocab_size:
-            raise InvalidRequest(
-                f"prompt token {low if low < 0 else high} is not in [0, {vocab_size})."
-            )
+        check_tokens("prompt", tokens, self._backend.vocab_size)
+        request.params.check_tokens(self._backend.vocab_size)
 
     def gears(self, request: Request, policy: Policy) -> tuple[Gear, ...]:
         """Gears that the request may use, cheapest first. Raises UnknownGear, InvalidRequest."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from onesec.core.deadline import Budget
-from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, Which
+from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, UnknownToken, Which
 
 from .wire import Fault
 
@@ -138,7 +138,8 @@ def from_error(error: OneSecError) -> ApiError:
         return infeasible(error.budget_ms, error.feasible_ms, error.why, which=error.which)
     if error.code not in _KINDS:
         return internal()
-    return ApiError(error.code, error.message, hint=error.hint)
+    param = error.param if isinstance(error, UnknownToken) else None
+    return ApiError(error.code, error.message, hint=error.hint, param=param)
 
 
 def infeasible(

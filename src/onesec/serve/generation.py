@@ -225,6 +225,7 @@ def wanted_of(
     """What a request asks of the engine. Raises ApiError, InvalidRequest."""
     defaults = door.ready.default_params
     params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
+    params.check_tokens(door.ready.vocab_size)  # the engine would, and not say which field it is
     return Wanted(
         call=call,
         budget=door.budget(call, asked.deadline_ms, asked.ttft_ms, asked.tpot_ms),
