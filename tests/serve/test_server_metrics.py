@@ -59,11 +59,14 @@ def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     budget = Budget(total_ms=150.0)
     metrics.answered(trace(), budget=budget, elapsed_ms=110.0, met=True)
     metrics.answered(trace(), budget=budget, elapsed_ms=200.0, met=False)
-    for code in ("deadline_infeasible", "queue_full", "invalid_request"):
-        metrics.refused(code, timed=True)
-        metrics.refused(code, timed=False)
-    metrics.cancelled(2, timed=True)
-    metrics.cancelled(3, timed=False)
+    metrics.over("landed", met=True)
+    metrics.over("cut", met=False)
+    for code in ("deadline_infeasible", "queue_full", "engine_closed"):
+        metrics.refused(code)
+        metrics.over(code, met=None)
+    metrics.cancelled(2)
+    metrics.cancelled(3)
+    metrics.over("left", met=None)
     metrics.retried()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -177,6 +180,46 @@ def test_what_has_no_deadline_is_no_deadline_that_was_not_kept() -> None:
 
         assert rejected("/tokenize", prompt="x") == rejected("/detokenize", tokens=[1]) == "0.0"
         assert rejected("/v1/chat/completions", messages=HI, deadline_ms=500) == "1.0"
+
+
+COUNTED: list[tuple[str, dict[str, Any], str]] = [
+    ("/v1/chat/completions", {"messages": HI, "n": 3, "deadline_ms": 60_000}, "met"),
+    ("/v1/chat/completions", {"messages": HI, "n": 3, "deadline_ms": 2}, "infeasible"),
+    ("/v1/chat/completions", {"messages": HI, "n": 3, "ttft_ms": 1}, "infeasible"),
+    ("/v1/chat/completions", {"messages": HI, "n": 4, "deadline_ms": 60_000}, "rejected"),
+    ("/v1/completions", {"prompt": ["a", "b", "c"], "deadline_ms": 60_000}, "met"),
+    ("/v1/embeddings", {"input": ["a", "b", "c"], "deadline_ms": 60_000}, "met"),
+    ("/v1/apps/translate", {"text": "早上好。你好吗？", "deadline_ms": 60_000}, "met"),
+]
+
+
+@pytest.mark.parametrize(("path", "asked", "outcome"), COUNTED)
+def test_a_request_has_one_outcome_however_many_answers(
+    path: str, asked: dict[str, Any], outcome: str
+) -> None:
+    with live(terms=Terms(max_open=3 + (outcome == "rejected"))) as server:
+        if outcome == "rejected":
+            server.door.shares.take("", 1, now_ns=0)  # somebody else's place
+        with server.client() as client:
+            client.post(path, json=asked)
+            # Without a deadline there is no outcome.
+            client.post("/v1/chat/completions", json={"messages": HI, "n": asked.get("n", 1)})
+            text = client.get("/metrics").text
+    counts = dict(re.findall(r'^onesec_deadline_total{outcome="(\w+)"} (.*)$', text, re.MULTILINE))
+    assert {name: float(count) for name, count in counts.items() if float(count)} == {outcome: 1}
+
+
+def test_a_client_that_leaves_has_one_outcome_however_many_answers() -> None:
+    with live() as server, server.client() as client:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        asked = {"messages": HI, "n": 3, "deadline_ms": 60_000, "stream": True}
+        with client.stream("POST", "/v1/chat/completions", json=asked):
+            assert server.backend.reached.wait(30)
+        server.wait(server.door.idle.wait())
+        server.backend.gate.set()
+        text = client.get("/metrics").text
+    assert 'onesec_deadline_total{outcome="cancelled"} 1.0' in text
 
 
 def _while_waiting(server: Live, told: Any) -> None:

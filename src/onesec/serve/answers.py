@@ -235,6 +235,7 @@ class Answers:
         self._door.over(
             wanted.call,
             worst_of([choice.last.ending for choice in choices if choice.last is not None]),
+            timed=wanted.budget.limited,
             budget_ms=wanted.budget.total_ms,
             met=None if None in kept else all(kept),
             tokens=sum(len(choice.tokens) for choice in choices),

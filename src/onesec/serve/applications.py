@@ -87,8 +87,8 @@ async def application(name: str, door: Door, request: Request) -> Response:
         driver = Driver(door, call, model, asked)
 
         def left() -> None:
-            tokens = sum(driver.gears.values())
-            door.over(call, "left", budget_ms=budget.total_ms, tokens=tokens)
+            due_ms, tokens = budget.total_ms, sum(driver.gears.values())
+            door.over(call, "left", timed=budget.limited, budget_ms=due_ms, tokens=tokens)
 
         call.when_gone(left)
         steps = start(budget.deadline(call.arrival_ns))
@@ -141,6 +141,7 @@ class _Telling:
         self._door.over(
             self._call,
             worst_of(driver.endings),
+            timed=self._budget.limited,
             budget_ms=budget_ms,
             met=met,
             tokens=sum(driver.gears.values()),

@@ -331,8 +331,9 @@ class Door:
         words = f"This needs {need_ms:g} ms; this server grants {most_ms:g} ms at most."
         return ApiError(error.code, words, hint="Ask for less.", budget_ms=error.budget_ms)
 
-    def over(self, call: Call, ending: str, **more: Any) -> None:
-        """Remember that an HTTP request is over, unless that was told; `more` as in Done."""
+    def over(self, call: Call, ending: str, *, timed: bool, **more: Any) -> None:
+        """Remember that an HTTP request is over, unless that was told, and count what became of its
+        deadline; `timed`: it has one, as far as is known; `more` as in Done."""
         if call.over:
             return
         call.over = True
@@ -340,21 +341,25 @@ class Door:
         elapsed_ms = (now_ns - call.arrival_ns) / 1e6
         done = Done(path=call.path, elapsed_ms=elapsed_ms, ending=ending, **more)
         self.recent.add(done, now_ns)
+        if timed:
+            self.metrics.over(ending, met=done.met)
 
     def left(self, wanted: Wanted, tokens: int = 0) -> None:
         """Count, and remember, that a client left after so many tokens of its answers."""
-        self.metrics.cancelled(tokens, timed=wanted.budget.limited)
+        self.metrics.cancelled(tokens)
         if not wanted.arrival_ns:
-            self.over(wanted.call, "left", budget_ms=wanted.budget.total_ms, tokens=tokens)
+            budget = wanted.budget
+            told = {"budget_ms": budget.total_ms, "tokens": tokens}
+            self.over(wanted.call, "left", timed=budget.limited, **told)
         _log.info("%s left after %d tokens", wanted.call.id, tokens)
 
     def refused(self, call: Call, error: ApiError) -> None:
         """Count a refusal, and remember it where a later or slower request would be taken."""
-        self.metrics.refused(error.code, timed=error.timed)
+        self.metrics.refused(error.code)
         _log.info("%s refused: %s", call.id, error.code)
         if error.status in _ANOTHER_TIME:
             budget_ms = error.budget_ms or error.patience_ms
-            self.over(call, error.code, budget_ms=budget_ms, refused=True)
+            self.over(call, error.code, timed=error.timed, budget_ms=budget_ms, refused=True)
 
     def close(self) -> None:
         """End the threads."""

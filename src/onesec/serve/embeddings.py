@@ -46,8 +46,8 @@ async def embeddings(door: Door, request: Request) -> Response:
             gear=asked.gear or door.ready.gears[-1],
             arrival_ns=call.arrival_ns,  # given: the way in of later inputs is not the door's own
         )
-        budget_ms = wanted.budget.total_ms
-        call.when_gone(lambda: door.over(call, "left", budget_ms=budget_ms))
+        budget_ms, timed = wanted.budget.total_ms, wanted.budget.limited
+        call.when_gone(lambda: door.over(call, "left", timed=timed, budget_ms=budget_ms))
         given = asked.inputs()
         wanted.sizes = sizes_of(given)
         door.check_time(wanted)
@@ -62,7 +62,7 @@ async def embeddings(door: Door, request: Request) -> Response:
         tokens = sum(len(prompt.tokens) for prompt in prompts)
         elapsed_ms = (door.clock.now_ns() - wanted.begin_ns) / 1e6
         met = None if budget_ms is None else elapsed_ms <= budget_ms
-        door.over(call, "natural", budget_ms=budget_ms, met=met)
+        door.over(call, "natural", timed=timed, budget_ms=budget_ms, met=met)
         body = {
             "object": "list",
             "data": data,
@@ -92,7 +92,8 @@ async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> lis
         answers.close()
     found = [choice.last.hidden for choice in answers.choices if choice.last is not None]
     if not all(found):
-        door.over(wanted.call, "cut", budget_ms=wanted.budget.total_ms, met=False)
+        budget_ms = wanted.budget.total_ms
+        door.over(wanted.call, "cut", timed=True, budget_ms=budget_ms, met=False)
         raise ApiError("deadline_missed", "The machine was slower than expected.")
     return found
 

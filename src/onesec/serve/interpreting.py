@@ -104,7 +104,7 @@ class _Talk:
 
     async def _one(self, span: Span, call: Call) -> dict[str, Any]:
         """A sentence, translated or not. Raises ApiError where no other one can be either."""
-        door, budget_ms = self._door, self._budget.total_ms
+        door, budget_ms, timed = self._door, self._budget.total_ms, self._budget.limited
         driver = Driver(door, call, self._model, self._start)
         found: Any = None
         refusal: dict[str, Any] = {}
@@ -125,8 +125,8 @@ class _Talk:
                 raise
             refusal = {"code": error.code}
         if refusal:
-            door.metrics.refused(refusal["code"], timed=budget_ms is not None)
-            door.over(call, refusal["code"], budget_ms=budget_ms, refused=True)
+            door.metrics.refused(refusal["code"])
+            door.over(call, refusal["code"], timed=timed, budget_ms=budget_ms, refused=True)
             found = {"start": span.start, "end": span.end, "source": span.text, "text": ""}
             found |= {"done": False, "missing_terms": ()}
         else:
@@ -137,7 +137,8 @@ class _Talk:
         if not refusal:
             tokens = sum(driver.gears.values())
             ending = worst_of(driver.endings)
-            door.over(call, ending, budget_ms=budget_ms, met=met, tokens=tokens)
+            told = {"budget_ms": budget_ms, "met": met, "tokens": tokens}
+            door.over(call, ending, timed=timed, **told)
         story = {
             "budget_ms": budget_ms,
             "elapsed_ms": round(elapsed_ms, 3),

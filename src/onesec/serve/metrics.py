@@ -35,6 +35,7 @@ _SIGNED_SECONDS = (
 
 
 OUTCOMES = ("met", "missed", "infeasible", "rejected", "cancelled")
+_OUTCOME_OF = {"left": "cancelled", "deadline_infeasible": "infeasible", "queue_full": "rejected"}
 TOKEN_KINDS = ("prompt", "cached", "answer", "drafted", "accepted")
 
 
@@ -60,7 +61,11 @@ class Metrics:
         self._error = histogram(
             "predicted_minus_actual_seconds", "Of whole answers, p95 predicted.", _SIGNED_SECONDS
         )
-        self._deadline = counter("deadline", "Requests with a deadline.", "outcome")
+        self._deadline = counter(
+            "deadline",
+            "Requests with a deadline, each once: met where all of its answers are in time.",
+            "outcome",
+        )
         self._requests = counter("requests", "Answers by how they ended.", "reason")
         self._tokens = counter("tokens", "Tokens by kind.", "kind")
         for labelled, values in ((self._deadline, OUTCOMES), (self._tokens, TOKEN_KINDS)):
@@ -105,7 +110,7 @@ class Metrics:
     def answered(
         self, trace: Trace, *, budget: Budget, elapsed_ms: float, met: bool | None
     ) -> None:
-        """One answer went out whole."""
+        """One answer went out whole; `met`: whether it kept its budget, if it has one."""
         self._request.observe(elapsed_ms / 1e3)
         if trace.ttft_ms is not None:
             self._ttft.observe(trace.ttft_ms / 1e3)
@@ -118,12 +123,10 @@ class Metrics:
         self._requests.labels(trace.ending).inc()
         for kind in TOKEN_KINDS:
             self._tokens.labels(kind).inc(getattr(trace, f"{kind}_tokens"))
-        if met is not None:
-            self._deadline.labels("met" if met else "missed").inc()
-            if budget.total_ms is not None:
-                self._slack.observe((budget.total_ms - elapsed_ms) / 1e3)
-            if not met:
-                self._wasted.inc(trace.answer_tokens)
+        if budget.total_ms is not None:
+            self._slack.observe((budget.total_ms - elapsed_ms) / 1e3)
+        if met is False:
+            self._wasted.inc(trace.answer_tokens)
 
     def _worked(self, trace: Trace) -> None:
         """What the steps of an answer took, and what happened on their way."""
@@ -144,18 +147,22 @@ class Metrics:
         for gear, count in trace.gears.items():
             self._gears.labels(gear).inc(count)
 
-    def refused(self, code: str, *, timed: bool) -> None:
-        """One request was refused; `timed`: with a deadline, as far as is known."""
-        self._requests.labels(code).inc()
-        outcome = {"deadline_infeasible": "infeasible", "queue_full": "rejected"}.get(code)
-        if timed and outcome is not None:
+    def over(self, ending: str, *, met: bool | None) -> None:
+        """One request with a deadline is over, however many answers it had: see recent.Done. What
+        was refused for other reasons than time and room has no outcome."""
+        outcome = _OUTCOME_OF.get(ending)
+        if outcome is None and met is not None:
+            outcome = "met" if met else "missed"
+        if outcome is not None:
             self._deadline.labels(outcome).inc()
 
-    def cancelled(self, tokens: int, *, timed: bool) -> None:
+    def refused(self, code: str) -> None:
+        """One request was refused."""
+        self._requests.labels(code).inc()
+
+    def cancelled(self, tokens: int) -> None:
         """A client left before its answer was whole."""
         self._requests.labels("cancelled").inc()
-        if timed:
-            self._deadline.labels("cancelled").inc()
         self._wasted.inc(tokens)
 
     def retried(self) -> None:
