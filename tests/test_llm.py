@@ -468,6 +468,39 @@ def test_a_token_beyond_the_vocabulary_is_refused(
     assert (refused.value.param, refused.value.token) == (param, 0x110000)
 
 
+@pytest.mark.parametrize("messages", [None, 5, "Hi", b"Hi", {"role": "user", "content": "Hi"}])
+def test_messages_that_are_no_list_are_refused(
+    messages: Any, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    llm = parts[0]
+    with pytest.raises(InvalidRequest, match="they must be a list of messages"):
+        llm.chat(messages)
+    with pytest.raises(InvalidRequest, match="they must be a list of messages"):
+        llm.fit_messages(messages, max_tokens=99)
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"Hi", {"role": "user", "content": "Hi"}])
+def test_without_a_text_nothing_is_attributed(
+    prompt: Any, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    with pytest.raises(InvalidRequest, match="no text"):
+        parts[0].attribute(prompt, "x")
+
+
+@pytest.mark.parametrize("params", [5, {}, {"temperature": 1.0}, "greedy"])
+def test_params_of_another_kind_are_refused(
+    params: Any, parts: tuple[LLM, FakeClock, Reciter]
+) -> None:
+    with pytest.raises(InvalidRequest, match="it must be SamplingParams"):
+        parts[0].generate(PROMPT, params=params)
+
+
+@pytest.mark.parametrize("app", [None, 5, []])
+def test_an_application_has_a_name(app: Any, parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    with pytest.raises(InvalidRequest, match="app is a"):
+        parts[0].chat([{"role": "user", "content": "Hi"}], app=app)
+
+
 def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:
     llm, _, _ = parts
     output = llm.generate(TEXT)

@@ -438,6 +438,11 @@ class LLM(Closing):
 
     def _params(self, params: SamplingParams | None, sampling: Mapping[str, Any]) -> SamplingParams:
         """`params`, or else the model's own, with the fields of `sampling` in their place."""
+        if params is not None and not isinstance(params, SamplingParams):
+            raise InvalidRequest(
+                f"params is a {type(params).__name__}; it must be SamplingParams.",
+                hint="Single values are given by name: generate(prompt, temperature=0.7).",
+            )
         unknown = sampling.keys() - {field.name for field in fields(SamplingParams)}
         if unknown:
             raise InvalidRequest(

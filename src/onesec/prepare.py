@@ -62,6 +62,8 @@ class Preparation:
             raise InvalidRequest(
                 f"fit is {fitting!r}.", hint=f"Choose one of {', '.join(FITTINGS)}."
             )
+        if not isinstance(app, str):
+            raise InvalidRequest(f"app is a {type(app).__name__}; it must be a name.")
         self._wording = wording
         self._context_length = context_length
         self._clock = clock
@@ -87,7 +89,7 @@ class Preparation:
             render([])  # raises
         from onesec.prompt.fit import cleaned
 
-        messages = [cleaned(message) for message in messages]
+        messages = cleaned(messages)
         text = render(messages)
         return self._prepared(messages, text, lambda text: encode(text, special=True), render)
 

@@ -45,7 +45,7 @@ class Wording:
         self._needed()
         from onesec.prompt.fit import cleaned
 
-        text = self.render_text([cleaned(message) for message in messages], **options)
+        text = self.render_text(cleaned(messages), **options)
         return self.tokenizer.encode(text, special=True)
 
     def render_text(self, messages: Sequence[Message], **options: Any) -> str:
@@ -60,11 +60,11 @@ class Wording:
 
         Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
         """
-        from onesec.prompt.fit import fit
+        from onesec.prompt.fit import cleaned, fit
 
         self._needed()
         fitted = fit(
-            messages,
+            cleaned(messages),
             count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
             max_tokens=max_tokens,
             render=self.render_text,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from app_model import FakeModel
 
-from onesec.apps import Ask, Support, Translate, run
+from onesec.apps import Answer, Ask, Summarize, Support, Translate, run
 from onesec.apps.ask import Steps
 from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
@@ -91,3 +93,18 @@ def test_a_callers_deadline_is_handed_down() -> None:
     model.clock.advance_ms(40.0)
     Translate(model, clock=model.clock)("Hi there.", due)
     assert model.budgets_ms == [60.0 - Translate.AFTER_MS]
+
+
+@pytest.mark.parametrize("text", [None, 5, b"Hi", ["Hi"]])
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    model = FakeModel()
+    for door in (
+        Support(model).ask,
+        Translate(model),
+        Summarize(model),
+        lambda text: Answer(model)(text, "We open at 9."),
+        lambda text: Answer(model)("When?", text),
+    ):
+        with pytest.raises(InvalidRequest, match="it must be a text"):
+            door(text)
+    assert not model.seen

@@ -87,7 +87,7 @@ def test_special_tokens_in_a_text_stay_text(door: str, tokenizer: Tokenizer) -> 
     calls(model)[door](INJECTION)
     template = ChatTemplate(tokenizer.chat_templates, special_tokens=tokenizer.special_tokens)
     for messages in model.seen:
-        plain = [cleaned(message) for message in messages]
+        plain = cleaned(messages)
         text = template.render(plain, protect=tokenizer.protect)
         ids = tokenizer.encode(text, special=True)
         marks = [token for token in ids if token in tokenizer.special_ids]

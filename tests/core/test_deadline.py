@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -131,3 +132,26 @@ def test_a_budget_of_no_milliseconds_is_refused(value: object) -> None:
 def test_a_number_beyond_all_durations_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="too large"):
         Budget.of(10**5000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("of", 0),
+        ("of", -1.0),
+        ("of", math.nan),
+        ("of", None),
+        ("weight", -1.0),
+        ("weight", math.nan),
+        ("weight", "1"),
+        ("weight", True),
+        ("reserve_ms", -5.0),
+        ("reserve_ms", math.inf),
+        ("least_ms", math.nan),
+    ],
+)
+@pytest.mark.parametrize("due", [Deadline(total_ns=10**9), Deadline()])
+def test_what_no_time_can_be_divided_by_is_refused(due: Deadline, name: str, value: Any) -> None:
+    for part in (due.part, due.part_ms):
+        with pytest.raises(InvalidRequest, match=f"^{name} is "):
+            part(now_ns=0, **{name: value})

@@ -210,6 +210,8 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     folder = prepared("llama2", tmp_path / "model")
     with pytest.raises(InvalidRequest, match="not overwritten"):
         export(folder, folder)
+    with pytest.raises(InvalidRequest, match="NUL at byte 1"):
+        export(folder, Path("a\0b"))
     (tmp_path / "empty").mkdir()
     export(folder, tmp_path / "empty")
     assert (tmp_path / "empty" / "model.safetensors").exists()

@@ -196,5 +196,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidRequest, match="no regular file"):
         export(folder, tmp_path / "pipe", "q8_0")
+    with pytest.raises(InvalidRequest, match="NUL at byte 1"):
+        export(folder, Path("a\0b"), "q8_0")
     with pytest.raises(ModelError, match="cannot be written"):
         export(folder, tmp_path / "no" / "m.gguf", "q8_0")

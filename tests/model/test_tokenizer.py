@@ -277,3 +277,9 @@ def test_a_long_text_that_spells_a_special_token_does_not_hold_the_lock(
 
     monkeypatch.setattr(byte_tok, "_library", Watched())
     assert byte_tok.encode(said, special=True) == expected
+
+
+@pytest.mark.parametrize("text", [None, 5, b"Hi", ["Hi"]])
+def test_what_is_no_text_is_refused(text: Any, byte_tok: Tokenizer) -> None:
+    with pytest.raises(InvalidRequest, match="A text cannot be a"):
+        byte_tok.encode(text)

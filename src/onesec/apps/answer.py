@@ -18,7 +18,7 @@ from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 
 from .ask import TEMPLATE_TOKENS, Length, Message, OnText, Reply, Steps
-from .base import App
+from .base import App, check_text
 from .cite import supports, unsupported_numbers
 from .rank import rank
 from .text import Language, Span, is_blank, language, sentences, without_blank_lines
@@ -91,6 +91,8 @@ class Answer(App):
 
     def steps(self, question: str, text: str, due: Deadline) -> Steps[TextAnswer]:
         """The same as steps for a driver."""
+        check_text("question", question)
+        check_text("text", text)
         lang = language(question)
         fixed = self.checked("question", question) + self.count(_frame("", [], lang))
         if is_blank(text):

@@ -11,7 +11,12 @@ from typing import ClassVar
 
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.deadline import Budget, Deadline, Duration
-from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+)
 from onesec.core.fitted import Fitting
 from onesec.core.request import PolicyName
 
@@ -174,3 +179,9 @@ def of_the_whole(refusal: DeadlineInfeasible, budget_ms: float) -> DeadlineInfea
     # What is offered must be more than what did not do, whatever the predictions say.
     feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
     return DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why)
+
+
+def check_text(name: str, text: object) -> None:
+    """Raise InvalidRequest for what is no text."""
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{name} is a {type(text).__name__}; it must be a text.")

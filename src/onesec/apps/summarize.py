@@ -19,7 +19,7 @@ from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, EmptyPrompt
 
 from .ask import Ask, Length, OnText, Reply, Steps
-from .base import App
+from .base import App, check_text
 from .chunks import FRAME_TOKENS, PLANNED_SHARE, Plan, chunks, plan, spread
 from .cite import unsupported_numbers
 from .target import Target
@@ -91,6 +91,7 @@ class Summarize(App):
     ) -> Steps[Summary]:
         """The same as steps for a driver."""
         target = Target.of(length)
+        check_text("text", text)
         if is_blank(text):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to summarize.")
         lang, density = language(text), self._tokens_per_char(text)

@@ -21,7 +21,7 @@ from onesec.core.errors import ContextLengthExceeded
 from onesec.core.request import PolicyName
 
 from .ask import TEMPLATE_TOKENS, Length, Message, Model, OnText, Reply, Steps
-from .base import App
+from .base import App, check_text
 from .cite import supports, unsupported_numbers
 from .rank import rank
 from .text import Language, language, one_line, sentences, telling_terms
@@ -187,6 +187,7 @@ class Conversation:
 
     def steps(self, question: str, due: Deadline) -> Steps[SupportAnswer]:
         """The same as steps for a driver; the caller appends to `turns`."""
+        check_text("question", question)
         desk, lang = self.desk, language(question)
         records = [_record(record) for record in self.records]
         fixed = desk.checked("question", question) + desk.count(_header(lang)) + 4

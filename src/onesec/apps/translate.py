@@ -21,7 +21,7 @@ from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
 from onesec.core.request import PolicyName
 
 from .ask import Length, Model, OnText, Reply, Steps
-from .base import App
+from .base import App, check_text
 from .text import Language, SentenceStream, Span, is_blank, language, sentences
 
 _PROMPT: Mapping[Language, str] = {
@@ -125,6 +125,7 @@ class Translate(App):
 
     def steps(self, text: str, due: Deadline) -> Steps[Translation]:
         """The same as steps for a driver."""
+        check_text("text", text)
         if is_blank(text):
             raise EmptyPrompt("There is nothing to translate.", hint="Write something.")
         target, start_ms = self.to or _other(language(text)), self.left_ms(due)

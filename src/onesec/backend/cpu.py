@@ -294,7 +294,7 @@ class CpuBackend:
         """Write the planes, vectors and companions (see write_artifact) as an artifact folder,
         atomically; of the `narrow` matrices `hi` alone."""
         write_artifact(
-            Path(path),
+            path,
             self._source().config,
             ((n, packed.narrow() if n in narrow else packed) for n, packed in self.packed()),
             self.vectors(),

@@ -20,6 +20,7 @@ from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.errors import InvalidRequest
 from onesec.core.gear import UNIFORM, Gear, name_in_gears
+from onesec.core.paths import path_of
 from onesec.engine.profile import profile
 from onesec.loading import LoadedModel, find_model, load_model, open_source
 from onesec.machine import describe
@@ -86,7 +87,7 @@ def compress(
 
     >>> compress("models/SmolLM2-135M", "smol.onesec", Recipe(tpot_ms=8.0))  # doctest: +SKIP
     """
-    recipe, output = recipe or Recipe(), Path(output)
+    recipe, output = recipe or Recipe(), path_of(output)
     clock, tell = clock or MonotonicClock(), tell or (lambda stage, share: None)
     path = find_model(model)
     if is_artifact(path):

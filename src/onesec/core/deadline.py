@@ -155,9 +155,12 @@ class Deadline:
         reserve_ms   kept for what follows the last part
         least_ms     given to it in any case, as far as there is as much
 
+        Raises InvalidRequest where one of them is no number, or negative, and where `of` is 0.
+
         >>> Deadline(total_ns=10**9).part_ms(1, of=4, reserve_ms=200, now_ns=0)
         200.0
         """
+        _check_parts(weight=weight, of=of, reserve_ms=reserve_ms, least_ms=least_ms)
         there_ms = max(0.0, self.left_ms(now_ns) - reserve_ms)
         if math.isinf(there_ms):
             return there_ms
@@ -173,8 +176,10 @@ class Deadline:
         now_ns: int | None = None,
     ) -> Deadline:
         """The deadline of the next part, which takes at most `part_ms`; first tokens are not
-        handed down. Raises DeadlineInfeasible where not even `least_ms` are left beside the
-        reserve, before anything is spent on it; its `feasible_ms` counts from now."""
+        handed down. Raises InvalidRequest as `part_ms` does, and DeadlineInfeasible where not even
+        `least_ms` are left beside the reserve, before anything is spent on it; its `feasible_ms`
+        counts from now."""
+        _check_parts(weight=weight, of=of, reserve_ms=reserve_ms, least_ms=least_ms)
         now_ns = _instant(now_ns)
         there_ms = self.left_ms(now_ns) - reserve_ms
         if least_ms > max(0.0, there_ms):
@@ -195,3 +200,17 @@ Duration = str | float | Budget | Deadline | None
 
 def _instant(now_ns: int | None) -> int:
     return MonotonicClock().now_ns() if now_ns is None else now_ns
+
+
+def _check_parts(**values: float) -> None:
+    """Raise InvalidRequest for values that no time can be divided by."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidRequest(f"{name} is a {type(value).__name__}; it must be a number.")
+        if not (value >= 0.0 and math.isfinite(value)):
+            raise InvalidRequest(f"{name} is {value}; it must be a number of 0 or more.")
+    if values["of"] == 0.0:
+        raise InvalidRequest(
+            "of is 0; it must be more than 0.",
+            hint="It is the weight of all parts that are still to do, the next one included.",
+        )

@@ -120,7 +120,7 @@ def longest_text(prompt: str | Messages) -> tuple[str, PutText]:
         len(message["content"])
         if isinstance(message, Mapping) and isinstance(message.get("content"), str)
         else 0
-        for message in prompt
+        for message in (prompt if isinstance(prompt, Sequence) else ())
     ]
     if not any(lengths):
         raise InvalidRequest(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesec.core.errors import InvalidRequest, UnsupportedModel
+from onesec.core.paths import path_of
 from onesec.model.architectures import HF_ARCHITECTURES
 from onesec.model.artifact_writer import write_json
 from onesec.model.hf_config import hf_config
@@ -56,6 +57,7 @@ def export_compressed(
 
     >>> export_compressed(outgoing, tokenizer.save, Path("out"), bits=4)  # doctest: +SKIP
     """
+    path = path_of(path)
     check_name(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InvalidRequest(

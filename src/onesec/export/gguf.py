@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onesec.core.errors import InvalidRequest
+from onesec.core.paths import path_of
 from onesec.model.gguf_encode import block_format, encode
 from onesec.model.gguf_keys import gguf_keys
 from onesec.model.gguf_writer import GGUFWriter, OutgoingTensor
@@ -52,7 +53,7 @@ def export_gguf(
     >>> export_gguf(outgoing, tokenizer.files(path), Path("m.gguf"), "q8_0", name="m")
     ... # doctest: +SKIP
     """
-    config = outgoing.config
+    config, path = outgoing.config, path_of(path)
     if path.is_dir():
         raise InvalidRequest(f"{path} is a folder.", hint="Name a file, such as model.gguf.")
     if path.exists() and not path.is_file():  # /dev/null would be a file from then on

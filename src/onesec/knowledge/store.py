@@ -17,6 +17,7 @@ from threading import RLock
 from onesec.apps.support import Entry
 from onesec.core.closing import Closing
 from onesec.core.errors import KnowledgeError
+from onesec.core.paths import path_of
 
 from .index import VERSION, index_text, match_query, query_terms
 from .readers import Found, files_of, read_bytes, read_entries, read_table
@@ -58,7 +59,8 @@ class Knowledge(Closing):
 
     path  the store's file, made where there is none (":memory:" keeps nothing)
 
-    Raises KnowledgeError for a file that is no store, or a damaged one.
+    Raises KnowledgeError for a file that is no store, or a damaged one, InvalidRequest for what is
+    no path.
 
     >>> knowledge = Knowledge()
     >>> knowledge.put([Entry("fee", "Delivery costs $5."), Entry("退货", "七天内可以退货。")])
@@ -68,9 +70,9 @@ class Knowledge(Closing):
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
-        self.path = str(path)
+        self.path = str(path_of(path))
         if self.path != ":memory:":
-            _check_place(Path(path))
+            _check_place(Path(self.path))
         self._turn = RLock()
         self._closed = False
         with self._errors():
@@ -183,9 +185,10 @@ class Knowledge(Closing):
         """Take in a folder or a file (.md, .txt, .csv, .jsonl), or a table of a SQLite database.
 
         Loading the same path again brings the store up to date: entries that are gone there go here
-        too. Raises KnowledgeError, which names file and line; then nothing is changed.
+        too. Raises KnowledgeError, which names file and line, and InvalidRequest for what is no
+        path; then nothing is changed.
         """
-        path = Path(path)
+        path = path_of(path)
         source = f"{path.resolve()}" + (f":{table}" if table is not None else "")
         if table is not None:
             found = read_table(path, table, columns)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from onesec.core.errors import InvalidRequest
+from onesec.core.paths import path_of
 
 from .artifact import is_artifact
 from .config import ModelConfig
@@ -60,12 +61,12 @@ def write_artifact(
 
     `companions` writes what belongs beside the weights (tokenizer, chat template, licence) into
     the folder it is given: `Tokenizer.save`, or `copy_companions` of another folder. An artifact at
-    `path` is replaced; anything else there is InvalidRequest. Raises ModelError where the disk
-    refuses, ValueError for matrices that do not fit the config.
+    `path` is replaced; anything else there is InvalidRequest, and what is no path. Raises
+    ModelError where the disk refuses, ValueError for matrices that do not fit the config.
 
     >>> write_artifact("out", config, packed, vectors, tokenizer.save)  # doctest: +SKIP
     """
-    path = Path(path)
+    path = path_of(path)
     check_target(path)
     with disk_errors(path), part_folder(path) as part:
         narrow = _write_tensors(part / "model.safetensors", config, packed, vectors)

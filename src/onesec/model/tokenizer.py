@@ -18,6 +18,7 @@ from typing import Any
 import tokenizers
 
 from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError
+from onesec.core.paths import path_of
 
 from .detokenize import Detokenizer, StreamDecoder, parse_part
 from .patterns import any_of, explodes
@@ -99,7 +100,7 @@ class Tokenizer:
         Raises ModelNotFound without a tokenizer.json, CorruptFile for broken or hostile files,
         UnsupportedModel for decoders of unknown kind.
         """
-        files = read_tokenizer_files(Path(path))
+        files = read_tokenizer_files(path_of(path))
         with _border(lambda why: CorruptFile(files.path, f"not a tokenizer: {why}")):
             library = tokenizers.Tokenizer.from_buffer(files.tokenizer_json)
         return cls(
@@ -160,9 +161,10 @@ class Tokenizer:
         add_bos   put the model's own start in front, where it has one (for bare prompts; chat
                   templates write theirs).
 
-        Raises InvalidRequest beyond `max_text_bytes`, or where the text cannot be tokenized.
+        Raises InvalidRequest for what is no text, beyond `max_text_bytes`, or where the text cannot
+        be tokenized.
         """
-        self._check_size(text)
+        self._check(text)
         guards: list[int] = []
         if special and GUARD in text:
             text, guards = _unguard(text)
@@ -208,7 +210,9 @@ class Tokenizer:
     def _is_token(self, token: int) -> bool:
         return token < 1 << 32 and self._library.id_to_token(token) is not None
 
-    def _check_size(self, text: str) -> None:
+    def _check(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise InvalidRequest(f"A text cannot be a {type(text).__name__}; it must be a str.")
         size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
         if size > self.max_text_bytes:
             raise InvalidRequest(

@@ -6,7 +6,7 @@ It must not know tokenizers or templates: both come in as functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
@@ -77,7 +77,7 @@ def fit(
     else:
         if render is None:
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
-        messages = [cleaned(message) for message in prompt]
+        messages = cleaned(prompt)
         attempt = _Attempts(render, count_tokens, max_tokens, hurry)
     dropped = removed = 0
     before = known_tokens
@@ -162,7 +162,17 @@ def _content(messages: Sequence[Message]) -> str:
     return str(messages[0]["content"])
 
 
-def cleaned(message: Message) -> Message:
+def cleaned(messages: Sequence[Message]) -> list[Message]:
+    """The messages with their texts cleaned. Raises InvalidRequest for what is no list of them."""
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+        raise InvalidRequest(
+            f"Messages are a {type(messages).__name__}; they must be a list of messages.",
+            hint='Write [{"role": "user", "content": "..."}].',
+        )
+    return [_cleaned(message) for message in messages]
+
+
+def _cleaned(message: Message) -> Message:
     """The message with its text cleaned, text parts joined; what is no text stays as it is."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list) and all(
