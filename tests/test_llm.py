@@ -501,6 +501,15 @@ def test_an_application_has_a_name(app: Any, parts: tuple[LLM, FakeClock, Recite
         parts[0].chat([{"role": "user", "content": "Hi"}], app=app)
 
 
+@pytest.mark.parametrize("profile", ["typo", None, 5, []])
+def test_a_use_of_the_profile_that_is_none_is_refused_before_anything_is_loaded(
+    profile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onesec.llm.load_model", None)
+    with pytest.raises(InvalidRequest, match=r"There is no profile .* checked, kept, fresh"):
+        LLM("onesec-mini", profile=profile)
+
+
 def test_an_answer_may_be_empty(parts: tuple[LLM, FakeClock, Reciter]) -> None:
     llm, _, _ = parts
     output = llm.generate(TEXT)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,6 +8,7 @@ from onesec.backend.cpu import CpuBackend
 from onesec.budget.latency import GearCost, LatencyModel
 from onesec.cli.main import main
 from onesec.core.clock import MonotonicClock
+from onesec.core.errors import InvalidRequest
 from onesec.loading import latency_model, load_model
 from onesec.model.config import ModelConfig
 from onesec.model.gguf_writer import GGUFWriter
@@ -97,3 +99,16 @@ def test_what_a_tokenizer_s_reader_guessed_is_told(tmp_path: Path) -> None:
         pass
     with pytest.warns(UserWarning, match=r"m\.gguf: The pre-tokenizer 'magic' is not known"):
         assert loading.open_tokenizer(tmp_path / "m.gguf").vocab_size == 3
+
+
+@pytest.mark.parametrize("sequences", [1, None])
+def test_a_cache_of_another_type_is_refused(sequences: int | None) -> None:
+    kind: Any = "f8"
+    with pytest.raises(InvalidRequest, match="kv_dtype is 'f8'"):
+        load_model("onesec-mini", context=64, kv_dtype=kind, sequences=sequences)
+
+
+@pytest.mark.parametrize("device", [None, 5])
+def test_a_device_has_a_name(device: Any) -> None:
+    with pytest.raises(InvalidRequest, match="There is no device"):
+        load_model("onesec-mini", context=64, device=device)

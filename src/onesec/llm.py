@@ -32,7 +32,7 @@ from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull, UnknownG
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
-from onesec.loading import KvDtype, LoadedModel, ProfileUse, load_model
+from onesec.loading import PROFILE_USES, KvDtype, LoadedModel, ProfileUse, load_model
 from onesec.model.tokenizer import Tokenizer
 from onesec.output import Answer, Output, Stream
 from onesec.prepare import Preparation, Prepared
@@ -90,6 +90,11 @@ class LLM(Closing):
         clock: Clock | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        if profile not in PROFILE_USES:
+            raise InvalidRequest(
+                f"There is no profile {profile!r}.",
+                hint=f"Choose one of {', '.join(PROFILE_USES)}.",
+            )
         loaded = load_model(
             model,
             context=context,

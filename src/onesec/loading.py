@@ -15,7 +15,7 @@ from hashlib import blake2b
 from os import SEEK_END
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from onesec import __version__
 from onesec.backend.base import Backend
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 KvDtype = Literal["f16", "i8", "f32"]
 ProfileUse = Literal["checked", "kept", "fresh"]  # see latency_model
+PROFILE_USES: tuple[ProfileUse, ...] = get_args(ProfileUse)
 # What is known of an artifact's planes, beside its weights.
 _MEASURED = ("gears.json", "recipe.json", "confidence.json", "report.json", "report.html")
 DEFAULT_CONTEXT_TOKENS = 8192  # unless the model's own context is shorter
@@ -321,7 +322,8 @@ def _sequences_at_hand(config: ModelConfig, tokens: int, kv_dtype: KvDtype) -> i
     """How many sequences of so many tokens a server's cache holds where nobody said."""
     values = 2 * tokens * config.num_layers * config.num_kv_heads * config.head_dim
     room = min(free_memory_bytes() // _CACHE_SHARE, _CACHE_BYTES)
-    return max(_LEAST_SEQUENCES, min(_MOST_SEQUENCES, room // (values * _VALUE_BYTES[kv_dtype])))
+    bytes_each = values * _VALUE_BYTES.get(kv_dtype, 4)  # of another type: the backend refuses it
+    return max(_LEAST_SEQUENCES, min(_MOST_SEQUENCES, room // bytes_each))
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _ready(backend: GpuBackend) -> GpuBackend:
 
 
 def _gpu_backend(device: str) -> type[GpuBackend]:
-    if not device.startswith("cuda"):
+    if not isinstance(device, str) or not device.startswith("cuda"):
         raise InvalidRequest(f"There is no device {device!r}.", hint="Choose cpu, cuda or cuda:N.")
     try:
         from .gpu.backend import GpuBackend
