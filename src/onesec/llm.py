@@ -49,7 +49,8 @@ class LLM(Closing):
 
     model      a folder, a .gguf file, a Hugging Face name, or "onesec-mini"
     device     "cpu", or "cuda" ("cuda:1", ...) where onesec[gpu] is installed
-    threads    CPU threads (None: all that affinity and cgroup allow)
+    threads    CPU threads (None: all that affinity and cgroup allow); at most four times as many,
+               or 64
     context    tokens that the cache holds (None: the model's own context, at most 8192)
     kv_dtype   of the cache: "f16", "i8" (half the memory, about the cost in accuracy that 8-bit
                weights have) or "f32"

@@ -313,6 +313,23 @@ def test_threads_are_at_most_what_a_pool_may_have(monkeypatch: pytest.MonkeyPatc
     assert asked == [1024]
 
 
+@pytest.mark.parametrize(("cpus", "most"), [(2, 64), (16, 64), (100, 400), (2048, 1024)])
+def test_more_threads_than_the_machine_could_run_are_refused(
+    cpus: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onesec.backend.cpu._native.allowed_cpus", lambda: cpus)
+    words = rf"threads is {most + 1}; for {cpus} CPUs it must lie in \[1, {most}\]"
+    with pytest.raises(InvalidRequest, match=words):
+        load("qwen2", threads=most + 1)
+
+    def stop(config: object, threads: int, isa: str) -> None:
+        raise RuntimeError(f"{threads} asked")
+
+    monkeypatch.setattr("onesec.backend.cpu._native.Transformer", stop)
+    with pytest.raises(InvalidRequest, match=f"{most} asked"):
+        load("qwen2", threads=most)
+
+
 def test_the_threads_that_there_are_stay_though_fewer_are_used() -> None:
     backend = load("qwen2", threads=3)
     backend.use_threads(1)
