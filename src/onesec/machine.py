@@ -103,10 +103,12 @@ def transparent_huge_pages() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where what was measured or compiled here is kept: $XDG_CACHE_HOME/onesec, else
-    ~/.cache/onesec. A user without a home has that of nobody, where nothing can be kept."""
-    if root := os.environ.get("XDG_CACHE_HOME", ""):
-        return Path(root) / "onesec"
+    """Where what was measured or compiled here is kept: $XDG_CACHE_HOME/onesec, else (also where
+    that is relative, which the XDG specification calls invalid) ~/.cache/onesec. A user without a
+    home has that of nobody, where nothing can be kept."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if root.is_absolute():
+        return root / "onesec"
     try:
         home = Path.home()
     except RuntimeError:  # no $HOME, and a number that no user has

@@ -152,7 +152,7 @@ def test_knowledge_is_read_where_no_cache_can_be_kept(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
-    monkeypatch.setenv("XDG_CACHE_HOME", "a.md/cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("a.md/cache").absolute()))
     code, out, _ = run("support", "-k", "a.md", "--json", "Fee?")
     assert code == 0
     assert json.loads(out)["shown"] == ["a.md#fee"]

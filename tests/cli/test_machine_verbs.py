@@ -133,6 +133,16 @@ def test_a_user_without_a_home_has_a_cache_folder_that_cannot_be(
     assert machine.cache_folder() == Path("/nonexistent/.cache/onesec")
 
 
+@pytest.mark.parametrize("given", ["", "cache", "./cache", "a.md/cache", "~/cache"])
+def test_a_relative_cache_home_is_ignored(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the XDG Base Directory Specification asks."""
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert machine.cache_folder() == Path("/home/somebody/.cache/onesec")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert machine.cache_folder() == Path("/elsewhere/onesec")
+
+
 def test_doctor_tells_a_cache_that_cannot_be_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,7 +135,10 @@ def _cache() -> Finding:
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return Finding("cache", str(folder))
     return Finding(
-        "cache", f"{folder} (not writable)", WARN, "Set XDG_CACHE_HOME to a folder you may write."
+        "cache",
+        f"{folder} (not writable)",
+        WARN,
+        "Set XDG_CACHE_HOME to the absolute path of a folder you may write.",
     )
 
 
