@@ -8,6 +8,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,11 +254,25 @@ def test_the_border_checks_every_index(row: BatchRow) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"threads": 0}, {"kv_dtype": "f8"}, {"context_tokens": 0}, {"planes": False}]
+    "options",
+    [
+        {"threads": 0},
+        {"kv_dtype": "f8"},
+        {"context_tokens": 0},
+        {"context_tokens": None},
+        {"context_tokens": 64.0},
+        {"planes": False},
+    ],
 )
 def test_options_out_of_range(options: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest):
         load("qwen2", **options)
+
+
+@pytest.mark.parametrize("tokens", [0, None])
+def test_random_weights_need_a_cache_too(tokens: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"context_tokens is .*at least 1"):
+        CpuBackend.random(shape("smollm2-135m"), context_tokens=tokens)
 
 
 @pytest.mark.parametrize("kv_dtype", ["f16", "i8", "f32"])

@@ -225,7 +225,11 @@ def test_a_device_is_that_of_its_word(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"planes": False}, "planes or the 16-bit"), ({"context_tokens": 0}, "at least 1")],
+    [
+        ({"planes": False}, "planes or the 16-bit"),
+        ({"context_tokens": 0}, "at least 1"),
+        ({"context_tokens": None}, "at least 1"),
+    ],
 )
 def test_a_backend_without_weights_or_cache_is_refused(
     options: dict[str, Any], message: str

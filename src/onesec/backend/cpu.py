@@ -83,8 +83,6 @@ class CpuBackend:
                 f"threads is {threads!r}; for {cpus} CPUs it must lie in [1, {most}].",
                 hint="Leave it out to use all CPUs.",
             )
-        if context_tokens < 1:
-            raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
         self.config = config
         count = threads or min(_MAX_THREADS, cpus)
         try:
@@ -136,7 +134,12 @@ class CpuBackend:
         """
         mapped = mapped and isinstance(source, Artifact) and _at_cache_lines(source)
         widths = ((4, 8) if planes else ()) + ((16,) if reference else ())
-        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
+        check_asked(
+            context_tokens=context_tokens,
+            planes=planes,
+            reference=reference,
+            artifact=isinstance(source, Artifact),
+        )
         backend = cls(
             source.config.for_context(sequence_tokens or 0),
             context_tokens=context_tokens,
@@ -185,6 +188,7 @@ class CpuBackend:
         """Random planes of a shape: for speed work, where values do not matter."""
         from onesec.model.shapes import RANDOM_DEVIATION, plain_vectors  # no start needs them
 
+        check_asked(context_tokens=context_tokens, planes=True, reference=False, artifact=False)
         backend = cls(
             config, context_tokens=context_tokens, threads=threads, kv_dtype=kv_dtype, widths=(4, 8)
         )

@@ -11,9 +11,11 @@ from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.gear import UNIFORM, Gear, name_in_gears
 
 
-def check_asked(*, planes: bool, reference: bool, artifact: bool) -> None:
-    """Refuse to load no width at all (InvalidRequest), or of an artifact the 16-bit one, which it
-    does not hold (UnknownGear)."""
+def check_asked(*, context_tokens: int, planes: bool, reference: bool, artifact: bool) -> None:
+    """Refuse to load for a cache of no token or no width at all (InvalidRequest), or of an artifact
+    the 16-bit one, which it does not hold (UnknownGear)."""
+    if type(context_tokens) is not int or context_tokens < 1:
+        raise InvalidRequest(f"context_tokens is {context_tokens!r}; it must be at least 1.")
     if not (planes or reference):
         raise InvalidRequest("a backend needs planes or the 16-bit reference.")
     if reference and artifact:

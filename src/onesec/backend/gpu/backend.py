@@ -117,8 +117,13 @@ class GpuBackend:
 
         >>> backend = GpuBackend.load(artifact, context_tokens=8192)  # doctest: +SKIP
         """
-        _check_options(context_tokens, kv_dtype, compute_dtype)
-        check_asked(planes=planes, reference=reference, artifact=isinstance(source, Artifact))
+        check_asked(
+            context_tokens=context_tokens,
+            planes=planes,
+            reference=reference,
+            artifact=isinstance(source, Artifact),
+        )
+        _check_dtypes(kv_dtype, compute_dtype)
         place = open_device(device)
         config = source.config.for_context(sequence_tokens or 0)
         dense = source.nbytes if reference else 0
@@ -151,8 +156,10 @@ class GpuBackend:
         seed: int = 0,
     ) -> GpuBackend:
         """Random weights of a shape: for speed work, where values do not matter. Raises as load."""
-        _check_options(context_tokens, kv_dtype, compute_dtype)
-        check_asked(planes=planes, reference=reference, artifact=False)
+        check_asked(
+            context_tokens=context_tokens, planes=planes, reference=reference, artifact=False
+        )
+        _check_dtypes(kv_dtype, compute_dtype)
         place = open_device(device)
         dense = COMPUTE_DTYPES[compute_dtype] if reference else None
         size = 0 if dense is None else dense_bytes(config, dense)
@@ -372,9 +379,7 @@ def _room(
             yield
 
 
-def _check_options(context_tokens: int, kv_dtype: str, compute_dtype: str) -> None:
-    if context_tokens < 1:
-        raise InvalidRequest(f"context_tokens is {context_tokens}; it must be at least 1.")
+def _check_dtypes(kv_dtype: str, compute_dtype: str) -> None:
     for name, value, known in (
         ("kv_dtype", kv_dtype, CACHE_DTYPES),
         ("compute_dtype", compute_dtype, COMPUTE_DTYPES),
