@@ -235,14 +235,17 @@ def widened(
     `limit_bits` a weight; and the bits that this takes."""
     pairs = sublayers(backend.config)
     names = [name for pair in pairs for name in pair] + ["head"]
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Journal(Path(folder) / "widened", "") as journal,
+    ):
         losses = measure_sensitivities(
             backend,
             UNIFORM[16],
             tokens,
             names,
             pairs,
-            journal=Journal(Path(folder) / "journal", ""),
+            journal=journal,
         )
     tied = backend.config.tie_embeddings
     at_4 = {n: losses.at_4.get(name_in_gears(n, tied=tied), 0.0) for n in backend.matrix_names}

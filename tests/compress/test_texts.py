@@ -99,10 +99,10 @@ def test_own_text_of_other_counts_is_written_anew(
         template=None,
         tokenizer=tokenizer,
     )
-    journal = Journal(tmp_path / "journal", "work")
-    for check in (300, 300, 600):
-        parts = texts.gather(
-            loaded, None, (0, 64, check), seed=0, journal=journal, progress=lambda share: None
-        )
-        assert len(parts.check) == check
+    with Journal(tmp_path / "out", "work") as journal:
+        for check in (300, 300, 600):
+            parts = texts.gather(
+                loaded, None, (0, 64, check), seed=0, journal=journal, progress=lambda share: None
+            )
+            assert len(parts.check) == check
     assert written == [3 * 256, 4 * 256]

@@ -5,69 +5,85 @@ It must not know what the results mean.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from onesec.model.partfile import disk_errors
+from onesec.model.partfile import clear_abandoned, disk_errors, lock
 
 
 class Journal:
-    """Values by key in a file of JSON lines. The first line says which work they belong to: another
-    `fingerprint` begins anew. Every other line says so too, in short, since a process that does
-    other work may still write to the file. A line cut off by a kill is dropped. Raises ModelError
-    where the disk refuses.
+    """Values by key in a file of JSON lines beside `output`, one for each work: `fingerprint` is
+    part of its name. What killed runs of other work left for this output is removed.
 
-    >>> journal = Journal(Path("work.jsonl"), "model and recipe")  # doctest: +SKIP
+    A run locks its file, so that it is nobody else's until the block ends; runs of other work have
+    files of their own. Where the same work is being done already, its values so far are read and
+    nothing is written: they are kept by the run that was first. A line cut off by a kill is
+    dropped. Raises ModelError where the disk refuses.
+
+    >>> with Journal(Path("out"), "model and recipe") as journal:  # doctest: +SKIP
+    ...     journal.put("text", [1, 2])
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self.path = path
+    def __init__(self, output: Path, fingerprint: str) -> None:
+        work = blake2b(fingerprint.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        self.path = output.with_name(f".{output.name}.journal-{work}")
         self._values: dict[str, Any] = {}
-        self._work = blake2b(fingerprint.encode("utf-8", "replace"), digest_size=8).hexdigest()
-        with disk_errors(path):
-            lines = self._read()
-            if lines and lines[0] == {"fingerprint": fingerprint}:
-                mine = [line for line in lines[1:] if line.get("work") == self._work]
-                self._values = {line["key"]: line["value"] for line in mine}
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            pattern = f".{glob.escape(output.name)}.journal-{'[0-9a-f]' * len(work)}"
+            others = self.path.parent.glob(pattern)
+            clear_abandoned(other for other in others if other != self.path)
+            while True:
+                self._file = self.path.open("a+b")
+                self._mine = lock(self._file.fileno())
+                if not self._mine or os.fstat(self._file.fileno()).st_nlink:
+                    break
+                self._file.close()  # another run removed it as we opened it
+            self._read()
 
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        found = []
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines(keepends=True):
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
             try:
-                value = json.loads(line)
-            except ValueError:
+                found = json.loads(line)
+                self._values[found["key"]] = found["value"]
+            except (ValueError, TypeError, KeyError):
                 break
-            if not isinstance(value, dict) or not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 break
-            found.append(value)
-        # What follows is appended: an unfinished last line must not stand before it.
-        whole = "".join(json.dumps(value) + "\n" for value in found)
-        if whole != text:
-            self.path.write_text(whole, encoding="utf-8")
-        return found
+            whole += len(line)
+        if self._mine:
+            # What follows is appended: an unfinished last line must not stand before it.
+            self._file.truncate(whole)
 
     def get(self, key: str) -> Any | None:
         """The value of a key, or None."""
         return self._values.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a JSON value; it is on the disk when this returns."""
+        """Keep a JSON value; it is on the disk when this returns, where the file is this run's."""
         self._values[key] = value
-        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"work": self._work, "key": key, "value": value}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self._mine:
+            with disk_errors(self.path):
+                self._file.write(json.dumps({"key": key, "value": value}).encode() + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def finish(self) -> None:
-        """Remove the file: the work is done."""
-        with disk_errors(self.path):
-            self.path.unlink(missing_ok=True)
+        """The work is done: remove the file, where it is this run's."""
+        if self._mine:
+            with disk_errors(self.path):
+                self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # of bytes that a full disk did not take before either
+            self._file.close()

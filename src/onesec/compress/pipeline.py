@@ -99,17 +99,17 @@ def compress(
     with open_source(path) as source:
         context = min(source.config.context_length, CONTEXT_TOKENS)
         _check_answer(recipe, source.config.max_context)
-    with load_model(
-        model,
-        context=context,
-        sequences=-(-ROWS * WINDOW_TOKENS // context),
-        threads=threads,
-        reference=True,
-        progress=partial(tell, "load"),
-    ) as loaded:
-        journal = Journal(
-            output.parent / f".{output.name}.journal", _fingerprint(path, loaded, recipe, text)
-        )
+    with (
+        load_model(
+            model,
+            context=context,
+            sequences=-(-ROWS * WINDOW_TOKENS // context),
+            threads=threads,
+            reference=True,
+            progress=partial(tell, "load"),
+        ) as loaded,
+        Journal(output, _fingerprint(path, loaded, recipe, text)) as journal,
+    ):
         found = _search(loaded, recipe, text, journal, clock, tell)
         record = found.record | {"model": str(model), "output": str(output)}
         narrow = found.record["narrow"]

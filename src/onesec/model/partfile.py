@@ -9,7 +9,7 @@ import fcntl
 import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ class PartFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _clear_abandoned(path)
+        clear_abandoned(parts_of(path))
         prefix, suffix = affixes(path)
         while True:
             handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
@@ -110,14 +110,17 @@ def parts_of(path: Path) -> Iterator[Path]:
             yield part
 
 
-def _clear_abandoned(path: Path) -> None:
-    """Remove what processes that were killed while writing this file left beside it."""
-    for part in filter(Path.is_file, parts_of(path)):
+def clear_abandoned(files: Iterable[Path]) -> None:
+    """Remove those of the files that no process has locked: their writers were killed.
+
+    >>> clear_abandoned([Path("nowhere/x")])
+    """
+    for file in filter(Path.is_file, files):
         with suppress(OSError):
-            handle = os.open(part, os.O_RDONLY)
+            handle = os.open(file, os.O_RDONLY)
             try:
                 if lock(handle):
-                    part.unlink()
+                    file.unlink()
             finally:
                 os.close(handle)
 
