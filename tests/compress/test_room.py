@@ -1,20 +1,25 @@
-"""What is kept for reports and headers holds them, however deep the model is."""
+"""What is kept for reports and headers holds them, however deep the model is; and what is said of a
+size is what the files take."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from onesec.compress.report import write_reports
+from onesec.compress.report import write_judged_reports, write_reports
 from onesec.compress.room import room_of
+from onesec.compress.target import Target
 from onesec.core.gear import Gear
 from onesec.model.config import ModelConfig
 from onesec.model.ladder import MAX_GEARS, gear_records, sublayers
 from onesec.model.names import required_vectors
+from onesec.model.partfolder import written_bytes
 from onesec.model.planes import packed_names, packed_shape, plane_bytes
 from onesec.model.safetensors import ENTRY_BYTES
 from onesec.model.shapes import shape
@@ -74,3 +79,35 @@ def test_reports_and_headers_have_room(layers: int, tmp_path: Path) -> None:
     sizes = [packed_shape(config, name) for name in packed_names(config)]
     weights = sum(plane_bytes(*size)[0] + 4 * size[0] for size in sizes)
     assert used <= room_of(config, 0).least_bytes - weights
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    away=st.one_of(st.integers(-400, 400), st.integers(-20_000, 20_000)),
+    target=st.sampled_from(
+        [
+            Target("4", True, "", None, 0.1),
+            Target("g10", True, "", 12.0, 11.5),
+            Target("4", False, "the quickest gear needs 3 ms of 2", 2.0, 3.0),
+        ]
+    ),
+)
+def test_what_is_said_of_a_size_is_what_the_files_take(
+    tmp_path_factory: pytest.TempPathFactory, away: int, target: Target
+) -> None:
+    folder = tmp_path_factory.mktemp("out")
+    (folder / "model.safetensors").write_bytes(bytes(10_000))
+    pairs = sublayers(_model(2))
+    record = _record([name for pair in pairs for name in pair] + ["head"], pairs)
+    record["target"] = asdict(target)
+    write_reports(folder, record)
+    asked = written_bytes(folder) + away
+    judged = write_judged_reports(folder, record, target, asked)
+    taken = written_bytes(folder)
+    assert judged.met is (target.met and taken <= asked)
+    assert (f"{taken:,} bytes, and {asked:,} were asked for" in judged.why) is (taken > asked)
+    assert target.why in judged.why
+    read = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert read["target"] == asdict(judged)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert ("Not met" in page) is not judged.met

@@ -12,7 +12,7 @@ import click
 
 from .application import read_text
 from .options import json_option, model_argument, output_option, threads_option
-from .output import emit_json, megabytes, note, progress, table, written_bytes
+from .output import emit_json, megabytes, note, progress, table
 
 STAGES = {
     "load": "packing the planes",
@@ -109,6 +109,7 @@ def command(
     from onesec.compress.pipeline import compress
     from onesec.compress.recipe import Recipe
     from onesec.core.deadline import parse_duration_ms
+    from onesec.model.partfolder import written_bytes
 
     values["size_bytes"] = values.pop("size")
     given = {name: value for name, value in values.items() if value is not None}

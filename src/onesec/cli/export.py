@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, model_argument, output_option
-from .output import emit_json, megabytes, note, progress, written_bytes
+from .output import emit_json, megabytes, note, progress
 
 TYPES = ("q8_0", "q4_k", "q4_0", "f16", "compressed-tensors")
 
@@ -39,6 +39,7 @@ def command(
     from onesec.export import export_compressed, export_gguf, open_outgoing
     from onesec.loading import find_model, open_tokenizer
     from onesec.model.artifact_writer import copy_companions
+    from onesec.model.partfolder import written_bytes
 
     packed = kind == "compressed-tensors"
     if not packed and (bits is not None or asymmetric):

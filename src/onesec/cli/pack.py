@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, model_argument, output_option, threads_option
-from .output import emit_json, megabytes, note, progress, written_bytes
+from .output import emit_json, megabytes, note, progress
 
 
 @click.command("pack")
@@ -19,6 +19,7 @@ def command(model: str, output: Path, threads: int | None, as_json: bool) -> Non
     """Save MODEL as an artifact: packed weights, tokenizer, config. 打包"""
     from onesec.loading import load_model
     from onesec.model.artifact_writer import check_target
+    from onesec.model.partfolder import written_bytes
 
     check_target(output)  # before a model is loaded
     with progress(f"packing {model}") as advance:

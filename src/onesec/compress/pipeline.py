@@ -9,7 +9,7 @@ It must not know how a stage works inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from onesec.model.artifact import is_artifact
 from onesec.model.artifact_writer import check_target
 from onesec.model.config import ModelConfig
 from onesec.model.ladder import gear_records, sublayers
+from onesec.model.partfolder import written_bytes
 from onesec.model.shapes import weight_count
 
 from .calibrate import DEFAULT_TOKENS, Calibration, calibrate
@@ -36,7 +37,7 @@ from .journal import Journal
 from .ladder import Proposal, Rung, propose, rung_times, worth_keeping
 from .own_text import ROWS
 from .recipe import Recipe
-from .report import write_reports
+from .report import write_judged_reports
 from .room import room_of
 from .sensitivity import WINDOW_TOKENS, Sensitivities, measure_sensitivities
 from .target import Target, choose, corrected_ms, step_of
@@ -115,17 +116,23 @@ def compress(
         narrow = found.record["narrow"]
         figures = {rung.gear.name: _figures(rung.quality) for rung in found.rungs}
         gears = [rung.gear for rung in found.rungs]
+        target = found.target
+
+        def report(folder: Path) -> None:
+            nonlocal target
+            target = write_judged_reports(folder, record, found.target, recipe.size_bytes)
+
         tell("write", 0.0)
         loaded.save(
             output,
             gears={"gears": gear_records(gears, figures), "reference": REFERENCE.name},
             recipe=recipe.to_dict(),
             narrow=narrow,
-            beside=lambda folder: write_reports(folder, record),
+            beside=report,
         )
         journal.finish()
         tell("write", 1.0)
-    return replace(found, path=output, record=record)
+    return replace(found, path=output, target=target, record=record)
 
 
 def _check_answer(recipe: Recipe, limit: int) -> None:
@@ -185,7 +192,6 @@ def _search(
     )
     in_gears = partial(name_in_gears, tied=config.tie_embeddings)
     narrow: frozenset[str] = frozenset()
-    room = None
     if recipe.size_bytes is not None:
         room = room_of(config, _beside_bytes(loaded))
         at_4 = {name: losses.at_4.get(in_gears(name), 0.0) for name in room.lo_bytes}
@@ -204,7 +210,7 @@ def _search(
         partial(tell, "measure"),
     )
     latency = profile(backend, clock, gears=[rung.gear for rung in rungs], budget_s=2.0)
-    target = choose(recipe, rungs, latency, least_bytes=room.least_bytes if room else 0)
+    target = choose(recipe, rungs, latency)
     record = _record(loaded, recipe, text, losses, costs, rungs, target, names=matrices)
     record["calibration"] = None if calibration is None else _bought(calibration)
     record["narrow"] = sorted(narrow)
@@ -224,7 +230,7 @@ def _beside_bytes(loaded: LoadedModel) -> int:
     assert isinstance(loaded.backend, CpuBackend)
     with TemporaryDirectory() as folder:
         loaded.write_companions(Path(folder))
-        files = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        files = written_bytes(Path(folder))
     return files + sum(vector.nbytes for vector in loaded.backend.vectors().values())
 
 
@@ -347,13 +353,7 @@ def _record(
             }
             for rung in rungs
         ],
-        "target": {
-            "gear": target.gear,
-            "met": target.met,
-            "why": target.why,
-            "asked_ms": target.asked_ms,
-            "predicted_ms": target.predicted_ms,
-        },
+        "target": asdict(target),
         "losses": {
             "all_8": losses.all_8,
             "at_4": dict(losses.at_4),

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from onesec.model.partfolder import written_bytes
 from onesec.page import page as html_page
 from onesec.page import pairs, svg
+
+from .target import Target, held_to_size
 
 Record = Mapping[str, Any]
 
@@ -23,6 +27,22 @@ def write_reports(folder: Path, record: Record) -> None:
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     (folder / "report.html").write_text(page(record), encoding="utf-8")
+
+
+def write_judged_reports(
+    folder: Path, record: dict[str, Any], target: Target, size_bytes: int | None
+) -> Target:
+    """Write the reports beside all other files of an artifact; the target, which the record holds
+    too, says whether they keep the size asked for, the reports among them. Raises OSError."""
+    judged = target
+    while True:
+        record["target"] = asdict(judged)
+        write_reports(folder, record)
+        # What says that they are too large makes the files larger, so this comes to an end.
+        again = held_to_size(target, size_bytes, written_bytes(folder))
+        if again == judged:
+            return judged
+        judged = again
 
 
 def page(record: Record) -> str:

@@ -6,7 +6,7 @@ Pure functions of measured rungs; they must not know backends or files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onesec.budget.latency import P50, LatencyModel
 from onesec.core.gear import UNIFORM
@@ -60,11 +60,9 @@ def corrected_ms(rungs: Sequence[Rung], asked_ms: float, base_ms: float) -> floa
     return said[below] + share * (said[above] - said[below])
 
 
-def choose(
-    recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel, *, least_bytes: int
-) -> Target:
+def choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Target:
     """The most accurate gear in time, or the quickest one within the accuracy asked for; the most
-    accurate one where nothing was asked for. `least_bytes`: what the artifact takes at least."""
+    accurate one where nothing was asked for."""
     asked_ms = recipe.deadline_ms if recipe.deadline_ms is not None else recipe.tpot_ms
 
     def predicted(rung: Rung) -> float:
@@ -83,15 +81,12 @@ def choose(
     by_loss = sorted(rungs, key=lambda r: r.kld)
     in_time = [r for r in by_loss if asked_ms is None or predicted(r) <= asked_ms]
     good = [r for r in in_time if accurate(r)]
-    if recipe.size_bytes is not None and least_bytes > recipe.size_bytes:
-        chosen = (good or in_time or by_loss)[0]
-        why = f"4 bits alone take {least_bytes / 1e6:.1f} MB of {recipe.size_bytes / 1e6:.1f}"
-    elif good:
+    if good:
         asked_loss = recipe.max_kld is not None or recipe.keep_top1 is not None
         quickest = asked_loss and asked_ms is None
         chosen = min(good, key=lambda r: r.step_ms) if quickest else good[0]
         return Target(chosen.gear.name, True, "", asked_ms, predicted(chosen))
-    elif not in_time:
+    if not in_time:
         chosen = min(rungs, key=predicted)
         why = f"the quickest gear needs {predicted(chosen):.4g} ms of {asked_ms:.4g}"
     else:
@@ -101,3 +96,16 @@ def choose(
             f"{chosen.same_top:.2%} of the likeliest tokens"
         )
     return Target(chosen.gear.name, False, why, asked_ms, predicted(chosen))
+
+
+def held_to_size(target: Target, size_bytes: int | None, written_bytes: int) -> Target:
+    """The target, held against the files that were written, where a size was asked for; it
+    speaks of bytes, since the megabytes of two sizes that differ may read the same.
+
+    >>> held_to_size(Target("4", True, ""), 1000, 1001).why
+    'its files take 1,001 bytes, and 1,000 were asked for'
+    """
+    if size_bytes is None or written_bytes <= size_bytes:
+        return target
+    why = f"its files take {written_bytes:,} bytes, and {size_bytes:,} were asked for"
+    return replace(target, met=False, why=f"{target.why}; {why}" if target.why else why)

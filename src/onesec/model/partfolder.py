@@ -66,6 +66,12 @@ def check_name(path: Path) -> None:
         )
 
 
+def written_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder and in those below it."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
 def _lock(folder: Path) -> int | None:
     """A locked descriptor of a folder; None where another process holds the lock. The system
     unlocks it when the process ends, however it ends."""
