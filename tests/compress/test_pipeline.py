@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,9 +17,10 @@ from tokenizers import decoders, models, pre_tokenizers
 from onesec.cli.compress import Size
 from onesec.cli.main import main
 from onesec.compress import Recipe, compress
-from onesec.compress.pipeline import _fingerprint
+from onesec.compress.evaluate import Divergence, Estimate, Quality
+from onesec.compress.pipeline import _figures, _fingerprint
 from onesec.compress.room import REPORT_BYTES
-from onesec.core.errors import InvalidRequest, ModelNotFound, UnknownGear
+from onesec.core.errors import InvalidRequest, ModelError, ModelNotFound, UnknownGear
 from onesec.export import open_outgoing
 from onesec.llm import LLM
 from onesec.loading import load_model
@@ -247,6 +249,15 @@ def test_a_journal_belongs_to_all_that_was_read_of_a_model(
     assert fingerprint() == before
     (folder / "tokenizer_config.json").write_text("{}")
     assert fingerprint() != before
+
+
+def test_a_figure_that_is_no_number_is_said() -> None:
+    one = Estimate(1.0, 0.0)
+    figures = _figures(Quality("g1", 10, 1.0, one, one, Divergence(one, one, 1.0, one, one)))
+    assert figures["kld_mean"] == 1.0
+    far = Divergence(one, one, 1.0, one, Estimate(math.inf, math.inf))
+    with pytest.raises(ModelError, match="In gear g1 perplexity_ratio is inf"):
+        _figures(Quality("g1", 10, 1.0, one, one, far))
 
 
 @pytest.mark.parametrize(

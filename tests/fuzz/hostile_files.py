@@ -390,6 +390,11 @@ def hostile_configs() -> list[tuple[str, bytes]]:
         ("twice", b'{"model_type": "llama", "model_type": "gpt2"}'),
         ("nan", changed()[:-1] + b', "rope_theta": NaN}'),
         ("number-overflows", changed()[:-1] + b', "rope_theta": 1e999}'),
+        ("number-that-nobody-reads-overflows", changed()[:-1] + b', "x": [-1e999]}'),
+        (
+            "size-overflows",
+            changed()[:-1].replace(b'"hidden_size": 8', b'"hidden_size": 1e400') + b"}",
+        ),
         ("no-type", json.dumps({k: v for k, v in LLAMA.items() if k != "model_type"}).encode()),
         ("type-list", changed(model_type=["llama"])),
         ("type-unknown", changed(model_type="../../etc/passwd")),

@@ -217,6 +217,7 @@ def test_is_artifact(tmp_path: Path) -> None:
         ("ropes", [], "is empty"),
         ("ropes", [{"inv_freq": [], "attention_factor": 1.0}], "has 0 values"),
         ("ropes", [{"inv_freq": ["x"], "attention_factor": 1.0}], "not a number"),
+        ("ropes", [{"inv_freq": [0.0], "attention_factor": 1.0}], "must lie in"),
         ("ropes", {}, "not a list of objects"),
         ("long", {"context_length": 128, "ropes": [ROPE]}, "context_length is 128"),
         ("long", {"context_length": 256, "ropes": []}, "has 0 entries"),
@@ -233,6 +234,17 @@ def test_a_config_that_lies(key: str, value: object, words: str, tmp_path: Path)
     values = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(values | {key: value}))
     with pytest.raises(CorruptFile, match=words):
+        open_artifact(path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "recipe.json", "gears.json"])
+def test_a_number_that_overflows_is_refused(name: str, tmp_path: Path) -> None:
+    """Kept, it could not be written again: Infinity is not JSON."""
+    path = tmp_path / "artifact"
+    _write(path, "llama2")
+    values = json.loads((path / name).read_text()) | {"extra": {"x": 1.5}}
+    (path / name).write_text(json.dumps(values).replace("1.5", "1e999"))
+    with pytest.raises(CorruptFile, match="1e999, which no number can hold"):
         open_artifact(path)
 
 

@@ -239,10 +239,21 @@ def test_rope_factors_are_checked(tmp_path: Path) -> None:
         writer.add_tensor("rope_factors_long.weight", np.ones(3, np.float32))
         writer.add_tensor("rope_factors_short.weight", np.ones(3, np.float32))
 
-    with pytest.raises(CorruptFile, match="3 rope factors"):
+    with pytest.raises(CorruptFile, match="rope_factors_short has 3 values; 8 are needed"):
         open_checkpoint(
             _tiny(tmp_path / "p.gguf", architecture="phi3", change=change_phi, fused=True)
         )
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1e-40, 1e-4, 1e30])
+def test_rope_factors_of_which_no_frequency_comes_are_refused(
+    tmp_path: Path, factor: float
+) -> None:
+    def change(writer: gguf.GGUFWriter) -> None:
+        writer.add_tensor("rope_freqs.weight", np.array([1.0] * 7 + [factor], np.float32))
+
+    with pytest.raises(CorruptFile, match=r"rope_freqs holds .*; it must lie in"):
+        open_checkpoint(_tiny(tmp_path / "m.gguf", change=change))
 
 
 def test_windows_listed_layer_by_layer_are_refused(tmp_path: Path) -> None:

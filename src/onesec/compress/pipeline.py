@@ -8,6 +8,7 @@ It must not know how a stage works inside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 from onesec import __version__
 from onesec.backend.cpu import CpuBackend
 from onesec.core.clock import Clock, MonotonicClock
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import InvalidRequest, ModelError
 from onesec.core.gear import UNIFORM, Gear, name_in_gears
 from onesec.core.paths import path_of
 from onesec.engine.profile import profile
@@ -294,6 +295,7 @@ def _measured(
 
 
 def _figures(quality: Quality) -> dict[str, Any]:
+    """What gears.json tells of a gear. Raises ModelError where a number is none."""
     divergence = quality.divergence
     assert divergence is not None
     found = {
@@ -305,6 +307,12 @@ def _figures(quality: Quality) -> dict[str, Any]:
     record: dict[str, Any] = {"tokens": quality.tokens, "kld_max": divergence.kld_max}
     for name, estimate in found.items():
         record |= {name: estimate.value, f"{name}_se": estimate.se}
+    for name, value in record.items():
+        if not math.isfinite(value):
+            raise ModelError(
+                f"In gear {quality.gear} {name} is {value}: the model's logits are too far apart.",
+                hint="Try the checkpoint at 16 bits: onesec evaluate MODEL --gear 16.",
+            )
     return record
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from .architectures import HF_ARCHITECTURES
 from .architectures.base import MAX_CONTEXT
 from .architectures.hf_common import MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH
+from .architectures.rope import MIN_FREQUENCY
 from .config import LayerConfig, LongContext, ModelConfig, Rope
 from .jsonfile import Fields
 
@@ -116,6 +117,6 @@ def _rope(item: Fields, head_dim: int) -> Rope:
     if not 1 <= count <= head_dim // 2:
         item.fail("inv_freq", f"has {count} values; 1 to {head_dim // 2} are needed")
     return Rope(
-        inv_freq=item.numbers("inv_freq", count=count, low=0.0, high=1e6),
+        inv_freq=item.numbers("inv_freq", count=count, low=MIN_FREQUENCY, high=1e6),
         attention_factor=item.number("attention_factor", low=1e-3, high=1e3),
     )

@@ -37,7 +37,7 @@ def _depth(raw: bytes) -> int:
 
 def parse_json(path: Path, raw: bytes, *, what: str, max_depth: int = MAX_DEPTH) -> Any:
     """The value that `raw` (UTF-8) spells. Raises CorruptFile: not JSON, too deep, too many values,
-    duplicate keys, NaN or infinity, an integer of thousands of digits."""
+    duplicate keys, NaN or infinity, a number that no float holds."""
     for count, limit, thing in (
         (raw.count(b",") + raw.count(b":"), MAX_SEPARATORS, "separators"),
         (raw.count(b"\\"), MAX_ESCAPES, "escapes"),
@@ -61,8 +61,16 @@ def parse_json(path: Path, raw: bytes, *, what: str, max_depth: int = MAX_DEPTH)
     def constant(word: str) -> NoReturn:
         raise CorruptFile(path, f"{what} holds {word}, which is not JSON")
 
+    def number(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):  # it would be written again as Infinity
+            raise CorruptFile(path, f"{what} holds {digits[:40]}, which no number can hold")
+        return value
+
     try:
-        return json.loads(raw.decode(), object_pairs_hook=unique, parse_constant=constant)
+        return json.loads(
+            raw.decode(), object_pairs_hook=unique, parse_constant=constant, parse_float=number
+        )
     except (ValueError, RecursionError) as exc:
         raise CorruptFile(path, f"{what} is not JSON ({str(exc)[:120]})") from None
 

@@ -93,17 +93,27 @@ def theta(fields: Fields, default: float = 10000.0, key: str = "rope.freq_base")
     return fields.number(key, default, low=1.0 + 1e-6, high=rope.MAX_THETA)
 
 
+def rope_factors(header: GGUFHeader, name: str, dim: int) -> tuple[float, ...]:
+    """The factors under a name, one for each pair of `dim` rotary dimensions."""
+    factors, least, most = header.rope_factors[name], rope.MIN_FACTOR, rope.MAX_FACTOR
+    if len(factors) != dim // 2:
+        raise CorruptFile(
+            header.fields.path, f"{name} has {len(factors)} values; {dim // 2} are needed"
+        )
+    for value in factors:
+        if not least <= value <= most:
+            raise CorruptFile(
+                header.fields.path, f"{name} holds {value:g}; it must lie in [{least:g}, {most:g}]"
+            )
+    return factors
+
+
 def scaled_rope(header: GGUFHeader, head_dim: int, *, default_theta: float = 10000.0) -> Rope:
     """The Rope of a GGUF file: rope_freqs where it has them, else its rope.scaling keys."""
     fields = header.fields
     dim, base = rotary_dim(fields, head_dim), theta(fields, default_theta)
-    factors = header.rope_factors.get("rope_freqs")
-    if factors is not None:
-        if len(factors) != dim // 2 or min(factors) <= 0.0:
-            raise CorruptFile(
-                fields.path, f"rope_freqs has {len(factors)} values; {dim // 2} above 0 are needed"
-            )
-        return rope.divided(base, dim, factors, 1.0)
+    if "rope_freqs" in header.rope_factors:
+        return rope.divided(base, dim, rope_factors(header, "rope_freqs", dim), 1.0)
     kind = fields.text("rope.scaling.type", "linear")
     if kind == "none":
         return rope.plain(base, dim)

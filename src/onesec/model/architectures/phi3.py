@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onesec.core.errors import CorruptFile, UnsupportedModel
+from onesec.core.errors import UnsupportedModel
 from onesec.model.config import LongContext, ModelConfig, Rope
 from onesec.model.jsonfile import Fields
 
@@ -55,12 +55,17 @@ def _longrope_from_hf(
     inside = params.integer(_ORIGINAL, 4096, low=2, high=MAX_CONTEXT)
     original = fields.integer(_ORIGINAL, inside, low=2, high=MAX_CONTEXT)  # the outer one rules
     dim = rope.rotary_dim(params, fields, head_dim)
-    stretch = params.number("factor", positions / original, low=1e-3, high=rope.MAX_FACTOR)
+    least, most = rope.MIN_FACTOR, rope.MAX_FACTOR
+    stretch = params.number("factor", positions / original, low=least, high=most)
     return _longrope(
         rope.rope_theta(params, fields, 1e4),
         dim,
-        short=params.numbers("short_factor", count=dim // 2, low=1e-3, high=rope.MAX_FACTOR),
-        long=params.numbers("long_factor", count=dim // 2, low=1e-3, high=rope.MAX_FACTOR),
+        short=params.numbers(
+            "short_factor", count=dim // 2, low=rope.MIN_FACTOR, high=rope.MAX_FACTOR
+        ),
+        long=params.numbers(
+            "long_factor", count=dim // 2, low=rope.MIN_FACTOR, high=rope.MAX_FACTOR
+        ),
         attention=params.number(
             "attention_factor", rope.longrope_attention(stretch, original), low=1e-3, high=1e3
         ),
@@ -114,12 +119,9 @@ def _longrope_from_gguf(
     fields, dim = header.fields, gguf_common.rotary_dim(header.fields, head_dim)
     key = "rope.scaling.original_context_length"
     original = fields.integer(key, 4096, low=2, high=MAX_CONTEXT)
-    short, long = (header.rope_factors[f"rope_factors_{kind}"] for kind in ("short", "long"))
-    for factors in (short, long):
-        if len(factors) != dim // 2 or min(factors) <= 0.0:
-            raise CorruptFile(
-                fields.path, f"{len(factors)} rope factors; {dim // 2} above 0 are needed"
-            )
+    short, long = (
+        gguf_common.rope_factors(header, f"rope_factors_{kind}", dim) for kind in ("short", "long")
+    )
     return _longrope(
         gguf_common.theta(fields),
         dim,

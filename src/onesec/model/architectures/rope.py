@@ -16,8 +16,9 @@ from onesec.core.errors import UnsupportedModel
 from onesec.model.config import Rope
 from onesec.model.jsonfile import Fields
 
-MAX_FACTOR = 1e6
+MIN_FACTOR, MAX_FACTOR = 1e-3, 1e6
 MAX_THETA = 1e15
+MIN_FREQUENCY = 0.5 / (MAX_FACTOR * MAX_THETA)  # radians a position; half: float32 rounds
 Float32 = npt.NDArray[np.float32]
 
 
