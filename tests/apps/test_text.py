@@ -17,6 +17,10 @@ from onesec.apps.text import (
 )
 
 MIXED = st.text(alphabet="ab C1 .!?。！？“”\n3中文的,，", max_size=60)
+PARTS = [
+    *("See", "p.", "no.", "No.", "5", "7.", "Mr.", "Li", "Fig.", "3", "e.g.", "this"),
+    *("approx.", "It", "ended.", "Why?", "好。"),
+]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,13 @@ def test_the_language_is_told_by_script(text: str, expected: str) -> None:
         ("The fee is 35. Pay now.", 2),
         ("Is it free? No. It costs 5.", 3),
         ("No. 5 was sent. Order No. 6 was not.", 2),
+        ("See p. 5 and pp. 7-9. Fig. 3, ch. 2 and Tab. 1 say more.", 2),
+        ("It is No. 7. Did she say no? She said no. It is late.", 4),
+        ("Take fruit, e.g. this, approx. 5 kg, min. 3, max. 9 pieces. Done.", 2),
+        ("'Mr. Li came on Jan. 5.' [p. 5] He left in Jan. It was cold.", 3),
+        ("见 p. 5。他是Mr. Li。完", 3),
+        ("Turn to the next p. There it is.", 2),
+        ("1. Is it free? No.\n2. Is it here?", 3),
         ("", 0),
         (" \n ", 0),
     ],
@@ -113,6 +124,53 @@ def test_a_stream_of_words_waits_behind_abbreviations() -> None:
     found = [s.text for word in said.split() for s in stream.push(word + " ")]
     assert found == [s.text for s in sentences(said)][:-1]
     assert [s.text for s in stream.flush()] == ["Good"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "See",
+                "p.",
+                "no.",
+                "No.",
+                "5",
+                "7.",
+                "Mr.",
+                "Li",
+                "Fig.",
+                "3",
+                "e.g.",
+                "this",
+                "approx.",
+                "It",
+                "ended.",
+                "Why?",
+                "好。",
+            ]
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.lists(st.integers(1, 3)),
+)
+def test_a_stream_ends_sentences_where_the_whole_text_does(
+    words: list[str], sizes: list[int]
+) -> None:
+    said = " ".join(words)
+    stream, found, at = SentenceStream(), [], 0
+    for size in [*sizes, len(said)]:
+        found += stream.push(said[at : at + size])
+        at += size
+    assert [*found, *stream.flush()] == list(sentences(said))
+
+
+def test_a_stream_waits_behind_what_a_number_may_follow() -> None:
+    stream = SentenceStream()
+    assert stream.push("She said no. ") == []
+    assert [s.text for s in stream.push("It")] == ["She said no."]
+    assert stream.push(" is on p. ") == []
+    assert [s.text for s in stream.push("5. ")] == ["It is on p. 5."]
 
 
 def test_terms_are_words_numbers_and_pairs_of_characters() -> None:

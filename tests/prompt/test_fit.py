@@ -183,6 +183,14 @@ def test_plain_text_keeps_its_end(text: str, max_tokens: int) -> None:
     assert fitted.report.removed_chars == len(whole) - len(fitted.text)
 
 
+def test_pieces_do_not_end_behind_abbreviations() -> None:
+    text = "Mr. Li, see p. 5 and No. 7, e.g. Fig. 3. It weighs approx. 5 kg. No. 好。见 p. 2。"
+    ends = ["Fig. 3. ", "5 kg. ", "No. ", "好。", "p. 2。"]
+    found = pieces_of(text, 200)
+    assert [piece.endswith(end) for piece, end in zip(found, ends, strict=True)] == [True] * 5
+    assert "".join(found) == text
+
+
 @pytest.mark.parametrize("run", ["." * 200_000, "?!" * 100_000, ".)" * 100_000, "。" * 200_000])
 def test_long_runs_of_marks_cost_linear_time(run: str) -> None:
     assert "".join(pieces_of(run + "x", 200)) == run + "x"  # a quadratic pass does not come back

@@ -27,11 +27,20 @@ _END = re.compile(
     rf"[{_FULL}.!?\n](?:(?<=[{_FULL}])[{_FULL}]*+[{_CLOSERS}]*+"
     rf"|(?<=[.!?])(?<![.!?][.!?])[.!?]*+[{_CLOSERS}]*+(?=\s|\Z)|(?<=\n)\s*+)"
 )
+_NOT_IN_A_WORD = r"(?<![A-Za-z\u00c0-\u024f\d.-])"
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"'“‘])(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|no|fig|eq|al|approx|dept|inc|ltd|co|corp|vol"
+    _NOT_IN_A_WORD + r"(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|fig|eq|al|approx|dept|inc|ltd|co|corp|vol"
     r"|pp|ca|cf|e\.g|i\.e|a\.m|p\.m|u\.s|ph\.d|(?-i:[A-Z]))$",
     re.IGNORECASE,
 )
+# Words that are abbreviations before a number ("no. 5"), or in the midst of a sentence ("the no. of
+# guests"), and may end a sentence elsewhere.
+_NUMBERED = re.compile(
+    _NOT_IN_A_WORD + r"(?:nos?|nr|p|ch|chap|secs?|para|figs|eqs|vols|ver|tel|ext|min|max|jan|feb"
+    r"|mar|apr|jun|jul|aug|sept?|oct|nov|dec|(?-i:Art|Tab|App|Ex))$",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(r"[^\S\n]{1,3}[\da-z]")
 _SURE = _FULL + "!?" + "”」』"
 _OPENERS = dict(zip("”」』）】》", "“「『（【《", strict=True))
 
@@ -145,6 +154,19 @@ def after_space(text: str, start: int, end: int) -> int:
     return match.end() if match else start
 
 
+def is_abbreviation(text: str, start: int, point: int) -> bool:
+    """Whether the point at `point`, in a sentence that begins at `start`, is that of an
+    abbreviation in its midst.
+
+    >>> is_abbreviation("See p. 5", 0, 5), is_abbreviation("Is it free? No. It costs 5", 12, 14)
+    (True, False)
+    """
+    near = max(start, point - 8)
+    if _ABBREVIATION.search(text, near, point):
+        return True
+    return bool(_GOES_ON.match(text, point + 1) and _NUMBERED.search(text, near, point))
+
+
 def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
     mark = match[0]
     if mark[0] in _FULL or mark[0] in "!?":
@@ -154,9 +176,7 @@ def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
             word = text[start : match.start()].strip()
             if word.isdigit():
                 return False  # "1." opens an item
-            if word.lower() == "no":  # an answer; "No. 5" is none
-                return not text[match.end() : match.end() + 2].strip().isdigit()
-        return _ABBREVIATION.search(text, max(start, match.start() - 8), match.start()) is None
+        return not is_abbreviation(text, start, match.start())
     following = text[match.end() : match.end() + 1]
     return mark.count("\n") > 1 or not (following.islower() and following.isascii())
 
@@ -179,7 +199,8 @@ class SentenceStream:
     count from the beginning of it all.
 
     A Latin point counts once white space follows it (the rest of 3.5 may be on its way), but not
-    that of "Mr."; Chinese marks and ! ? count at once, unless a quotation is still open.
+    that of "Mr.", and that of "No." once no number follows; Chinese marks and ! ? count at once,
+    unless a quotation is still open.
 
     >>> stream = SentenceStream()
     >>> [[s.text for s in stream.push(piece)] for piece in ("It is 3.", "5 m. 好。再")]
@@ -220,8 +241,10 @@ def _complete(sentence: str, behind: str) -> bool:
     whatever comes next is another one."""
     if _open_quote(sentence):
         return False
-    following = f"{sentence}{behind}A"
-    return sentence[-1] in _SURE or len(list(sentences(following, longest=len(following)))) > 1
+    following = [f"{sentence}{behind}{next_one}" for next_one in "A1"]  # No. A, but No. 1
+    return sentence[-1] in _SURE or all(
+        len(list(sentences(text, longest=len(text)))) > 1 for text in following
+    )
 
 
 def _open_quote(text: str) -> bool:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from onesec.apps.text import is_abbreviation
+
 OMISSION = " […] "  # stands where sentences were taken out
 _NEAR = 3  # pieces from either end in which a question is looked for
 _ASKING = ("?", "？")
@@ -27,7 +29,11 @@ def pieces_of(text: str, longest: int, *, shortest: int = 1) -> list[str]:
     >>> pieces_of("One. Two three.", 200)
     ['One. ', 'Two three.']
     """
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    ends = [
+        match.end()
+        for match in _SENTENCE_END.finditer(text)
+        if match[0][0] != "." or not is_abbreviation(text, 0, match.start())
+    ]
     pieces: list[str] = []
     short = ""
     for start, end in pairwise([0, *ends, len(text)]):
