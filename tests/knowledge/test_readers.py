@@ -53,6 +53,25 @@ def test_only_marks_that_stand_apart_close_a_heading() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_headings_above_a_line_of_marks_begin_sections(end: str) -> None:
+    text = "Preface.||Fees|====|Five.||退货 |-----|七天。|---|Eight.|# Last|l|".replace("|", end)
+    assert read("a.md", text) == [
+        ("a.md#a", "a", "Preface.", 1),
+        ("a.md#fees", "Fees", "Five.", 3),
+        ("a.md#退货", "退货", "七天。\n---\nEight.", 7),
+        ("a.md#last", "Last", "l", 12),
+    ]
+
+
+@given(st.lists(st.sampled_from(["A", "Be b.", "===", "---", "", "# C", "```", "- d", "    e"])))
+def test_no_line_of_a_text_is_lost(lines: list[str]) -> None:
+    """But for headings that nothing stands below."""
+    found = "\n".join(f"{title}\n{body}" for _, title, body, _ in read("a.md", "\n".join(lines)))
+    for line in ("Be b.", "- d"):
+        assert found.count(line) == lines.count(line)
+
+
 def test_headings_that_are_called_like_a_second_one() -> None:
     text = "# Step\na\n# Step\nb\n# Step 2\nc\n# Step\nd\n# Step 2\ne\n"
     assert [one[0].removeprefix("a.md#") for one in read("a.md", text)] == [

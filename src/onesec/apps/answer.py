@@ -20,6 +20,7 @@ from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
 from .ask import TEMPLATE_TOKENS, Length, Message, OnText, Reply, Steps
 from .base import App, check_text
 from .cite import supports, unsupported_numbers
+from .headings import Heading, headings
 from .rank import rank
 from .text import Language, Span, is_blank, language, sentences, without_blank_lines
 
@@ -165,7 +166,8 @@ class Answer(App):
 
 
 def passages(text: str) -> list[Span]:
-    """Neighbouring sentences together, up to a passage's length; a blank line begins a new one.
+    """Neighbouring sentences together, up to a passage's length; a blank line begins a new one, and
+    so does a heading, which stays with what it stands above.
 
     >>> [p.text for p in passages("One. Two.\\n\\nThree.")]
     ['One. Two.', 'Three.']
@@ -176,10 +178,18 @@ def passages(text: str) -> list[Span]:
 def _passages(text: str) -> Iterator[Span]:
     longest = _PASSAGE_CHARS[language(text)]
     start = end = count = 0
+    above = Heading(0, 0, "")  # the last one that has begun
+    ahead = headings(text)
+    coming = next(ahead, None)
     for sentence in sentences(text, longest=longest):
         gap = text[end : sentence.start]
         full = sentence.end - start > longest or count == _PASSAGE_SENTENCES
-        if count and (full or gap.count("\n") > 1):
+        below = end <= above.end  # nothing but the heading is in the passage yet
+        begins = False
+        while coming is not None and coming.start <= sentence.start:
+            above, begins = coming, True
+            coming = next(ahead, None)
+        if count and (full or begins or (gap.count("\n") > 1 and not below)):
             yield Span(start, end, text[start:end])
             count = 0
         if not count:

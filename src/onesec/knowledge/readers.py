@@ -16,14 +16,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from onesec.apps.headings import headings
 from onesec.apps.support import Entry
 from onesec.apps.text import sentences
 from onesec.core.errors import KnowledgeError
 
 MAX_FILE_BYTES = 256 << 20
 PART_CHARS = 600  # longer sections are cut at sentence ends, so that each part fits a prompt
-_HEADING = re.compile(r" {0,3}#{1,6}\s+(.*)")
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)")  # "```x```" is none
 # Front matter: keys, their lists and comments; it says nothing that a reader of the page sees.
 _FRONT = re.compile(
     r"---[^\S\n]*\n[^\W\d][\w-]*:.*\n(?:[^\W\d][\w-]*:.*\n|[ \t\r#-].*\n|\n)*?"
@@ -167,30 +166,16 @@ def _read_markdown(name: str, path: Path, text: str) -> Iterator[Found]:
 
 def _sections(stem: str, text: str) -> Iterator[tuple[str, str, int]]:
     front = _FRONT.match(text)
-    begin, left = (front.end(), front[0].count("\n")) if front else (0, 0)
-    title, first, body, fenced = stem, 1 + left, list[str](), ""
-    for number, line in enumerate(text[begin:].splitlines(), 1 + left):
-        fence = _FENCE.fullmatch(line)
-        if fence and not fenced:
-            fenced = fence[1]
-        elif fence and fence[1].startswith(fenced) and not fence[2].strip():
-            fenced = ""
-        heading = None if fenced else _HEADING.fullmatch(line)
-        if heading is None:
-            body.append(line)
-            continue
-        if any(map(str.strip, body)):
-            yield title, "\n".join(body).strip(), first
-        title = _without_closing(heading[1].rstrip()) or stem
-        first, body = number, []
-    if any(map(str.strip, body)):
-        yield title, "\n".join(body).strip(), first
-
-
-def _without_closing(heading: str) -> str:
-    """A heading without the marks that may close it; those of "C#" are its own."""
-    bare = heading.rstrip("#")
-    return heading if bare and not bare[-1].isspace() else bare.rstrip()
+    begin, first = (front.end(), 1 + front[0].count("\n")) if front else (0, 1)
+    rest = "\n".join(text[begin:].splitlines())
+    title, at, end = stem, 0, 0
+    for heading in headings(rest):
+        if body := rest[end : heading.start].strip():
+            yield title, body, first
+        first += rest.count("\n", at, heading.start)
+        title, at, end = heading.title or stem, heading.start, heading.end
+    if body := rest[end:].strip():
+        yield title, body, first
 
 
 def _parts(text: str) -> Iterator[str]:
