@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
+from onesec.core.fitted import Fitting
 from onesec.prompt.fit import fit
 from onesec.prompt.pieces import OMISSION, pieces_of
 from onesec.prompt.template import ChatTemplate, Message
@@ -189,6 +191,34 @@ def test_pieces_do_not_end_behind_abbreviations() -> None:
     found = pieces_of(text, 200)
     assert [piece.endswith(end) for piece, end in zip(found, ends, strict=True)] == [True] * 5
     assert "".join(found) == text
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.integers(1, 90)), min_size=1,
+             max_size=5), st.integers(60, 4000), st.sampled_from(["extract", "drop_oldest"]),
+)  # fmt: skip
+def test_what_is_gone_is_counted_once(
+    chat: list[tuple[str, int]], max_tokens: int, fitting: Fitting
+) -> None:
+    """Sentences of 20 characters that nothing else looks like: marks are none of them."""
+    texts = [
+        (role, "".join(f"Sentence {i:02}{j:03} here. " for j in range(size)))
+        for i, (role, size) in enumerate(chat)
+    ]
+    messages = [say(role, text) for role, text in texts]
+    try:
+        fitted = fit(
+            messages, count_tokens=count, render=render, max_tokens=max_tokens, fitting=fitting
+        )
+    except ContextLengthExceeded:
+        return
+    assert fitted.messages is not None
+    before = [message["content"] for message in messages[len(messages) - len(fitted.messages) :]]
+    sentence = re.compile(r"Sentence \d{5} here\.")
+    lost = sum(len(sentence.findall(text)) for text in before)
+    lost -= sum(len(sentence.findall(message["content"])) for message in fitted.messages)
+    # A sentence and the space behind it, which the last one of a text has not.
+    assert abs(fitted.report.removed_chars - 21 * lost) <= len(before)
 
 
 @pytest.mark.parametrize("run", ["." * 200_000, "?!" * 100_000, ".)" * 100_000, "。" * 200_000])

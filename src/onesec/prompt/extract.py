@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from onesec.apps.rank import rank
 
-from .pieces import OMISSION, ends_that_ask, pieces_of
+from .pieces import OMISSION, Mark, ends_that_ask, omit, pieces_of
 from .template import Message
 
 _LONG = 400  # characters; shorter texts are left as they are
@@ -20,9 +20,9 @@ Fits = Callable[[Sequence[Message]], bool]
 
 def extract(
     messages: list[Message], fits: Fits, *, hurry: Callable[[], bool] = lambda: False
-) -> tuple[list[Message], int]:
+) -> tuple[list[Message], list[list[Mark]]]:
     """The messages with as many sentences of their long texts as fit, the longest text first; and
-    how many characters are gone. Where even the fewest do not fit, these are given.
+    the omissions in each of them. Where even the fewest do not fit, these are given.
 
     Kept in any case are a text's first sentence, and of the last user message what its beginning
     and its end ask. `hurry` is asked between tries: when it says so, what fits so far is taken.
@@ -30,31 +30,29 @@ def extract(
     asked = max((i for i, m in enumerate(messages) if m.get("role") == "user"), default=-1)
     texts = {i: text for i, m in enumerate(messages) if isinstance(text := m.get("content"), str)}
     question = _question(texts.get(asked, ""))
-    removed = 0
+    marks: list[list[Mark]] = [[] for _ in messages]
     for index in sorted(texts, key=lambda i: (-len(texts[i]), i)):
         if len(texts[index]) <= _LONG:
             break
         text = _Text(texts[index], question, asked=index == asked, hurry=hurry)
-        shortened, before = text.most(messages, index, fits, hurry)
-        removed += len(before) - shortened.chars
-        messages = shortened.messages
+        shortened = text.most(messages, index, fits, hurry)
+        messages, marks[index] = shortened.messages, shortened.marks
         if shortened.fits:
             break
-    return messages, removed
+    return messages, marks
 
 
 class _Shortened:
-    """Messages with one text shortened: whether they fit, and the characters it has left."""
+    """Messages with one text shortened: whether they fit, and the omissions in it."""
 
-    def __init__(self, messages: list[Message], chars: int, fits: bool) -> None:
-        self.messages, self.chars, self.fits = messages, chars, fits
+    def __init__(self, messages: list[Message], marks: list[Mark], fits: bool) -> None:
+        self.messages, self.marks, self.fits = messages, marks, fits
 
 
 class _Text:
     """A text's sentences: those that stay, and the order in which the others are wanted."""
 
     def __init__(self, text: str, question: str, *, asked: bool, hurry: Callable[[], bool]) -> None:
-        self.text = text
         self.pieces = pieces_of(text, _LONGEST, shortest=_SHORTEST)
         self.stay = _staying(self.pieces, asked)
         order = [i for i, _ in rank(question, self.pieces, enough=hurry)[0]]
@@ -64,14 +62,14 @@ class _Text:
 
     def most(
         self, messages: list[Message], index: int, fits: Fits, hurry: Callable[[], bool]
-    ) -> tuple[_Shortened, str]:
+    ) -> _Shortened:
         """With as many of the wanted sentences as fit."""
 
         def tried(count: int) -> _Shortened:
-            text, chars = self._with(count)
+            text, marks = self._with(count)
             made: Message = {**messages[index], "content": text}
             some = [*messages[:index], made, *messages[index + 1 :]]
-            return _Shortened(some, chars, fits(some))
+            return _Shortened(some, marks, fits(some))
 
         best = tried(0)
         low, high = 0, len(self.order)  # `low` fits, `high` does not
@@ -84,20 +82,21 @@ class _Text:
                 best, low, step = attempt, middle, 2 * step
             else:
                 high, step = middle, high
-        return best, self.text
+        return best
 
-    def _with(self, count: int) -> tuple[str, int]:
-        """The text with `count` wanted sentences, and how many characters of it those are."""
-        kept = sorted(self.stay | set(self.order[:count]))
-        result, last = "", -1
-        for i in kept:
-            gap = i != last + 1
-            result = result.rstrip() + OMISSION if gap else result
+    def _with(self, count: int) -> tuple[str, list[Mark]]:
+        """The text with `count` wanted sentences, and the omissions in it."""
+        result, last, marks = "", -1, list[Mark]()
+        for i in sorted(self.stay | set(self.order[:count])):
+            if i != last + 1:
+                result, mark = omit(result)
+                marks.append(mark)
             result += self.pieces[i]
             last = i
         if last + 1 < len(self.pieces):
-            result = result.rstrip() + OMISSION.rstrip()
-        return result, sum(len(self.pieces[i]) for i in kept)
+            result, mark = omit(result, last=True)
+            marks.append(mark)
+        return result, marks
 
 
 def _staying(pieces: Sequence[str], asked: bool) -> set[int]:

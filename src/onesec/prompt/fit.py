@@ -14,7 +14,7 @@ from onesec.core.fitted import FitReport, Fitting
 
 from .clean import clean
 from .extract import extract
-from .pieces import OMISSION, ends_that_ask, pieces_of
+from .pieces import Mark, ends_that_ask, omit, pieces_of
 from .template import Message
 
 BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened without counting it
@@ -79,30 +79,33 @@ def fit(
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
         messages = cleaned(prompt)
         attempt = _Attempts(render, count_tokens, max_tokens, hurry)
-    dropped = removed = 0
+    dropped = 0
+    whole, marks = messages, [list[Mark]() for _ in messages]
     before = known_tokens
     if fitting == "none":
         attempt.force(messages)
     elif known_tokens is not None or not attempt.fits(messages):
         before = attempt.estimate() if known_tokens is None else known_tokens
         if fitting == "extract":
-            messages, removed = extract(messages, attempt.fits, hurry=hurry)
-        if removed == 0 or not attempt.fits(messages):
-            turns = _turns(messages)
-            messages, dropped = _drop_turns(messages, turns, attempt)
+            messages, marks = extract(messages, attempt.fits, hurry=hurry)
+        if not any(marks) or not attempt.fits(messages):
+            stay, dropped = _drop_turns(messages, _turns(messages), attempt)
+            messages, whole = [messages[i] for i in stay], [whole[i] for i in stay]
+            marks = [marks[i] for i in stay]
             if not attempt.fits(messages):
                 if not shorten:
                     raise attempt.refusal()
                 from_start = isinstance(prompt, str)
-                messages, more = _shorten(messages, attempt, or_shortest, from_start=from_start)
-                removed += more
+                messages, marks = _shorten(
+                    messages, marks, attempt, or_shortest, from_start=from_start
+                )
     return Fitted(
         text=attempt.text,
         prompt_tokens=attempt.tokens,
         messages=None if isinstance(prompt, str) else tuple(messages),
         report=FitReport(
             dropped_turns=dropped,
-            removed_chars=removed,
+            removed_chars=sum(map(_removed, whole, messages, marks)),
             passes=attempt.passes,
             tokens_before=attempt.tokens if before is None else before,
             tokens_after=attempt.tokens,
@@ -158,6 +161,14 @@ class _Attempts:
         return ContextLengthExceeded(prompt_tokens=self.tokens, context_length=self.max_tokens + 1)
 
 
+def _removed(whole: Message, message: Message, marks: Sequence[Mark]) -> int:
+    """How many characters of a whole message's text its shortened one lacks."""
+    before, after = whole.get("content"), message.get("content")
+    if not isinstance(before, str) or not isinstance(after, str):
+        return 0
+    return len(before) - len(after) + sum(added for _, added in marks)
+
+
 def _content(messages: Sequence[Message]) -> str:
     return str(messages[0]["content"])
 
@@ -198,17 +209,18 @@ def _turns(messages: Sequence[Message]) -> list[list[int]]:
 
 def _drop_turns(
     messages: list[Message], turns: list[list[int]], attempt: _Attempts
-) -> tuple[list[Message], int]:
-    """Without as few of the oldest turns as makes the rest fit; the last turn always stays."""
+) -> tuple[list[int], int]:
+    """The indices that stay without as few of the oldest turns as makes the rest fit, and how many
+    turns go; the last turn always stays."""
 
-    def without(count: int) -> list[Message]:
+    def without(count: int) -> list[int]:
         gone = {index for turn in turns[:count] for index in turn}
-        return [message for index, message in enumerate(messages) if index not in gone]
+        return [index for index in range(len(messages)) if index not in gone]
 
     low, high = 0, max(len(turns) - 1, 0)  # `low` does not fit; `high` is the most to drop
     while high - low > 1 and not attempt.hurry():
         middle = (low + high) // 2
-        if attempt.fits(without(middle)):
+        if attempt.fits([messages[i] for i in without(middle)]):
             high = middle
         else:
             low = middle
@@ -216,29 +228,39 @@ def _drop_turns(
 
 
 def _shorten(
-    messages: list[Message], attempt: _Attempts, or_shortest: bool, *, from_start: bool
-) -> tuple[list[Message], int]:
-    """The messages shortened until they fit; where they cannot, the shortest ones that still ask
-    what was asked (`or_shortest`), else ContextLengthExceeded."""
+    messages: list[Message],
+    marks: list[list[Mark]],
+    attempt: _Attempts,
+    or_shortest: bool,
+    *,
+    from_start: bool,
+) -> tuple[list[Message], list[list[Mark]]]:
+    """The messages shortened until they fit, and the omissions in each of them; where they cannot,
+    the shortest ones that still ask what was asked (`or_shortest`), else ContextLengthExceeded."""
     room = min(LONGEST_PIECE, max(8, attempt.max_tokens))
-    found = _trim(messages, attempt, room, from_start=from_start)
+    found = _trim(messages, marks, attempt, room, from_start=from_start)
     if attempt.tokens <= attempt.max_tokens:
         return found
     if not or_shortest:
         raise attempt.refusal()
     # Pieces as small as the room have cut through what is asked.
-    return _trim(messages, attempt, LONGEST_PIECE, from_start=from_start)
+    return _trim(messages, marks, attempt, LONGEST_PIECE, from_start=from_start)
 
 
 def _trim(
-    messages: list[Message], attempt: _Attempts, longest: int, *, from_start: bool
-) -> tuple[list[Message], int]:
+    messages: list[Message],
+    marks: list[list[Mark]],
+    attempt: _Attempts,
+    longest: int,
+    *,
+    from_start: bool,
+) -> tuple[list[Message], list[list[Mark]]]:
     """Shorten the longest text as little as makes all fit, in pieces of `longest` characters at
     most; where its ends alone are too much, the next longest too. Where nothing helps, all are as
     short as they can be."""
     contents = {index: message.get("content") for index, message in enumerate(messages)}
     texts = {i: text for i, text in contents.items() if isinstance(text, str) and text}
-    removed = 0
+    marks = list(marks)
     for index in sorted(texts, key=lambda i: len(texts[i]), reverse=True):
         text = texts[index]
         pieces = pieces_of(text, longest)
@@ -248,28 +270,40 @@ def _trim(
             high - low > max(8, low // 32) and not attempt.hurry()
         ):  # within 3 % of the best is close enough
             middle = (low + high) // 2
-            if attempt.fits(_shortened(messages, index, pieces, middle, from_start)[0]):
+            if attempt.fits(_shortened(messages, index, pieces, middle, from_start)):
                 low = middle
             else:
                 high = middle
-        messages, gone = _shortened(messages, index, pieces, low, from_start)
-        removed += gone
+        messages = _shortened(messages, index, pieces, low, from_start)
+        marks[index] = _left(marks[index], pieces, low, from_start=from_start)
         if attempt.fits(messages):
             break
-    return messages, removed
+    return messages, marks
 
 
 def _shortened(
     messages: list[Message], index: int, pieces: list[str], keep: int, from_start: bool
-) -> tuple[list[Message], int]:
-    kept, gone = _keep(pieces, keep, from_start=from_start)
-    made: Message = {**messages[index], "content": kept}
-    return [*messages[:index], made, *messages[index + 1 :]], gone
+) -> list[Message]:
+    first, last, gone = _keep(pieces, keep, from_start=from_start)
+    if gone and not from_start:
+        first, _ = omit(first)
+    made: Message = {**messages[index], "content": first + last}
+    return [*messages[:index], made, *messages[index + 1 :]]
 
 
-def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, int]:
+def _left(marks: Sequence[Mark], pieces: list[str], keep: int, *, from_start: bool) -> list[Mark]:
+    """The omissions that are left in a text of such pieces once it is shortened, the new one among
+    them."""
+    first, _, gone = _keep(pieces, keep, from_start=from_start)
+    begin, end = len(first), len(first) + gone
+    left = [(at, added) for at, added in marks if at < begin or at >= end]
+    return left if from_start or not gone else [*left, omit(first)[1]]
+
+
+def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, str, int]:
     """At most `budget` characters, but at least what says what is wanted: from the end where
-    `from_start` is cut away, else from both ends alternately. Also how many characters are gone."""
+    `from_start` is cut away, else from both ends alternately; the beginning, the end, and how many
+    characters are gone between them."""
     head, tail = (0, 1) if from_start else ends_that_ask(pieces)
     left = budget - sum(map(len, pieces[:head])) - sum(map(len, pieces[len(pieces) - tail :]))
     while head + tail < len(pieces):
@@ -280,7 +314,4 @@ def _keep(pieces: list[str], budget: int, *, from_start: bool) -> tuple[str, int
         left -= size
         head, tail = head + take_head, tail + (not take_head)
     gone = sum(len(piece) for piece in pieces[head : len(pieces) - tail])
-    first, last = "".join(pieces[:head]), "".join(pieces[len(pieces) - tail :])
-    if gone and not from_start:
-        return first.rstrip() + OMISSION + last, gone
-    return first + last, gone
+    return "".join(pieces[:head]), "".join(pieces[len(pieces) - tail :]), gone

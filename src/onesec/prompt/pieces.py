@@ -12,12 +12,13 @@ from itertools import pairwise
 from onesec.apps.text import is_abbreviation
 
 OMISSION = " […] "  # stands where sentences were taken out
+Mark = tuple[int, int]  # where an omission stands in a text, and what it added to its length
 _NEAR = 3  # pieces from either end in which a question is looked for
 _ASKING = ("?", "？")
 # Where a sentence ends: Latin marks need white space behind them (3.14), Chinese ones do not.
 # A run of marks is tried from its first one only: a long one costs its length once.
 _SENTENCE_END = re.compile(
-    r"[.!?](?<![.!?][.!?])[.!?]*+[\"'”’)\]]*+\s++|[。！？…]++[”’」』）]*+\s*+|\n\s*+"
+    r"[.!?](?<![.!?][.!?])[.!?]*+[\"'”’)\]]*+\s++|[。！？…]++[”’」』）\]]*+\s*+|\n\s*+"
 )
 
 
@@ -51,6 +52,17 @@ def pieces_of(text: str, longest: int, *, shortest: int = 1) -> list[str]:
     elif short:
         pieces.append(short)
     return pieces
+
+
+def omit(text: str, *, last: bool = False) -> tuple[str, Mark]:
+    """The beginning of a text with the mark of an omission behind it, in the place of white space;
+    `last`: nothing more comes.
+
+    >>> omit("One. ")
+    ('One. […] ', (5, 4))
+    """
+    marked = text.rstrip() + (OMISSION.rstrip() if last else OMISSION)
+    return marked, (marked.rindex("["), len(marked) - len(text))
 
 
 def ends_that_ask(pieces: Sequence[str]) -> tuple[int, int]:
