@@ -10,6 +10,7 @@ from typing import Any
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, InvalidRequest
+from onesec.core.fitted import FitReport
 
 CHARS_PER_TOKEN = 2
 
@@ -18,6 +19,7 @@ CHARS_PER_TOKEN = 2
 class FakeReply:
     text: str
     ending: str = "natural"
+    fitted: FitReport | None = None
 
 
 class FakeStream:
@@ -46,6 +48,7 @@ class FakeModel:
     seen: list[list[Mapping[str, Any]]] = field(default_factory=list)
     options: list[dict[str, Any]] = field(default_factory=list)
     budgets_ms: list[float | None] = field(default_factory=list)
+    fitted: FitReport | None = None
 
     def count_tokens(self, text: str) -> int:
         return math.ceil(len(text) / CHARS_PER_TOKEN)
@@ -79,7 +82,7 @@ class FakeModel:
         self.options.append({**options, "params": params})
         self.budgets_ms.append(budget.total_ms)
         self.clock.advance_ms(self.prompt_ms * tokens + len(text))
-        reply = FakeReply(text, ending)
+        reply = FakeReply(text, ending, self.fitted)
         return FakeStream(reply) if stream else reply
 
     @property

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onesec.apps import Answer
 from onesec.apps.answer import MISSING, passages
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt
+from onesec.core.fitted import FitReport
 
 FILLER = "The committee met again and talked about nothing of importance. "
 FACT = "The warranty of the kettle lasts 24 months. "
@@ -41,6 +42,12 @@ def test_the_fact_is_found_in_a_long_text_and_cited_by_its_place() -> None:
     assert found.citations[0].text == FACT.strip()
     assert found.read_chars >= len(LONG.rstrip())
     assert found.unsupported == ()
+
+
+def test_what_the_model_was_not_given_of_its_passages_is_told() -> None:
+    for report in (None, FitReport(removed_chars=40)):
+        app, _ = reader("It lasts 24 months.", fitted=report)
+        assert app("How long is the warranty of the kettle?", LONG).fitted == report
 
 
 def test_passages_keep_the_order_of_the_text() -> None:

@@ -8,6 +8,7 @@ from app_model import FakeModel
 from onesec.apps import Entry, Support
 from onesec.apps.support import UNKNOWN, Turn, says_unknown
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible
+from onesec.core.fitted import FitReport
 
 FAQ = [
     Entry("hours", "We open from 9:00 to 18:00.", "Opening hours"),
@@ -58,6 +59,12 @@ def test_the_reply_is_traced_to_entries_and_records() -> None:
     assert answer.known
     assert answer.unsupported == ()
     assert set(answer.sources) <= set(answer.shown)
+
+
+def test_what_the_model_was_not_given_of_its_notes_is_told() -> None:
+    for report in (None, FitReport(dropped_turns=1, removed_chars=40)):
+        support, _ = desk(fitted=report)
+        assert support.ask("How much is delivery?").fitted == report
 
 
 def test_an_invented_number_is_told() -> None:

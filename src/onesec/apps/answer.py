@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import DeadlineInfeasible, EmptyPrompt
+from onesec.core.fitted import FitReport
 
 from .ask import TEMPLATE_TOKENS, Length, Message, OnText, Reply, Steps
 from .base import App, check_text
@@ -60,6 +61,7 @@ class TextAnswer:
     found        False where the model said that the text does not say
     citations    sentences of the text that bear it out, best first
     passages     what the model was given, in the text's order
+    fitted       what of them it was not given after all, for want of time; None: it had them whole
     unsupported  numbers of the answer that stand in none of the passages, nor in the question
     read_chars   characters of the text that were searched: all of them, if there was time
     """
@@ -68,6 +70,7 @@ class TextAnswer:
     found: bool
     citations: tuple[Citation, ...]
     passages: tuple[Span, ...]
+    fitted: FitReport | None
     unsupported: tuple[str, ...]
     read_chars: int
     reply: Reply = field(repr=False)
@@ -140,6 +143,7 @@ class Answer(App):
             found=found,
             citations=_citations(answer, chosen, question) if found else (),
             passages=tuple(chosen),
+            fitted=reply.fitted,
             unsupported=unsupported_numbers(answer, [*sources, question]),
             read_chars=pieces[seen - 1].end,
             reply=reply,

@@ -19,7 +19,7 @@ from onesec.core.errors import (
     InvalidRequest,
     OneSecError,
 )
-from onesec.core.fitted import Fitting
+from onesec.core.fitted import FitReport, Fitting
 from onesec.core.request import PolicyName, SamplingParams
 
 Message = Mapping[str, Any]
@@ -53,12 +53,15 @@ class Ask:
 
 
 class Reply(Protocol):
-    """A finished completion; `onesec.Output` is one."""
+    """A finished completion; `onesec.Output` is one. `fitted` tells what of the messages the model
+    was not given, where they were shortened."""
 
     @property
     def text(self) -> str: ...
     @property
     def ending(self) -> str: ...
+    @property
+    def fitted(self) -> FitReport | None: ...
 
 
 class ReplyStream(Protocol):

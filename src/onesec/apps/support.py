@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline, Duration
 from onesec.core.errors import ContextLengthExceeded
+from onesec.core.fitted import FitReport
 from onesec.core.request import PolicyName
 
 from .ask import TEMPLATE_TOKENS, Length, Message, Model, OnText, Reply, Steps
@@ -76,6 +77,8 @@ class SupportAnswer:
     sources      ids of the entries that bear the text out, best first
     records      indices of the records that do
     shown        ids of all entries that the model was given
+    fitted       what of these, the records and the turns it was not given after all, for want of
+                 time; None: it had them whole
     unsupported  numbers of the text that stand neither in entries, records nor the conversation
     forgotten    earlier turns that were dropped for room
     """
@@ -85,6 +88,7 @@ class SupportAnswer:
     sources: tuple[str, ...]
     records: tuple[int, ...]
     shown: tuple[str, ...]
+    fitted: FitReport | None
     unsupported: tuple[str, ...]
     forgotten: int
     reply: Reply = field(repr=False)
@@ -222,6 +226,7 @@ class Conversation:
             sources=tuple(shown[index] for index in used if index < len(notes)),
             records=tuple(index - len(notes) for index in used if index >= len(notes)),
             shown=shown,
+            fitted=reply.fitted,
             unsupported=unsupported_numbers(text, grounds),
             forgotten=forgotten,
             reply=reply,

@@ -66,6 +66,10 @@ class Session:
             )
             return
         print("" if self.live else for_stdout(result.text), flush=True)
+        chars = sum(reply.fitted.removed_chars for reply in replies if reply.fitted is not None)
+        if chars:
+            left_out = f"[{chars} characters of what was found were left out for want of time"
+            remarks = [*remarks, f"{left_out}. 为按时完成略去 {chars} 个字符]"]
         if any(reply.ending == "cut" for reply in replies):
             remarks = [*remarks, CUT]
         for remark in remarks:

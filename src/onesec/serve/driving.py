@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from onesec.apps import Ask, Steps
 from onesec.apps.ask import granted, greedy, without_refused
 from onesec.core.errors import ContextLengthExceeded, DeadlineInfeasible, OneSecError
+from onesec.core.fitted import FitReport
 from onesec.prepare import Preparation, Prepared
 
 from .answers import Answers, Wanted
@@ -52,6 +53,7 @@ class Said:
 
     text: str
     ending: str
+    fitted: FitReport | None
 
 
 class Counting:
@@ -145,7 +147,7 @@ class Driver:
         trace = choice.last.trace
         self.gears.update(trace.gears)
         self.stories.append({"begin_ms": round(begin_ms, 3), "events": trace.events})
-        yield Said(choice.text.text, choice.last.ending)
+        yield Said(choice.text.text, choice.last.ending, choice.fitted)
         self.endings.append(choice.last.ending)
 
     async def _begun(self, ask: Ask, *, stream: bool) -> Answers:
