@@ -5,11 +5,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from scripted import ANSWER, MARKS, THINK, VOCABULARY, ScriptedBackend, writes
+from scripted import ANSWER, MARKS, THINK, VOCABULARY, ScriptedBackend, decode, writes
 from test_answers_land import run
 
 from onesec.core.errors import DeadlineInfeasible, InvalidRequest
+from onesec.core.request import SamplingParams
+from onesec.engine.stopping import StopCheck
 from onesec.engine.structure import Structure, Structures
+from onesec.explain.check import check
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -102,6 +105,61 @@ def test_thinking_is_free_and_what_follows_is_not(stream: bool) -> None:
         assert output.ending in ("natural", "landed")
         at = output.tokens.index(ANSWER)
         jsonschema.validate(json.loads(text[at:]), SCHEMA)
+
+
+def endless(done: list[int]) -> int:
+    """Thinks until it is stopped."""
+    if ANSWER not in done:
+        return ord("hm, [ok] "[len(done) % 9])
+    return ord(WHOLE[min(len(done) - done.index(ANSWER) - 1, len(WHOLE) - 1)])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ms", [None, 10_000.0])
+def test_thinking_leaves_tokens_for_the_answer(ms: float | None, stream: bool) -> None:
+    for limit in (1, 2, 3, 8, 9, 10, 11, 25, 60, 120, 2 * len(WHOLE) + 20):
+        output, _, text = asked(
+            ScriptedBackend(endless),
+            ms,
+            stream,
+            thinking=MARKS,
+            prompt=(THINK,),
+            params={"max_tokens": limit},
+        )
+        answer = text[text.index("{") :]
+        jsonschema.validate(json.loads(answer), SCHEMA)
+        assert len(output.tokens) <= limit
+        if limit > 10:
+            assert ANSWER in output.tokens
+            assert answer.startswith(WHOLE[:8])
+            assert check(output.trace) == []
+    assert (output.ending, answer) == ("natural", WHOLE)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_hangs_while_thinking_is_closed(stream: bool) -> None:
+    for after in (1, 40):
+        backend = ScriptedBackend(endless)
+        stopped = StopCheck(
+            SamplingParams(max_tokens=500),
+            eos_ids=(0,),
+            limit=500,
+            tokens=[],
+            decode=decode,
+            marks=MARKS,
+            thinking=True,
+            structure=STRUCTURES.open(json.dumps(SCHEMA)),
+        )
+        thoughts = [backend.script([0] * i) for i in range(after)]
+        for token in thoughts:
+            assert stopped.add(token) is None
+        if stream:
+            stopped.show()
+        stop = stopped.out_of_time(may_trim=not stream)
+        assert (stop.ending, stop.stop_reason) == ("landed", "deadline")
+        assert stop.text_chars in (None, after)
+        assert stop.closing.startswith("\n{")
+        jsonschema.validate(json.loads(stop.closing), SCHEMA)
 
 
 def test_any_object_of_json() -> None:

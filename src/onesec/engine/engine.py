@@ -360,12 +360,10 @@ class Engine:
         for late in scheduler.overdue(now_ns):
             self._give_up(late, now_ns)
         for sequence in list(scheduler.running):
-            if not sequence.dues.steered:
-                continue
             if sequence.state != "decoding":
-                if steering.hopeless(sequence, now_ns):
+                if sequence.dues.steered and steering.hopeless(sequence, now_ns):
                     self._give_up(sequence, now_ns)
-            elif len(sequence.tokens) >= sequence.check_tokens or now_ns >= sequence.check_ns:
+            elif steering.due(sequence, now_ns):
                 try:
                     move = steering.look(sequence, now_ns, self._host_ms)
                     if isinstance(move, Force):

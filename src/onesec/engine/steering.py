@@ -67,6 +67,13 @@ class Steering:
             sequence.prefill_gear.name, left, start=computed, quantile=P50
         )
 
+    def due(self, sequence: Sequence, now_ns: int) -> bool:
+        """Whether a decoding sequence is to be looked at before its next step."""
+        if self._kept_tokens(sequence) >= sequence.stop.left:
+            return True
+        late = len(sequence.tokens) >= sequence.check_tokens or now_ns >= sequence.check_ns
+        return sequence.dues.steered and late
+
     def look(self, sequence: Sequence, now_ns: int, host_ms: float) -> Stop | Force | None:
         """The next move of a decoding sequence: its Stop, tokens to be put in, or None after its
         state was set.
@@ -75,7 +82,7 @@ class Steering:
         """
         dues, end_ns = sequence.dues, sequence.end_ns
         if not dues.steered:
-            return None
+            return self._out_of_tokens(sequence, now_ns)
         drawn, name = len(sequence.tokens), sequence.gear.name
         policy, cues = sequence.policy, sequence.request.cues
         due_ns = dues.next_ns(drawn)
@@ -116,6 +123,8 @@ class Steering:
             force = Force(closing.bare_closing_ids if bare else closing.closing_ids)
             _trace_end(sequence, "close_thinking", standing, decision, at_ms, len(force.tokens))
             return force
+        if (short := self._out_of_tokens(sequence, now_ns)) is not None:
+            return short
         if decision.land and not sequence.landing:
             sequence.landing = True
             _trace_end(sequence, "land", standing, decision, at_ms)
@@ -134,6 +143,35 @@ class Steering:
             sequence.until_ns = end_ns - int(step_ms * 1e6)
             sequence.check_ns = min(sequence.check_ns, sequence.until_ns)
         return None
+
+    def _out_of_tokens(self, sequence: Sequence, now_ns: int) -> Force | None:
+        """What ends a thinking that would take the tokens of an answer that must have a form."""
+        left, kept = sequence.stop.left, self._kept_tokens(sequence)
+        if self._marks is None or kept < left:
+            return None
+        force = Force(self._marks.bare_closing_ids)
+        at_ms = sequence.at_ms(now_ns)
+        sequence.trace_decode(at_ms)
+        sequence.trace.add(
+            at_ms,
+            "close_thinking",
+            token=len(sequence.tokens),
+            tokens=len(force.tokens),
+            room_tokens=left,
+            zone_tokens=kept,
+        )
+        return force
+
+    def _kept_tokens(self, sequence: Sequence) -> int:
+        """Of the tokens that it may have, those that are kept while the model thinks of an answer
+        that must have a form: a usual one (half of all at most) and what ends the thinking."""
+        stop, policy = sequence.stop, sequence.policy
+        if self._marks is None or not (stop.structured and stop.thinking):
+            return -1
+        usual = self._answer_length.quantile(policy.target_quantile, cues=sequence.request.cues)
+        half = (len(sequence.tokens) + stop.left) // 2
+        answer = max(policy.min_answer_tokens, min(usual, half))
+        return len(self._marks.bare_closing_ids) + answer
 
     def _zone_tokens(self, sequence: Sequence, closing: ThinkingMarks | None) -> int:
         """Tokens that must still fit when the end begins: the landing zone; while the model thinks

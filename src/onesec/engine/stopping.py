@@ -200,6 +200,8 @@ class StopCheck:
 
     def _at_limit(self) -> Stop:
         """The answer has all its tokens: cut, unless it has a structure that can be closed."""
+        if self._text is not None and (closing := self._after_thinking()):
+            return _landed(len(self._text.text), closing, reason="max_tokens")
         if self._structure is not None and self._text is not None and not self.thinking:
             text = self._text.text
             descent = self._descent or self._begin_descent(text, 0, False)
@@ -207,6 +209,13 @@ class StopCheck:
             if end is not None:
                 return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
         return Stop("length", None, "cut")
+
+    def _after_thinking(self) -> str:
+        """Where the model still thinks and its answer must have a structure: the end of the one and
+        the shortest of the other; else nothing."""
+        if self._structure is None or self._marks is None or not self.thinking:
+            return ""
+        return self._decode(self._marks.bare_closing_ids) + (self._structure.close("") or "")
 
     def _best_end(self, descent: Descent, floor: int) -> End | None:
         """The best end that keeps `floor` characters of the answer."""
@@ -276,6 +285,8 @@ class StopCheck:
         shown = len(text)
         if self._text is not None:
             text, shown = self._text.text, self._shown
+        if closing := self._after_thinking():
+            return _landed(None if len(text) == len(whole) else len(text), closing)
         if not self.thinking:
             descent = self._descent or self._begin_descent(text, 0, may_trim)
             floor = 0 if may_trim else max(0, shown - descent.begin)
