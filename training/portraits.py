@@ -1,8 +1,8 @@
 """Short texts that describe one thing or person, or two, as an encyclopedia or the news do, and
 questions about what they tell, by name, by pronoun or by kind. For training only.
 
-The sheets: `sentences/stories/kinds.txt` lists what is described and by which attributes, `portraits_*.txt`
-holds each attribute's sentences. It must not know what a tokenizer or a model is.
+The sheets: `sentences/stories/kinds.txt` lists what is described and by which attributes,
+`portraits_*.txt` holds each attribute's sentences. It must not know what a tokenizer or a model is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What portraits and tales share: their sheets of sentences, values by name, and the conversation.
 
-The sheets stand in `sentences/stories/*.txt`, as `wording.entries` reads them: `[a|b]` is a choice and
-`{name}` a value or a person. A sheet's own list of values is `| a | b`.
+The sheets stand in `sentences/stories/*.txt`, as `wording.entries` reads them: `[a|b]` is a choice
+and `{name}` a value or a person. A sheet's own list of values is `| a | b`.
 It must not know which texts are made of them.
 """
 
