@@ -1,9 +1,9 @@
 """Short stories of daily life, and questions about what happens in them. For training only.
 
-The sheets are `sentences/stories/tales_*.txt`. A plot is a row of beats, each said in one of several
-ways; what a beat tells are slots, and every slot has its questions. Beats after `&` are shared by
-plots. A story has one hero and at most one other person of the other sex, so that a pronoun speaks
-of one of them only. It must not know what a tokenizer or a model is.
+The sheets are `sentences/stories/tales_*.txt`. A plot is a row of beats, each said in one of
+several ways; what a beat tells are slots, and every slot has its questions. Beats after `&` are
+shared by plots. A story has one hero and at most one other person of the other sex, so that a
+pronoun speaks of one of them only. It must not know what a tokenizer or a model is.
 """
 
 from __future__ import annotations
