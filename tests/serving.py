@@ -36,7 +36,7 @@ class Served:
         self.said: list[str] = []
         for line in self.process.stderr:
             self.said.append(line)
-            if "gear 8, 1 user" in line:
+            if re.search(r"gear \S+, 1 user", line):
                 break
         found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.said))
         assert found is not None, self.said

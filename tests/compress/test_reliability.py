@@ -74,8 +74,8 @@ def test_what_is_heard_is_what_the_engine_says_when_it_writes() -> None:
 
     with LLM("onesec-mini", threads=1, speculate=False) as llm:
         asked = llm.tokenizer.encode("Once upon a time")
-        output = llm.generate(asked, gear="8", max_tokens=12, logprobs=0, ignore_eos=True)
         gear = llm.gears[-1]
+        output = llm.generate(asked, gear=gear.name, max_tokens=12, logprobs=0, ignore_eos=True)
         told = list(output.tokens)
         answers = listen(llm._loaded.backend, gear, [Text(asked, told), Text(asked, [told[0], 7])])
         assert answers.right[:12].all()

@@ -163,7 +163,9 @@ def test_scores_are_the_engines_own_prompt_logprobs() -> None:
         backend, gear = llm._loaded.backend, llm.gears[-1]
         expected = []
         for prompt in prompts:
-            told = llm.generate([*prompt, *answer], gear="8", prompt_logprobs=True, max_tokens=1)
+            told = llm.generate(
+                [*prompt, *answer], gear=gear.name, prompt_logprobs=True, max_tokens=1
+            )
             expected.append(sum(told.prompt_logprobs[len(prompt) :]))  # type: ignore[arg-type]
         with llm._engine.lend() as blocks:
             assert len(blocks) == backend.num_blocks

@@ -5,6 +5,7 @@ It must not know the formats that are written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,10 +90,20 @@ class Outgoing:
             self._source.release(name)
 
 
+def _weight_bits(artifact: Artifact, gear: Gear) -> int:
+    """Bits of all codes that the gear reads."""
+    config = artifact.config
+    return sum(
+        gear.width_of(name_in_gears(name, tied=config.tie_embeddings))
+        * math.prod(matrix_shape(config, name))
+        for name in artifact.matrix_names()
+    )
+
+
 @contextmanager
 def open_outgoing(path: Path, gear: str | None = None) -> Iterator[Outgoing]:
     """The model at a path, open for export. `gear` is a gear's name, of artifacts alone (None: 8,
-    or the best one where there is no 8).
+    or where there is no 8 the one with the most bits of weights).
 
     Raises UnknownGear, InvalidRequest (a gear that skips layers, or a gear of a checkpoint),
     ModelError.
@@ -113,7 +124,8 @@ def open_outgoing(path: Path, gear: str | None = None) -> Iterator[Outgoing]:
         uniform = (UNIFORM[4],) if source.narrow else (UNIFORM[4], UNIFORM[8])
         gears = {g.name: g for g in (*uniform, *source.ladder)}
         whole = [name for name, g in gears.items() if 0 not in g.widths.values()]
-        best = DEFAULT_GEAR if DEFAULT_GEAR in gears else whole[-1]
+        most = max(whole, key=lambda name: _weight_bits(source, gears[name]))
+        best = DEFAULT_GEAR if DEFAULT_GEAR in gears else most
         chosen = gears.get(gear or best)
         if chosen is None:
             raise UnknownGear(str(gear), tuple(gears))
