@@ -16,6 +16,7 @@ from fake_backend import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onesec.budget.latency import GearCost
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
 from onesec.core.errors import (
@@ -30,6 +31,7 @@ from onesec.core.errors import (
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
 from onesec.engine.sequence import Delta, Sequence
+from onesec.explain.check import check
 
 
 def engine_with(**options: object) -> tuple[Engine, FakeBackend]:
@@ -575,6 +577,21 @@ def test_a_cached_prompt_is_no_hopeless_one() -> None:
     assert again.trace.cached_tokens >= 190
     assert again.trace.met is True
     assert again.tokens
+
+
+def test_who_has_too_little_time_left_still_reads_what_the_cache_holds() -> None:
+    costs = {"4": GearCost(b_ms=1.0, q_ms=5.0), "8": GearCost(b_ms=1.2, q_ms=9.0)}
+    engine, backend = engine_with(num_blocks=128, context_length=512, eos_rate=0.0, costs=costs)
+    tokens = prompt(5, 200)
+    engine.add_request(ask("first", tokens, gear="8"))
+    drain(engine)
+    again = engine.add_request(ask("again", tokens, ms=100.0))
+    assert again.plan.prefill_gear == "8"
+    backend.clock.advance_ms(65.0)  # and the smallest useful answer fits no longer
+    drain(engine)
+    assert again.trace.cached_tokens >= 190
+    assert again.trace.met is True
+    assert check(again.trace) == []
 
 
 def test_a_context_of_the_callers_is_the_limit_of_a_sequence() -> None:

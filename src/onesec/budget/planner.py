@@ -265,22 +265,6 @@ def asked_ms(own_ms: float, least_ms: float, crowding: float) -> float:
     return (own_ms - crowding * least_ms) / free if free > 0.0 else math.inf
 
 
-def at_gear(old: Plan, gear: str, feasible_ms: float, feasible_of: Which = "total") -> Plan:
-    """The same plan in another gear, for what would need a budget of `feasible_ms` by now."""
-    late_ms = 0.0 if feasible_of == "tpot" else feasible_ms
-    return replace(
-        old,
-        gear=gear,
-        prefill_gear=gear,
-        last_resort=gear,
-        predicted_ms=max(old.predicted_ms, late_ms),
-        feasible_ms=feasible_ms,
-        feasible_of=feasible_of,
-        better_ms=None,
-        better_tpot_ms=None,
-    )
-
-
 def _work_ms(budget_ms: float | None, policy: Policy) -> float:
     return math.inf if budget_ms is None else budget_ms - policy.margin_ms(budget_ms)
 

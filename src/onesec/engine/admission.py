@@ -118,9 +118,12 @@ class Admission:
         own: Sequence | None = None,
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
-        longer; `own` is its sequence, where it has one. Raises DeadlineInfeasible."""
+        longer; `own` is its sequence, where it has one: then it is not refused. Raises
+        DeadlineInfeasible."""
         backlog = self._backlog(request, order, host_ms, now_ns, own)
         ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms)
+        if own is not None:
+            ask = replace(ask, best_effort=True)
         plan = planner.plan(ask, self._latency, self._length, policy)
         if own is None and backlog is not None and not request.best_effort:
             self._keep_promises(ask, plan, policy, backlog, host_ms, now_ns)
@@ -254,20 +257,16 @@ class Admission:
         if not sequence.dues.timed or sequence.tokens or now_ns < sequence.check_ns:
             return
         self.look_later(sequence, now_ns)
-        try:
-            plan = self.plan(
-                sequence.request,
-                sequence.policy,
-                sequence.names,
-                elapsed_ms=sequence.at_ms(now_ns),
-                now_ns=now_ns,
-                order=(0, 0),
-                host_ms=host_ms,
-                own=sequence,
-            )
-        except DeadlineInfeasible as error:
-            cheapest = sequence.gears[0].name
-            plan = planner.at_gear(sequence.plan, cheapest, error.feasible_ms, error.which)
+        plan = self.plan(
+            sequence.request,
+            sequence.policy,
+            sequence.names,
+            elapsed_ms=sequence.at_ms(now_ns),
+            now_ns=now_ns,
+            order=(0, 0),
+            host_ms=host_ms,
+            own=sequence,
+        )
         sequence.adopt(plan, now_ns)
 
     def begun(self, sequence: Sequence, now_ns: int) -> None:
