@@ -17,19 +17,20 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) { return std::memcmp
 bool finite(const float* x, int n) { return std::all_of(x, x + n, [](float v) { return std::isfinite(v); }); }
 bool none_is_number(const std::vector<float>& x) { return std::all_of(x.begin(), x.end(), [](float v) { return std::isnan(v); }); }
 
-// Rows of `n` values: an odd one at each place among others of each kind, and rows of one size from nothing to the largest.
+// Rows of `n` values: an odd one at each place (of many every fifth) among others of each kind, and rows of one size from
+// nothing to the largest.
 std::vector<std::vector<float>> odd_rows(int n) {
   std::vector<std::vector<float>> rows;
   const auto normal = random_floats(size_t(n), uint32_t(n));
   for (const float odd : {kNan, -kNan, kInfinity, -kInfinity})
-    for (int at = 0; at < n; ++at)
+    for (int at = 0; at < n; at += n > 33 ? 5 : 1)
       for (const float rest : {0.0f, 1.0f, 1e-41f, kInfinity, kNan}) {
         auto row = normal;
         for (float& x : row) x = rest == 1.0f ? x : rest;
         row[size_t(at)] = odd;
         rows.push_back(row);
       }
-  for (int exponent = -149; exponent < 122; ++exponent)
+  for (int exponent = -149; exponent < 122; exponent += exponent < -115 ? 1 : 9)
     for (const bool gaps : {false, true}) {
       auto row = normal;
       for (int i = 0; i < n; ++i) row[size_t(i)] = gaps && i % 3 ? 0.0f : std::ldexp(row[size_t(i)], exponent);
@@ -50,12 +51,15 @@ void test_groups(const Kernels& twin, const Kernels& k) {
         const int begin = g * kGroup, count = std::min(kGroup, cols - begin);
         const bool fine = count <= 0 || finite(x.data() + begin, count);
         expect(std::isnan(b.scale[size_t(g)]) == !fine && std::isnan(b.offset[size_t(g)]) == !fine, "the scale of a group", k.name, cols, g);
+        bool told = true, near = true;
         for (int i = begin; i < begin + count; ++i) {
           const double value = x[size_t(i)], step = b.scale[size_t(g)];
-          expect(std::isnan(left[size_t(i)]) == !fine, "the remainder of a group", k.name, cols, i);
+          told = told && std::isnan(left[size_t(i)]) == !fine;
           // Next to nothing may count for nothing.
-          expect(!fine || std::fabs(value - step * b.q[size_t(i)]) <= 0.5001 * step + double(kLeast), "a code", k.name, cols, i);
+          near = near && (!fine || std::fabs(value - step * b.q[size_t(i)]) <= 0.5001 * step + double(kLeast));
         }
+        expect(told, "the remainder of a group", k.name, cols, g);
+        expect(near, "the codes of a group", k.name, cols, g);
       }
     }
 }
@@ -134,7 +138,7 @@ void test_attention(const Kernels& k) {
   constexpr int hd = 40;
   const auto query = random_floats(hd, 1);
   for (const DType dtype : {DType::f32, DType::f16, DType::i8})
-    for (const int count : {1, 2, 16, 17, 32})
+    for (const int count : {1, 16, 17, 32})
       for (const int window : {0, 1, 5})
         for (const float softcap : {0.0f, 5.0f}) {
           const auto attend = [&](int slot, int side, float odd) {
@@ -147,7 +151,8 @@ void test_attention(const Kernels& k) {
             return cache.attend(k, query, count, window, softcap);
           };
           expect(finite(attend(-1, 0, 0.0f).data(), hd + 1), "attention to numbers", k.name, int(dtype), count, window);
-          for (int slot = window ? std::max(0, count - window) : 0; slot < count; ++slot) {
+          const int first = window ? std::max(0, count - window) : 0;
+          for (int slot = count - 1; slot >= first; slot -= slot > first + 2 ? 3 : 1) {
             expect(none_is_number(attend(slot, 0, kNan)), "attention to a key that is no number", k.name, int(dtype), count, slot);
             const auto out = attend(slot, 1, kNan);
             expect(std::isnan(out[size_t((7 * slot + 3) % hd)]), "attention to a value that is no number", k.name, int(dtype), count, slot);
