@@ -1,6 +1,7 @@
 #include "thread_pool.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -13,6 +14,7 @@ namespace {
 // A few hundred pauses cover a neighbour's last rows; after that the CPU may be wanted by that very neighbour.
 constexpr int kSpin = 400;
 constexpr int kIdleSpin = 2000;  // between two steps of one answer; then sleep
+constexpr int kPreemptions = 2;  // between two times asleep, that the kernel's own work may cause
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -56,7 +58,8 @@ ThreadPool::ThreadPool(int threads)
       active_(size_),
       wanted_(size_),
       slots_(new Slot[size_t(kRounds) * size_t(size_)]),
-      threads_(new PerThread[size_t(size_)]) {
+      threads_(new PerThread[size_t(size_)]),
+      places_(new Place[size_t(size_)]) {
   try {
     for (int t = 1; t < size_; ++t) workers_.emplace_back([this, t] { work(t); });
   } catch (...) {
@@ -88,6 +91,31 @@ void ThreadPool::adopt(int threads) {
   raised_.notify_all();
 }
 
+// Under a hypervisor a halted CPU counts as taken (Linux, vcpu_is_preempted): a thread that was asleep is woken on the CPU of
+// who wakes it, and both stay there for tens of milliseconds. So it goes to a CPU that no thread before it is on, itself. Was
+// it preempted there, others are busy there: then it stays where it is woken, the next few times, and longer if it happens again.
+void ThreadPool::move_aside(int thread) {
+  Place& own = places_[thread];
+  rusage used{};
+  getrusage(RUSAGE_THREAD, &used);
+  if (own.moved) own.last_stays = own.stays = used.ru_nivcsw - own.preempted > kPreemptions ? std::clamp(2 * own.last_stays, 4, 64) : 0;
+  own.preempted = used.ru_nivcsw, own.moved = false;
+  cpu_set_t allowed, free;
+  bool crowded = false;
+  const int here = sched_getcpu();
+  for (int t = 0; t < thread; ++t) crowded = crowded || places_[t].cpu.load(std::memory_order_relaxed) == here;
+  if (crowded && own.stays > 0) {
+    --own.stays;
+  } else if (crowded && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    free = allowed;
+    for (int t = 0; t < thread; ++t)
+      if (const int cpu = places_[t].cpu.load(std::memory_order_relaxed); cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR(cpu, &free);
+    own.moved = CPU_COUNT(&free) > 0 && sched_setaffinity(0, sizeof free, &free) == 0;
+    if (own.moved) sched_setaffinity(0, sizeof allowed, &allowed);
+  }
+  own.cpu.store(sched_getcpu(), std::memory_order_relaxed);
+}
+
 void ThreadPool::work(int thread) {
   uint32_t seen = 0, raised = 0;
   for (;;) {
@@ -97,6 +125,7 @@ void ThreadPool::work(int thread) {
       if (job != seen) break;
       pause();
     }
+    const bool asleep = job == seen;
     while (job == seen) {
       job_.wait(seen, std::memory_order_acquire);
       job = job_.load(std::memory_order_acquire);
@@ -109,6 +138,7 @@ void ThreadPool::work(int thread) {
       seen = raised_at_.load(std::memory_order_relaxed);
       continue;
     }
+    if (asleep) move_aside(thread);
     threads_[thread] = start_;
     play(thread);
     barrier(thread);
@@ -125,6 +155,7 @@ void ThreadPool::run(const std::function<void(int)>& body) {
   body_ = &body;
   if (active_ > 1) {
     start_ = threads_[0];
+    places_[0].cpu.store(sched_getcpu(), std::memory_order_relaxed);
     const uint32_t number = job_.load(std::memory_order_relaxed) / kJob + 1;
     job_.store(number * kJob + uint32_t(active_), std::memory_order_release);
     job_.notify_all();

@@ -76,6 +76,14 @@ class ThreadPool {
   static constexpr int kRounds = 3;
   struct alignas(64) Slot { std::atomic<int> taken{0}; };
   struct alignas(64) PerThread { uint32_t round = 0; uint32_t phase = 0; };
+  // Where a thread was seen last, and of those that move aside: how often that thread was preempted by then, and whether
+  // it had moved; how many times it stays next, and how many it last had to.
+  struct alignas(64) Place {
+    std::atomic<int> cpu{-1};
+    long preempted = 0;
+    bool moved = false;
+    int stays = 0, last_stays = 0;
+  };
 
   // A job: its number, and in the lowest bits how many threads take part.
   static constexpr uint32_t kJob = 4096;
@@ -85,11 +93,13 @@ class ThreadPool {
   void end();  // stops and joins them all
   void adopt(int threads);  // between two runs
   void play(int thread);  // the body
+  void move_aside(int thread);
 
   int size_, active_;
   std::atomic<int> wanted_;  // what `use` asked for
   std::unique_ptr<Slot[]> slots_;       // [kRounds][size]
   std::unique_ptr<PerThread[]> threads_;
+  std::unique_ptr<Place[]> places_;  // each thread's own, but for `cpu`
   alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) std::atomic<uint32_t> job_{0};

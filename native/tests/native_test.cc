@@ -3,6 +3,10 @@
 // Exits with 1 where a check failed.
 #include "support.h"
 
+#include <sched.h>
+#include <unistd.h>
+
+#include <fstream>
 #include <set>
 #include <string>
 
@@ -201,6 +205,46 @@ void test_pool() {
     expect(once, "every chunk once", "", round);
     expect(taking_part == pool.size() && pool.most() == 4, "as many threads as may", "", round, taking_part);
   }
+}
+
+bool falls_asleep(pid_t thread) {
+  const std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
+  for (int look = 0; look < 200000; ++look) {
+    std::string stat;
+    std::getline(std::ifstream(path), stat);
+    if (const auto name = stat.rfind(')'); name != std::string::npos && stat.compare(name, 4, ") S ") == 0) return true;
+    sched_yield();
+  }
+  return false;
+}
+
+// A worker that is woken on its caller's CPU goes to another one, and is bound to none afterwards.
+void test_places() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  ThreadPool pool(2);
+  std::atomic<int> caller{0};
+  pid_t worker = 0;
+  int apart = 0;
+  for (int round = 0; round < 30; ++round) {
+    pool.run([&](int thread) {
+      if (thread == 0) caller = sched_getcpu();
+      pool.barrier(thread);
+      if (thread == 0) return;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(caller.load(), &one);
+      sched_setaffinity(0, sizeof one, &one), sched_setaffinity(0, sizeof allowed, &allowed);
+      worker = gettid();
+    });
+    if (!falls_asleep(worker)) continue;
+    int at[2] = {-1, -1};
+    pool.run([&](int thread) { at[thread] = sched_getcpu(); });
+    apart += at[0] != at[1];
+  }
+  expect(apart >= 3, "a worker is not where its caller is", "", apart);
+  cpu_set_t after;
+  expect(sched_getaffinity(worker, sizeof after, &after) == 0 && CPU_EQUAL(&after, &allowed), "a worker may go anywhere", "");
 }
 
 void test_sampler() {
@@ -417,7 +461,7 @@ void test_mask() {
 
 int main(int count, char** names) {
   const struct { const char* name; void (*run)(); } subjects[] = {
-      {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool},
+      {"packing", test_packing}, {"products", test_products}, {"elementwise", test_elementwise}, {"pool", test_pool}, {"places", test_places},
       {"sampler", test_sampler}, {"odd_logits", test_odd_logits}, {"odd_heads", test_odd_heads}, {"mask", test_mask},
       {"forward", test_forward}, {"cache_bytes", test_cache_bytes}, {"prompts", test_prompts}, {"bounds", test_residual_bounds},
       {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls},
