@@ -160,6 +160,14 @@ def test_a_summary_that_is_too_long_is_told() -> None:
     assert app("A text.", "2 sentences").kept
 
 
+def test_a_text_that_a_small_context_holds_needs_no_parts() -> None:
+    app, model = summarizer(context_length=300)
+    made = app("A short text about a dog.", "one sentence")
+    assert (made.text, made.read_share, len(model.seen)) == ("It happened.", 1.0, 1)
+    with pytest.raises(ContextLengthExceeded):
+        app(TEXT * 3, "one sentence")
+
+
 def test_no_text_no_time_no_room() -> None:
     with pytest.raises(EmptyPrompt):
         summarizer()[0](" \n")

@@ -96,7 +96,7 @@ class Summarize(App):
             raise EmptyPrompt("The text is empty.", hint="There is nothing to summarize.")
         lang, density = language(text), self._tokens_per_char(text)
         final = target.length(density, lang)
-        limit = self._chunk_tokens(final, due)
+        limit = self._chunk_tokens(len(text) * density / _SAFETY, final, due)
         chunk_chars = int(_SAFETY * limit / density)
         pieces = chunks(text, chunk_chars)
         report = on_progress or _quiet
@@ -238,12 +238,14 @@ class Summarize(App):
         sample = "".join(text[place : place + _SAMPLE] for place in dict.fromkeys(places))
         return max(0.05, self.count(sample) / len(sample))
 
-    def _chunk_tokens(self, final: Length, due: Deadline) -> int:
-        """Tokens of a chunk: fewer on a slow model, so that several are read in the time. A model
-        must hold a few parts at once to bring them together."""
+    def _chunk_tokens(self, size: float, final: Length, due: Deadline) -> int:
+        """Tokens of a chunk of a text of `size`: fewer on a slow model, so that several are read in
+        the time. A model must hold a few parts at once to bring them together, or all of it."""
         context = self.model.context_length
         room = context - FRAME_TOKENS - max(final.most, self.LENGTH.most)
         least = 3 * self.LENGTH.most
+        if size < room < least:
+            return room
         if room < least:
             raise ContextLengthExceeded(
                 prompt_tokens=context - room + least,
