@@ -15,7 +15,7 @@ from .chat import Conversation, Turn, capital
 from .kinds import TEXTS
 from .reading import lay_out, with_text
 from .values import Maker
-from .words import Pair
+from .words import Pair, with_article
 
 FOODS = words.pairs(
     "cake=蛋糕, soup=汤, pizza=披萨, salad=沙拉, sandwich=三明治, pie=馅饼, egg=鸡蛋, apple=苹果, "
@@ -166,26 +166,26 @@ def _count(rng: random.Random, lang: int, held: bool) -> str:
     return rng.choice(COUNTS)[lang] if rng.random() < 0.7 else values.number(rng, 0, held)
 
 
-def _place(rng: random.Random, lang: int, held: bool) -> str:
-    kind, common = rng.random(), rng.choice(PLACES)[lang]
-    if kind <= 0.6:
-        return common
-    name = (values.place if kind < 0.8 else values.venue)(rng, lang, held)
-    return name if lang else f"{'in' if kind < 0.8 else 'at'} {name}"
+def _phrase(
+    common: tuple[Pair, ...], share: float, usual: tuple[str, Maker], rarer: tuple[str, Maker]
+) -> Maker:
+    """A common phrase, in that share of the cases; else a value behind its preposition."""
 
+    def make(rng: random.Random, lang: int, held: bool) -> str:
+        kind, phrase = rng.random(), rng.choice(common)[lang]
+        if kind <= share:
+            return phrase
+        preposition, maker = usual if kind < 0.8 else rarer
+        value = maker(rng, lang, held)
+        return value if lang else f"{preposition} {value}"
 
-def _time(rng: random.Random, lang: int, held: bool) -> str:
-    kind, common = rng.random(), rng.choice(TIMES)[lang]
-    if kind <= 0.45:
-        return common
-    when = (values.date if kind < 0.8 else values.year)(rng, lang, held)
-    return when if lang else f"{'on' if kind < 0.8 else 'in'} {when}"
+    return make
 
 
 ROLES: dict[str, Maker] = {
     "count": _count,
-    "place": _place,
-    "time": _time,
+    "place": _phrase(PLACES, 0.6, ("in", values.place), ("at", values.venue)),
+    "time": _phrase(TIMES, 0.45, ("on", values.date), ("in", values.year)),
     "companion": lambda rng, lang, held: somebody(rng, lang),
     "recipient": lambda rng, lang, held: somebody(rng, lang),
     "why": lambda rng, lang, held: rng.choice(WHYS)[lang],
@@ -211,8 +211,7 @@ def doing(rng: random.Random, lang: int, who: str | None = None) -> Doing:
     else:
         several = plural(noun) if "count" in told else noun
         known = f"{quality} {several}".strip()
-        article = "an" if known[0] in "aeiou" else "a"
-        things = f"{told['count']} {known}" if "count" in told else f"{article} {known}"
+        things = f"{told['count']} {known}" if "count" in told else with_article(known)
         known, noun = f"the {known}", plural(noun)
     return Doing(who or somebody(rng, lang), verb, things, known, noun, told)
 

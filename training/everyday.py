@@ -33,9 +33,9 @@ from functools import cache
 from pathlib import Path
 
 from .chat import capital
-from .fields import plural, value, with_article
+from .fields import plural, value
 from .shop import draw
-from .words import Pair
+from .words import Pair, with_article
 
 FOLDER = Path(__file__).parent / "sentences"
 FIELD = re.compile(r"\{([^}]+)\}")

@@ -29,11 +29,6 @@ LISTS = {
 THINGS = tuple(p for p in words.THINGS if not PLURAL.search(p[0]) and p[0] not in ("tea", "coffee"))
 
 
-def with_article(name: str) -> str:
-    """The name with `a` or `an`."""
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
-
-
 def plural(name: str) -> str:
     """The plural of a thing."""
     if name.endswith(("s", "x", "ch", "sh")):
@@ -75,13 +70,9 @@ def value(rng: random.Random, field: str, held: bool) -> Pair:
     if field in ("name", "name2"):
         text = values.name(rng, held, lambda: values.latin(rng, 1, 3))
         return text, text
-    if field == "job":
-        index = rng.random()
-        both = [values.job(random.Random(index), lang, held) for lang in (0, 1)]
-        return both[0], both[1]
-    if field == "hobby":
-        index = rng.random()
-        both = [values.hobby(random.Random(index), lang, held) for lang in (0, 1)]
+    if field in ("job", "hobby"):
+        make, index = values.job if field == "job" else values.hobby, rng.random()
+        both = [make(random.Random(index), lang, held) for lang in (0, 1)]
         return both[0], both[1]
     text = values.code(rng, 0, held)
     return text, text

@@ -15,6 +15,7 @@ from functools import cache
 from .chat import Conversation, capital
 from .shop import expand, expansions
 from .stories import FOLDER, UNSAID_SHARE, VALUES, Ask, dialogue, idle, listed, named, sheet
+from .words import with_article
 
 LISTED_SHARE = 0.1  # of the portraits are a name and `label: value` lines
 BACKWARDS_SHARE = 0.12  # of the questions give the value and ask for the name
@@ -89,14 +90,6 @@ def value(rng: random.Random, attribute: Attribute, lang: int) -> str:
     return rng.choice(listed(attribute.makes))
 
 
-def name_of(rng: random.Random, kind: Kind, lang: int) -> str:
-    """A new name for one of this kind."""
-    pattern = kind.names[lang]
-    if maker := VALUES.get(pattern):
-        return maker(rng, lang, False)
-    return named(*kind.names)(rng, lang, False)
-
-
 def portrait(rng: random.Random, kind: Kind, lang: int, others: list[Portrait]) -> Portrait:
     """One of a kind, with values that none of the others has."""
     table = attributes(lang)
@@ -109,10 +102,16 @@ def portrait(rng: random.Random, kind: Kind, lang: int, others: list[Portrait]) 
     if not told:
         told[kind.attributes[0]] = value(rng, table[kind.attributes[0]], lang)
     sex = rng.choice(("he", "she")) if kind.names[0] == "person" else "it"
-    name = name_of(rng, kind, lang)
-    while any(name == other.name for other in others):
-        name = name_of(rng, kind, lang)
-    return Portrait(kind, name, sex, told)
+    return Portrait(kind, new_name(rng, kind, lang, others), sex, told)
+
+
+def new_name(rng: random.Random, kind: Kind, lang: int, others: list[Portrait]) -> str:
+    """A name for one of this kind that none of the others has."""
+    make = VALUES.get(kind.names[lang]) or named(*kind.names)
+    while True:
+        name = make(rng, lang, False)
+        if all(name != other.name for other in others):
+            return name
 
 
 def clash(name: str, told: dict[str, str], lang: int) -> bool:
@@ -152,8 +151,7 @@ def phrase(rng: random.Random, one: Portrait, name: str, lang: int) -> str:
 def put(text: str, one: Portrait, made: str, lang: int) -> str:
     """The value, and the pronouns of what is described."""
     he, his = FORMS[lang][one.sex]
-    article = f"{'an' if made[:1] in 'aeiouAEIOU' else 'a'} {made}"
-    text = text.replace("{a}", article).replace("{v}", made)
+    text = text.replace("{a}", with_article(made)).replace("{v}", made)
     return text.replace("{his}", his).replace("{he}", he)
 
 
@@ -190,18 +188,17 @@ def english_sentence(
     rng: random.Random, one: Portrait, subject: str, opening: str, said: list[str], first: bool
 ) -> str:
     """One English sentence; the first may say what it is."""
-    noun, person = one.kind.nouns[0], one.sex not in NOBODY
-    article = "an" if noun[0] in "aeiou" else "a"
+    noun, person = with_article(one.kind.nouns[0]), one.sex not in NOBODY
     if opening:
         body = f"{opening}, {subject} {joined(said)}"
     elif first and rng.random() < 0.4:
         who = rng.choice(("who", "that")) if person else rng.choice(("which", "that"))
-        body = f"{subject} is {article} {noun} {who} {joined(said)}"
+        body = f"{subject} is {noun} {who} {joined(said)}"
     elif first and len(said) > 1 and rng.random() < 0.5:
         who = "who" if person else "which"
         body = f"{subject}, {who} {said[0]}, {joined(said[1:])}"
     elif first and rng.random() < 0.3:
-        body = f"{subject}, {article} {noun}, {joined(said)}"
+        body = f"{subject}, {noun}, {joined(said)}"
     else:
         body = f"{subject} {joined(said)}"
     return f"{capital(body)}."
@@ -284,9 +281,7 @@ def ask(rng: random.Random, all_told: list[Portrait], lang: int) -> Ask:
             name = rng.choice(rivalled if rivalled and rng.random() < 0.6 else missing)
             return Ask(asked(rng, one, name, called, lang, not rivals), None)
         name = rng.choice(list(one.told))
-        stranger = name_of(rng, one.kind, lang)
-        while any(stranger == other.name for other in all_told):
-            stranger = name_of(rng, one.kind, lang)
+        stranger = new_name(rng, one.kind, lang, all_told)
         return Ask(asked(rng, one, name, stranger, lang), None)
     name = rng.choice(list(one.told))
     return Ask(asked(rng, one, name, called, lang, not rivals), one.told[name])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from .chat import Conversation, Turn, capital
 from .held_facts import HELD_FACTS
 from .kinds import MEETING, SLOTS, TEXTS, subject
+from .words import with_article
 
-VOWELS = "aeiouAEIOU"
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_]+")
 PRONOUNS = (("He", "She", "It"), ("他", "她", "它"))
 
@@ -29,8 +29,7 @@ class Record:
 
 def fill(template: str, name: str, value: str) -> str:
     """One sentence of a slot."""
-    article = f"{'an' if value[:1] in VOWELS else 'a'} {value}"
-    return template.format(n=name, v=value, a=article)
+    return template.format(n=name, v=value, a=with_article(value))
 
 
 def choose(rng: random.Random, templates: tuple[str, ...], new: bool) -> str:
@@ -226,8 +225,8 @@ def slots_of(template: str) -> tuple[str, ...]:
 def say(template: str, values: dict[str, str]) -> str:
     """A summary sentence with its values (`{job:a}` takes an article)."""
     for slot, value in values.items():
-        article = f"{'an' if value[:1] in VOWELS else 'a'} {value}"
-        template = template.replace(f"{{{slot}:a}}", article).replace(f"{{{slot}}}", value)
+        template = template.replace(f"{{{slot}:a}}", with_article(value))
+        template = template.replace(f"{{{slot}}}", value)
     return capital(template)
 
 

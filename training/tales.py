@@ -105,8 +105,8 @@ def beats_of(rng: random.Random, plot: Plot, lang: int) -> tuple[list[str], dict
         share = ABOUT_KEPT if beat.ways[0] == ABOUT else SHARED_KEPT if beat.shared else KEPT
         if number and rng.random() > share:
             continue
-        own = [table[f"@{beat.ways[0]}"].beats[0]] if beat.shared else [beat]
-        templates += [rng.choice(list(b.ways)) for b in own]
+        own = table[f"@{beat.ways[0]}"].beats[0] if beat.shared else beat
+        templates.append(rng.choice(list(own.ways)))
     return templates, shared
 
 
@@ -152,14 +152,23 @@ def worded(rng: random.Random, one: Tale, slot: str, must: set[str]) -> str | No
     return None
 
 
-def put_question(
-    rng: random.Random, one: Tale, text: str, lang: int, cast: Cast, named: bool
-) -> str:
-    """The question about these people; `named`, without pronouns."""
+def asked(
+    rng: random.Random,
+    one: Tale,
+    text: str | None,
+    lang: int,
+    cast: Cast,
+    named: bool,
+    slot: str = "",
+) -> Ask | None:
+    """The question about these people (None where there is no text for it), which the slot's value
+    answers, if any; `named`, without pronouns."""
+    if not text:
+        return None
     speaker = Speaker(rng, cast, lang)
     speaker.met = {"a", "b"}
     pronouns = 0.0 if named or rng.random() < 0.65 else 1.0
-    return capital(speaker.put(text, one.told, pronouns))
+    return Ask(capital(speaker.put(text, one.told, pronouns)), one.told.get(slot))
 
 
 def swapped(rng: random.Random, cast: Cast, lang: int) -> Cast:
@@ -177,12 +186,7 @@ def ask(rng: random.Random, all_told: list[Tale], lang: int, unsaid: bool) -> As
     told = [slot for slot in one.told if slot in one.asks]
     if not unsaid:
         slot = rng.choice(told)
-        text = worded(rng, one, slot, must)
-        return (
-            Ask(put_question(rng, one, text, lang, one.cast, not alone), one.told[slot])
-            if text
-            else None
-        )
+        return asked(rng, one, worded(rng, one, slot, must), lang, one.cast, not alone, slot)
     way = rng.random()
     if way < 0.5:
         missing = [slot for slot in one.asks if slot not in one.told]
@@ -192,20 +196,16 @@ def ask(rng: random.Random, all_told: list[Tale], lang: int, unsaid: bool) -> As
         rivalled = [slot for slot in missing if any(slot in other.told for other in all_told)]
         slot = rng.choice(rivalled if rivalled and rng.random() < 0.6 else missing or told)
         if slot not in one.told:
-            text = worded(rng, one, slot, must)
-            return (
-                Ask(put_question(rng, one, text, lang, one.cast, not alone), None) if text else None
-            )
+            return asked(rng, one, worded(rng, one, slot, must), lang, one.cast, not alone)
     slot = rng.choice(told)
     if way < 0.8:
         text = worded(rng, one, slot, HERO)
         stranger = cast_of(rng, lang)
         if any(people(stranger) & people(known.cast) for known in all_told):
             return None
-        return Ask(put_question(rng, one, text, lang, stranger, True), None) if text else None
+        return asked(rng, one, text, lang, stranger, True)
     text = worded(rng, one, slot, OTHER)
-    other = swapped(rng, one.cast, lang)
-    return Ask(put_question(rng, one, text, lang, other, not alone), None) if text else None
+    return asked(rng, one, text, lang, swapped(rng, one.cast, lang), not alone)
 
 
 def tale_conversation(rng: random.Random, lang: int) -> Conversation:
@@ -223,5 +223,6 @@ def tale_conversation(rng: random.Random, lang: int) -> Conversation:
     while len(asks) < count:
         unsaid = rng.random() < UNSAID_SHARE
         tries = (ask(rng, all_told, lang, unsaid) for _ in range(20))
-        asks += [made for made in (next(filter(None, tries), None),) if made]
+        if made := next(filter(None, tries), None):
+            asks.append(made)
     return dialogue(rng, idle(rng, parts, lang), asks, lang)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from . import everyday, pairs, phrases_en, phrases_zh, words
 from .chat import Conversation, Turn, capital
-from .fields import plural, value, with_article
+from .fields import plural, value
 from .shop import PHRASES, any_thing, expand, make_shop
-from .words import Pair
+from .words import Pair, with_article
 from .world import agree
 
 APP = ("Translate into Chinese{terms}: {s}", "翻译成英语{terms}：{s}")

@@ -20,6 +20,11 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def with_article(name: str) -> str:
+    """The English name with `a` or `an`."""
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 QUALITIES = pairs(
     "red=红色, blue=蓝色, green=绿色, yellow=黄色, black=黑色, white=白色, grey=灰色, pink=粉色, "
     "purple=紫色, brown=棕色, orange=橙色, silver=银色, golden=金色, wooden=木制, ceramic=陶瓷, "

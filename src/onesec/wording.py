@@ -60,11 +60,12 @@ class Wording:
 
         Raises as `render` does, and ContextLengthExceeded where the last turn alone is too long.
         """
-        from onesec.prompt.fit import cleaned, fit
+        from onesec.prompt.fit import check_list, fit
 
         self._needed()
+        check_list(messages)  # a text alone would be a plain prompt
         fitted = fit(
-            cleaned(messages),
+            messages,
             count_tokens=lambda text: len(self.tokenizer.encode(text, special=True)),
             max_tokens=max_tokens,
             render=self.render_text,

@@ -173,13 +173,18 @@ def _content(messages: Sequence[Message]) -> str:
     return str(messages[0]["content"])
 
 
-def cleaned(messages: Sequence[Message]) -> list[Message]:
-    """The messages with their texts cleaned. Raises InvalidRequest for what is no list of them."""
+def check_list(messages: object) -> None:
+    """Raise InvalidRequest for what is no list of messages."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InvalidRequest(
             f"Messages are a {type(messages).__name__}; they must be a list of messages.",
             hint='Write [{"role": "user", "content": "..."}].',
         )
+
+
+def cleaned(messages: Sequence[Message]) -> list[Message]:
+    """The messages with their texts cleaned. Raises InvalidRequest for what is no list of them."""
+    check_list(messages)
     return [_cleaned(message) for message in messages]
 
 
@@ -270,31 +275,33 @@ def _trim(
             high - low > max(8, low // 32) and not attempt.hurry()
         ):  # within 3 % of the best is close enough
             middle = (low + high) // 2
-            if attempt.fits(_shortened(messages, index, pieces, middle, from_start)):
+            kept = _keep(pieces, middle, from_start=from_start)
+            if attempt.fits(_shortened(messages, index, kept, from_start)):
                 low = middle
             else:
                 high = middle
-        messages = _shortened(messages, index, pieces, low, from_start)
-        marks[index] = _left(marks[index], pieces, low, from_start=from_start)
+        kept = _keep(pieces, low, from_start=from_start)
+        messages = _shortened(messages, index, kept, from_start)
+        marks[index] = _left(marks[index], kept, from_start)
         if attempt.fits(messages):
             break
     return messages, marks
 
 
 def _shortened(
-    messages: list[Message], index: int, pieces: list[str], keep: int, from_start: bool
+    messages: list[Message], index: int, kept: tuple[str, str, int], from_start: bool
 ) -> list[Message]:
-    first, last, gone = _keep(pieces, keep, from_start=from_start)
+    """The messages with only that of one's text which `_keep` keeps."""
+    first, last, gone = kept
     if gone and not from_start:
         first, _ = omit(first)
     made: Message = {**messages[index], "content": first + last}
     return [*messages[:index], made, *messages[index + 1 :]]
 
 
-def _left(marks: Sequence[Mark], pieces: list[str], keep: int, *, from_start: bool) -> list[Mark]:
-    """The omissions that are left in a text of such pieces once it is shortened, the new one among
-    them."""
-    first, _, gone = _keep(pieces, keep, from_start=from_start)
+def _left(marks: Sequence[Mark], kept: tuple[str, str, int], from_start: bool) -> list[Mark]:
+    """The omissions that are left in a text once it is shortened so, the new one among them."""
+    first, _, gone = kept
     begin, end = len(first), len(first) + gone
     left = [(at, added) for at, added in marks if at < begin or at >= end]
     return left if from_start or not gone else [*left, omit(first)[1]]

@@ -348,9 +348,8 @@ class Door:
         """Count, and remember, that a client left after so many tokens of its answers."""
         self.metrics.cancelled(tokens)
         if not wanted.arrival_ns:
-            budget = wanted.budget
-            told = {"budget_ms": budget.total_ms, "tokens": tokens}
-            self.over(wanted.call, "left", timed=budget.limited, **told)
+            budget_ms, timed = wanted.budget.total_ms, wanted.budget.limited
+            self.over(wanted.call, "left", timed=timed, budget_ms=budget_ms, tokens=tokens)
         _log.info("%s left after %d tokens", wanted.call.id, tokens)
 
     def refused(self, call: Call, error: ApiError) -> None:

@@ -137,8 +137,7 @@ class _Talk:
         if not refusal:
             tokens = sum(driver.gears.values())
             ending = worst_of(driver.endings)
-            told = {"budget_ms": budget_ms, "met": met, "tokens": tokens}
-            door.over(call, ending, timed=timed, **told)
+            door.over(call, ending, timed=timed, budget_ms=budget_ms, met=met, tokens=tokens)
         story = {
             "budget_ms": budget_ms,
             "elapsed_ms": round(elapsed_ms, 3),

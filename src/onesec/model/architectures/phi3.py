@@ -60,12 +60,8 @@ def _longrope_from_hf(
     return _longrope(
         rope.rope_theta(params, fields, 1e4),
         dim,
-        short=params.numbers(
-            "short_factor", count=dim // 2, low=rope.MIN_FACTOR, high=rope.MAX_FACTOR
-        ),
-        long=params.numbers(
-            "long_factor", count=dim // 2, low=rope.MIN_FACTOR, high=rope.MAX_FACTOR
-        ),
+        short=params.numbers("short_factor", count=dim // 2, low=least, high=most),
+        long=params.numbers("long_factor", count=dim // 2, low=least, high=most),
         attention=params.number(
             "attention_factor", rope.longrope_attention(stretch, original), low=1e-3, high=1e3
         ),
