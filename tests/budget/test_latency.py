@@ -314,3 +314,20 @@ def test_a_horizon_is_held_against_what_was_expected_when_it_began() -> None:
     for i in range(8 * 20):
         steps.add(2.0, 1.0, 2.0 if i % 8 else 1.0)
     assert steps.windows[1].tail(0.05, 0.0) == steps.windows[1].tail(0.95, 0.0) == 2.0
+
+
+def test_doubt_takes_slowness_back_to_the_fit_and_no_further() -> None:
+    slow, quick = LatencyModel({"g": COST}), LatencyModel({"g": COST})
+    slow.start_at(2.0)
+    slow.observe_decode("g", 100, 1, [40.0] * 50)
+    quick.start_at(0.7)
+    before = [slow.step_ms("g", 100), slow.prefill_ms("g", 64, quantile=P50)]
+    for _ in range(60):
+        slow.doubt()
+        quick.doubt()
+        after = [slow.step_ms("g", 100), slow.prefill_ms("g", 64, quantile=P50)]
+        assert all(b <= a for a, b in zip(before, after, strict=True))
+        before = after
+    assert slow.step_ms("g", 100) == pytest.approx(12.4, rel=1e-3)
+    assert slow.prefill_ms("g", 64, quantile=P50) == pytest.approx(2.0 + 0.3 * 64 + 4.096, rel=1e-3)
+    assert quick.step_ms("g", 100) == pytest.approx(0.7 * 12.4)

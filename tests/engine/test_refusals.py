@@ -83,6 +83,11 @@ class Desk:
         decode_ms = latency.decode_ms("4", len(prompt), length_of(prompt))  # its end is one more
         return latency.prefill_ms("4", len(prompt)) + decode_ms
 
+    def eight_ms(self, prompt: tuple[int, ...]) -> float:
+        """What the cheapest gear needs for eight tokens."""
+        latency = self.engine.latency
+        return latency.prefill_ms("4", len(prompt)) + latency.decode_ms("4", len(prompt), 7)
+
 
 def test_few_are_refused_wrongly_and_the_counter_offer_works() -> None:
     desk = Desk(1)
@@ -111,6 +116,37 @@ def test_a_fresh_engine_refuses_no_more_than_eight_tokens_need() -> None:
     prompt = desk.prompt()
     with pytest.raises(DeadlineInfeasible):
         desk.ask(prompt, 5.0)
-    eight_ms = desk.engine.latency.prefill_ms("4", len(prompt))
-    eight_ms += desk.engine.latency.decode_ms("4", len(prompt), 7)
-    desk.ask(prompt, eight_ms * 1.02 + 1.0)  # the margin
+    desk.ask(prompt, desk.eight_ms(prompt) * 1.02 + 1.0)  # the margin
+
+
+def test_a_slow_spell_that_is_over_does_not_refuse_for_ever() -> None:
+    desk = Desk(5)
+    for _ in range(60):
+        desk.ask(desk.prompt(), None)
+    prompt = (3, *range(1, 29))
+    budget_ms = 1.3 * desk.eight_ms(prompt)
+    desk.ask(prompt, budget_ms)
+    quick, desk.backend.noise = desk.backend.noise, lambda: 3.0
+    for _ in range(20):
+        desk.ask(desk.prompt(), None)
+    desk.backend.noise = quick
+    refusals = 0
+    while True:
+        try:
+            desk.ask(prompt, budget_ms)
+            break
+        except DeadlineInfeasible:
+            refusals += 1
+            assert refusals < 10
+    assert refusals  # it had been believed
+
+
+def test_what_cannot_be_done_is_refused_however_often_it_is_asked() -> None:
+    desk = Desk(6)
+    for _ in range(60):
+        desk.ask(desk.prompt(), None)
+    prompt = (3, *range(1, 29))
+    cannot_ms = 0.5 * desk.eight_ms(prompt)
+    for _ in range(50):
+        with pytest.raises(DeadlineInfeasible):
+            desk.ask(prompt, cannot_ms)

@@ -27,6 +27,7 @@ P50, P95, P99 = 0.50, 0.95, 0.99
 _MACHINE_RATE, _GEAR_RATE, _ROWS_RATE, _PREFILL_RATE = 0.1, 0.02, 0.05, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND, _ROWS_BOUND = math.log(2.0), math.log(4.0)
+_DOUBT = 0.2  # of a correction, a refusal
 _TELLING_STEPS = 8  # a chunk as long as these of the cheapest gear tells all it can of the machine
 # A step that takes longer than so many times its expectation has met a stall: it counts as that
 # long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
@@ -267,6 +268,16 @@ class LatencyModel:
     def start_at(self, slowness: float) -> None:
         """Begin with all times `slowness` times what was fitted: measured just now."""
         self._machine = _clip(math.log(slowness), *_MACHINE_BOUNDS)
+
+    def doubt(self) -> None:
+        """Believe a part less of what makes the machine slower than what was fitted.
+
+        A refusal runs nothing, so it teaches nothing: where each one rested on a slow spell, the
+        spell would last for ever.
+        """
+        self._machine -= _DOUBT * max(0.0, self._machine)
+        for known in (self._short, self._long, *self._gears.values()):
+            known.offset -= _DOUBT * max(0.0, known.offset)
 
     # -- save and load ----------------------------------------------------------------------------
 

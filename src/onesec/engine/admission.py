@@ -124,7 +124,12 @@ class Admission:
         ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms)
         if own is not None:
             ask = replace(ask, best_effort=True)
-        plan = planner.plan(ask, self._latency, self._length, policy)
+        try:
+            plan = planner.plan(ask, self._latency, self._length, policy)
+        except DeadlineInfeasible:
+            if not self._scheduler.has_work:  # else what runs tells how slow the machine is
+                self._latency.doubt()
+            raise
         if own is None and backlog is not None and not request.best_effort:
             self._keep_promises(ask, plan, policy, backlog, host_ms, now_ns)
         return plan
