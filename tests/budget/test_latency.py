@@ -322,7 +322,7 @@ def test_doubt_takes_slowness_back_to_the_fit_and_no_further() -> None:
     slow.observe_decode("g", 100, 1, [40.0] * 50)
     quick.start_at(0.7)
     before = [slow.step_ms("g", 100), slow.prefill_ms("g", 64, quantile=P50)]
-    for _ in range(60):
+    for _ in range(100):
         slow.doubt()
         quick.doubt()
         after = [slow.step_ms("g", 100), slow.prefill_ms("g", 64, quantile=P50)]

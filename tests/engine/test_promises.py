@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -267,6 +268,30 @@ def test_an_offer_puts_a_request_behind_those_that_it_would_have_made_late(ms: f
         engine.step()
     assert promised.trace.met
     assert behind.trace.met
+
+
+@pytest.mark.parametrize(("which", "most_ms"), [("total_ms", 600.0), ("ttft_ms", 30.0)])
+def test_what_is_offered_under_load_does_at_once(which: str, most_ms: float) -> None:
+    offers = works = 0
+    for seed in range(6):
+        rng = random.Random(seed)
+        engine, _ = engine_of(seed)
+        for number in range(80):
+            tokens, ms = rng.randint(8, 200), rng.uniform(20.0, most_ms)
+            asked = request(f"r{number}", tokens, ms, limit=40)
+            asked = replace(asked, budget=Budget(**{which: ms}))
+            try:
+                engine.add_request(asked)
+            except DeadlineInfeasible as refusal:
+                offers += 1
+                again = Budget(**{which: refusal.feasible_ms})
+                with suppress(DeadlineInfeasible):
+                    engine.add_request(replace(asked, budget=again))
+                    works += 1
+            for _ in range(rng.randrange(4)):
+                engine.step()
+    assert offers > 100
+    assert works >= 0.95 * offers
 
 
 def test_the_background_takes_no_gear_from_a_usual_request() -> None:

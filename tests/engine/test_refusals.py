@@ -137,7 +137,7 @@ def test_a_slow_spell_that_is_over_does_not_refuse_for_ever() -> None:
             break
         except DeadlineInfeasible:
             refusals += 1
-            assert refusals < 10
+            assert refusals < 20
     assert refusals  # it had been believed
 
 

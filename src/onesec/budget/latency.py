@@ -27,7 +27,7 @@ P50, P95, P99 = 0.50, 0.95, 0.99
 _MACHINE_RATE, _GEAR_RATE, _ROWS_RATE, _PREFILL_RATE = 0.1, 0.02, 0.05, 0.2
 _MACHINE_BOUNDS = (math.log(0.5), math.log(16.0))
 _GEAR_BOUND, _ROWS_BOUND = math.log(2.0), math.log(4.0)
-_DOUBT = 0.2  # of a correction, a refusal
+_DOUBT = 0.1  # of a correction, a refusal
 _TELLING_STEPS = 8  # a chunk as long as these of the cheapest gear tells all it can of the machine
 # A step that takes longer than so many times its expectation has met a stall: it counts as that
 # long. Stalls have no upper end, and one of them would be the margin of the next 256 steps; what
@@ -275,9 +275,11 @@ class LatencyModel:
         A refusal runs nothing, so it teaches nothing: where each one rested on a slow spell, the
         spell would last for ever.
         """
-        self._machine -= _DOUBT * max(0.0, self._machine)
-        for known in (self._short, self._long, *self._gears.values()):
-            known.offset -= _DOUBT * max(0.0, known.offset)
+        self._machine = _doubted(self._machine)
+        for chunks in (self._short, self._long):
+            chunks.offset = _doubted(chunks.offset)
+        for state in self._gears.values():
+            state.offset = _doubted(state.offset)
 
     # -- save and load ----------------------------------------------------------------------------
 
@@ -324,6 +326,10 @@ def _cost_from(values: Mapping[str, Any]) -> GearCost:
 def _power(rows: int) -> int:
     """The least power of two that is no less than `rows`, as an exponent."""
     return (rows - 1).bit_length()
+
+
+def _doubted(offset: float) -> float:
+    return offset - _DOUBT * max(0.0, offset)
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -22,14 +22,13 @@ from onesec.core.errors import (
     EmptyPrompt,
     InvalidRequest,
     UnknownGear,
-    Which,
 )
 from onesec.core.gear import Gear
 from onesec.core.request import Request, check_tokens
 
 from .backlog import Backlog, Lateness
 from .block_manager import BlockManager
-from .dues import BACKGROUND_NS, NEVER_NS
+from .offers import Offers
 from .scheduler import Scheduler
 from .sequence import Sequence
 
@@ -56,6 +55,7 @@ class Admission:
         self._scheduler = scheduler
         self._latency = latency
         self._length = length
+        self._offers = Offers(backend.gears, latency, length)
 
     def check(self, request: Request) -> None:
         """Raises EmptyPrompt, ContextLengthExceeded, UnknownToken or InvalidRequest (what the
@@ -119,53 +119,23 @@ class Admission:
     ) -> Plan:
         """The planner's word on a request of that urgency, while the machine may stall for so much
         longer; `own` is its sequence, where it has one: then it is not refused. Raises
-        DeadlineInfeasible."""
+        DeadlineInfeasible, whose offer would do now."""
         backlog = self._backlog(request, order, host_ms, now_ns, own)
         ask = self._ask(request, policy, names, elapsed_ms, backlog, stall_ms)
         if own is not None:
             ask = replace(ask, best_effort=True)
         try:
             plan = planner.plan(ask, self._latency, self._length, policy)
-        except DeadlineInfeasible:
+        except DeadlineInfeasible as refusal:
             if not self._scheduler.has_work:  # else what runs tells how slow the machine is
                 self._latency.doubt()
-            raise
-        if own is None and backlog is not None and not request.best_effort:
-            self._keep_promises(ask, plan, policy, backlog, host_ms, now_ns)
+            if backlog is None or not backlog.passes:
+                raise
+            arrival_ns = now_ns - round(elapsed_ms * 1e6)
+            raise self._offers.behind(refusal, request, ask, policy, backlog, arrival_ns) from None
+        if backlog is not None and not ask.best_effort:
+            self._offers.keep_promises(ask, plan, policy, backlog)
         return plan
-
-    def _keep_promises(
-        self,
-        ask: Ask,
-        plan: Plan,
-        policy: Policy,
-        backlog: Backlog,
-        host_ms: float,
-        now_ns: int,
-    ) -> None:
-        """Raises DeadlineInfeasible where going before others would make them late; with a budget
-        that puts it behind them, and leaves time behind all others, it would do."""
-        gear = next(g for g in self._backend.gears if g.name == plan.prefill_gear)
-        cached = ask.cached_tokens.get(gear.name, 0)
-        prompt_ms = backlog.prompt_ms(gear, ask.prompt_tokens - cached, cached)
-        harmed = backlog.harmed(prompt_ms, plan.usual_ms)
-        if not harmed:
-            return
-        last = self._behind((BACKGROUND_NS + NEVER_NS, 0), host_ms, now_ns)
-        work_ms = last.wait_ms + prompt_ms + plan.answer_ms
-        behind_ms = (max(harmed) - now_ns) / 1e6
-        spent_ms = ask.elapsed_ms + ask.wait_ms - backlog.wait_ms
-        budgets: dict[Which, float | None] = {"total": ask.budget_ms, "ttft": ask.ttft_ms}
-        # What sorts it is the one that is over first.
-        budget_ms, which = min((ms, which) for which, ms in budgets.items() if ms is not None)
-        raise DeadlineInfeasible(
-            budget_ms=budget_ms,
-            feasible_ms=max(
-                policy.budget_for(spent_ms + max(work_ms, behind_ms)), plan.feasible_ms
-            ),
-            why=f"{len(harmed)} of the answers that were promised would be late",
-            which=which,
-        )
 
     def _backlog(
         self,
@@ -176,11 +146,8 @@ class Admission:
         own: Sequence | None = None,
     ) -> Backlog | None:
         """The load that a request of that urgency meets; none counts for one without a budget."""
-        return self._behind(order, host_ms, now_ns, own) if request.budget.limited else None
-
-    def _behind(
-        self, order: tuple[int, int], host_ms: float, now_ns: int, own: Sequence | None = None
-    ) -> Backlog:
+        if not request.budget.limited:
+            return None
         return Backlog(
             self._scheduler,
             self._latency,

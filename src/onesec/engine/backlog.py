@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -112,6 +113,29 @@ class Backlog:
         prompts = (self._prompt(each) for each in unfinished if each.state != "decoding")
         self._prompts = sorted(prompts, key=lambda prompt: prompt.order)
         self._there_ms, self.wait_ms = self._run(self._prompts)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The urgency of whom it is looked at for."""
+        return self._order
+
+    def until_ms(self, instant_ns: int) -> float:
+        """Milliseconds from now to an instant."""
+        return (instant_ns - self._now_ns) / 1e6
+
+    def later(self, order: tuple[int, int]) -> Backlog:
+        """The same load, as a request that is less urgent meets it."""
+        found = copy(self)
+        found._order, found._chunks = order, {}
+        _, found.wait_ms = found._run(self._prompts)
+        return found
+
+    @property
+    def passes(self) -> bool:
+        """Whether it goes before others, which more time would put it behind."""
+        orders = [self._prompts[-1].order] if self._prompts else []
+        orders += [self._decoding[-1][0]] if self._decoding else []
+        return any(order > self._order for order in orders)
 
     def others_ms(self, gears: tuple[Gear, ...]) -> Mapping[str, float]:
         """Work for others between two tokens, for each gear that may be used."""
