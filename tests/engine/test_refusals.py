@@ -150,3 +150,20 @@ def test_what_cannot_be_done_is_refused_however_often_it_is_asked() -> None:
     for _ in range(50):
         with pytest.raises(DeadlineInfeasible):
             desk.ask(prompt, cannot_ms)
+
+
+def test_nineteen_of_twenty_end_by_what_their_plans_named() -> None:
+    desk = Desk(8)
+    for _ in range(100):
+        desk.ask(desk.prompt(), None)
+    held = []
+    for _ in range(600):
+        prompt = desk.prompt()
+        budget_ms = desk.rng.uniform(1.5, 4.0) * desk.least_ms(prompt)
+        with suppress(DeadlineInfeasible):
+            trace = desk.ask(prompt, budget_ms).trace
+            if trace.ending == "natural":
+                assert trace.predicted_ms is not None
+                held.append(trace.elapsed_ms <= trace.predicted_ms)
+    assert len(held) > 400
+    assert 0.93 <= sum(held) / len(held) <= 0.97

@@ -67,8 +67,8 @@ class Plan:
     kept for stalls and for others (`crowding`, a share of the time to spare; inf where it is all of
     it), and `better_tpot_ms` the least time for each token. One of the two was not given; None
     where the gear is the best. The first token comes by `first_ms`; `answer_ms` is what the rest of
-    the smallest useful answer takes then, in the cheapest gear. The `last_resort` is the cheapest
-    gear too, or beside others one that alone keeps the rhythm.
+    the smallest useful answer takes then, in the cheapest gear, `usual_ms` that of a usual one. The
+    `last_resort` is the cheapest gear too, or beside others one that alone keeps the rhythm.
     """
 
     gear: str
@@ -85,11 +85,7 @@ class Plan:
     crowding: float = 0.0
     first_ms: float = 0.0
     answer_ms: float = 0.0
-
-    @property
-    def usual_ms(self) -> float:
-        """What a usual answer takes behind its first token, at p95."""
-        return max(self.answer_ms, self.predicted_ms - self.first_ms)
+    usual_ms: float = 0.0
 
 
 def plan(
@@ -198,6 +194,7 @@ def plan(
         crowding=ask.crowding,
         first_ms=spent_ms + prefill_ms,
         answer_ms=answer_ms,
+        usual_ms=max(answer_ms, decode_ms),
     )
 
 

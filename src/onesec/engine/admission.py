@@ -5,6 +5,7 @@ It must not know how a plan is carried out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from onesec.backend.base import Backend
 from onesec.budget import planner
+from onesec.budget.foresight import Foresight
 from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.planner import Ask, Plan
@@ -50,6 +52,7 @@ class Admission:
         cached = backend.num_blocks * backend.block_size
         self.capacity = min(backend.context_length, cached, context_length or cached)
         self.lateness = Lateness()
+        self.foresight = Foresight()
         self._backend = backend
         self._blocks = blocks
         self._scheduler = scheduler
@@ -135,7 +138,13 @@ class Admission:
             raise self._offers.behind(refusal, request, ask, policy, backlog, arrival_ns) from None
         if backlog is not None and not ask.best_effort:
             self._offers.keep_promises(ask, plan, policy, backlog)
-        return plan
+        most_ms = math.inf
+        if ask.budget_ms is not None:
+            most_ms = max(plan.predicted_ms, ask.budget_ms - policy.margin_ms(ask.budget_ms))
+        told_ms = self.foresight.told_ms(
+            plan.predicted_ms, least_ms=plan.likely_ms, most_ms=most_ms
+        )
+        return replace(plan, predicted_ms=told_ms)
 
     def _backlog(
         self,

@@ -140,7 +140,13 @@ class Engine:
         self._watchdog = Watchdog(backend, self._blocks, self._scheduler, latency)
         self._overrun = Overrun()
         block_bytes = int(getattr(backend, "kv_block_bytes", 0))
-        self._outbox = Outbox(self._scheduler, self._lessons, self._overrun, block_bytes)
+        self._outbox = Outbox(
+            self._scheduler,
+            self._lessons,
+            self._overrun,
+            self._admission.foresight,
+            block_bytes,
+        )
         self._intake = Intake(
             self._scheduler,
             self._blocks,

@@ -6,6 +6,7 @@ It must not know batches, gears or budgets: it is told what was gained and why a
 from __future__ import annotations
 
 from onesec.backend.base import RowResult
+from onesec.budget.foresight import Foresight
 
 from .lessons import Lessons
 from .overrun import Overrun
@@ -21,11 +22,17 @@ class Outbox:
     """
 
     def __init__(
-        self, scheduler: Scheduler, lessons: Lessons, overrun: Overrun, block_bytes: int
+        self,
+        scheduler: Scheduler,
+        lessons: Lessons,
+        overrun: Overrun,
+        foresight: Foresight,
+        block_bytes: int,
     ) -> None:
         self._scheduler = scheduler
         self._lessons = lessons
         self._overrun = overrun
+        self._foresight = foresight
         self._block_bytes = block_bytes
         self._deltas: list[Delta] = []
         self.sequences: dict[str, Sequence] = {}  # in flight, by their requests' ids
@@ -68,6 +75,10 @@ class Outbox:
                 ended=stop.ending == "natural",
                 cues=sequence.request.cues,
             )
+        if begun and stop.ending == "natural" and sequence.end_ns is not None:
+            told_ms = sequence.trace.predicted_ms
+            assert told_ms is not None  # since its plan was adopted
+            self._foresight.observe(told_ms, sequence.at_ms(now_ns))
         if stop.stop_reason == "deadline":
             self._overrun.observe(sequence, now_ns)
         row = row or RowResult()
