@@ -12,7 +12,7 @@ from test_bench_virtual import recording
 
 from onesec.bench.deadlines import ALL, monotone, point, refusals, split, systems
 from onesec.bench.disturbed import disturbed
-from onesec.bench.drive import Asked, Driver
+from onesec.bench.drive import Asked, Driver, step_errors
 from onesec.bench.load import BURST, bursts, capacity_per_s, poisson, under_load
 from onesec.bench.questions import Question, of_traffic
 from onesec.bench.real import in_real_time, real_record
@@ -22,6 +22,7 @@ from onesec.core.clock import FakeClock
 from onesec.core.cues import Cues
 from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
+from onesec.core.trace import Trace
 from onesec.engine.engine import Engine
 
 
@@ -167,6 +168,15 @@ def test_real_time_asks_again_as_offered() -> None:
     assert high["accepted"] == 24
     assert high["hit_rate"] == 1.0
     assert high["offers"] == 0
+    assert high["step_error_p99"] < 1e-3  # a backend without noise, and the model that it follows
+
+
+def test_errors_of_steps_are_those_of_what_stands_in_the_trace() -> None:
+    trace = Trace("r")
+    trace.add(1.0, "prefill", tokens=9, ms=4.0, expected_ms=2.0)
+    trace.add(2.0, "decode", tokens=8, ms=8.8, expected_ms=8.0)
+    trace.add(3.0, "decode", tokens=2, ms=1.5, expected_ms=2.0)
+    assert step_errors(trace) == pytest.approx((0.1, 0.25))
 
 
 def test_what_is_taught_is_not_asked() -> None:

@@ -13,6 +13,7 @@ from onesec.core.clock import Clock
 from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, QueueFull
 from onesec.core.request import Request
+from onesec.core.trace import Trace
 from onesec.engine.engine import Engine
 from onesec.output import Answer, Pieces
 
@@ -43,6 +44,8 @@ class Outcome:
     refusal       the error's code, empty where it was accepted; refusal_ms: what saying so took
     offered_ms    the smallest budget that a refusal offered
     predicted_ms  the plan's p95 of its end
+    step_errors   of each stretch of steps between two lines of the trace: how far what they took
+                  lies from the latency model's median, as a share of it
     token_ms      instants since arrival at which each token was there, where they were asked for
     value         of the reply: 0 where it was refused, late or cut
     """
@@ -60,6 +63,7 @@ class Outcome:
     offered_ms: float | None = None
     predicted_ms: float | None = None
     ttft_ms: float | None = None
+    step_errors: tuple[float, ...] = ()
     value: float = 0.0
 
     @property
@@ -248,5 +252,20 @@ def _outcome(asked: Asked, answer: Answer, elapsed_ms: float) -> Outcome:
         shifts=sum(event.kind == "shift" for event in trace.events),
         predicted_ms=trace.predicted_ms,
         ttft_ms=trace.ttft_ms,
+        step_errors=step_errors(trace),
         value=asked.question.worth(output.text, True) if complete and not late else 0.0,
+    )
+
+
+def step_errors(trace: Trace) -> tuple[float, ...]:
+    """The errors of the latency model in a trace's stretches of decode steps (see Outcome)."""
+    pairs = [
+        (event.detail["ms"], event.detail["expected_ms"])
+        for event in trace.events
+        if event.kind == "decode"
+    ]
+    return tuple(
+        abs(ms / expected_ms - 1.0)
+        for ms, expected_ms in pairs
+        if isinstance(ms, float) and isinstance(expected_ms, float) and expected_ms > 0.0
     )

@@ -55,7 +55,8 @@ def in_real_time(
 
 def real_record(budget_ms: float, cell: RealCell) -> dict[str, Any]:
     """The figures of one budget as plain values: the five, and what became of refusals and
-    predictions. `step_ms` is the median over answers of time a token after the first."""
+    predictions. `step_ms` is the median over answers of time a token after the first; step errors
+    are those of the latency model (`Outcome.step_errors`)."""
     taken = [o for o in cell.outcomes if o.accepted]
     refused = [o for o in cell.outcomes if not o.accepted]
     steps = [
@@ -63,10 +64,13 @@ def real_record(budget_ms: float, cell: RealCell) -> dict[str, Any]:
         for o in taken
         if o.elapsed_ms is not None and o.ttft_ms is not None and o.tokens > 1
     ]
+    errors = [error for o in taken for error in o.step_errors]
     return {
         "budget_ms": budget_ms,
         **five(cell.outcomes).to_dict(),
         "step_ms": statistics.median(steps) if steps else None,
+        "step_error_median": statistics.median(errors) if errors else None,
+        "step_error_p99": upper(errors, 0.99) if errors else None,
         "refusal_median_ms": statistics.median(o.refusal_ms for o in refused) if refused else None,
         "refusal_p99_ms": upper([o.refusal_ms for o in refused], 0.99) if refused else None,
         "offers": len(cell.again),

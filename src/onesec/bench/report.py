@@ -98,7 +98,7 @@ def _real(part: Record) -> Iterable[str]:
 
 REAL_HEADS = (
     *("budget", "n", "accepted", "hit rate", "overshoot p99", "complete", "use (needed)"),
-    *("ms a token", "refusal p99", "offers kept", "predicted holds"),
+    *("ms a token", "its error: median, p99", "refusal p99", "offers kept", "predicted holds"),
 )
 
 
@@ -114,6 +114,7 @@ def real_rows(rows: Sequence[Record]) -> list[tuple[str, ...]]:
             percent(row["complete_rate"]),
             f"{percent(row['use'])} ({percent(row['use_needed'])})",
             number(row["step_ms"], ".2f"),
+            f"{percent(row['step_error_median'])}, {percent(row['step_error_p99'])}",
             number(row["refusal_p99_ms"], ".2f", " ms"),
             f"{row['offers_kept']} of {row['offers']}",
             percent(row["predicted_holds"]),
