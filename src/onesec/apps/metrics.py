@@ -129,5 +129,5 @@ def _extra(module: str) -> Any:
     except ImportError:
         raise InvalidRequest(
             f"{module.partition('.')[0]} is not installed.",
-            hint="pip install 'onesec[evaluation]'",
+            hint="Install it: pip install 'onesec[evaluation]' (in a checkout: '.[evaluation]').",
         ) from None

@@ -71,6 +71,6 @@ def _gpu_backend(device: str) -> type[GpuBackend]:
     except ModuleNotFoundError as error:
         raise InvalidRequest(
             f"device {device!r} needs {error.name}, which is not installed.",
-            hint='Install it with: pip install "onesec[gpu]"',
+            hint='Install it: pip install "onesec[gpu]" (in a checkout: ".[gpu]").',
         ) from None
     return GpuBackend

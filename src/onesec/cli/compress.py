@@ -64,13 +64,13 @@ class Size(click.ParamType[int]):
 @click.command("compress")
 @model_argument
 @output_option("Folder to write; an artifact there is replaced. 输出目录")
-@click.option("--deadline", metavar="TIME", help="A whole answer within TIME. 整个回答的时限")
+@click.option("--deadline", metavar="TIME", help="A whole answer within TIME. 整个回答的截止时间")
 @click.option("--prompt", "prompt_tokens", type=int, help="Its prompt in tokens [512].")
 @click.option("--answer", "answer_tokens", type=int, help="Its answer in tokens [128].")
 @click.option("--tpot-ms", type=float, help="Milliseconds a token. 每个词元的毫秒数")
 @click.option("--size", type=Size(), help="Most that its files take: 400MB. 产物大小上限")
 @click.option("--max-kld", type=float, help="Most divergence from 16 bit, nats a token.")
-@click.option("--keep-top1", type=Share(), help="Least share of unchanged first tokens: 97%.")
+@click.option("--keep-top1", type=Share(), help="Least share of likeliest tokens that stay the same: 97%.")
 @click.option(
     "--text",
     "texts",

@@ -28,7 +28,7 @@ VERBS = {
     "show": "Tell what an artifact holds: gears, losses, recipe. 查看",
     "export": "Write a model for other engines: GGUF, compressed-tensors. 导出",
     "pack": "Save a model as an artifact that loads at once. 打包",
-    "bench": "Measure speed against the memory bandwidth. 测速",
+    "bench": "Measure speed, deadlines kept, a server under load. 测量",
     "models": "List the models at hand. 可用模型",
     "doctor": "Look at this machine: CPU, memory, threads. 体检",
 }

@@ -95,7 +95,7 @@ def command(
             raise
         raise InvalidRequest(
             f"{error.name} is not installed, and a server needs it. 缺少依赖。",
-            hint='Install it: pip install "onesec[serve]".',
+            hint='Install it: pip install "onesec[serve]" (in a checkout: ".[serve]").',
         ) from None
     if budget is not None and slo is not None:
         raise click.UsageError("--budget and --slo exclude each other.")

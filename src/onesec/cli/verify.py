@@ -91,7 +91,7 @@ def _sound(records: list[dict[str, Any]], reference: dict[str, Any] | None) -> C
         "accuracy",
         passed,
         f"gear {best['gear']}: KL divergence {best['kld_mean']:.2g} nats, "
-        f"same first token {best['same_top']:.1%}",
+        f"same likeliest token {best['same_top']:.1%}",
     )
 
 

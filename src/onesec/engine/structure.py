@@ -201,7 +201,7 @@ def _llguidance() -> Any:
     except ImportError:
         raise InvalidRequest(
             "Answers of a form need llguidance, which is not installed.",
-            hint="pip install 'onesec[structured]'",
+            hint="Install it: pip install 'onesec[structured]' (in a checkout: '.[structured]').",
         ) from None
 
 
