@@ -70,7 +70,7 @@ class Size(click.ParamType[int]):
 @click.option("--tpot-ms", type=float, help="Milliseconds a token. 每个词元的毫秒数")
 @click.option("--size", type=Size(), help="Most that its files take: 400MB. 产物大小上限")
 @click.option("--max-kld", type=float, help="Most divergence from 16 bit, nats a token.")
-@click.option("--keep-top1", type=Share(), help="Least share of likeliest tokens that stay the same: 97%.")
+@click.option("--keep-top1", type=Share(), help="Least share of likeliest tokens that stay: 97%.")
 @click.option(
     "--text",
     "texts",

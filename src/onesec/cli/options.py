@@ -45,7 +45,7 @@ fit_option = click.option(
     type=click.Choice(["none", "drop_oldest", "extract"]),
     default="none",
     show_default=True,
-    help="Shorten a prompt that has no time: drop its oldest turns, or keep what is asked. 缩短提示",
+    help="Shorten a prompt that has no time: drop old turns, or keep what is asked. 缩短提示",
 )
 
 
