@@ -1,5 +1,5 @@
-"""The measured parts of docs/deadline-benchmark.md and README.md (en, zh), from `onesec bench
-deadlines`.
+"""The measured parts of docs/deadline-benchmark.md, docs/serve.md and README.md (en, zh), from
+`onesec bench deadlines` and `onesec bench serve`.
 
     PYTHONPATH=src python -m bench.deadline_tables
 
@@ -28,9 +28,14 @@ RECORDS = {  # by what their tables are called
         ("real", "2026-11-26-zen3"),
     )
 }
+SERVED = {
+    f"{ms} ms": ROOT / "bench" / "results" / f"2026-11-27-zen5-serve-{ms}ms.json"
+    for ms in (1000, 200, 80)
+}
 DOCUMENTS = [
     *(ROOT / "docs" / name / "deadline-benchmark.md" for name in (".", "zh")),
     *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
+    *(ROOT / "docs" / name / "serve.md" for name in (".", "zh")),
 ]
 Record = Mapping[str, Any]
 GRID = (
@@ -59,6 +64,10 @@ HEADLINE = ("T", "OneSec", "gear 4", "gear 8", "max_tokens")
 HEADLINE_SHARES = (0.25, 0.5, 0.75, 1.0)
 OTHERS = ("max_tokens", "one-shot k=1", "one-shot k=5")
 LOAD = ("load", "system", "accepted", "hit", "complete", "score")
+SERVE = (
+    *("deadline", "load", "offered a second", "accepted", "late of these"),
+    *("answered in time a second", "refusals p50, p99"),
+)
 REAL = ("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept")
 
 
@@ -79,6 +88,10 @@ def tables(records: Record) -> dict[str, str]:
             f"real {number}": _markdown(REAL, map(_real_row, part["rows"]))
             for number, part in enumerate(records["real"]["real"])
         },
+        "served": _markdown(
+            SERVE,
+            (_serve_row(name, row) for name in SERVED for row in records[name]["rows"]),
+        ),
     }
 
 
@@ -97,7 +110,7 @@ def written(document: str, records: Record) -> str:
 
 def read() -> dict[str, Record]:
     """The records by their names."""
-    return {name: json.loads(path.read_text()) for name, path in RECORDS.items()}
+    return {name: json.loads(path.read_text()) for name, path in (RECORDS | SERVED).items()}
 
 
 def _grid_row(point: Record) -> Sequence[str]:
@@ -159,6 +172,19 @@ def _real_row(row: Record) -> Sequence[str]:
         percent(row["complete_rate"]),
         number(row["refusal_p99_ms"], ".2f", " ms"),
         f"{row['offers_kept']} of {row['offers']}",
+    )
+
+
+def _serve_row(deadline: str, row: Record) -> Sequence[str]:
+    times = (number(row[f"refusal_{name}_ms"], ".0f", " ms") for name in ("p50", "p99"))
+    return (
+        deadline,
+        row["name"],
+        f"{row['offered_per_s']:.0f}",
+        percent(row["accepted"] / row["offered"]),
+        percent(1.0 - row["hit_rate"]),
+        f"{row['goodput_per_s']:.0f}",
+        ", ".join(times),
     )
 
 

@@ -22,9 +22,9 @@ _WORDS = {
         "graph replay. A copy moves {copy:.0f} GB/s; the floor is a step's weight bytes over that.",
         "head": "| shape | bits | step, ms | tokens/s | share of the floor | 8 rows | 8 checked | "
         "first token after 16, 100, 512, 1,024, ms |",
-        "hits": "Deadlines (`{model}`, one user after another for {seconds:.0f} s, budgets of 0.3 to 2 "
-        "times what an answer takes in the best gear): {asked} requests, {accepted} accepted, {met} of "
-        "them in time.",
+        "hits": "Deadlines (`{model}`, one user after another for {seconds:.0f} s, budgets of 0.3 "
+        "to 2 times what an answer takes in the best gear): {asked} requests, {accepted} accepted, "
+        "{met} of them in time.",
         "peer": "transformers on the same shape (`{name}`; {settings}): {step:.2f} ms a step, "
         "{ratio:.1f} times as long as the 16-bit width here.",
         "host": " The host's work between two steps is in that figure, and not in those above.",
@@ -36,8 +36,8 @@ _WORDS = {
         "复制的速度是 {copy:.0f} GB/s；下限是一步的权重字节数除以它。",
         "head": "| 形状 | 位 | 一步，毫秒 | 词元/秒 | 下限占比 | 8 行 | 8 个验证 | "
         "16、100、512、1,024 个词元之后的第一个，毫秒 |",
-        "hits": "截止时间（`{model}`，一个用户接着一个，{seconds:.0f} 秒，预算是最好档位用时的 0.3 到 2 倍）：{asked} 个请求，"
-        "接受 {accepted} 个，其中 {met} 个按时。",
+        "hits": "截止时间（`{model}`，一个用户接着一个，{seconds:.0f} 秒，"
+        "预算是最好档位用时的 0.3 到 2 倍）：{asked} 个请求，接受 {accepted} 个，其中 {met} 个按时。",
         "peer": "transformers 在同样的形状上（`{name}`；{settings}）：一步 {step:.2f} 毫秒，"
         "是这里 16 位宽度的 {ratio:.1f} 倍。",
         "host": "这个数字包含主机在两步之间的工作，上面的数字不包含。",

@@ -7,12 +7,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 try:
-    from deadline_tables import DOCUMENTS, RECORDS, read, tables, written
+    from deadline_tables import DOCUMENTS, RECORDS, ROOT, SERVED, read, tables, written
 finally:
     del sys.path[0]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=("en", "zh", "README", "README zh"))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_documents_hold_the_measured_figures(path) -> None:
     text = path.read_text()
     assert written(text, read()) == text
@@ -21,8 +21,16 @@ def test_the_documents_hold_the_measured_figures(path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS[:2], ids=("en", "zh"))
 def test_every_table_and_every_record_is_told_of(path) -> None:
     text = path.read_text()
-    assert all(f"<!-- {name} -->" in text for name in tables(read()) if name != "headline")
+    elsewhere = ("headline", "served")
+    assert all(f"<!-- {name} -->" in text for name in tables(read()) if name not in elsewhere)
     assert all(record.name in text for record in RECORDS.values())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS[4:], ids=("en", "zh"))
+def test_every_deadline_under_load_is_told_of(path) -> None:
+    text = path.read_text()
+    assert "<!-- served -->" in text
+    assert all(record.name in text for record in SERVED.values())
 
 
 @pytest.mark.parametrize("text", ["nothing", "<!-- other -->\n<!-- /other -->"])
