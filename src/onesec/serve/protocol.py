@@ -21,6 +21,7 @@ from wsproto.events import Request
 
 from onesec.core.clock import Clock, MonotonicClock
 
+from .looking import Looks
 from .packets import Packets
 
 MAX_SOCKETS = 512
@@ -28,7 +29,7 @@ MAX_SOCKETS_OF_A_PEER = 64  # a proxy on this machine is no such peer
 MAX_HEAD_BYTES = 64 << 10
 MAX_PIPELINED = 16  # requests of a connection behind the one that is answered
 ABORT = "onesec.abort"  # in the scope: drops the connection with all that was not read
-ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte
+ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte at the latest
 HEAR = "onesec.hear"  # in the scope: the callbacks for the end of the connection, a set
 FLOW = "onesec.flow"  # in the scope: whether writes wait for the peer to read (`write_paused`)
 
@@ -40,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     body_seconds = 30.0  # of one that comes after its answer
     send_seconds = 10.0
     clock: Clock = MonotonicClock()
+    looks: Looks | None = None  # of the loop, where it tells how long bytes may have waited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         packets = Packets(transport, self.loop, self.send_seconds)
@@ -68,7 +70,7 @@ class Protocol(HttpToolsProtocol):
             hear()
 
     def data_received(self, data: bytes) -> None:
-        self._received_ns = self.clock.now_ns()
+        self._received_ns = self.clock.now_ns() if self.looks is None else self.looks.since_ns
         if self._in_head:
             self._begin_head()
             self._head_bytes += len(data)

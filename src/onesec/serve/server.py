@@ -18,14 +18,16 @@ from dataclasses import dataclass
 import uvicorn
 from uvicorn.server import ServerState
 
+from onesec.core.clock import MonotonicClock
 from onesec.core.errors import InvalidRequest, OneSecError
 from onesec.core.slices import run_soon
 from onesec.loading import open_wording
 
-from . import app, wire
+from . import app, looking, wire
 from .door import Door, Terms
 from .errors import ApiError
 from .limits import Bounds
+from .looking import Looks
 from .protocol import Protocol, SocketProtocol
 from .runner import Runner
 from .sockets import MAX_MESSAGE_BYTES
@@ -100,7 +102,10 @@ def spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
 class Server:
     """The door's process: listens, and lives as long as its engine does."""
 
-    def __init__(self, door: Door, bounds: Bounds, place: Place) -> None:
+    def __init__(
+        self, door: Door, bounds: Bounds, place: Place, looks: Looks | None = None
+    ) -> None:
+        self._looks = looks
         self._door = door
         self._bounds = bounds
         self._place = place
@@ -142,7 +147,7 @@ class Server:
 
     def _protocol(self, config: uvicorn.Config) -> Protocol:
         protocol = Protocol(config, self._state, {})
-        protocol.clock, bounds = self._door.clock, self._bounds
+        protocol.clock, protocol.looks, bounds = self._door.clock, self._looks, self._bounds
         protocol.head_seconds, protocol.body_seconds = bounds.head_seconds, bounds.body_seconds
         protocol.send_seconds = bounds.send_seconds
         return protocol
@@ -184,7 +189,8 @@ def run(
     `say` is told one line about the address, and one promise a gear.
     """
     listening = listen(place)
-    return asyncio.run(_main(start, terms, bounds, place, say, listening))
+    looks = Looks(MonotonicClock())
+    return looking.run(_main(start, terms, bounds, place, say, listening, looks), looks)
 
 
 async def _main(
@@ -194,10 +200,11 @@ async def _main(
     place: Place,
     say: Callable[[str], None],
     listening: socket.socket,
+    looks: Looks,
 ) -> int:
     runner = Runner()
     door = Door(runner, model=start.model, terms=terms)
-    server = Server(door, bounds, place)
+    server = Server(door, bounds, place, looks)
     loop = asyncio.get_running_loop()
     for number in _TOLD:
         loop.add_signal_handler(number, server.drain)
