@@ -3,7 +3,7 @@ points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,7 @@ class Characters:
     added_tokens: dict[str, int] = {}  # noqa: RUF012  (never changed)
     vocab_size = 0x110000
     eos_ids = (EOS,)
+    bos_id = None
 
     def token_bytes(self, token: int) -> bytes:
         return chr(token).encode()
@@ -138,10 +139,10 @@ class Characters:
     def encode(self, text: str, *, special: bool = False, add_bos: bool = False) -> list[int]:
         return [ord(character) for character in text]
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True, begun: bool = False) -> str:
         return "".join(chr(token) for token in ids if token != EOS)
 
-    def stream(self, *, skip_special: bool = True) -> CharacterStream:
+    def stream(self, *, skip_special: bool = True, begun: bool = False) -> CharacterStream:
         return CharacterStream()
 
     def protect(self, text: str) -> str:
@@ -174,3 +175,39 @@ def recite(text: str, *, template: bool = True) -> tuple[LoadedModel, FakeClock,
         measure_latency=latency,
     )
     return loaded, clock, backend
+
+
+class Marking(Characters):
+    """SentencePiece's ways: a space that opens a text vanishes, and one token is special."""
+
+    mark = "[TOOL_CALLS]"
+    marking = 0xE000  # the token of the mark
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True, begun: bool = False) -> str:
+        kept = [
+            token for token in ids if token != EOS and not (skip_special and self._marks(token))
+        ]
+        text = "".join(self.mark if self._marks(token) else chr(token) for token in kept)
+        return text if begun else text.removeprefix(" ")
+
+    def stream(self, *, skip_special: bool = True, begun: bool = False) -> Any:
+        return Detokenized(lambda ids: self.decode(ids, skip_special=skip_special, begun=begun))
+
+    def _marks(self, token: int) -> bool:
+        return token == self.marking
+
+
+class Detokenized:
+    """What each token adds to the text of all."""
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._tokens: list[int] = []
+
+    def push(self, token: int) -> str:
+        before = self._decode(self._tokens)
+        self._tokens.append(token)
+        return self._decode(self._tokens)[len(before) :]
+
+    def flush(self) -> str:
+        return ""

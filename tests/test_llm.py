@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Any
 
+import doors
 import numpy as np
 import pytest
 from doors import EOS, Reciter, recite
@@ -541,3 +542,34 @@ def test_lengths_are_kept_for_the_next_start(
     assert store.path.exists()
     kept = store.load().quantile(0.5, cues=Cues(source_tokens=len(PROMPT)))
     assert kept == pytest.approx(len(TEXT) - len(PROMPT), rel=0.2)
+
+
+def test_a_file_that_cannot_be_read_is_none_of_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"weights")
+    known = length_store(folder).path
+    locked = folder / "notes"
+    locked.write_bytes(b"private")
+    opened = open
+
+    def refusing(path: Any, *mode: Any, **options: Any) -> Any:
+        if path == locked:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *mode, **options)
+
+    monkeypatch.setattr("builtins.open", refusing)
+    assert length_store(folder).path == known
+
+
+def test_a_plain_prompt_goes_on_with_the_space_that_opens_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doors, "Characters", doors.Marking)
+    loaded, clock, _ = recite("The capital is Paris!", template=False)
+    with LLM.over(loaded, clock=clock) as llm:
+        assert llm.generate("The capital is").text == " Paris!"
+        assert llm.generate("The capital is", stop="!").text == " Paris"

@@ -133,8 +133,8 @@ class LLM(Closing):
     ) -> None:
         self._loaded = loaded
         self._clock = clock
-        self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
         try:
+            self._lengths = loaded.lengths() if learn and loaded.lengths is not None else None
             latency = loaded.measure_latency(clock, profile)
             self._engine = loaded.engine(clock, latency, self._lengths, speculate=speculate)
         except BaseException:
@@ -512,7 +512,7 @@ class LLM(Closing):
     def _submit(self, request: Request, *, stream: bool) -> Stream:
         self._engine.add_request(request, stream=stream)
         self._answers[request.id] = Answer(
-            request, self.tokenizer.stream(), self._loaded.confidence
+            request, self.tokenizer.stream(begun=request.continues), self._loaded.confidence
         )
         if self._quiet is not None and request.budget.limited:
             self._quiet.hold(request.id)
@@ -562,7 +562,13 @@ class LLM(Closing):
 
 def _with(asked: Request, prepared: Prepared) -> Request:
     """The request with its prompt."""
-    return replace(asked, prompt_tokens=prepared.tokens, cues=prepared.cues, fitted=prepared.report)
+    return replace(
+        asked,
+        prompt_tokens=prepared.tokens,
+        cues=prepared.cues,
+        fitted=prepared.report,
+        continues=prepared.continues,
+    )
 
 
 def _is_number(first: Any) -> bool:

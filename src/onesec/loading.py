@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from os import SEEK_END
@@ -372,7 +372,8 @@ def length_store(path: Path) -> LengthStore:
     files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
     known = blake2b(digest_size=32)
     for file in files:
-        with open(file, "rb") as opened:
+        # One that cannot be read, or is gone by now, is none of the model's.
+        with suppress(OSError), open(file, "rb") as opened:
             size = opened.seek(0, SEEK_END)
             opened.seek(0)
             known.update(f"{size} ".encode() + opened.read(_SAMPLE_BYTES))

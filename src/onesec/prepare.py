@@ -26,16 +26,18 @@ Room = Callable[[Sequence[int], Cues, float], int]  # tokens, cues, milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prompt as it goes to the engine; `report` is None where nothing had to be done."""
+    """A prompt as it goes to the engine; `report` is None where nothing had to be done.
+    `continues`: the answer goes on with its text."""
 
     tokens: tuple[int, ...]
     cues: Cues
     report: FitReport | None = None
+    continues: bool = False
 
     @classmethod
     def of_tokens(cls, tokens: Sequence[int]) -> Prepared:
         """A prompt of token ids, of which nothing else is known."""
-        return cls(tuple(tokens), Cues(source_tokens=len(tokens)))
+        return cls(tuple(tokens), Cues(source_tokens=len(tokens)), continues=True)
 
 
 class Preparation:
@@ -75,7 +77,8 @@ class Preparation:
     def text(self, prompt: str) -> Prepared:
         """A plain text to be continued. Raises EmptyPrompt, ContextLengthExceeded."""
         encode = self._wording.tokenizer.encode
-        return self._prepared(prompt, prompt, lambda text: encode(text, add_bos=True), None)
+        prepared = self._prepared(prompt, prompt, lambda text: encode(text, add_bos=True), None)
+        return replace(prepared, continues=True)
 
     def messages(self, messages: Sequence[Message], **options: Any) -> Prepared:
         """A conversation, through the chat template; `options` are those of `ChatTemplate.render`.
@@ -89,9 +92,13 @@ class Preparation:
             render([])  # raises
         from onesec.prompt.fit import cleaned
 
-        messages = cleaned(messages)
+        goes_on = bool(options.get("continue_final_message"))
+        messages = cleaned(messages, goes_on=goes_on)
         text = render(messages)
-        return self._prepared(messages, text, lambda text: encode(text, special=True), render)
+        prepared = self._prepared(
+            messages, text, lambda text: encode(text, special=True), render, goes_on=goes_on
+        )
+        return replace(prepared, continues=goes_on)
 
     def _prepared(
         self,
@@ -99,6 +106,8 @@ class Preparation:
         text: str,
         encode: Callable[[str], list[int]],
         render: Callable[[Sequence[Message]], str] | None,
+        *,
+        goes_on: bool = False,
     ) -> Prepared:
         size = len(text.encode("utf-8", "replace"))
         context = self._context_length
@@ -130,6 +139,7 @@ class Preparation:
                 known_tokens=len(whole) or None,
                 hurry=lambda: timed and self._clock.now_ns() >= until_ns,
                 or_shortest=not readable,
+                goes_on=goes_on,
             )
         except ContextLengthExceeded:
             return Prepared(tuple(whole), found)  # refused by the engine, with what would work

@@ -45,7 +45,8 @@ class Wording:
         self._needed()
         from onesec.prompt.fit import cleaned
 
-        text = self.render_text(cleaned(messages), **options)
+        goes_on = bool(options.get("continue_final_message"))
+        text = self.render_text(cleaned(messages, goes_on=goes_on), **options)
         return self.tokenizer.encode(text, special=True)
 
     def render_text(self, messages: Sequence[Message], **options: Any) -> str:

@@ -212,3 +212,17 @@ def test_chunks_are_pieces_of_the_text(text: str, most: int) -> None:
     assert all(len(piece.text) <= most for piece in found)
     assert all(text[piece.start : piece.end] == piece.text for piece in found)
     assert "".join("".join(p.text.split()) for p in found) == "".join(text.split())
+
+
+def test_parts_stand_alone_when_together_they_are_too_long() -> None:
+    app, model = summarizer(context_length=512)
+    count = model.count_tokens
+
+    def denser(text: str) -> int:  # figures have more tokens a character than the text
+        return count(text) + 40 * text.count("4711")
+
+    model.count_tokens = denser  # type: ignore[method-assign]
+    model.reply = lambda prompt: "It cost 4711 and 4711."
+    made = app(TEXT * 3, "one sentence", "600s")
+    assert not made.merged
+    assert made.text.count("4711") == 2 * len(made.read)

@@ -8,7 +8,12 @@ import pytest
 from app_model import FakeModel
 
 from onesec.apps import Translate
-from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+)
 
 
 def upper(prompt: str) -> str:
@@ -138,3 +143,16 @@ def test_a_name_that_stays_as_it_is_is_a_term_of_both_languages() -> None:
         "Translate into Chinese (Orbit = Orbit): Orbit is big.",
         "翻译成英语（Orbit = Orbit）：我喜欢Orbit。",
     ]
+
+
+def test_a_sentence_of_more_tokens_than_the_context_holds_is_left_and_told() -> None:
+    app, model = translator()
+    model.context_length = 60  # 120 characters
+    text = f"Good morning! {'x' * 200}. Where is it?"
+    made = app(text, "10s")
+    assert [sentence.done for sentence in made.sentences] == [True, False, True]
+    assert not made.complete
+    live = app.live(["Good morning! ", f"{'x' * 200}. ", "Hi. "])
+    assert [sentence.done for sentence in live] == [True, False, True]
+    with pytest.raises(ContextLengthExceeded):
+        app("x" * 200)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("onesec._native")
 
 from onesec.cli.explain import keep_last, last_trace
-from onesec.cli.main import main
+from onesec.cli.main import EXIT_DEADLINE, main
 from onesec.cli.tint import tinted
 from onesec.compress.suite import find_suite, read_suite
+from onesec.core.errors import InvalidRequest
+from onesec.loading import LoadedModel
 
 KETTLE = ["onesec-mini", "What does the blue kettle cost?", "--threads", "1", "--system"]
 NOTES = "Blue kettle: 34 dollars. Red lamp: 12 dollars. We close at 6."
@@ -100,3 +103,32 @@ def test_a_calibration_is_measured_drawn_and_kept_only_where_it_may(
     nowhere = str(tmp_path / "nowhere" / "it.svg")
     assert main([*words, "--picture", nowhere]) == 2  # before anything is measured
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_an_answer_is_told_also_where_there_is_no_time_to_attribute_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["generate", *KETTLE, NOTES, "--attribute", "0.01ms", "--json"]) == EXIT_DEADLINE
+    captured = capsys.readouterr()
+    assert "34" in json.loads(captured.out)["text"]
+    assert "error:" in captured.err
+
+
+def test_a_calibration_asks_templates_without_a_system_role(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = read_suite(find_suite("mini"))
+    items = [i for i in items if i["messages"][0]["role"] == "system"][:30]
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text("\n".join(json.dumps(item) for item in items))
+    render = LoadedModel.render
+
+    def without(self: LoadedModel, messages: Any, **options: Any) -> Any:
+        if messages[0]["role"] == "system":
+            raise InvalidRequest("System role not supported")
+        return render(self, messages, **options)
+
+    monkeypatch.setattr(LoadedModel, "render", without)
+    words = ["confidence", "onesec-mini", "--suite", str(suite), "--gear", "4", "--threads", "1"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gears"]["4"]["tokens"] > 50

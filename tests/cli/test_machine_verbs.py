@@ -225,3 +225,13 @@ def test_numbers_read_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert plus_minus(0.01234, 0.00041) == "0.0123±0.0004"
     emit_json({"a": math.nan, "b": [math.inf, 1.5]})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5]}
+
+
+def test_doctor_counts_what_is_left_of_a_cgroups_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onesec.cli.doctor.free_memory_bytes", lambda: 200_000_000)
+    main(["doctor", "--json"])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    [memory] = [finding for finding in findings if finding["name"] == "memory"]
+    assert memory["status"] == "warn"

@@ -150,8 +150,12 @@ NOTES = [
 ]  # fmt: skip
 
 
-def test_scores_are_the_engines_own_prompt_logprobs() -> None:
+@pytest.mark.parametrize("piece", [1, 3, 128])
+def test_scores_are_the_engines_own_prompt_logprobs(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onesec._native")
+    monkeypatch.setattr("onesec.explain.scoring._PIECE_TOKENS", piece)
     from onesec import LLM
     from onesec.explain.scoring import Scorer
 

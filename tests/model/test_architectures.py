@@ -461,3 +461,22 @@ def test_values_that_cannot_be_are_refused(name: str, key: str, value: Any) -> N
         _read(ALL[name], **{key: value})
     assert isinstance(caught.value, OneSecError)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gemma3-4b", "phi3"])
+def test_biases_that_writers_of_gptq_add_have_a_place(name: str) -> None:
+    layout = HF_ARCHITECTURES[ALL[name]["model_type"]].hf_layout
+    stored = {
+        part.format(p=layout.prefixes[0], i=0)
+        for sources in layout.optional.values()
+        for group in sources
+        for part in group
+    }
+    matrices = [
+        part.format(p=layout.prefixes[0], i=0)
+        for key, sources in layout.matrices.items()
+        if key.startswith("layers.")
+        for part in sources[0]
+    ]
+    assert matrices
+    assert {part.replace(".weight", ".bias") for part in matrices} <= stored

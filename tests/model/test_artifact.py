@@ -31,6 +31,7 @@ from onesec.model.artifact_writer import copy_companions, write_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config import ModelConfig
 from onesec.model.names import matrix_shape
+from onesec.model.partfile import PartFile
 from onesec.model.partfolder import part_folder
 from onesec.model.planes import PackedMatrix, packed_names, plane_bytes
 
@@ -367,7 +368,7 @@ def test_a_new_folder_that_another_writer_cleared_is_made_again(
     lock = partfolder._lock
     cleared: list[Path] = []
 
-    def racing(folder: Path) -> int | None:
+    def racing(folder: Path, **how: bool) -> int | None:
         if cleared:
             return lock(folder)
         cleared.append(folder)
@@ -412,3 +413,34 @@ def test_a_rename_that_fails_gives_the_old_folder_its_name_back(
         (part / "new").write_text("x")
     assert is_artifact(path)
     assert [one.name for one in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_replaced_folder_that_was_left_behind_is_cleared_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    _write(path)
+    for name in (".made.abcd1234.old", ".made.other.abcd1234.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"x")
+    with part_folder(path) as part:
+        (part / "new").write_text("x")
+    left = {one.name for one in tmp_path.iterdir()}
+    assert left == {"made", ".made.other.abcd1234.old"}  # which is of a folder "made.other"
+
+
+@pytest.mark.parametrize("errno", [38, 95], ids=["ENOSYS", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_is_written_to(
+    errno: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(handle: int, how: int) -> None:
+        raise OSError(errno, os.strerror(errno))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    path = tmp_path / "made"
+    for text in ("old", "new"):
+        with part_folder(path) as part:
+            (part / "x").write_text(text)
+    with PartFile(tmp_path / "file") as file:
+        file.file.write(b"whole")
+    assert (path / "x").read_text() == "new"
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert {one.name for one in tmp_path.iterdir()} == {"made", "file"}

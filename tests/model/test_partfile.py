@@ -64,7 +64,7 @@ def test_a_new_file_that_another_writer_cleared_is_made_again(
     """Before this one has locked it the other may take it for an abandoned one."""
     cleared: list[str] = []
 
-    def racing(handle: int) -> bool:
+    def racing(handle: int, **how: bool) -> bool:
         if cleared:
             return lock(handle)
         cleared.append(os.readlink(f"/proc/self/fd/{handle}"))

@@ -283,3 +283,14 @@ def test_a_long_text_that_spells_a_special_token_does_not_hold_the_lock(
 def test_what_is_no_text_is_refused(text: Any, byte_tok: Tokenizer) -> None:
     with pytest.raises(InvalidRequest, match="A text cannot be a"):
         byte_tok.encode(text)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_what_goes_on_keeps_the_space_that_opens_it(flavour: str, tmp_path: Path) -> None:
+    tok = load(flavour, tmp_path)
+    whole = tok.encode("The quick brown fox")
+    for cut in range(1, len(whole)):
+        stream = tok.stream(begun=True)
+        streamed = "".join([stream.push(token) for token in whole[cut:]]) + stream.flush()
+        assert tok.decode(whole[:cut]) + streamed == "The quick brown fox"
+        assert tok.decode(whole[cut:], begun=True) == streamed

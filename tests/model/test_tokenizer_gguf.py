@@ -188,3 +188,14 @@ def test_tokens_that_are_made_of_each_other_without_end(monkeypatch: pytest.Monk
     monkeypatch.setattr(tokenizer_gguf, "MAX_MERGES", 4000)
     with pytest.raises(CorruptFile, match="in more than 4000 ways"):
         Tokenizer.from_gguf(metadata)
+
+
+@pytest.mark.parametrize("type_", [1, 4], ids=["plain", "user's own"])
+def test_a_turns_end_is_special_whatever_the_file_calls_it(type_: int) -> None:
+    metadata = samples.gguf_metadata(BYTE_LEVEL, kind="gpt2")
+    end = metadata["tokenizer.ggml.tokens"].index("<|endoftext|>")
+    metadata["tokenizer.ggml.token_type"][end] = type_
+    tok = Tokenizer.from_gguf(metadata)
+    assert end in tok.eos_ids
+    assert end not in tok.encode("a<|endoftext|>")
+    assert tok.decode([*tok.encode("a"), end]) == "a"

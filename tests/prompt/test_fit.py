@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onesec.core.errors import ContextLengthExceeded, EmptyPrompt, InvalidRequest
 from onesec.core.fitted import Fitting
-from onesec.prompt.fit import fit
+from onesec.prompt.fit import cleaned, fit
 from onesec.prompt.pieces import OMISSION, pieces_of
 from onesec.prompt.template import ChatTemplate, Message
 
@@ -224,3 +224,19 @@ def test_what_is_gone_is_counted_once(
 @pytest.mark.parametrize("run", ["." * 200_000, "?!" * 100_000, ".)" * 100_000, "。" * 200_000])
 def test_long_runs_of_marks_cost_linear_time(run: str) -> None:
     assert "".join(pieces_of(run + "x", 200)) == run + "x"  # a quadratic pass does not come back
+
+
+@pytest.mark.parametrize("end", ["Total: ", "```json\n"])
+def test_a_message_that_goes_on_keeps_its_end(end: str) -> None:
+    messages = [{"role": "user", "content": "Go on. "}, {"role": "assistant", "content": end}]
+    whole = cleaned(messages, goes_on=True)
+    assert [message["content"] for message in whole] == ["Go on.", end]
+    assert [message["content"] for message in cleaned(messages)] == ["Go on.", end.rstrip()]
+    fitted = fit(
+        messages,
+        count_tokens=len,
+        max_tokens=99,
+        render=lambda some: "|".join(str(message["content"]) for message in some),
+        goes_on=True,
+    )
+    assert fitted.text == f"Go on.|{end}"

@@ -120,6 +120,7 @@ STOPPED = {
         "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}"
         "{% endfor %}"
     ),
+    "center": "{{ 'a' | center(1000000000) }}",
     "doubling by +": (
         "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
         "{% endfor %}"
@@ -221,7 +222,6 @@ NOT_COMPILED = {
     "too long": "x" * (MAX_SOURCE_CHARS + 1),
     "unclosed": "{% if 1 %}",
     "unknown tag": "{% bad %}",
-    "center": "{{ 'a' | center(1000000000) }}",
     "huge number": "{{ " + "9" * 5000 + " }}",
 }
 
@@ -268,3 +268,14 @@ def test_what_templates_use_of_tests_and_sums_is_there() -> None:
     )
     text = ChatTemplate(source).render(MESSAGES)
     assert text == "True False [1, 3] True True True True 3 3"
+
+
+def test_a_filter_that_is_not_allowed_fails_only_where_it_is_used() -> None:
+    template = ChatTemplate(
+        "{% if messages | length > 1 %}{{ '%s' | format(1) }}{% endif %}{{ messages[0].content }}"
+    )
+    assert template.render([{"role": "user", "content": "Hi"}]) == "Hi"
+    with pytest.raises(UnsupportedModel, match="'format'"):
+        template.render([{"role": "user", "content": "Hi"}] * 2)
+    with pytest.raises(CorruptFile, match="no_such_filter"):
+        ChatTemplate("{{ 1 | no_such_filter }}")

@@ -14,6 +14,7 @@ from live import ANSWER, HI, TEXT, Live, live
 
 from onesec.serve import generation, responses
 from onesec.serve.door import Terms
+from onesec.serve.replies import Form
 from onesec.serve.schema import ChatRequest, parse
 from onesec.serve.stream import PING, growing
 
@@ -256,7 +257,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": HI, "logit_bias": {"-1": 1}}, "invalid_request"),
     ({"messages": HI, "logit_bias": {"1": 1e9}}, "invalid_request"),
     ({"messages": HI, "logit_bias": {"1" * 5000: 1}}, "invalid_request"),
-    ({"messages": HI, "seed": -1}, "invalid_request"),
+    ({"messages": HI, "seed": 2**63}, "invalid_request"),
     *(({"messages": HI, name: 10**400}, "invalid_request") for name in ("seed", "top_k")),
     ({"messages": HI, "response_format": WIDE}, "invalid_request"),
     ({"messages": HI, "stop": ["x"] * 17}, "invalid_request"),
@@ -369,3 +370,67 @@ def test_an_answer_that_cannot_be_encoded_gives_its_place_back(
         asked = {"messages": HI} if path == PATH else {"input": "Hi"}
         assert client.post(path, json=asked).status_code == 500
         assert server.door.held == 0
+
+
+def test_echo_of_a_text_that_the_model_would_end_has_a_token_more() -> None:
+    asked = {"prompt": "abc", "echo": True, "logprobs": 1, "max_tokens": 1}
+    with live("abc") as server, server.client() as client:
+        found = client.post("/v1/completions", json=asked).json()["choices"][0]["logprobs"]
+    assert len(found["token_logprobs"]) == len(found["tokens"]) == 4
+    assert found["token_logprobs"][1:3] == [-float(ord(c)) for c in "bc"]
+
+
+def test_what_sdks_and_clients_add_to_messages_is_named_and_not_refused(reciter: Live) -> None:
+    said = {"role": "assistant", "content": "Hello.", "parsed": {"a": 1}, "refusal": None}
+    messages = [*HI, said, {**HI[0], "cache_control": {"type": "ephemeral"}}]
+    with reciter.client() as client:
+        response = client.post(PATH, json={"messages": messages})
+    assert response.status_code == 200
+    assert response.headers["x-onesec-ignored"] == "cache_control, parsed"
+
+
+def test_seeds_may_be_negative(reciter: Live) -> None:
+    with reciter.client() as client:
+        for seed in (-1, -(2**63), 2**63 - 1):
+            assert client.post(PATH, json={"messages": HI, "seed": seed}).status_code == 200
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/responses"])
+def test_an_error_on_the_way_is_an_event_whatever_it_is(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any) -> str:
+        raise TypeError("private words")
+
+    monkeypatch.setattr("onesec.serve.answers.Choice.take", broken)
+    given = {"input": "Hi"} if "responses" in path else {"messages": HI}
+    with live() as server, server.client() as client:
+        text = client.post(path, json={**given, "stream": True}).text
+    assert "internal_error" in text
+    assert "private words" not in text
+
+
+def test_names_that_parts_of_characters_share_keep_the_likeliest() -> None:
+    spelled = {1: b"a", 2: b"\xe9\xbe", 3: b"\x98", 4: b"\xe9\x80"}
+    words = SimpleNamespace(token_bytes=lambda token: spelled[token])
+    answers = SimpleNamespace(choices=[], wanted=SimpleNamespace(call=SimpleNamespace(id="r")))
+    form = Form(answers, words, "m", chat=False)  # type: ignore[arg-type]
+    top = [[(1, -0.1)], [(2, -0.2), (4, -3.0)], [(3, -0.3)], [(1, -0.1)]]
+    found = form.text_logprobs([1, 2, 3, 1], [-0.1, -0.2, -0.3, -0.1], top)
+    assert found["text_offset"] == [0, 1, 1, 2]  # "a龘a"
+    assert found["top_logprobs"][1] == {"\ufffd": -0.2}
+
+
+@pytest.mark.parametrize("stop", [None, "!"])
+def test_a_text_goes_on_with_the_space_that_opens_its_answer(
+    stop: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "Characters", doors.Marking)
+    asked = {"prompt": "The capital is", "stop": stop, "max_tokens": 30}
+    with live("The capital is Paris!") as server, server.client() as client:
+        whole = client.post("/v1/completions", json=asked).json()["choices"][0]["text"]
+        ids = client.post("/v1/completions", json={**asked, "prompt": [ord("T"), ord("h")]})
+        said = client.post(PATH, json={"messages": HI, "max_tokens": 3}).json()
+    assert whole == " Paris" + ("" if stop else "!")
+    assert ids.json()["choices"][0]["text"] == "e capital is Paris" + ("" if stop else "!")
+    assert not said["choices"][0]["message"]["content"].startswith(" ")

@@ -32,6 +32,7 @@ def trace() -> Trace:
     found = Trace(
         "r",
         ttft_ms=20.0,
+        tpot_ms=9.5,  # less than 80 / 8: the end took a step, too
         elapsed_ms=100.0,
         predicted_ms=120.0,
         ending="landed",
@@ -57,8 +58,9 @@ def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """All that a server exports after one answer in time, a late one, and every refusal."""
     metrics = Metrics("m")
     budget = Budget(total_ms=150.0)
-    metrics.answered(trace(), budget=budget, elapsed_ms=110.0, met=True)
-    metrics.answered(trace(), budget=budget, elapsed_ms=200.0, met=False)
+    for elapsed_ms, met in ((110.0, True), (200.0, False)):
+        metrics.answered(trace(), budget=budget, elapsed_ms=elapsed_ms, met=met)
+        metrics.whole(elapsed_ms)
     metrics.over("landed", met=True)
     metrics.over("cut", met=False)
     for code in ("deadline_infeasible", "queue_full", "engine_closed"):
@@ -83,7 +85,7 @@ def test_an_answer_is_counted(samples: Any) -> None:
     assert value("onesec_queue_seconds_sum") == pytest.approx(2 * 0.004)
     assert value("onesec_prefill_seconds_sum") == pytest.approx(2 * 0.011)
     assert value("onesec_decode_seconds_sum") == pytest.approx(2 * 0.045)
-    assert value("onesec_tpot_seconds_sum") == pytest.approx(2 * 0.01)
+    assert value("onesec_tpot_seconds_sum") == pytest.approx(2 * 0.0095)
     slack = [value("onesec_deadline_slack_seconds_bucket", le=le) for le in ("0.0", "0.05")]
     assert slack == [1, 2]  # 50 ms late; 40 ms left
     less = "onesec_predicted_minus_actual_seconds_bucket"
@@ -235,3 +237,18 @@ def _while_waiting(server: Live, told: Any) -> None:
         assert told() == len("user: Hi|assistant: ")
         server.backend.gate.set()
         assert list(reply.iter_lines())
+
+
+def test_a_request_is_timed_once_however_many_answers() -> None:
+    with live() as server, server.client() as client:
+        client.post("/v1/chat/completions", json={"messages": HI, "n": 3})
+        client.post("/v1/embeddings", json={"input": ["a", "b"]})
+        client.post("/v1/chat/completions", json={"messages": HI, "deadline_ms": 0.001})
+        text = client.get("/metrics").text
+    assert "onesec_request_seconds_count 2.0" in text
+
+
+def test_who_has_no_budget_tells_nothing_of_predictions() -> None:
+    metrics = Metrics("m")
+    metrics.answered(trace(), budget=Budget(), elapsed_ms=100.0, met=None)
+    assert "onesec_predicted_minus_actual_seconds_count 0.0" in metrics.text().decode()

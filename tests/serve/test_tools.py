@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import doors
 import openai
 import pytest
 from hypothesis import given
@@ -138,3 +139,37 @@ def test_a_model_without_tools_says_so() -> None:
         assert response.json()["error"]["param"] == "tools"
         plain = {"messages": HI, "tools": [TOOL], "tool_choice": "none"}
         assert client.post("/v1/chat/completions", json=plain).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["5", "null", "true", "2.5", '"f"', "{}"])
+def test_what_is_no_list_of_calls_is_text(value: str) -> None:
+    text = f"[TOOL_CALLS] {value}"
+    assert read("mistral", text, []) == (text, [])
+
+
+def test_a_forced_call_may_say_that_its_form_is_text() -> None:
+    asked = {
+        "messages": HI, "tools": [TOOL], "tool_choice": "required",
+        "response_format": {"type": "text"},
+    }  # fmt: skip
+    with live("fuser: Hi|assistant: ", template=TEMPLATE) as server, server.client() as client:
+        refused = client.post("/v1/chat/completions", json=asked).json()
+        asked["response_format"] = {"type": "json_object"}
+        formed = client.post("/v1/chat/completions", json=asked).json()
+    assert refused.get("error", {}).get("param") != "response_format"
+    assert formed["error"]["param"] == "response_format"
+
+
+def test_a_mark_that_is_a_token_counts_where_the_text_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doors, "Characters", doors.Marking)
+    call = '[{"name": "f", "arguments": {}}]'
+    text = f"fuser: Hi|assistant: {chr(doors.Marking.marking)}{call}\n\nmore"
+    asked = {"messages": HI, "tools": [TOOL], "stop": "\n\nmore"}
+    template = TEMPLATE.replace("<tool_call>", "[TOOL_CALLS]")
+    with live(text, template=template) as server, server.client() as client:
+        [choice] = client.post("/v1/chat/completions", json=asked).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    [found] = choice["message"]["tool_calls"]
+    assert found["function"] == {"name": "f", "arguments": "{}"}

@@ -41,6 +41,9 @@ class Refusing:
     def __init__(self) -> None:
         self.probed = Event()
 
+    def prepare(self, request: Request) -> None:
+        pass
+
     def add_request(self, request: Request, *, stream: bool = False) -> None:
         if request.budget.limited:
             raise DeadlineInfeasible(budget_ms=1.0, feasible_ms=50.0, why="a prompt")
@@ -62,3 +65,34 @@ def test_it_probes_only_after_there_was_time_to_ask_again() -> None:
     door.said.put(None)
     running.join(30)
     assert not running.is_alive()
+
+
+def test_a_form_is_compiled_while_the_loop_computes() -> None:
+    """The first of a kind takes long: it must not keep the floor from whoever computes."""
+    order: list[str] = []
+
+    class Noting(Floor):
+        def __init__(self) -> None:
+            super().__init__()
+            take = self.guest._enter
+
+            def enter() -> None:
+                take()
+                order.append("floor")
+
+            self.guest._enter = enter
+
+    class Compiling(Refusing):
+        def prepare(self, request: Request) -> None:
+            order.append("compiled")
+
+    door = Door()
+    turns = Turns(door, Compiling(), FakeClock(1), Noting(), None, None)  # type: ignore[arg-type]
+    running = Thread(target=turns.run)
+    running.start()
+    request = Request(id="a", prompt_tokens=(1,), budget=Budget(total_ms=1.0))
+    door.said.put([wire.Submit(request, stream=False)])
+    assert isinstance(door.heard.get(timeout=30), wire.Refused)
+    door.said.put(None)
+    running.join(30)
+    assert order == ["compiled", "floor"]

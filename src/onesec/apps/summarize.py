@@ -142,7 +142,7 @@ class Summarize(App):
                     merged = False
                     break
                 parts = fewer
-        except DeadlineInfeasible:
+        except (DeadlineInfeasible, ContextLengthExceeded):  # denser with tokens than the text was
             merged = False
         report(1.0)
         return _summary(text, pieces, read, target, reply, calls=calls, parts=parts, merged=merged)

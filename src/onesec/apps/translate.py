@@ -17,7 +17,12 @@ from typing import ClassVar
 
 from onesec.core.clock import Clock
 from onesec.core.deadline import Deadline, Duration
-from onesec.core.errors import DeadlineInfeasible, EmptyPrompt, InvalidRequest
+from onesec.core.errors import (
+    ContextLengthExceeded,
+    DeadlineInfeasible,
+    EmptyPrompt,
+    InvalidRequest,
+)
 from onesec.core.request import PolicyName
 
 from .ask import Length, Model, OnText, Reply, Steps
@@ -102,7 +107,8 @@ class Translate(App):
         """Translate a text within the deadline; its sentences share the time by their length.
 
         Where the time is not enough for all of them, the rest stays untranslated and `complete` is
-        False. Raises EmptyPrompt, and DeadlineInfeasible where there is no time for any.
+        False; a sentence of more tokens than the context holds does too. Raises EmptyPrompt, and
+        DeadlineInfeasible or ContextLengthExceeded where not one sentence can be done.
         """
         return self.call(lambda due: self.steps(text, due), deadline, on_text)
 
@@ -116,7 +122,7 @@ class Translate(App):
             for span in stream.flush() if piece is None else stream.push(piece):
                 try:
                     yield self.run(self.sentence(span, self.due(deadline)))
-                except DeadlineInfeasible:
+                except (DeadlineInfeasible, ContextLengthExceeded):
                     yield _untranslated(span)
 
     def sentence(self, span: Span, due: Deadline) -> Steps[Sentence]:
@@ -132,6 +138,7 @@ class Translate(App):
         done: list[Sentence] = []
         stop = len(text.rstrip())
         failures, refusal = 0, None
+        too_long: ContextLengthExceeded | None = None  # a sentence, in tokens
         # Sentences are looked for one by one: of a long text the time allows only the first.
         for span in sentences(text, longest=_LONGEST):
             if failures == _HOPELESS or (done and self.left_ms(due) <= 2.0 * self.AFTER_MS):
@@ -143,6 +150,8 @@ class Translate(App):
                 made = yield from self._sentence(span, target, due, share)
             except DeadlineInfeasible as error:
                 refusal = refusal or error
+            except ContextLengthExceeded as error:
+                too_long = too_long or error
             failures = 0 if made.done else failures + 1
             done.append(made)
         if refusal is not None and not any(sentence.done for sentence in done):
@@ -150,6 +159,8 @@ class Translate(App):
             raise DeadlineInfeasible(
                 budget_ms=start_ms, feasible_ms=spent_ms + refusal.feasible_ms, why="one sentence"
             )
+        if too_long is not None and not any(sentence.done for sentence in done):
+            raise too_long
         return Translation(
             text=_joined(text, done, target),
             target=target,

@@ -106,13 +106,14 @@ def command(
 
 def _questions(loaded: LoadedModel, suite: str, limit: int) -> list[Text]:
     """The suite's questions with their answers, ended; those that fit the context."""
+    from onesec.compress.examine import asked
     from onesec.compress.reliability import Text
     from onesec.compress.suite import chosen, find_suite, read_suite
 
     found = []
     for item in chosen(read_suite(find_suite(suite)), limit=limit):
         answer = [*loaded.tokenizer.encode(item["answer"]), *loaded.eos_ids[:1]]
-        text = Text(loaded.render(item["messages"]), answer)
+        text = Text(asked(loaded.render, item), answer)
         if len(text.given) + len(answer) <= loaded.context_length:
             found.append(text)
     return found

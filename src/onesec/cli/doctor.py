@@ -21,6 +21,7 @@ from onesec.machine import (
     cgroup_memory_limit,
     cgroup_quota,
     cpu_name,
+    free_memory_bytes,
     memory_bytes,
     transparent_huge_pages,
 )
@@ -104,8 +105,7 @@ def _memory() -> Finding:
     value = f"{megabytes(free)} free of {megabytes(total)}"
     if limit is not None:
         value += f", cgroup limit {megabytes(limit)}"
-    room = free if limit is None else min(free, limit)
-    if room < _LEAST_MEMORY:
+    if free_memory_bytes() < _LEAST_MEMORY:
         return Finding("memory", value, WARN, "Only small models fit; free some memory.")
     return Finding("memory", value)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onesec.core.errors import OneSecError
+
 from .attribution import draw_attribution
 from .explain import keep_last
 from .options import (
@@ -149,7 +151,12 @@ def command(
                 note(summary(output))
         found = None
         if attribute is not None and output.tokens:
-            found = llm.attribute(asked, output, deadline=attribute)
+            try:
+                found = llm.attribute(asked, output, deadline=attribute)
+            except OneSecError:
+                if as_json:  # the answer is there
+                    emit_json(output.to_dict())
+                raise
     if as_json:
         more = {} if found is None else {"attribution": found.to_dict()}
         emit_json(output.to_dict() | more)

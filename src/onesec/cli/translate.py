@@ -84,7 +84,7 @@ def command(
             share = sum(one.end - one.start for one in missed) / len(whole)
             remarks.append(
                 f"[{percent(share)} of the text was not translated, from character "
-                f"{missed[0].start} on: a longer --deadline does more. 未全部译完]"
+                f"{missed[0].start} on: a longer --deadline (or --context) does more. 未全部译完]"
             )
         others = sum(other_script(one.source) for one in made.sentences if one.reply is not None)
         if others:

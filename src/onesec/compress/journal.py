@@ -40,7 +40,7 @@ class Journal:
             clear_abandoned(other for other in others if other != self.path)
             while True:
                 self._file = self.path.open("a+b")
-                self._mine = lock(self._file.fileno())
+                self._mine = lock(self._file.fileno(), or_else=True)
                 if not self._mine or os.fstat(self._file.fileno()).st_nlink:
                     break
                 self._file.close()  # another run removed it as we opened it

@@ -176,6 +176,8 @@ class Request:
     `best_effort`: never refused for its time; what is there at the deadline is the answer, and
     `met` says whether there was any.
     `background`: it goes behind all requests that are not, whatever its deadline.
+    `continues`: the answer goes on with the prompt's text: a space that opens it belongs to it.
+    `marked`: special tokens are text too, as for calls of tools, which stand between some.
     `policy` says what the time is for: "quality" (the best gear in which the usual answer fits),
     "balanced" (the best one in which also a long answer fits), "fastest" (the cheapest gear: done
     as soon as it can be). Without a budget the first two use the best gear. Raises InvalidRequest.
@@ -193,6 +195,8 @@ class Request:
     policy: PolicyName = "balanced"
     best_effort: bool = False
     background: bool = False
+    continues: bool = False
+    marked: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from onesec.backend.base import Backend, Batch, BatchResult
 from onesec.budget.latency import LatencyModel
@@ -32,7 +33,7 @@ from .scheduler import Scheduler, Work
 from .sequence import Delta, Sequence, order_of
 from .speculation import Draft, Speculation
 from .steering import Force, Steering
-from .stopping import DecodeText, Stop, StopCheck
+from .stopping import Decode, Stop, StopCheck
 from .structure import Structure, Structures
 from .watchdog import Watchdog
 
@@ -50,7 +51,7 @@ class Engine:
     ...     for delta in engine.step():
     ...         print(delta.tokens, delta.finish_reason)
 
-    decode_text   ids to text, for stop strings and sentence ends; special tokens give nothing
+    decode_text   ids to text, for stop strings and sentence ends; `Tokenizer.decode` is one
     length        what is known of answers' lengths; it is learned further
     policies      what the names of Request.policy stand for
     thinking      the marks of the model's thinking, where it thinks aloud
@@ -70,7 +71,7 @@ class Engine:
         *,
         latency: LatencyModel,
         eos_ids: tuple[int, ...],
-        decode_text: DecodeText,
+        decode_text: Callable[..., str],
         length: LengthModel | None = None,
         policies: Mapping[str, Policy] = POLICIES,
         thinking: ThinkingMarks | None = None,
@@ -263,7 +264,7 @@ class Engine:
                 eos_ids=self._eos_ids,
                 limit=admission.limit(request),
                 tokens=tokens,
-                decode=self._decode_text,
+                decode=self._decoder(request),
                 marks=self._thinking,
                 thinking=self._thinking is not None
                 and self._thinking.open_after(request.prompt_tokens),
@@ -285,6 +286,18 @@ class Engine:
         self._outbox.sequences[request.id] = sequence
         self._scheduler.add(sequence)
         return sequence
+
+    def _decoder(self, request: Request) -> Decode:
+        """Ids of its answer to text, as whoever shows them decodes them."""
+        if not request.continues and not request.marked:
+            return self._decode_text
+        return partial(self._decode_text, skip_special=not request.marked, begun=request.continues)
+
+    def prepare(self, request: Request) -> None:
+        """Compile what an answer must be, which may take long the first time; beside the loop: it
+        touches nothing that a step uses. Raises InvalidRequest."""
+        if request.params.response_format is not None and self._structures is not None:
+            self._structures.open(schema_of(request.params.response_format))
 
     def _structure_of(self, request: Request) -> tuple[Structure | None, int]:
         """What the answer must be, and the nanoseconds that are kept free for closing it."""

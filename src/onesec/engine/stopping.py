@@ -17,7 +17,7 @@ from onesec.core.thinking import ThinkingMarks
 from .descent import Descent
 from .structure import Structure
 
-DecodeText = Callable[[Seq[int]], str]
+Decode = Callable[[Seq[int]], str]
 _MAX_PENDING = 8  # tokens that may wait for the rest of a character
 _REPLACEMENT = "\ufffd"  # what an incomplete character decodes to
 
@@ -53,7 +53,7 @@ class GrowingText:
 
     __slots__ = ("_decode", "_known", "_pending", "_recent", "text")
 
-    def __init__(self, decode: DecodeText) -> None:
+    def __init__(self, decode: Decode) -> None:
         self.text = ""
         self._decode = decode
         self._recent: list[int] = []  # decoded before, give the next token its context
@@ -67,8 +67,10 @@ class GrowingText:
         if whole.endswith(_REPLACEMENT) and len(self._pending) < _MAX_PENDING:
             return ""
         new = whole[len(self._known) :]
-        self._recent, self._pending = self._pending, []
-        self._known = self._decode(self._recent)
+        # What is no text, such as a special token, is no context either.
+        if known := self._decode(self._pending):
+            self._recent, self._known = self._pending, known
+        self._pending = []
         self.text += new
         return new
 
@@ -89,7 +91,7 @@ class StopCheck:
         eos_ids: tuple[int, ...],
         limit: int,
         tokens: list[int],
-        decode: DecodeText,
+        decode: Decode,
         marks: ThinkingMarks | None = None,
         thinking: bool = False,
         structure: Structure | None = None,
@@ -208,7 +210,13 @@ class StopCheck:
             end = self._best_end(descent, max(0, self._shown - descent.begin))
             if end is not None:
                 return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
-        return Stop("length", None, "cut")
+        return self._cut(None)
+
+    def _cut(self, reason: str | None) -> Stop:
+        """End here, without the part of a character that may stand at the end."""
+        whole = self._decode(self._tokens) if self._tokens else ""
+        text = whole.rstrip(_REPLACEMENT)
+        return Stop("length", reason, "cut", text_chars=None if text == whole else len(text))
 
     def _after_thinking(self) -> str:
         """Where the model still thinks and its answer must have a structure: the end of the one and
@@ -294,7 +302,7 @@ class StopCheck:
             if end is not None:
                 keep = descent.begin + end.keep
                 return _landed(None if keep == len(whole) else keep, end.closing)
-        return Stop("length", "deadline", "cut")
+        return self._cut("deadline")
 
 
 def _landed(keep: int | None, closing: str, reason: str = "deadline") -> Stop:

@@ -16,6 +16,7 @@ from onesec.core.gear import Gear
 
 _MOST_ROWS = 16
 _BATCH_TOKENS = 512  # run at once, unless one prompt alone has more
+_PIECE_TOKENS = 128  # of an answer, told at once
 
 
 class Scorer:
@@ -83,7 +84,7 @@ class Scorer:
     def _run(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         free = self._blocks[len(self._kept) :]
         size, used = self._backend.block_size, 0
-        reading, telling = [], []
+        reading, tables = [], []
         for prompt in prompts:
             ids = np.asarray(prompt, dtype=np.int32)
             start, own = self._shared(prompt), self._own(prompt)
@@ -97,15 +98,31 @@ class Scorer:
             used += own
             if start < len(ids) - 1:
                 reading.append(BatchRow(ids[start:-1], start, table))
-            row = BatchRow(
-                np.concatenate([ids[-1:], self._answer[:-1]]), len(ids) - 1, table,
-                prompt_logprobs=True, next_token=int(self._answer[-1]),
-            )  # fmt: skip
-            telling.append(row)
+            tables.append(table)
         if reading:
             self._backend.forward(Batch(self._gear, reading))
-        told = self._backend.forward(Batch(self._gear, telling, exact=True))
-        return [math.fsum(row.prompt_logprobs) for row in told.rows]
+        lasts = [(len(prompt) - 1, prompt[-1]) for prompt in prompts]
+        return self._told(lasts, tables)
+
+    def _told(self, lasts: Sequence[tuple[int, int]], tables: Sequence[Int32Array]) -> list[float]:
+        """The answer's log-likelihood behind prompts that are read up to their last tokens, each
+        given with its place. A piece at a time: every token of it has a row of logits."""
+        scores, whole = [0.0] * len(lasts), len(self._answer)
+        for begin in range(0, whole, _PIECE_TOKENS):
+            end = min(begin + _PIECE_TOKENS, whole)
+            rows = [
+                BatchRow(
+                    np.array([self._answer[begin - 1] if begin else last,
+                              *self._answer[begin : end - 1]], dtype=np.int32),
+                    place + begin, table,
+                    prompt_logprobs=True, next_token=int(self._answer[end - 1]),
+                )
+                for (place, last), table in zip(lasts, tables, strict=True)
+            ]  # fmt: skip
+            told = self._backend.forward(Batch(self._gear, rows, exact=True))
+            for i, row in enumerate(told.rows):
+                scores[i] += math.fsum(row.prompt_logprobs)
+        return scores
 
     def _needed(self, prompt: Sequence[int]) -> int:
         return -(-(len(prompt) + len(self._answer)) // self._backend.block_size)

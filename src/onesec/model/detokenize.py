@@ -109,9 +109,12 @@ class Detokenizer:
             spelled = spelled.replace(pattern, content)
         return spelled.encode()
 
-    def pieces(self, tokens: Iterable[int], *, skip_special: bool) -> Iterator[bytes]:
-        """Each token's bytes, with what vanishes at the start of a text taken away."""
-        first, strip = True, self._strip_left
+    def pieces(
+        self, tokens: Iterable[int], *, skip_special: bool, begun: bool = False
+    ) -> Iterator[bytes]:
+        """Each token's bytes, with what vanishes at the start of a text taken away, unless the text
+        has begun before them."""
+        first, strip = not begun, 0 if begun else self._strip_left
         for token in tokens:
             if skip_special and token in self._skip:
                 yield b""
@@ -127,9 +130,10 @@ class Detokenizer:
                 piece, strip = piece[1:], strip - 1
             yield piece
 
-    def decode(self, tokens: Iterable[int], *, skip_special: bool) -> str:
+    def decode(self, tokens: Iterable[int], *, skip_special: bool, begun: bool = False) -> str:
         """All tokens' text; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join(self.pieces(tokens, skip_special=skip_special)).decode("utf-8", "replace")
+        pieces = self.pieces(tokens, skip_special=skip_special, begun=begun)
+        return b"".join(pieces).decode("utf-8", "replace")
 
 
 def _flatten(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -150,9 +154,11 @@ class StreamDecoder:
     >>> "".join([stream.push(t) for t in tokens]) + stream.flush()      # doctest: +SKIP
     """
 
-    def __init__(self, detokenizer: Detokenizer, *, skip_special: bool = True) -> None:
+    def __init__(
+        self, detokenizer: Detokenizer, *, skip_special: bool = True, begun: bool = False
+    ) -> None:
         self._inbox: list[int] = []
-        self._pieces = detokenizer.pieces(self._drain(), skip_special=skip_special)
+        self._pieces = detokenizer.pieces(self._drain(), skip_special=skip_special, begun=begun)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def _drain(self) -> Iterator[int]:

@@ -35,7 +35,7 @@ class PartFile:
         prefix, suffix = affixes(path)
         while True:
             handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-            if lock(handle) and os.fstat(handle).st_nlink:
+            if lock(handle, or_else=True) and os.fstat(handle).st_nlink:
                 break
             os.close(handle)  # another writer took it for an abandoned one
         self._part = Path(name)
@@ -74,9 +74,9 @@ class PartFile:
             raise
 
 
-def lock(handle: int) -> bool:
+def lock(handle: int, *, or_else: bool = False) -> bool:
     """Lock an open file or folder until it is closed, however its process ends; False where another
-    process holds the lock.
+    process holds the lock, `or_else` where the file system knows no locks.
 
     >>> with open("/dev/null") as file:
     ...     lock(file.fileno())
@@ -86,6 +86,8 @@ def lock(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # some network file systems
+        return or_else
     return True
 
 
@@ -98,13 +100,14 @@ def affixes(path: Path) -> tuple[str, str]:
     return f".{path.name}.", ".part"
 
 
-def parts_of(path: Path) -> Iterator[Path]:
-    """The files and folders that were begun to become `path`; none of a name that begins alike.
+def parts_of(path: Path, suffix: str = ".part") -> Iterator[Path]:
+    """The files and folders that were begun to become `path`, or that it had to make room for
+    (".old"); none of a name that begins alike.
 
     >>> list(parts_of(Path("nowhere/x")))
     []
     """
-    prefix, suffix = affixes(path)
+    prefix, _ = affixes(path)
     for part in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
         if "." not in part.name[len(prefix) : -len(suffix)]:
             yield part

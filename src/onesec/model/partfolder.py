@@ -46,7 +46,7 @@ def _new(path: Path) -> tuple[Path, int]:
     while True:
         part = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=path.parent))
         with suppress(FileNotFoundError):  # another writer took it for an abandoned one
-            held = _lock(part)
+            held = _lock(part, or_else=True)
             if held is None:
                 continue
             if part.exists():
@@ -72,11 +72,12 @@ def written_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _lock(folder: Path) -> int | None:
-    """A locked descriptor of a folder; None where another process holds the lock. The system
-    unlocks it when the process ends, however it ends."""
+def _lock(folder: Path, *, or_else: bool = False) -> int | None:
+    """A locked descriptor of a folder; None where another process holds the lock (`or_else`: but
+    not where the file system knows none). The system unlocks it when the process ends, however it
+    ends."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    if lock(handle):
+    if lock(handle, or_else=or_else):
         return handle
     os.close(handle)
     return None
@@ -92,6 +93,11 @@ def _clear_abandoned(path: Path) -> None:
                 _put_back(part.with_suffix(".old"), path)
                 shutil.rmtree(part, ignore_errors=True)
                 os.close(held)
+    if not path.exists():
+        return
+    for old in parts_of(path, ".old"):  # whose writer has given the new folder its name already
+        if not old.with_suffix(affixes(path)[1]).exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _swap(part: Path, path: Path) -> None:

@@ -186,13 +186,14 @@ class Tokenizer:
         cuts = [0, *(start + 1 for start in starts), len(text)]
         return GUARD.join(text[a:b] for a, b in pairwise(cuts))
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """The text of token ids; ids without a token add nothing, broken UTF-8 becomes U+FFFD."""
-        return self._detokenizer.decode(ids, skip_special=skip_special)
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True, begun: bool = False) -> str:
+        """The text of token ids; ids without a token add nothing, broken UTF-8 becomes U+FFFD.
+        Where the text has `begun` before them, a space that opens it stays."""
+        return self._detokenizer.decode(ids, skip_special=skip_special, begun=begun)
 
-    def stream(self, *, skip_special: bool = True) -> StreamDecoder:
-        """A decoder for tokens that arrive one by one."""
-        return StreamDecoder(self._detokenizer, skip_special=skip_special)
+    def stream(self, *, skip_special: bool = True, begun: bool = False) -> StreamDecoder:
+        """A decoder for tokens that arrive one by one, as `decode` has them."""
+        return StreamDecoder(self._detokenizer, skip_special=skip_special, begun=begun)
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a vocabulary entry, spelled as in the file; None where there is none."""

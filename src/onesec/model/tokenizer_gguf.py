@@ -38,7 +38,10 @@ _PRE_LLAMA3 = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"
 _PRE_DBRX = frozenset({"dbrx", "smaug-bpe"})  # cut alike, but with merges alone and without a start
 _PRE_QWEN2 = frozenset({"qwen2", "deepseek-r1-qwen", "stablelm2"})
 # Control tokens that end an answer, where the file names fewer than its template uses.
-_END_TEXTS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<|endoftext|>")
+_END_TEXTS = (
+    *("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>"),
+    *("<|eom_id|>", "<|endoftext|>", "<|end_of_text|>"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,13 @@ def library_from_gguf(metadata: Mapping[str, Any]) -> GgufTokenizer:
     whole = metadata.get(WHOLE)
     kind = metadata.get("tokenizer.ggml.model")
     tokens = _tokens(metadata)
-    types = [int(t) for t in _list(metadata, "token_type", len(tokens), default=NORMAL)]
+    types = [
+        # Some files call the tokens that end a turn plain ones, which users could type then.
+        CONTROL if token in _END_TEXTS and int(kind_) in (NORMAL, USER_DEFINED) else int(kind_)
+        for token, kind_ in zip(
+            tokens, _list(metadata, "token_type", len(tokens), default=NORMAL), strict=True
+        )
+    ]
     pre = str(metadata.get("tokenizer.ggml.pre", "default"))
     warnings: tuple[str, ...] = ()
     if isinstance(whole, str):

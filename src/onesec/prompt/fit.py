@@ -44,6 +44,7 @@ def fit(
     hurry: Callable[[], bool] = lambda: False,
     or_shortest: bool = False,
     shorten: bool = True,
+    goes_on: bool = False,
 ) -> Fitted:
     """Clean a prompt, render it, and make it fit `max_tokens`.
 
@@ -60,6 +61,7 @@ def fit(
     hurry         asked between tries: when it says so, what fits so far is taken
     or_shortest   where shortening is not enough, give the shortest that there is
     shorten       whether texts are; without it whole turns go and nothing else
+    goes_on       whether the last message is continued: its end stays as it is
 
     Raises EmptyPrompt, ContextLengthExceeded with both numbers, InvalidRequest, and what `render`
     and `count_tokens` raise.
@@ -77,7 +79,7 @@ def fit(
     else:
         if render is None:
             raise InvalidRequest("Messages need a chat template.", hint="Pass render=.")
-        messages = cleaned(prompt)
+        messages = cleaned(prompt, goes_on=goes_on)
         attempt = _Attempts(render, count_tokens, max_tokens, hurry)
     dropped = 0
     whole, marks = messages, [list[Mark]() for _ in messages]
@@ -182,13 +184,18 @@ def check_list(messages: object) -> None:
         )
 
 
-def cleaned(messages: Sequence[Message]) -> list[Message]:
-    """The messages with their texts cleaned. Raises InvalidRequest for what is no list of them."""
+def cleaned(messages: Sequence[Message], *, goes_on: bool = False) -> list[Message]:
+    """The messages with their texts cleaned; where the last one `goes_on`, white space at its end
+    belongs to it. Raises InvalidRequest for what is no list of them."""
     check_list(messages)
-    return [_cleaned(message) for message in messages]
+    last = len(messages) - 1
+    return [
+        _cleaned(message, strip=not (goes_on and index == last))
+        for index, message in enumerate(messages)
+    ]
 
 
-def _cleaned(message: Message) -> Message:
+def _cleaned(message: Message, *, strip: bool = True) -> Message:
     """The message with its text cleaned, text parts joined; what is no text stays as it is."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list) and all(
@@ -196,8 +203,9 @@ def _cleaned(message: Message) -> Message:
         for part in content
     ):
         content = "\n".join(part["text"] for part in content)
-    # Anything else is left for the template's checks to name.
-    return {**message, "content": clean(content)} if isinstance(content, str) else message
+    if not isinstance(content, str):
+        return message  # for the template's checks to name
+    return {**message, "content": clean(content, strip=strip)}
 
 
 def _turns(messages: Sequence[Message]) -> list[list[int]]:

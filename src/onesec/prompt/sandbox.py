@@ -91,7 +91,12 @@ class Cage(ImmutableSandboxedEnvironment):
                 raise SecurityError("strftime_now takes up to 64 characters of plain directives")
             return now().strftime(pattern)
 
-        self.filters = {name: self.filters[name] for name in _FILTERS} | filters.OWN
+        # Jinja looks for filters when it compiles: one that is not allowed fails where it is used.
+        self.filters = {
+            **{name: _not_allowed(name) for name in self.filters},
+            **{name: self.filters[name] for name in _FILTERS},
+            **filters.OWN,
+        }
         self.filters |= {"tick!": _tick, "seen!": _seen, "kept!": _kept}
         # Those two need the environment, and only tell whether a name is known.
         self.tests = {
@@ -259,6 +264,13 @@ def _range(*bounds: int) -> range:
     if len(made) > MAX_RANGE:
         raise SecurityError(f"a range of {len(made)}; at most {MAX_RANGE} are allowed")
     return made
+
+
+def _not_allowed(name: str) -> Callable[..., Any]:
+    def filter_(*_: Any, **__: Any) -> Any:
+        raise SecurityError(f"the filter {name!r} is not allowed")
+
+    return filter_
 
 
 def _raise_exception(message: object = "") -> None:

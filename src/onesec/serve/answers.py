@@ -113,6 +113,8 @@ class Wanted:
             min_gear=self.min_gear,
             cues=prepared.cues,
             fitted=prepared.report,
+            continues=prepared.continues,
+            marked=self.tools is not None,
             policy=self.policy,
             best_effort=self.best_effort,
             background=self.background,
@@ -151,7 +153,9 @@ class Answers:
             for number in range(wanted.count):
                 index = len(self.choices)
                 # Calls of tools stand between tokens that are not shown otherwise.
-                text = door.wording.tokenizer.stream(skip_special=wanted.tools is None)
+                text = door.wording.tokenizer.stream(
+                    skip_special=wanted.tools is None, begun=prompt.continues
+                )
                 choice = Choice(index, prompt.tokens, GrowingText(text), prompt.report)
                 if wanted.tools is not None:
                     choice.tools = wanted.tools()

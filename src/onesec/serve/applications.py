@@ -23,9 +23,9 @@ from .answers import worst_of
 from .app_schema import AnswerRequest, Common, SummarizeRequest, SupportRequest, TranslateRequest
 from .door import Door
 from .driving import Counting, Done, Driver, Piece
-from .errors import ApiError, from_error
+from .errors import ApiError, from_error, worded
 from .generation import check_model, json_response, told
-from .limits import CALL, Call
+from .limits import CALL, Call, ClientGone
 from .schema import parse
 from .stream import DONE, PING, EventStream, event
 
@@ -124,9 +124,11 @@ class _Telling:
         more = {} if part.onesec is None else {"onesec": part.onesec}
         return event({"part": part.part, "delta": part.text, **more})
 
-    def failed(self, error: ApiError) -> None:
+    def failed(self, caught: Exception) -> ApiError:
         """It ended with an error after it had begun: counted, and remembered, as a refusal is."""
+        error = worded(caught, self._call.id)
         self._door.refused(self._call, error)
+        return error
 
     def body(self, done: Done) -> dict[str, Any]:
         """The result, and what became of the budget. Raises ApiError where there is none."""
@@ -175,7 +177,8 @@ async def _events(
             yield opening
             async for part in parts:
                 yield telling.event(part)
-        except ApiError as error:
-            telling.failed(error)
-            yield event(error.body())
+        except ClientGone:
+            raise
+        except Exception as caught:
+            yield event(telling.failed(caught).body())
         yield DONE

@@ -341,6 +341,8 @@ class Door:
         elapsed_ms = (now_ns - call.arrival_ns) / 1e6
         done = Done(path=call.path, elapsed_ms=elapsed_ms, ending=ending, **more)
         self.recent.add(done, now_ns)
+        if not done.refused and ending != "left":
+            self.metrics.whole(elapsed_ms)
         if timed:
             self.metrics.over(ending, met=done.met)
 

@@ -6,6 +6,9 @@ exception says of itself.
 
 from __future__ import annotations
 
+import logging
+import math
+import traceback
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -14,6 +17,8 @@ from onesec.core.deadline import Budget
 from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, UnknownToken, Which
 
 from .wire import Fault
+
+_log = logging.getLogger("onesec.serve")
 
 
 class _Kind(NamedTuple):
@@ -95,7 +100,7 @@ class ApiError(Exception):
             headers["allow"] = self.allow
         if retry:
             headers["retry-after-ms"] = str(round(ms))
-            headers["retry-after"] = f"{ms / 1e3:.3f}"
+            headers["retry-after"] = str(math.ceil(ms / 1e3))  # whole seconds: RFC 9110
         return headers
 
     def body(self) -> dict[str, Any]:
@@ -163,6 +168,16 @@ def queue_full(waiting: int, limit: int) -> ApiError:
     return ApiError(error.code, error.message, hint=error.hint)
 
 
+def worded(error: Exception, request_id: str) -> ApiError:
+    """An error as its client is told of it. Of one that was not foreseen the log has where it was,
+    but not what it says: that may be words of a prompt."""
+    if isinstance(error, ApiError):
+        return error
+    place = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", request_id, type(error).__name__, place)
+    return internal()
+
+
 def internal() -> ApiError:
-    """Something that should not happen; its story is in the log, not in the answer."""
+    """Something that should not happen."""
     return ApiError("internal_error", "The server failed at this request.")

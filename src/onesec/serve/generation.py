@@ -29,6 +29,9 @@ from .stream import EventStream, events
 
 _TEMPLATE_KEYS = frozenset({"enable_thinking"})
 _COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
+_READ = frozenset(  # of a message, by templates
+    ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content")
+)
 _UNREAD = frozenset({"refusal", "annotations", "audio", "function_call"})  # of SDKs' messages
 _MOST_NAMED = 16
 _REFUSED = "is not supported by this server."
@@ -89,7 +92,7 @@ async def chat(door: Door, request: Request) -> Response:
     except BaseException:
         seats.leave()
         raise
-    return await _answer(door, asked, answers, ignored, chat=True)
+    return await _answer(door, asked, answers, (*ignored, *unread(asked.messages)), chat=True)
 
 
 async def complete(door: Door, request: Request) -> Response:
@@ -106,7 +109,10 @@ async def complete(door: Door, request: Request) -> Response:
         limit = asked.max_tokens or _COMPLETION_TOKENS
         wanted = wanted_of(door, call, asked, limit, logprobs=asked.logprobs)
         if asked.echo and asked.logprobs is not None:
-            wanted.params = replace(wanted.params, prompt_logprobs=True)
+            # Who scores a text asks for one token more than it has, and leaves that one out: there
+            # is one, also where the model would end.
+            ends = wanted.params.ignore_eos or limit == 1
+            wanted.params = replace(wanted.params, prompt_logprobs=True, ignore_eos=ends)
         given = asked.prompts()
         wanted.sizes = sizes_of(given)
         door.check_time(wanted)
@@ -150,10 +156,16 @@ def spoken(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             key: "system" if (key, value) == ("role", "developer") else value
             for key, value in message.items()
-            if value is not None and key not in _UNREAD
+            if value is not None and key in _READ
         }
         for message in messages
     ]
+
+
+def unread(messages: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """What clients add to messages, to be named as ignored; but for what every SDK does."""
+    names = {key for message in messages for key, value in message.items() if value is not None}
+    return tuple(sorted(names - _READ - _UNREAD))
 
 
 async def _answer(

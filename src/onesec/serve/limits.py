@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import re
 import secrets
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from .errors import ApiError, internal
+from .errors import ApiError, worded
 from .protocol import ABORT, ARRIVAL, FLOW, HEAR
 
 Scope = MutableMapping[str, Any]
@@ -28,7 +26,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CALL = "onesec.call"  # in the scope: the Call
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_log = logging.getLogger("onesec.serve")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +138,11 @@ class Limits:
             if not started:
                 await _send_error(answer, error)
         except Exception as error:
-            # Where it failed, but not what it says: that may be words of a prompt.
-            place = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s failed: %s\n%s", request_id, type(error).__name__, place)
+            words = worded(error, request_id)
             if started:
                 scope[ABORT]()
             else:
-                await _send_error(answer, internal())
+                await _send_error(answer, words)
 
     async def _read(self, scope: Scope, receive: Receive, call: Call) -> None:
         limit = self._bounds.max_body_bytes

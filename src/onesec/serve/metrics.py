@@ -111,14 +111,12 @@ class Metrics:
         self, trace: Trace, *, budget: Budget, elapsed_ms: float, met: bool | None
     ) -> None:
         """One answer went out whole; `met`: whether it kept its budget, if it has one."""
-        self._request.observe(elapsed_ms / 1e3)
         if trace.ttft_ms is not None:
             self._ttft.observe(trace.ttft_ms / 1e3)
-            if trace.answer_tokens > 1:
-                span_ms = trace.elapsed_ms - trace.ttft_ms
-                self._tpot.observe(span_ms / 1e3 / (trace.answer_tokens - 1))
+        if trace.tpot_ms is not None:
+            self._tpot.observe(trace.tpot_ms / 1e3)
         self._worked(trace)
-        if trace.predicted_ms is not None:
+        if trace.predicted_ms is not None and budget.limited:  # others are planned without the load
             self._error.observe((trace.predicted_ms - trace.elapsed_ms) / 1e3)
         self._requests.labels(trace.ending).inc()
         for kind in TOKEN_KINDS:
@@ -146,6 +144,10 @@ class Metrics:
         self._preemptions.inc(trace.preemptions)
         for gear, count in trace.gears.items():
             self._gears.labels(gear).inc(count)
+
+    def whole(self, elapsed_ms: float) -> None:
+        """One request was answered, however many answers it had."""
+        self._request.observe(elapsed_ms / 1e3)
 
     def over(self, ending: str, *, met: bool | None) -> None:
         """One request with a deadline is over, however many answers it had: see recent.Done. What

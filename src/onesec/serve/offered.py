@@ -54,8 +54,9 @@ class Offered:
     def _forced(
         cls, tokenizer: Tokenizer, style: Style, asked: ChatRequest, functions: list[dict[str, Any]]
     ) -> Offered:
-        for name in ("stop", "response_format"):
-            if getattr(asked, name):
+        formed = (asked.response_format or {}).get("type", "text") != "text"
+        for name, given in (("stop", asked.stop), ("response_format", formed)):
+            if given:
                 raise ApiError(
                     "invalid_request", f"A forced call has no {name} of its own.", param=name
                 )

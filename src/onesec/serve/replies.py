@@ -6,6 +6,7 @@ truth is in the extension object `onesec`.
 
 from __future__ import annotations
 
+import codecs
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +40,7 @@ class Form:
         self._created = int(time.time())
         kind = "chatcmpl" if chat else "cmpl"
         self._id = f"{kind}-{answers.wanted.call.id}"
-        self._offsets = [0] * len(answers.choices)  # characters streamed with log probabilities
+        self._offsets = [_Offsets() for _ in answers.choices]  # streamed with log probabilities
 
     def whole(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         """The body of an answer that was not streamed."""
@@ -133,10 +134,9 @@ class Form:
             return None
         if self.chat:
             return self.chat_logprobs(gained.tokens, gained.logprobs, gained.top)
-        offset = self._offsets[choice.index]
-        found = self.text_logprobs(gained.tokens, gained.logprobs, gained.top, offset=offset)
-        self._offsets[choice.index] = found["text_offset"][-1] + len(found["tokens"][-1])
-        return found
+        return self.text_logprobs(
+            gained.tokens, gained.logprobs, gained.top, offsets=self._offsets[choice.index]
+        )
 
     def chat_logprobs(
         self, tokens: Sequence[int], logprobs: Sequence[float], top: Sequence[Top]
@@ -160,29 +160,33 @@ class Form:
         logprobs: Sequence[float | None],
         top: Sequence[Top],
         *,
-        offset: int = 0,
+        offsets: _Offsets | None = None,
     ) -> dict[str, Any]:
-        """OpenAI's object for completions: lists, one value a token; `offset`: characters before
-        the first one."""
-        names = [self._name(token) for token in tokens]
-        offsets = []
-        for name in names:
-            offsets.append(offset)
-            offset += len(name)
+        """OpenAI's object for completions: lists, one value a token; `offsets`: where the text
+        stands before the first one."""
+        offsets = offsets or _Offsets()
         tops = [
-            None if logprob is None else {self._name(t): value for t, value in others}
+            None if logprob is None else self._by_name(others)
             for logprob, others in zip(logprobs, top or [()] * len(tokens), strict=True)
         ]
         return {
-            "tokens": names,
+            "tokens": [self._name(token) for token in tokens],
             "token_logprobs": list(logprobs),
             "top_logprobs": tops,
-            "text_offset": offsets,
+            "text_offset": [offsets.pass_over(self._tokenizer.token_bytes(t)) for t in tokens],
         }
 
+    def _by_name(self, others: Top) -> dict[str, float]:
+        """Of tokens of one name, which parts of characters share, the likeliest."""
+        found: dict[str, float] = {}
+        for token, value in others:
+            found.setdefault(self._name(token), value)
+        return found
+
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of a prompt's tokens, special ones included."""
-        return self._tokenizer.decode(tokens, skip_special=False)
+        """The text of a prompt's tokens, special ones included, but for the one that opens it."""
+        opened = bool(tokens) and tokens[0] == self._tokenizer.bos_id
+        return self._tokenizer.decode(tokens[1:] if opened else tokens, skip_special=False)
 
     def _spelled(self, token: int, logprob: float) -> dict[str, Any]:
         raw = self._tokenizer.token_bytes(token)
@@ -190,6 +194,20 @@ class Form:
 
     def _name(self, token: int) -> str:
         return self._tokenizer.token_bytes(token).decode("utf-8", "replace")
+
+
+class _Offsets:
+    """Characters of a text before each of its tokens, which may be parts of characters."""
+
+    def __init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._count = 0
+
+    def pass_over(self, piece: bytes) -> int:
+        """The characters before a token, which is passed."""
+        before = self._count
+        self._count += len(self._utf8.decode(piece))
+        return before
 
 
 def _rounded(value: float | None) -> float | None:

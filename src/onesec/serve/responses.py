@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from .answers import Answers
 from .door import Door
-from .errors import ApiError
+from .errors import ApiError, worded
 from .generation import Whole, check_model, sizes_of, spoken, told, wanted_of, written
-from .limits import CALL, Call
+from .limits import CALL, Call, ClientGone
 from .replies import Form
 from .schema import Count, Sampled, parse
 from .stream import EventStream, growing
@@ -183,7 +183,10 @@ async def _events(reply: _Reply, answers: Answers) -> AsyncIterator[bytes]:
             elif piece := grown[0].take():
                 text += piece
                 yield event("response.output_text.delta", **at, delta=piece, logprobs=[])
-    except ApiError as error:
+    except ClientGone:
+        raise
+    except Exception as caught:
+        error = worded(caught, answers.wanted.call.id)
         answers.failed(error)
         yield event("error", message=error.message, code=error.code, param=error.param)
         return

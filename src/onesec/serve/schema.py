@@ -121,6 +121,8 @@ class Sampled(msgspec.Struct, kw_only=True):
     def params(self, defaults: SamplingParams, **more: Any) -> SamplingParams:
         """The sampling values: those that were given, else `defaults`. Raises InvalidRequest."""
         values = {name: value for name in _PASSED if (value := getattr(self, name)) is not None}
+        if self.seed is not None and -(2**63) <= self.seed < 0:
+            values["seed"] = self.seed % 2**63  # OpenAI's are signed
         if self.logit_bias is not None:
             values["logit_bias"] = {_token(k): v for k, v in self.logit_bias.items()}
         if (self.response_format or {}).get("type", "text") != "text":

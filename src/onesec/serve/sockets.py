@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from .errors import ApiError, internal
+from .errors import ApiError, worded
 from .limits import Bounds, Call, ClientGone, Receive, Scope, Send, admit, call_of
 from .protocol import ABORT
 
@@ -29,7 +27,6 @@ _MOST_OPEN = 64
 _GOING_AWAY, _ERROR, _POLICY, _AGAIN = 1001, 1011, 1008, 1012  # RFC 6455, 7.4.1
 _SUBPROTOCOL = "onesec"
 _KEY_PREFIX = "onesec.key."  # of a key in base64url without padding, whose letters a name may have
-_log = logging.getLogger("onesec.serve")
 Talk = Callable[["Socket"], Awaitable[None]]
 
 
@@ -124,10 +121,7 @@ class Sockets:
         except ClientGone:
             raise
         except Exception as failure:
-            # Where it failed, but not what it says: that may be words of a text.
-            place = "".join(traceback.format_tb(failure.__traceback__))
-            _log.error("%s failed: %s\n%s", socket.call.id, type(failure).__name__, place)
-            error, code = internal(), _ERROR
+            error, code = worded(failure, socket.call.id), _ERROR
         if error is not None:
             await socket.tell({"type": "error", **error.body()})
         await socket.close(code)

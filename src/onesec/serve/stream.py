@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from . import wire
 from .answers import Answers, Choice
-from .errors import ApiError
+from .errors import worded
+from .limits import ClientGone
 from .replies import Form
 from .schema import StreamOptions
 from .spans import Spans, planned
@@ -90,7 +91,10 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
             if gained.finish_reason is not None:
                 end = _choice(form, choice, {} if form.chat else "", finish=choice.finish_reason)
                 yield chunk([end], onesec=form.extension(choice, events=told))
-    except ApiError as error:
+    except ClientGone:
+        raise
+    except Exception as caught:
+        error = worded(caught, answers.wanted.call.id)
         answers.failed(error)
         yield event(error.body())
         yield DONE

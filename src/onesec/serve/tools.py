@@ -137,7 +137,10 @@ def _mistral(text: str) -> list[ToolCall]:
         if mark:
             calls.append(_call({"name": name.strip(), "arguments": _json.decode(arguments)}))
         else:
-            calls += [_call(value) for value in _json.decode(part.strip())]
+            values = _json.decode(part.strip())
+            if not isinstance(values, list):
+                raise ValueError("no list of calls")
+            calls += [_call(value) for value in values]
     return calls
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from contextlib import suppress
 from threading import Event, Thread, get_ident
 
 from onesec.backend.cpu import CpuBackend
@@ -126,6 +127,9 @@ class Turns:
 
     def _answer(self, message: wire.Submit | wire.Measure) -> None:
         """Take one request, or refuse it."""
+        if isinstance(message, wire.Submit):
+            with suppress(Exception):  # it is told when the request is taken
+                self._engine.prepare(message.request)
         with self._floor.guest:
             answer = self._obey(message)
             self._end.send([answer])  # before anything that it gains

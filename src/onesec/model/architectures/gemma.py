@@ -186,6 +186,7 @@ GEMMA2 = Architecture(
         vectors=_HF_VECTORS,
         prefixes=hf_common.PREFIXES,
         ignored=hf_common.IGNORED,
+        optional=hf_common.BIASES,  # GPTQ writers store a bias (zeros) for every layer
         norm_offset=1.0,
     ),
     from_gguf=lambda header: _from_gguf("gemma2", header),
@@ -201,6 +202,7 @@ GEMMA3 = Architecture(
         vectors={**_HF_VECTORS, **hf_common.QK_NORMS},
         prefixes=("model.", "language_model.model.", "model.language_model.", ""),
         ignored=hf_common.IGNORED,
+        optional=hf_common.BIASES,
         norm_offset=1.0,
     ),
     from_gguf=lambda header: _from_gguf("gemma3", header),

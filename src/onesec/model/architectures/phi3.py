@@ -146,6 +146,11 @@ PHI3 = Architecture(
         vectors=hf_common.VECTORS,
         prefixes=hf_common.PREFIXES,
         ignored=hf_common.IGNORED,
+        optional={  # GPTQ writers store a bias (zeros) for every layer
+            **hf_common.BIASES,
+            "layers.{i}.qkv_bias": (("{p}layers.{i}.self_attn.qkv_proj.bias",),),
+            "layers.{i}.gate_up_bias": (("{p}layers.{i}.mlp.gate_up_proj.bias",),),
+        },
     ),
     from_gguf=_from_gguf,
     gguf_layout=Layout(
