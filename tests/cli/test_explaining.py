@@ -118,7 +118,7 @@ def test_a_calibration_asks_templates_without_a_system_role(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = read_suite(find_suite("mini"))
-    items = [i for i in items if i["messages"][0]["role"] == "system"][:30]
+    items = [i for i in items if i["messages"][0]["role"] == "system"][:60]
     suite = tmp_path / "suite.jsonl"
     suite.write_text("\n".join(json.dumps(item) for item in items))
     render = LoadedModel.render
