@@ -99,7 +99,7 @@ def command(
 
     Measures what every matrix loses and takes on this machine, and finds the gears that lose least
     for their time. The report is OUTPUT/report.html. A run that was killed goes on when started
-    again. Ends with exit code 1 where the accuracy or the time asked for cannot be had; the best
+    again. Ends with exit code 1 where the accuracy, time or size asked for cannot be had; the best
     that was found is written all the same.
 
     \b
