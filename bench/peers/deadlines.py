@@ -38,7 +38,7 @@ from onesec.loading import LoadedModel, load_model
 
 BUDGETS_MS = (20.0, 40.0, 80.0, 160.0, 320.0)
 GGUF = ("q8_0", "q4_0")
-PAUSE_S = 0.01  # between turns: other engines' threads go to sleep, aborted work ends
+PAUSE_S = 0.06  # between turns: other engines' threads go to sleep, work that was left ends
 CALIBRATED = 12  # questions, no others than those asked, for clients' knowledge of times
 System = Callable[[Question, float], Outcome]
 

@@ -24,7 +24,7 @@ _SLO_MS = {"chat": 5000.0, "rag": 3000.0, "agent": 5000.0, "complete": 2000.0}
     "--budget", metavar="TIME", help='Where a request names none: "1s", "800ms". 默认预算'
 )
 @click.option(
-    "--slo", type=click.Choice(list(_SLO_MS)), help="A usual one: chat 5s, agent 5s, rag 3s, complete 2s."
+    "--slo", type=click.Choice(list(_SLO_MS)), help="Usual: chat, agent 5s, rag 3s, complete 2s."
 )
 @click.option("--max-budget", metavar="TIME", default="10min", show_default=True, help="The cap.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. 地址")
