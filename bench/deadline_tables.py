@@ -25,7 +25,7 @@ RECORDS = {  # by what their tables are called
     for name, about in (
         ("suite", "2026-11-27-zen5"),
         ("stories", "2026-11-26-zen3"),
-        ("real", "2026-11-26-zen3"),
+        ("real", "2026-11-27-zen5"),
     )
 }
 SERVED = {
@@ -68,7 +68,10 @@ SERVE = (
     *("deadline", "load", "offered a second", "accepted", "late of these"),
     *("answered in time a second", "refusals p50, p99"),
 )
-REAL = ("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept")
+REAL = (
+    *("budget", "accepted", "hit", "overshoot p99", "complete", "refusal p99", "offers kept"),
+    *("p95 holds", "a step's error"),
+)
 
 
 def tables(records: Record) -> dict[str, str]:
@@ -172,6 +175,8 @@ def _real_row(row: Record) -> Sequence[str]:
         percent(row["complete_rate"]),
         number(row["refusal_p99_ms"], ".2f", " ms"),
         f"{row['offers_kept']} of {row['offers']}",
+        percent(row["predicted_holds"]),
+        percent(row["step_error_median"]),
     )
 
 
