@@ -119,9 +119,6 @@ class CharacterStream:
     def push(self, token: int) -> str:
         return chr(token)
 
-    def flush(self) -> str:
-        return ""
-
 
 class Characters:
     """A tokenizer whose tokens are code points."""
@@ -208,6 +205,3 @@ class Detokenized:
         before = self._decode(self._tokens)
         self._tokens.append(token)
         return self._decode(self._tokens)[len(before) :]
-
-    def flush(self) -> str:
-        return ""

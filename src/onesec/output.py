@@ -60,7 +60,6 @@ class Pieces(Protocol):
     """Text as tokens arrive; a tokenizer's StreamDecoder is one."""
 
     def push(self, token: int) -> str: ...
-    def flush(self) -> str: ...
 
 
 class GrowingText:
@@ -78,19 +77,13 @@ class GrowingText:
         """All that may be shown."""
         return self._text[: self._visible]
 
-    def add(
-        self, tokens: Sequence[int], text_chars: int | None, *, last: bool, closing: str = ""
-    ) -> None:
+    def add(self, tokens: Sequence[int], text_chars: int | None, *, closing: str = "") -> None:
         """Take in what one step gave; `text_chars` of the whole may be shown (None: all), and
-        behind these comes `closing`, which is in no token."""
+        behind these comes `closing`, which is in no token. What is only a part of a character is
+        never text, at the end either."""
         pieces = [self._decoder.push(token) for token in tokens]
         self.pieces += pieces
         self._text += "".join(pieces)
-        if last:
-            rest = self._decoder.flush()
-            self._text += rest
-            if self.pieces:
-                self.pieces[-1] += rest
         whole = text_chars is None
         self._visible = len(self._text) if whole else min(text_chars or 0, len(self._text))
         if closing:
@@ -135,7 +128,7 @@ class Answer:
 
     def add(self, delta: Delta) -> None:
         """Take in what one step gave."""
-        self._text.add(delta.tokens, delta.text_chars, last=delta.finished, closing=delta.closing)
+        self._text.add(delta.tokens, delta.text_chars, closing=delta.closing)
         self._tokens += delta.tokens
         self._logprobs += delta.logprobs
         self._top += [tuple(alternatives) for alternatives in delta.top]

@@ -41,9 +41,6 @@ class Letters:
     def push(self, token: int) -> str:
         return decode_text([token])
 
-    def flush(self) -> str:
-        return ""
-
 
 def ask(number: int) -> Question:
     return Question(

@@ -44,9 +44,6 @@ class _Decoder(StreamDecoder):
     def push(self, token: int) -> str:
         return chr(token) if token not in (0, THINK, ANSWER) else ""
 
-    def flush(self) -> str:
-        return ""
-
 
 def run(
     backend: ScriptedBackend, ms: float | None, *, stream: bool, **options: object

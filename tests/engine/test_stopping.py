@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,20 +142,6 @@ def test_text_shown_is_never_taken_back(text: str, stop: tuple[str, ...]) -> Non
         shown.pop()
     assert shown == sorted(shown)
     assert all(count <= end for count in shown)
-
-
-@pytest.mark.parametrize("ended", ["limit", "time"])
-def test_a_cut_leaves_no_part_of_a_character(ended: str) -> None:
-    tokens: list[int] = []
-    spelled = "好".encode()
-    check = StopCheck(
-        SamplingParams(), eos_ids=(), limit=4 if ended == "limit" else 99, tokens=tokens,
-        decode=lambda ids: bytes(ids).decode("utf-8", "replace"),
-    )  # fmt: skip
-    stops = [check.add(byte) for byte in (*spelled, spelled[0])]
-    stop = stops[-1] if ended == "limit" else check.out_of_time(may_trim=False)
-    assert stop is not None
-    assert (stop.ending, stop.text_chars) == ("cut", 1)
 
 
 def test_a_token_without_text_does_not_shorten_the_next_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,9 @@ import httpx
 import pytest
 from live import ANSWER, HI, TEXT, Live, live
 
+from onesec.output import GrowingText
 from onesec.serve import generation, responses
+from onesec.serve.answers import Choice
 from onesec.serve.door import Terms
 from onesec.serve.replies import Form
 from onesec.serve.schema import ChatRequest, parse
@@ -402,7 +405,7 @@ def test_an_error_on_the_way_is_an_event_whatever_it_is(
     def broken(self: Any) -> str:
         raise TypeError("private words")
 
-    monkeypatch.setattr("onesec.serve.answers.Choice.take", broken)
+    monkeypatch.setattr(Choice, "take", broken)
     given = {"input": "Hi"} if "responses" in path else {"messages": HI}
     with live() as server, server.client() as client:
         text = client.post(path, json={**given, "stream": True}).text
@@ -434,3 +437,11 @@ def test_a_text_goes_on_with_the_space_that_opens_its_answer(
     assert whole == " Paris" + ("" if stop else "!")
     assert ids.json()["choices"][0]["text"] == "e capital is Paris" + ("" if stop else "!")
     assert not said["choices"][0]["message"]["content"].startswith(" ")
+
+
+def test_a_part_of_a_character_is_never_text() -> None:
+    stream = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder = SimpleNamespace(push=lambda byte: stream.decode(bytes([byte])))
+    text = GrowingText(decoder)
+    text.add([*"好".encode(), *"好".encode()[:2]], None)
+    assert text.take() == text.text == "".join(text.pieces) == "好"

@@ -48,9 +48,6 @@ class Letters:
     def push(self, token: int) -> str:
         return "." if token % SENTENCE == 0 else "a"
 
-    def flush(self) -> str:
-        return ""
-
 
 def _nothing(reply: str, ended: bool) -> float:
     """A reply of random weights is worth nothing in itself."""

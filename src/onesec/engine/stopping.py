@@ -210,13 +210,7 @@ class StopCheck:
             end = self._best_end(descent, max(0, self._shown - descent.begin))
             if end is not None:
                 return _landed(descent.begin + end.keep, end.closing, reason="max_tokens")
-        return self._cut(None)
-
-    def _cut(self, reason: str | None) -> Stop:
-        """End here, without the part of a character that may stand at the end."""
-        whole = self._decode(self._tokens) if self._tokens else ""
-        text = whole.rstrip(_REPLACEMENT)
-        return Stop("length", reason, "cut", text_chars=None if text == whole else len(text))
+        return Stop("length", None, "cut")
 
     def _after_thinking(self) -> str:
         """Where the model still thinks and its answer must have a structure: the end of the one and
@@ -302,7 +296,7 @@ class StopCheck:
             if end is not None:
                 keep = descent.begin + end.keep
                 return _landed(None if keep == len(whole) else keep, end.closing)
-        return self._cut("deadline")
+        return Stop("length", "deadline", "cut")
 
 
 def _landed(keep: int | None, closing: str, reason: str = "deadline") -> Stop:

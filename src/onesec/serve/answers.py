@@ -67,7 +67,7 @@ class Choice:
     def add(self, gained: wire.Gained, at_ms: float) -> None:
         """Take in what one turn gave, and when."""
         over = gained.finish_reason is not None
-        self.text.add(gained.tokens, gained.text_chars, last=over, closing=gained.closing)
+        self.text.add(gained.tokens, gained.text_chars, closing=gained.closing)
         self.tokens += gained.tokens
         self.logprobs += gained.logprobs
         self.top += gained.top
