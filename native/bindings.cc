@@ -183,7 +183,7 @@ auto all_logits(Transformer& t, const std::vector<RowTuple>& tuples, const Width
     t.driver().wait(kForever);
     std::vector<SequenceRows> sequences;
     for (const RowIn& r : rows) sequences.push_back({r.tokens.data(), int(r.tokens.size()), r.start, r.table.data(), true, true});
-    t.forward(sequences, widths, {.prompt = !exact});
+    t.forward(sequences, widths, {.prompt = !exact, .once = true});
     count = size_t(t.num_logits());
     copy = new float[count * vocab];
     for (size_t i = 0; i < count; ++i) std::copy_n(t.logits(int(i)), vocab, copy + i * vocab);

@@ -279,6 +279,7 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   const size_t asked = logit_rows_.size(), stats = asked * size_t(head_chunks());
   if (stats_.size() < stats) stats_.resize(stats);
   // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
+  once_ = kind.once;
   coarse_head_ = kind.argmax_only && asked == 1 && widths[size_t(head_index_)].weights == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
   if (coarse_head_) {
     grow(reach_, size_t(head_->tiles()));
@@ -385,7 +386,7 @@ void Transformer::run(int thread, const Widths& widths) {
     } else if (attends && !direct) {
       each_row([&](int row) { settle(row, l.post_attn_norm); });
     }
-    if (thread == 0 && n >= kLettingRows)
+    if (thread == 0 && (once_ || n >= kLettingRows))
       for (const auto& [m, used] : {std::pair(l.qkv, width), {l.o, o_width}, {l.up, up_width}, {l.down, down_width}}) let_go(*m, used, 0, m->tiles());
   }
 

@@ -79,6 +79,7 @@ struct SequenceRows {
 struct StepKind {
   bool prompt = false;       // the rows are prompt chunks, which have an arithmetic of their own where the kernels have one
   bool argmax_only = false;  // nothing but the argmax and its logit need be right: a head of width 8 reads what finding them takes
+  bool once = false;         // the weights are not read again soon: mapped pages are let go, however few the rows
 };
 
 class Transformer {
@@ -210,7 +211,7 @@ class Transformer {
   std::vector<int> logit_rows_;
   std::vector<AttentionItem> items_;
   int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0;
-  bool coarse_head_ = false;
+  bool coarse_head_ = false, once_ = false;
   std::vector<float> h_, tmp_, qkv_, attn_, max_sum_, ff_, cos_sin_, logits_;
   std::vector<LogitStats> stats_;   // [logit rows][chunks of the head]
   std::vector<float> reach_;        // [tiles of the head]: what a logit at full width may be at most

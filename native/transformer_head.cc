@@ -47,7 +47,7 @@ void Transformer::head(int thread, Width width, Buffers& b) {
   pool_.claim(thread, chunks, [&](int chunk) {
     const int begin = chunk * kChunkTiles, end = std::min(head_->tiles(), begin + kChunkTiles), first = begin * kTileRows;
     product(thread, *head_, width, begin, end, b, count, logits_.data() + first, ld_logits_, head_bias_, false);
-    if (count >= kLettingRows) let_go(*head_, width, begin, end);
+    if (once_ || count >= kLettingRows) let_go(*head_, width, begin, end);
     for (int k = 0; k < count; ++k) {
       float* row = logits(k) + first;
       if (config_.final_softcap > 0.0f) kernels_.softcap(row, head_rows(begin, end), config_.final_softcap);

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from onesec.core.errors import (
 )
 from onesec.core.gear import UNIFORM, W8A16, Gear
 from onesec.core.request import SamplingParams
+from onesec.loading import load_model
 from onesec.model.artifact import open_artifact
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.ladder import gear_records
@@ -209,6 +211,16 @@ def test_the_4_bit_width_never_touches_lo(tmp_path: Path) -> None:
         assert after_4 <= hi.nbytes + 0.1 * lo.nbytes
         assert after_8 >= 0.95 * (hi.nbytes + lo.nbytes)
         backend.close()
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_what_is_measured_at_16_bits_keeps_no_page_of_the_checkpoint(count: int) -> None:
+    folder = GOLDEN.parents[1] / "training" / "onesec-mini"
+    with closing(load_model(str(folder), reference=True, threads=1)) as loaded:
+        assert isinstance(loaded.backend, CpuBackend)
+        row = BatchRow(np.arange(count, dtype=np.int32), 0, np.arange(3, dtype=np.int32))
+        loaded.backend.logits(Batch(UNIFORM[16], [row], exact=True))
+        assert resident_bytes(folder / "model.safetensors") < 1 << 20
 
 
 def resident_bytes(path: Path) -> int:
