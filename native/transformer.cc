@@ -278,8 +278,8 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   grow(logits_, logit_rows_.size() * size_t(ld_logits_));
   const size_t asked = logit_rows_.size(), stats = asked * size_t(head_chunks());
   if (stats_.size() < stats) stats_.resize(stats);
-  // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
   once_ = kind.once;
+  // A softcap rounds: logits that differ may leave it equal, and the coarse head would not see the tie.
   coarse_head_ = kind.argmax_only && asked == 1 && widths[size_t(head_index_)].weights == 8 && residual_bounds_ && c.final_softcap <= 0.0f;
   if (coarse_head_) {
     grow(reach_, size_t(head_->tiles()));

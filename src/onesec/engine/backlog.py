@@ -90,7 +90,7 @@ class Backlog:
         own: Sequence | None = None,
     ) -> None:
         self._scheduler, self._latency = scheduler, latency
-        self._order, self._now_ns, self._lateness = order, now_ns, lateness
+        self.order, self._now_ns, self._lateness = order, now_ns, lateness
         full = share = host_ms  # of a turn's decode steps: as they are, and as they may be put off
         self._own: dict[Gear, float] = {}
         for gear, group in scheduler.decode_groups().items():
@@ -114,11 +114,6 @@ class Backlog:
         self._prompts = sorted(prompts, key=lambda prompt: prompt.order)
         self._there_ms, self.wait_ms = self._run(self._prompts)
 
-    @property
-    def order(self) -> tuple[int, int]:
-        """The urgency of whom it is looked at for."""
-        return self._order
-
     def until_ms(self, instant_ns: int) -> float:
         """Milliseconds from now to an instant."""
         return (instant_ns - self._now_ns) / 1e6
@@ -126,7 +121,7 @@ class Backlog:
     def later(self, order: tuple[int, int]) -> Backlog:
         """The same load, as a request that is less urgent meets it."""
         found = copy(self)
-        found._order, found._chunks = order, {}
+        found.order, found._chunks = order, {}
         _, found.wait_ms = found._run(self._prompts)
         return found
 
@@ -135,7 +130,7 @@ class Backlog:
         """Whether it goes before others, which more time would put it behind."""
         orders = [self._prompts[-1].order] if self._prompts else []
         orders += [self._decoding[-1][0]] if self._decoding else []
-        return any(order > self._order for order in orders)
+        return any(order > self.order for order in orders)
 
     def others_ms(self, gears: tuple[Gear, ...]) -> Mapping[str, float]:
         """Work for others between two tokens, for each gear that may be used."""
@@ -144,14 +139,14 @@ class Backlog:
     def chunk(self, gear: Gear) -> int:
         """Prompt tokens of one turn."""
         if gear not in self._chunks:
-            self._chunks[gear] = self._scheduler.usual_chunk(gear, self._order)
+            self._chunks[gear] = self._scheduler.usual_chunk(gear, self.order)
         return self._chunks[gear]
 
     def harmed(self, prompt_ms: float, usual_ms: float) -> list[int]:
         """Those behind it, who would be in time, that are late if it goes first: the instants that
         sort them. Nobody but the background waits for the background."""
-        mine = _Prompt(order=self._order, prompt_ms=prompt_ms, usual_ms=usual_ms, least_ms=usual_ms)
-        at = sum(prompt.order < self._order for prompt in self._prompts)
+        mine = _Prompt(order=self.order, prompt_ms=prompt_ms, usual_ms=usual_ms, least_ms=usual_ms)
+        at = sum(prompt.order < self.order for prompt in self._prompts)
         behind = self._prompts[at:]
         if not behind:
             return []
@@ -161,7 +156,7 @@ class Backlog:
             prompt.order[0] % BACKGROUND_NS
             for prompt, before, after in pairs
             if prompt.promised
-            and (prompt.order[0] < BACKGROUND_NS or self._order[0] >= BACKGROUND_NS)
+            and (prompt.order[0] < BACKGROUND_NS or self.order[0] >= BACKGROUND_NS)
             and prompt.fits(before)
             and not prompt.fits(after)
         ]
@@ -196,8 +191,8 @@ class Backlog:
         lent = [order for order, _ in self._decoding]  # rows that a more urgent one may take
         free_ms, found, own_ms = 0.0, [], None
         for prompt in prompts:
-            if own_ms is None and prompt.order > self._order:
-                own_ms = self._begin(free_ms, self._order, ends_ms, lent)
+            if own_ms is None and prompt.order > self.order:
+                own_ms = self._begin(free_ms, self.order, ends_ms, lent)
             begin_ms = free_ms
             if not prompt.seated:
                 begin_ms = self._begin(free_ms, prompt.order, ends_ms, lent)
@@ -208,7 +203,7 @@ class Backlog:
             free_ms = there_ms
             heappush(ends_ms, min(there_ms + prompt.usual_ms, prompt.end_ms))
         if own_ms is None:
-            own_ms = self._begin(free_ms, self._order, ends_ms, lent)
+            own_ms = self._begin(free_ms, self.order, ends_ms, lent)
         return found, own_ms
 
     @staticmethod

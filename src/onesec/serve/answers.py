@@ -20,7 +20,7 @@ from onesec.prepare import Prepared
 
 from . import wire
 from .deadlines import GRACE_MS
-from .errors import ApiError
+from .errors import ApiError, worded
 from .forcing import ForcedText
 from .limits import Call
 from .tools import ToolText
@@ -245,10 +245,12 @@ class Answers:
             tokens=sum(len(choice.tokens) for choice in choices),
         )
 
-    def failed(self, error: ApiError) -> None:
+    def failed(self, caught: Exception) -> ApiError:
         """It ended with an error after it had begun: counted, and remembered, as a refusal is."""
         self._told = True
+        error = worded(caught, self.wanted.call.id)
         self._door.refused(self.wanted.call, error)
+        return error
 
     def close(self) -> None:
         """Take back what still runs, and leave."""

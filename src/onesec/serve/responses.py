@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from .answers import Answers
 from .door import Door
-from .errors import ApiError, worded
+from .errors import ApiError
 from .generation import Whole, check_model, sizes_of, spoken, told, wanted_of, written
 from .limits import CALL, Call, ClientGone
 from .replies import Form
@@ -186,8 +186,7 @@ async def _events(reply: _Reply, answers: Answers) -> AsyncIterator[bytes]:
     except ClientGone:
         raise
     except Exception as caught:
-        error = worded(caught, answers.wanted.call.id)
-        answers.failed(error)
+        error = answers.failed(caught)
         yield event("error", message=error.message, code=error.code, param=error.param)
         return
     whole = reply.whole(text)

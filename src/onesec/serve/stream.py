@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 
 from . import wire
 from .answers import Answers, Choice
-from .errors import worded
 from .limits import ClientGone
 from .replies import Form
 from .schema import StreamOptions
@@ -94,9 +93,7 @@ async def events(form: Form, options: StreamOptions | None) -> AsyncIterator[byt
     except ClientGone:
         raise
     except Exception as caught:
-        error = worded(caught, answers.wanted.call.id)
-        answers.failed(error)
-        yield event(error.body())
+        yield event(answers.failed(caught).body())
         yield DONE
         return
     if with_usage:
