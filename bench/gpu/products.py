@@ -131,7 +131,6 @@ def switches(dependent: bool) -> Iterator[tuple[str, dict[str, Any], int]]:
     yield "1 block", {**usual, "per_multiprocessor": 1}, 1
     yield "1 block", {**usual, "per_multiprocessor": 1}, 8
     yield "3 blocks", {**usual, "per_multiprocessor": 3}, 1
-    yield "prepared apart", {**usual, "own_rows": 0}, 1
     if dependent:
         yield "independent", {"dependent": False}, 1
 

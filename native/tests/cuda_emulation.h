@@ -102,6 +102,7 @@ namespace onesec::cuda {
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 inline uint64_t evict_first() { return 0; }
+inline uint64_t evict_normal() { return 0; }
 template <class T>
 T& shared_memory() { return *reinterpret_cast<T*>(emulation::shared_memory()); }
 

@@ -49,7 +49,13 @@ inline void run_kernel(void (*kernel)(Product), const Product& p, int blocks, si
 }
 
 inline void run_product(const Product& p, Format format, int blocks, Late* before) {
-  cuda::launch_product(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, cuda::share_units(p, blocks), blocks, shared, before, cuda::kBlockThreads); });
+  if (p.paired) blocks = p.units * cuda::kPair, emulation::cluster(cuda::kPair);
+  cuda::launch_product(p, format, [&](void (*kernel)(Product), const cuda::Needs& needs) {
+    Product q = cuda::share_units(p, blocks);
+    q.slots = std::min(needs.most_slots, 1 + blocks % 4);
+    run_kernel(kernel, q, blocks, needs.fixed + size_t(q.slots) * needs.slot, before, cuda::kBlockThreads);
+  });
+  emulation::cluster(1);
 }
 // x, normed as p says, in the form that products of the format read.
 inline std::vector<uint8_t> prepare(Product p, Format format, const std::vector<float>& x) {

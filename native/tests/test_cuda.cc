@@ -159,7 +159,7 @@ void test_plane_products() {
       const auto weights = random_floats(size_t(rows) * size_t(cols), uint32_t(rows + cols), 0.1f);
       const Planes packed(weights, rows, cols);
       const ExactPlanes w(packed.view);
-      const auto bias = random_floats(size_t(w.view.rows), 7), norm = random_floats(size_t(cols), 5);
+      const auto bias = random_floats(size_t(w.view.rows), 7);
       for (const int width : {4, 8}) {
         std::vector<float> sixteen;
         for (const int n : {16, 9, 8, 5, 4, 3, 2, 1}) {
@@ -184,19 +184,11 @@ void test_plane_products() {
               expect(std::fabs(got - base - want.value) <= 1e-6 * (want.size + std::fabs(base) + 1.0), "plane product", "cuda", cols, n, width);
             }
           }
-          // The same bits whoever prepares, however many blocks, whatever the neighbours.
-          if (n <= cuda::kOwnRows) for (const NormKind kind : {NormKind::none, NormKind::rms}) {
-            Product q = p;
-            q.norm = kind, q.norm_weight = norm.data(), q.eps = 1e-5f;
-            auto prepared_too = prepare(q, format, x);
-            Late first = late(prepared_too), second = late(x);
-            std::vector<float> a(y.size(), 1.0f), b = a;
-            q.prepared = first.data<uint8_t>(), q.y = a.data();
-            run_product(q, format, 1, &first);
-            q.x = second.data<float>(), q.prepared = nullptr, q.y = b.data();
-            run_product(q, format, 3, &second);
-            expect(same_bits(a, b), "a block's own activations", "cuda", cols, n, width);
-            if (kind == NormKind::none) expect(same_bits(a, y), "blocks", "cuda", cols, n, width);
+          if (n % 2 == 0) for (const int blocks : {1, 3}) {
+            std::vector<float> other(y.size(), 1.0f);
+            p.y = other.data();
+            run_product(p, format, blocks, &before);
+            expect(same_bits(other, y), "blocks", "cuda", cols, n, width);
           }
           if (n == 16) sixteen = y;
           for (int m = 0; m < n; ++m)
@@ -234,15 +226,13 @@ void test_dense_products(Format format, float (*widen)(uint16_t)) {
         p.dense = dense, p.bias = bias.data(), p.cols = cols, p.rows = n, p.superblocks = (cols + kGroup - 1) / kGroup;
         p.units = p.part_tiles = rows / kTileRows, p.ld_y = rows + 3, p.outputs = rows;
         const auto prepared = prepare(p, format, x);
-        Late before = late(prepared), floats = late(x);
-        std::vector<float> y(size_t(n) * size_t(p.ld_y), 1.0f), own = y;
+        Late before = late(prepared);
+        std::vector<float> y(size_t(n) * size_t(p.ld_y), 1.0f), other = y;
         p.prepared = before.data<uint8_t>(), p.y = y.data();
         run_product(p, format, 2, &before);
-        const bool alone = n <= cuda::kOwnRows;
-        if (alone) p.x = floats.data<float>();
-        p.y = own.data();
-        run_product(p, format, 1, alone ? &floats : &before);
-        expect(same_bits(y, own), "a block's own activations", "cuda", cols, n, 16);
+        p.y = other.data();
+        run_product(p, format, 1, &before);
+        expect(same_bits(y, other), "blocks", "cuda", cols, n, 16);
         if (n == 16) sixteen = y;
         for (int m = 0; m < n; ++m)
           for (int r = 0; r < rows; ++r) {
@@ -257,6 +247,39 @@ void test_dense_products(Format format, float (*widen)(uint16_t)) {
           }
       }
     }
+}
+
+// How products are spread over a GPU of 132 multiprocessors, as on an H200, and over a small one.
+void test_plans() {
+  for (const int multiprocessors : {2, 132})
+    for (const size_t shared : {size_t(100) << 10, size_t(228) << 10})
+      for (const cuda::Needs& needs : {cuda::Needs{2048, 34816, 8, 4}, cuda::Needs{2048, 18432, 8, 4}, cuda::Needs{11264, 34816, 2, 2}, cuda::Needs{20480, 18432, 3, 1}})
+        for (const int cols : {64, 2048, 4096, 14336})
+          for (const int units : {1, 3, 56, 128, 384, 448, 8016})
+            for (const int kind : {0, 1, 2, 3}) {  // plain, paired, with inner values, gated
+              Product p{};
+              uint8_t feed = 0;
+              p.units = units, p.superblocks = cols / kSuperblock;
+              p.paired = kind == 1, p.feed = kind ? &feed : nullptr, p.gated = kind == 3;
+              const cuda::Plan made = cuda::plan(p, needs, multiprocessors, shared);
+              const int tiles = units * cuda::tiles_of_unit(p), left = units - made.product.first_shared;
+              expect(made.product.slots >= 1 && made.product.slots <= needs.most_slots, "slots", "plan", cols, units, kind);
+              expect(made.shared == needs.fixed + size_t(made.product.slots) * needs.slot && made.shared <= shared, "shared memory", "plan", cols, units, kind);
+              expect(made.blocks >= 1 && made.blocks <= tiles, "blocks", "plan", cols, units, kind);
+              expect(!p.paired || made.blocks == tiles, "a pair's blocks", "plan", cols, units, kind);
+              expect(left == 0 || (kind >= 2 && left * cuda::tiles_of_unit(p) <= made.blocks), "shared units", "plan", cols, units, kind);
+              expect(left > 0 || p.paired || made.blocks <= units, "idle blocks", "plan", cols, units, kind);
+            }
+  const auto of = [](int units, int cols, bool feeds) {
+    static uint8_t feed;
+    Product p{};
+    p.units = units, p.superblocks = cols / kSuperblock, p.feed = feeds ? &feed : nullptr, p.gated = feeds;
+    return cuda::plan(p, {2048, 34816, 8, 4}, 132, size_t(228) << 10);
+  };
+  const cuda::Plan qkv = of(384, 4096, false), up = of(448, 4096, true), head = of(8016, 4096, false);
+  expect(qkv.blocks == 384 && qkv.product.slots == 2, "a tile each", "plan", qkv.blocks, qkv.product.slots, 0);
+  expect(up.blocks == 264 && up.product.slots == 3, "walking blocks", "plan", up.blocks, up.product.slots, 0);
+  expect(head.blocks == 264 && head.product.slots == 3, "walking blocks", "plan", head.blocks, head.product.slots, 0);
 }
 
 }  // namespace
@@ -274,6 +297,7 @@ int main() {
   }
   using namespace onesec;
   using namespace onesec::test;
+  test_plans();
   test_prepared_activations();
   test_prepared_odd_rows();
   test_products_of_odd_rows();

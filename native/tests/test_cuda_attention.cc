@@ -111,8 +111,8 @@ struct Before {
   }
 };
 
-// The cache has the rows' keys and values afterwards.
-std::vector<float> attention(Case& c, int window, float scale, float softcap) {
+// The cache has the rows' keys and values afterwards; `feed`: what is left prepared for the product that follows.
+std::vector<float> attention(Case& c, int window, float scale, float softcap, Format form = Format::none, std::vector<uint8_t>* feed = nullptr) {
   const Heads& h = c.heads;
   Attention a{};
   a.positions = c.positions.data(), a.tables = c.tables.data();
@@ -123,6 +123,7 @@ std::vector<float> attention(Case& c, int window, float scale, float softcap) {
   if (c.turning.norms) a.q_norm = c.q_norm.data(), a.k_norm = c.k_norm.data();
   std::vector<float> out(size_t(a.rows * h.kv_heads * h.group * h.head_dim), NAN);
   Before before(c);
+  a.feed_form = form, a.feed = feed ? feed->data() : nullptr;
   a.qkv = c.qkv.data(), a.out = out.data(), a.keys = c.keys.data(), a.values = c.values.data();
   cuda::launch_attention(a, [&](void (*kernel)(Attention), int blocks, int threads, size_t shared) {
     emulation::cluster(cuda::kSplits);
@@ -154,9 +155,25 @@ void check(Case c, int window, float softcap) {
     }
 }
 
+// What is left for the product is what would be prepared of the same values.
+void check_feed(Case c, Format form) {
+  Product next{};
+  next.rows = int(c.positions.size()), next.cols = c.heads.kv_heads * c.heads.group * c.heads.head_dim;
+  next.superblocks = next.cols / (form == Format::planes8 ? kSuperblock : kGroup);
+  std::vector<uint8_t> feed(form == Format::planes8 ? cuda::QuantizedForm::bytes(next) : cuda::RoundedForm<cuda::Bf16>::bytes(next), 0xff);
+  const auto out = attention(c, 0, 0.125f, 0.0f, form, &feed);
+  expect(feed == prepare(next, form, out), "attention, prepared", "cuda", c.heads.head_dim, next.rows, int(form));
+}
+
 }  // namespace
 
 void test_cuda_attention() {
+  for (const Heads h : {Heads{2, 4, 64}, Heads{2, 7, 64}, Heads{1, 9, 128}, Heads{2, 3, 96}, Heads{1, 8, 256}})
+    for (const Format form : {Format::planes8, Format::bf16, Format::half}) {
+      check_feed(Case(h, {70}, {0}), form);
+      check_feed(Case(h, {31, 32, 5, 70, 1, 2, 3, 33}, {0, 1, 2, 3, 4, 5, 6, 7}), form);
+    }
+
   // Heads of the common shapes, lanes without values, more queries than a block takes.
   for (const Heads h : {Heads{2, 4, 64}, Heads{1, 1, 64}, Heads{2, 7, 64}, Heads{1, 4, 128}, Heads{1, 9, 128}, Heads{1, 3, 80}, Heads{1, 2, 256}, Heads{1, 8, 256}, Heads{2, 2, 24}}) {
     check(Case(h, {0}, {0}), 0, 0.0f);

@@ -1,5 +1,6 @@
-"""Writes divergence.json: what the CPU engine's 4- and 8-bit widths lose on a text, for a GPU to
-be held against. Run it where the engine is compiled, after the shipped model has changed.
+"""Writes divergence.json: what the CPU engine's 4- and 8-bit widths lose on a text, and what of it
+is the int8 activations' alone, for a GPU to be held against. Run it where the engine is compiled
+and torch is, after the shipped model has changed.
 
     PYTHONPATH=src:tests/parity python tests/gpu/make_divergence.py
 """
@@ -30,9 +31,19 @@ TEXT = (
 )
 
 
+def arbitrary(width: int) -> Int32Array:
+    """Tokens of no text."""
+    return np.random.default_rng(width).integers(0, 3000, 150).astype(np.int32)
+
+
 def divergence(backend: Backend, width: int, tokens: Int32Array, reference: Float32Array) -> float:
     """Mean KL divergence in nats of a width's next-token distributions from the reference's."""
     (logits,) = tell(backend, UNIFORM[width], [tokens], chunk=16)
+    return divergence_of(logits, reference)
+
+
+def divergence_of(logits: Float32Array, reference: Float32Array) -> float:
+    """The same, of logits."""
     logs = [
         x - x.max(1, keepdims=True) - np.log(np.exp(x - x.max(1, keepdims=True)).sum(1)[:, None])
         for x in (reference.astype(np.float64), logits.astype(np.float64))
@@ -43,6 +54,7 @@ def divergence(backend: Backend, width: int, tokens: Int32Array, reference: Floa
 def main() -> None:
     """Measure, and write the file."""
     from onesec.backend.cpu import CpuBackend  # the compiled engine: not on every GPU machine
+    from onesec.backend.gpu.backend import GpuBackend
 
     path = find_model("onesec-mini")
     tokens = np.array(open_tokenizer(path).encode(TEXT), dtype=np.int32)
@@ -54,9 +66,19 @@ def main() -> None:
     with open_artifact(path) as artifact:
         packed = CpuBackend.load(artifact, **options)
         found = {str(width): divergence(packed, width, tokens, reference) for width in (4, 8)}
-        packed.close()
-    FILE.write_text(json.dumps({"tokens": tokens.tolist(), "kld": found}) + "\n")
-    print(found)
+    with open_artifact(path) as artifact:
+        plain = GpuBackend.load(
+            artifact, context_tokens=1024, compute_dtype="f32", kv_dtype="f32", device="cpu"
+        )
+        activations: dict[str, float] = {}
+        for width in (4, 8):
+            (exactly,) = tell(plain, UNIFORM[width], [arbitrary(width)], chunk=16)
+            activations[str(width)] = divergence(packed, width, arbitrary(width), exactly)
+        plain.close()
+    packed.close()
+    told = {"tokens": tokens.tolist(), "kld": found, "activations": activations}
+    FILE.write_text(json.dumps(told) + "\n")
+    print(found, activations)
 
 
 if __name__ == "__main__":

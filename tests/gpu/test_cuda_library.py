@@ -34,13 +34,13 @@ needs_nvcc = pytest.mark.skipif(nvcc is None, reason="no nvcc")
 
 def test_python_fills_in_the_struct_that_the_kernels_read() -> None:
     text = (SOURCES / "arguments.h").read_text()
-    sizes = {"int32_t": 4, "float": 4, "NormKind": 4, "Activation": 4}
+    sizes = dict.fromkeys(("int32_t", "float", "Format", "NormKind", "Activation"), 4)
     for struct in (Product, Attention):
         body = re.sub(r"//.*", "", text.split(f"struct {struct.__name__} {{")[1].split("};")[0])
         fields = re.findall(r"(?:const )?(\w+)(\*?) (\w+);", body)
         declared = [(name, 8 if star else sizes[kind]) for kind, star, name in fields]
         assert declared == [(name, ctypes.sizeof(kind)) for name, kind in struct._fields_]
-    for name in ("NormKind", "Activation"):
+    for name in ("Format", "NormKind", "Activation"):
         assert re.search(rf"enum class {name} : int32_t", text)
 
 

@@ -22,10 +22,11 @@ from onesec.backend.gpu import backend as gpu_module
 from onesec.backend.gpu import device as device_module
 from onesec.backend.gpu.backend import GpuBackend
 from onesec.backend.gpu.device import check_memory, copy_bandwidth, open_device
-from onesec.backend.gpu.ops import Matrix, Norm, Picked, Steps
+from onesec.backend.gpu.ops import LayerCache, Matrix, Norm, Picked, Reader, Steps
 from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.backend.gpu.replay import SIZES, StepReplay
 from onesec.backend.gpu.sizes import dense_bytes, packed_bytes
+from onesec.backend.gpu.transformer import LayerWidths, Widths, hidden, logits
 from onesec.backend.gpu.weights import random_weights
 from onesec.core.errors import InvalidRequest, OutOfMemory
 from onesec.core.gear import UNIFORM
@@ -51,11 +52,11 @@ class Watched(PlainOps):
         self.seen: set[tuple[object, ...]] = set()
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, **options: Any
     ) -> Tensor:
         if matrix is self._head:
             self.seen.add(("head", len(h)))
-        return super().norm_matmul(h, norm, matrix, width, first_row=first_row)
+        return super().norm_matmul(h, norm, matrix, width, **options)
 
     def pick(self, logits: Tensor, steps: Steps | None = None) -> Picked:
         if steps is None:
@@ -265,3 +266,87 @@ def test_bytes_of_the_cache_are_those_that_rows_see() -> None:
     read = 14 + (6 + 7 + 8) * (TINY.num_layers - 1)
     assert found.bytes_read == 3 * windowed.bytes_per_token(EXACT) + read * position
     windowed.close()
+
+
+class Leaving(PlainOps):
+    """Gives the reader that it is told of for what is ready, and looks who gets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+        self._of_attention: Reader | None = None
+
+    def _is_for(self, ready: Reader | None, matrix: Matrix, width: int, norm: Norm | None) -> None:
+        if ready is not None:
+            assert ready.matrix is matrix
+            assert ready.width == width
+            assert ready.norm is norm
+            self.read += 1
+
+    def norm_matmul(
+        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, **options: Any
+    ) -> Tensor:
+        self._is_for(options["ready"], matrix, width, norm)
+        return super().norm_matmul(h, norm, matrix, width, first_row=options.get("first_row", 0))
+
+    def attend(self, *given: Any, **options: Any) -> Tensor:
+        self._of_attention = options["reader"]
+        return super().attend(*given, **options)
+
+    def matmul_add(
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
+        self._is_for(self._of_attention, matrix, width, None)
+        self._of_attention = None
+        super().matmul_add(x, matrix, width, h, post_norm)
+        return reader
+
+    def norm_feed(
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Any = None,
+    ) -> Tensor:
+        self._is_for(ready, matrix, width, norm)
+        return super().norm_feed(h, norm, matrix, width, activation, size)
+
+
+FULL, NO_ATTENTION = LayerWidths(8, 8, 8, 4), LayerWidths(0, 8, 8, 8)
+NO_FFN, NEITHER = LayerWidths(4, 8, 0, 8), LayerWidths(0, 8, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("layers", "read"),
+    [
+        ((FULL, FULL), 6),  # o, the FFN and what is behind the layer, twice
+        ((NO_ATTENTION, FULL), 1 + 3),  # nothing is ready for the first FFN
+        ((FULL, NO_ATTENTION), 3 + 1),
+        ((NO_FFN, FULL), 2 + 3),
+        ((FULL, NO_FFN), 3 + 2),
+        ((FULL, NEITHER), 3),  # the last one by the second layer's keys and values
+        ((NEITHER, NEITHER), 0),
+    ],
+)
+def test_what_is_ready_is_read_by_whom_it_is_for(
+    layers: tuple[LayerWidths, ...], read: int
+) -> None:
+    config = replace(TINY, num_layers=len(layers), layers=TINY.layers[:1] * len(layers))
+    weights = random_weights(config, CPU)
+    pool = (3, config.num_kv_heads, 32, config.head_dim)
+    cache = tuple(LayerCache(torch.zeros(pool), torch.zeros(pool)) for _ in layers)
+    at = torch.zeros(1, dtype=torch.int32)
+    steps, ops = Steps(at, at, torch.zeros(1, 2, dtype=torch.int32)), Leaving()
+    widths = Widths(8, 8, layers)
+    h, ready = hidden(config, weights, cache, ops, widths, steps)
+    assert logits(config, weights, ops, widths, h, ready).isfinite().all()
+    assert ops.read == read

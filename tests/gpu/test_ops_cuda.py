@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from onesec.backend.gpu.cuda_library import CudaLibrary, compile_library, find_nvcc
-from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
-from onesec.backend.gpu.ops_cuda import CudaOps
+from onesec.backend.gpu.ops import Heads, LayerCache, Matrix, Norm, Reader, Steps, Turn
+from onesec.backend.gpu.ops_cuda import CudaOps, Prepared
 from onesec.backend.gpu.ops_plain import PlainOps
 from onesec.machine import cache_folder
 
@@ -130,9 +130,8 @@ SHAPES = [(1152, 896), (48, 2048), (512, 4120)]
 
 @pytest.mark.parametrize("width", [4, 8, 16])
 @pytest.mark.parametrize(("rows", "cols"), SHAPES)
-@pytest.mark.parametrize("own", [0, 2], ids=["prepared", "own"])
-def test_a_normed_product(library: CudaLibrary, width: int, rows: int, cols: int, own: int) -> None:
-    ops = CudaOps(library, own_rows=own)
+def test_a_normed_product(library: CudaLibrary, width: int, rows: int, cols: int) -> None:
+    ops = CudaOps(library)
     for dtype, kind in ((torch.bfloat16, "rms"), (torch.float16, "layer")):
         matrix, norm = random_matrix(rows, cols, dtype), norm_of(cols, kind)
         h = hidden(16, cols)
@@ -194,9 +193,45 @@ def test_a_feed_forward_network(
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])
-@pytest.mark.parametrize("own", [0, 2], ids=["prepared", "own"])
-def test_what_is_not_finite_stays_so(library: CudaLibrary, width: int, own: int) -> None:
-    ops, size, cols = CudaOps(library, own_rows=own), 1200, 896
+@pytest.mark.parametrize("cols", [896, 2064, 4096])
+def test_what_is_left_for_the_reader(library: CudaLibrary, width: int, cols: int) -> None:
+    """Of the residual stream, and of attention: the products that a reader makes by itself."""
+    ops = CudaOps(library, dependent=torch.cuda.get_device_capability() >= (9, 0))
+    down = random_matrix(-(-cols // 16) * 16, 512, torch.bfloat16)
+    qkv, up = random_matrix(96, cols, torch.bfloat16), random_matrix(2400, cols, torch.bfloat16)
+    norm = norm_of(cols, "rms")
+    x, stream = hidden(16, 512), 3 * hidden(16, cols)
+    every: list[Tensor] = []
+    for n in (16, 9, 8, 4, 2, 1):
+        plain, h, again = (stream[:n].clone() for _ in range(3))
+        assert ops.matmul_add(x[:n], down, width, plain) is None
+        ready = ops.matmul_add(x[:n], down, width, h, None, Reader(qkv, width, norm))
+        assert ready is not None
+        assert torch.equal(h, plain)
+        got = [h, ops.norm_matmul(h, norm, qkv, width, ready=ready)]
+        weights, read = values(qkv, width), rounded(h * norm.weight, qkv, width)
+        factor = (h.double().square().mean(-1, keepdim=True) + norm.eps).rsqrt()
+        assert qkv.bias is not None
+        bias = qkv.bias.double()
+        want = read @ weights.T * factor + bias
+        close(got[1], want, read.abs() @ weights.abs().T * factor + bias.abs())
+        ready = ops.matmul_add(x[:n], down, width, again, None, Reader(up, width, norm))
+        inner = ops.norm_feed(again, norm, up, width, "silu", 1200, ready)
+        apart = ops.norm_feed(h, norm, up, width, "silu", 1200)
+        assert (inner.values - apart.values).abs().mean() <= 0.01 * apart.values.std()
+        got.append(inner.values)
+        every = every or got
+        for alone, among in zip(got, every, strict=True):
+            assert torch.equal(alone, among[:n]), n
+    assert (
+        ops.matmul_add(x, down, width, stream, None, Reader(qkv, width, norm_of(cols, "layer")))
+        is None
+    )
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_what_is_not_finite_stays_so(library: CudaLibrary, width: int) -> None:
+    ops, size, cols = CudaOps(library), 1200, 896
     matrix = random_matrix(48, cols, torch.bfloat16)
     up = random_matrix(2 * size, cols, torch.bfloat16)
     down, norm = random_matrix(896, size, torch.bfloat16), norm_of(cols, "rms")
@@ -265,6 +300,14 @@ def test_attention(library: CudaLibrary, num_heads: int, kv_heads: int, head_dim
         for _ in range(50):
             again = ops.attend(qkv, heads, turn, cache, steps, window=window)
             assert torch.equal(again, got)
+    for width in (8, 16):
+        o = random_matrix(64, q, torch.bfloat16)
+        found, left = torch.zeros(2, 8, 64, device="cuda")
+        ops.matmul_add(got, o, width, found)
+        prepared = ops.attend(qkv, heads, Turn(), cache, steps, window=0, reader=Reader(o, width))
+        assert isinstance(prepared, Prepared) == (head_dim % 32 == 0)
+        ops.matmul_add(prepared, o, width, left)
+        assert torch.equal(left, found)
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])
@@ -276,10 +319,12 @@ def test_a_graph_of_dependent_launches(library: CudaLibrary, width: int) -> None
     norm = norm_of(cols, "rms")
 
     def layers(ops: CudaOps, h: Tensor) -> Tensor:
+        ready: Any = None
         for up, down in zip(matrices, downs, strict=True):
-            inner = ops.norm_feed(h, norm, up, width, "silu", size)
-            ops.matmul_add(inner, down, width, h)
-            ops.matmul_add(ops.norm_matmul(h, norm, down_square, width), down_square, width, h)
+            inner = ops.norm_feed(h, norm, up, width, "silu", size, ready)
+            ready = ops.matmul_add(inner, down, width, h, None, Reader(down_square, width, norm))
+            x = ops.norm_matmul(h, norm, down_square, width, ready=ready)
+            ready = ops.matmul_add(x, down_square, width, h, None, Reader(up, width, norm))
         return h
 
     down_square = random_matrix(896, 896, torch.bfloat16, bias=False)

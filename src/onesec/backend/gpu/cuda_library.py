@@ -35,14 +35,15 @@ class Product(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("hi", "lo", "dense", "row_scale", "bias")),
-        *((name, ctypes.c_void_p) for name in ("x", "norm_weight", "norm_bias", "prepared")),
-        *((name, ctypes.c_void_p) for name in ("y", "feed", "shared", "arrived")),
+        *((name, ctypes.c_void_p) for name in ("prepared", "x", "norm_weight", "norm_bias")),
+        *((name, ctypes.c_void_p) for name in ("squares", "y", "feed", "feed_weight")),
+        *((name, ctypes.c_void_p) for name in ("feed_squares", "shared", "arrived")),
         *((name, ctypes.c_int32) for name in ("cols", "rows", "superblocks", "units")),
         *(
             (name, ctypes.c_int32)
-            for name in ("first_shared", "part_tiles", "ld_y", "outputs", "size")
+            for name in ("first_shared", "slots", "part_tiles", "ld_y", "outputs", "size")
         ),
-        *((name, ctypes.c_int32) for name in ("gated", "add", "norm", "activation")),
+        *((name, ctypes.c_int32) for name in ("gated", "add", "paired", "norm", "activation")),
         ("eps", ctypes.c_float),
     )
 
@@ -52,10 +53,11 @@ class Attention(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("qkv", "keys", "values", "rotary")),
-        *((name, ctypes.c_void_p) for name in ("q_norm", "k_norm", "positions", "tables", "out")),
+        *((name, ctypes.c_void_p) for name in ("q_norm", "k_norm", "positions", "tables")),
+        *((name, ctypes.c_void_p) for name in ("out", "feed")),
         *((name, ctypes.c_int32) for name in ("rows", "qkv_stride", "k_offset", "v_offset")),
         *((name, ctypes.c_int32) for name in ("table_stride", "kv_heads", "group", "head_dim")),
-        *((name, ctypes.c_int32) for name in ("half", "window")),
+        *((name, ctypes.c_int32) for name in ("half", "window", "feed_form")),
         *((name, ctypes.c_float) for name in ("scale", "softcap", "q_eps", "k_eps")),
     )
 

@@ -52,6 +52,15 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """The product that reads next what an op gives: matrix · norm(x) at a width, or matrix · x."""
+
+    matrix: Matrix
+    width: int
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heads:
     """Where the heads lie in a row of qkv: q at 0, k and v at their offsets, each head `head_dim`
     values; query head i reads kv head i // (num_heads // num_kv_heads). Scores are q·k * scale,
@@ -140,7 +149,8 @@ class Ops(Protocol):
 
     A row's values depend on no other row of the step. `h` is the residual stream, float32
     [n, hidden]; what `attend` and `norm_feed` return is for `matmul_add` alone, in whatever
-    form an implementation likes.
+    form an implementation likes. An op that is told who reads its result may return what that
+    product then needs not prepare, `ready`: of this h, for this norm, for one product.
 
     joined: whether ranks meet in these ops (see parallel), which then must run the same steps.
     """
@@ -152,7 +162,14 @@ class Ops(Protocol):
         ...
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ready: Any = None,
     ) -> Tensor:
         """[n, rows - first_row]: matrix · norm(h) + bias, of the rows from `first_row` (a multiple
         of 16) on; in float32, or in the dtype that the products have."""
@@ -181,6 +198,7 @@ class Ops(Protocol):
         steps: Steps,
         *,
         window: int,
+        reader: Reader | None = None,
     ) -> Any:
         """As rope_and_store; then [n, num_heads * head_dim]: each row attends to the positions of
         its sequence up to its own; to the last `window` of them, its own counted, where window > 0.
@@ -188,13 +206,27 @@ class Ops(Protocol):
         ...
 
     def matmul_add(
-        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
-        """h += matrix · x + bias; with a post_norm, h += post_norm(matrix · x + bias)."""
+        self,
+        x: Any,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
+        """h += matrix · x + bias; with a post_norm, h += post_norm(matrix · x + bias). Returns what
+        is `ready` for the reader of h, or None."""
         ...
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Any = None,
     ) -> Any:
         """[n, size]: the inner values of an FFN. y = matrix · norm(h) + bias; where the matrix has
         a gate (rows >= 2 * size: gate, then up at half of the rows), activation(gate) * up, else

@@ -1,8 +1,10 @@
 """CudaOps: a decode step's products and attention as hand-written kernels, the rest in Triton.
 
 Five launches a layer: norm and qkv; heads turned, cached and attended; o and the residual; norm and
-the feed-forward's first matrix with its activation; the second one and the residual. Of more than
-two rows the activations of the first, third and fourth are prepared by a launch before each.
+the feed-forward's first matrix with its activation; the second one and the residual. Each leaves
+its results as the next one's activations, normed but for the RMS norm's factor, which belongs to a
+whole row: what reads them multiplies by it at its end. Where that cannot be (the first product of a
+step, layer norms, norms behind a product), a launch before the product prepares them.
 Nothing here waits for the device, so a step can be captured in a graph. It must not know models,
 gears or batches.
 """
@@ -16,11 +18,10 @@ import torch
 from torch import Tensor
 
 from .cuda_library import Attention, CudaLibrary, Product
-from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn, floats
+from .ops import Heads, LayerCache, Matrix, Norm, Reader, Steps, Turn, floats
 from .ops_triton import TritonOps, power
 
 MAX_ROWS = 16  # of a step
-_OWN_ROWS = 2  # as in arguments.h
 _GROUP = 32
 _BF16, _HALF = 16, 17  # forms of a dense matrix; the planes' are their widths
 _FORMS = {torch.bfloat16: _BF16, torch.float16: _HALF}
@@ -35,13 +36,15 @@ _LARGEST_HEAD = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Inner:
-    """The inner values of a feed-forward network: float32 [n, size], and as the products of
-    `form`'s kind (the planes', or that of one dense type) read them."""
+class Prepared:
+    """float32 values [n, size], and as the products of `form`'s kind (the planes', or that of one
+    dense type) read them. With `squares` [n, groups] these are the residual stream's, times a
+    norm's weights: its factor follows from the squares."""
 
     values: Tensor
     prepared: Tensor
     form: int
+    squares: Tensor | None = None
 
 
 class CudaOps(TritonOps):
@@ -50,8 +53,6 @@ class CudaOps(TritonOps):
 
     dependent: each kernel may begin while the one before it ends (compute capability 9.0).
     per_multiprocessor: blocks of a product on one multiprocessor, at most.
-    own_rows: up to so many rows (2 at most) are normed and quantized by each block for itself;
-        more of them once, by a kernel of their own.
     """
 
     def __init__(
@@ -59,18 +60,23 @@ class CudaOps(TritonOps):
         library: CudaLibrary,
         *,
         dependent: bool = False,
-        per_multiprocessor: int = 3,
-        own_rows: int = _OWN_ROWS,
+        per_multiprocessor: int = 4,
     ) -> None:
         super().__init__(pdl=dependent)
         self._library = library
         self._dependent = dependent
         self._per_multiprocessor = per_multiprocessor
-        self._own_rows = min(own_rows, _OWN_ROWS)
         self._counters: dict[torch.device, Tensor] = {}
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ready: Prepared | None = None,
     ) -> Tensor:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -79,7 +85,7 @@ class CudaOps(TritonOps):
         y = floats(len(h), matrix.rows - first_row, device=h.device)
         p = _weights(matrix, form, len(h), first_row)
         _result(p, y)
-        self._multiply(p, form, h.contiguous(), norm)
+        self._multiply(p, form, ready or h.contiguous(), norm)
         return y
 
     def attend(
@@ -91,7 +97,8 @@ class CudaOps(TritonOps):
         steps: Steps,
         *,
         window: int,
-    ) -> Tensor:
+        reader: Reader | None = None,
+    ) -> Tensor | Prepared:
         """See Ops. Positions and tables are read before the kernels of this step have ended: none
         but its last may write them."""
         n = len(qkv)
@@ -123,30 +130,51 @@ class CudaOps(TritonOps):
             a.k_norm, a.k_eps = turn.k_norm.weight.data_ptr(), turn.k_norm.eps
         out = floats(n, heads.num_heads * heads.head_dim, device=qkv.device)
         a.out = out.data_ptr()
+        form = None if reader is None else _form(reader.matrix, reader.width, n)
+        whole = heads.head_dim % _GROUP == 0 and out.shape[1] % (2 * _GROUP) == 0
+        prepared: Prepared | None = None
+        if form is not None and whole:
+            prepared = Prepared(out, _room(form, n, out.shape[1], out.device), form)
+            a.feed, a.feed_form = prepared.prepared.data_ptr(), form
         self._library.attention(a, self._dependent, _stream(qkv))
-        return out
+        return prepared or out
 
     def matmul_add(
-        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
+        self,
+        x: Any,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Prepared | None:
         """See Ops."""
         form = _form(matrix, width, len(h))
         if form is None or h.stride(1) != 1:
-            values = x.values if isinstance(x, Inner) else x
+            values = x.values if isinstance(x, Prepared) else x
             super().matmul_add(values, matrix, width, h, post_norm)
-            return
+            return None
         p = _weights(matrix, form, len(h))
         y = h if post_norm is None else torch.empty_like(h)
         _result(p, y)
         p.add = post_norm is None
-        if isinstance(x, Inner) and _kind(x.form) != _kind(form):
+        if isinstance(x, Prepared) and _kind(x.form) != _kind(form):
             x = x.values
-        self._multiply(p, form, x if isinstance(x, Inner) else x.contiguous(), None)
+        ready = None if post_norm is not None else _left(p, form, h, reader)
+        self._multiply(p, form, x if isinstance(x, Prepared) else x.contiguous(), None)
         if post_norm is not None:
             self.norm(y, post_norm, h, add=True)
+        return ready
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Prepared | None = None,
     ) -> Any:
         """See Ops."""
         form = _form(matrix, width, len(h))
@@ -164,8 +192,8 @@ class CudaOps(TritonOps):
         p.feed = prepared.data_ptr()
         sums = floats(self._library.shared_floats(p, form), device=h.device)
         p.shared, p.arrived = sums.data_ptr(), self._zeros(h.device).data_ptr()
-        self._multiply(p, form, h.contiguous(), norm)
-        return Inner(values, prepared, form)
+        self._multiply(p, form, ready or h.contiguous(), norm)
+        return Prepared(values, prepared, form)
 
     def _zeros(self, device: torch.device) -> Tensor:
         found = self._counters.get(device)
@@ -174,22 +202,21 @@ class CudaOps(TritonOps):
             self._counters[device] = found
         return found
 
-    def _multiply(self, p: Product, form: int, x: Tensor | Inner, norm: Norm | None) -> None:
-        """Launch the product, and before it what prepares its activations where that pays."""
-        stream = _stream(x.values if isinstance(x, Inner) else x)
-        prepared: Tensor | None = None
-        if isinstance(x, Inner):
+    def _multiply(self, p: Product, form: int, x: Tensor | Prepared, norm: Norm | None) -> None:
+        """Launch the product, and before it what prepares its activations where nobody has."""
+        stream = _stream(x.values if isinstance(x, Prepared) else x)
+        if isinstance(x, Prepared):
             prepared = x.prepared
-        elif p.rows > self._own_rows:
+            if x.squares is not None:
+                assert norm is not None
+                p.squares, p.eps = x.squares.data_ptr(), norm.eps
+        else:
             prepared = _room(form, p.rows, p.cols, x.device)
             before = Product(rows=p.rows, cols=p.cols, superblocks=p.superblocks)
             before.feed = prepared.data_ptr()
             _activations(before, x, norm)
             self._library.prepare(before, form, self._dependent, stream)
-        else:
-            _activations(p, x, norm)
-        if prepared is not None:
-            p.prepared = prepared.data_ptr()
+        p.prepared = prepared.data_ptr()
         self._library.product(p, form, self._per_multiprocessor, self._dependent, stream)
 
 
@@ -263,6 +290,21 @@ def _weights(matrix: Matrix, form: int, rows: int, first_row: int = 0) -> Produc
 
 def _result(p: Product, y: Tensor) -> None:
     p.y, p.ld_y, p.outputs = y.data_ptr(), y.stride(0), y.shape[1]
+
+
+def _left(p: Product, form: int, h: Tensor, reader: Reader | None) -> Prepared | None:
+    """Have a product that adds to the residual stream prepare it for its reader, where it can."""
+    if reader is None or reader.norm is None or reader.norm.layer or reader.norm.bias is not None:
+        return None
+    other = _form(reader.matrix, reader.width, len(h))
+    if other is None or _kind(other) != _kind(form) or form == _HALF:
+        return None  # without the factor, values may be beyond float16's
+    prepared = _room(form, len(h), h.shape[1], h.device)
+    p.paired, p.units = True, _groups(form, h.shape[1])
+    squares = floats(len(h), p.units, device=h.device)
+    p.feed, p.feed_squares = prepared.data_ptr(), squares.data_ptr()
+    p.feed_weight = reader.norm.weight.data_ptr()
+    return Prepared(h, prepared, form, squares)
 
 
 def _activations(p: Product, x: Tensor, norm: Norm | None) -> None:

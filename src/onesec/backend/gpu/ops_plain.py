@@ -7,7 +7,7 @@ opened once for many rows, is what runs prompts. It must not know models, gears 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onesec.model.planes import MINIMUM_UNIT, RESIDUAL_ZERO, SCALES
 
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Reader, Steps, Turn
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -107,7 +107,14 @@ class PlainOps:
         return F.linear(x.to(self._dtype), self.weight(matrix, width)[first_row:], bias)
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(normed(h, norm), matrix, width, first_row)
@@ -190,20 +197,34 @@ class PlainOps:
         steps: Steps,
         *,
         window: int,
+        reader: Reader | None = None,
     ) -> Tensor:
         """See Ops."""
         self.rope_and_store(qkv, heads, turn, cache, steps)
         return self.attention(qkv, heads, cache, steps, window=window)
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
         """See Ops."""
         y = self._product(x, matrix, width)[:, : h.shape[1]]
         h += y if post_norm is None else normed(y.float(), post_norm)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(normed(h, norm), matrix, width)

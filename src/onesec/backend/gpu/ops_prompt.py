@@ -7,13 +7,13 @@ gears or batches; the arithmetic is in the triton_* files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
 from torch import Tensor
 
-from .ops import Heads, LayerCache, Matrix, Norm, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Reader, Steps, Turn
 from .ops_plain import PlainOps
 from .ops_triton import ACTIVATIONS, TritonOps, dequantize, power, turning
 from .triton_prompt import activate_rows, turn_rows
@@ -60,7 +60,14 @@ class PromptOps(PlainOps):
         return self._kernels.norm(h, norm, out, add=False)
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         return self._product(self._normed(h, norm), matrix, width, first_row)
@@ -107,8 +114,14 @@ class PromptOps(PlainOps):
         return out
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
         """See Ops."""
         if post_norm is None:
             super().matmul_add(x, matrix, width, h)
@@ -116,7 +129,14 @@ class PromptOps(PlainOps):
         self._kernels.norm(self._product(x, matrix, width), post_norm, h, add=True)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         y = self._product(self._normed(h, norm), matrix, width)

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from . import triton_parts as parts
-from .ops import Heads, LayerCache, Matrix, Norm, Picked, Steps, Turn, floats
+from .ops import Heads, LayerCache, Matrix, Norm, Picked, Reader, Steps, Turn, floats
 from .triton_attention import attend_split, join_splits
 from .triton_dense import dense_product
 from .triton_pick import pick_parts, pick_whole
@@ -173,7 +173,14 @@ class TritonOps:
         return out
 
     def norm_matmul(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, *, first_row: int = 0
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        *,
+        first_row: int = 0,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         out = floats(len(h), matrix.rows - first_row, device=h.device)
@@ -236,14 +243,21 @@ class TritonOps:
         steps: Steps,
         *,
         window: int,
+        reader: Reader | None = None,
     ) -> Tensor:
         """See Ops."""
         self.rope_and_store(qkv, heads, turn, cache, steps)
         return self.attention(qkv, heads, cache, steps, window=window)
 
     def matmul_add(
-        self, x: Tensor, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
         """See Ops."""
         if post_norm is None:
             self._product(x, None, matrix, width, h, parts.ADD.value)
@@ -253,7 +267,14 @@ class TritonOps:
         self.norm(y, post_norm, h, add=True)
 
     def norm_feed(
-        self, h: Tensor, norm: Norm, matrix: Matrix, width: int, activation: str, size: int
+        self,
+        h: Tensor,
+        norm: Norm,
+        matrix: Matrix,
+        width: int,
+        activation: str,
+        size: int,
+        ready: Any = None,
     ) -> Tensor:
         """See Ops."""
         out = floats(len(h), size, device=h.device)

@@ -19,7 +19,7 @@ from onesec.model.config import ModelConfig
 from onesec.model.names import segment_rows
 from onesec.model.planes import GROUP_COLS, GROUP_ROWS
 
-from .ops import Matrix, Norm
+from .ops import Matrix, Norm, Reader
 from .ops_plain import normed
 from .transformer import Weights
 
@@ -117,9 +117,15 @@ class Joined:
     joined: ClassVar[bool] = True
 
     def matmul_add(
-        self, x: Any, matrix: Matrix, width: int, h: Tensor, post_norm: Norm | None = None
-    ) -> None:
-        """See Ops; the only place where ranks meet."""
+        self,
+        x: Any,
+        matrix: Matrix,
+        width: int,
+        h: Tensor,
+        post_norm: Norm | None = None,
+        reader: Reader | None = None,
+    ) -> Any:
+        """See Ops; the only place where ranks meet. A part of a sum is ready for nobody."""
         part = torch.zeros_like(h)
         super().matmul_add(x, matrix, width, part)  # type: ignore[misc]
         dist.all_reduce(part)

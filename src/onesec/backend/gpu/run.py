@@ -112,15 +112,15 @@ class GpuRunner:
         return found
 
     def _chunk(self, widths: Widths, steps: Steps, last: Tensor) -> tuple[Tensor, Picked]:
-        h = hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
+        h, _ = hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
         # What is drawn from has the arithmetic of the steps.
         row = h.index_select(0, last)
         values = logits(self._config, self._weights, self._ops, widths, row)
         return values, self._ops.pick(values)
 
     def _step(self, widths: Widths, steps: Steps) -> tuple[Tensor, Picked]:
-        h = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
-        values = logits(self._config, self._weights, self._ops, widths, h)
+        h, ready = hidden(self._config, self._weights, self._cache, self._ops, widths, steps)
+        values = logits(self._config, self._weights, self._ops, widths, h, ready)
         return values, self._ops.pick(values, steps)
 
     def warm(self, widths: Widths) -> None:
@@ -303,7 +303,8 @@ class GpuRunner:
     def _prompt(self, rows: list[Progress], widths: Widths) -> Tensor:
         """float32 [tokens, hidden]: the residual stream of prompts, many rows at once."""
         steps = prompt_steps(rows, self._device)
-        return hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
+        h, _ = hidden(self._config, self._weights, self._cache, self._prompt_ops, widths, steps)
+        return h
 
     def _stepwise(self, widths: Widths, rows: list[Progress], counts: list[int]) -> Tensor:
         """As _logits, in the arithmetic of the decode steps, a few tokens at a time."""

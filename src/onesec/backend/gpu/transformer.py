@@ -6,13 +6,14 @@ It must not know how a step is computed (Ops are passed in), devices, files or b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from onesec.model.config import ModelConfig
 
-from .ops import Heads, LayerCache, Matrix, Norm, Ops, Steps, Turn
+from .ops import Heads, LayerCache, Matrix, Norm, Ops, Reader, Steps, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ def hidden(
     ops: Ops,
     widths: Widths,
     steps: Steps,
-) -> Tensor:
-    """float32 [n, hidden]: the residual stream after the last layer; keys and values are cached.
+) -> tuple[Tensor, Any]:
+    """float32 [n, hidden]: the residual stream after the last layer, and what is ready of it for
+    `logits`; keys and values are cached.
 
     A skipped attention sublayer still writes its keys and values, at 4 bits (at the reference's
     width where there are no planes): any gear can read any cache.
@@ -98,6 +100,7 @@ def hidden(
     h = ops.embed(steps.tokens, weights.embed, widths.embed, config.embedding_scale)
     if weights.positions is not None:
         h = h + weights.positions[steps.positions.long()]
+    ready: Any = None
     for i, layer in enumerate(weights.layers):
         width, about = widths.layers[i], config.layers[i]
         rotary = weights.rotary[about.rope] if weights.rotary else None
@@ -109,23 +112,53 @@ def hidden(
             layer.qkv,
             width.qkv or 4,
             first_row=0 if attends else heads.k_offset,
+            ready=ready,
         )
+        ready = None
         if attends:
-            seen = ops.attend(qkv, heads, turn, cache[i], steps, window=about.window)
-            ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm)
+            o = Reader(layer.o, width.o)
+            seen = ops.attend(qkv, heads, turn, cache[i], steps, window=about.window, reader=o)
+            reader = _next_reader(weights, widths, i, feeds=width.up != 0)
+            ready = ops.matmul_add(seen, layer.o, width.o, h, layer.post_attn_norm, reader)
         else:
             ops.rope_and_store(qkv, heads, turn, cache[i], steps, with_queries=False)
         if width.up != 0:
             inner = ops.norm_feed(
-                h, layer.ffn_norm, layer.up, width.up, config.activation, config.intermediate_size
+                h,
+                layer.ffn_norm,
+                layer.up,
+                width.up,
+                config.activation,
+                config.intermediate_size,
+                ready,
             )
-            ops.matmul_add(inner, layer.down, width.down, h, layer.post_ffn_norm)
-    return h
+            reader = _next_reader(weights, widths, i, feeds=False)
+            ready = ops.matmul_add(inner, layer.down, width.down, h, layer.post_ffn_norm, reader)
+    return h, ready
 
 
-def logits(config: ModelConfig, weights: Weights, ops: Ops, widths: Widths, h: Tensor) -> Tensor:
+def _next_reader(weights: Weights, widths: Widths, i: int, *, feeds: bool) -> Reader:
+    """Who reads the residual stream next: layer i's FFN where that is still to come, else what is
+    behind the layer."""
+    if feeds:
+        layer = weights.layers[i]
+        return Reader(layer.up, widths.layers[i].up, layer.ffn_norm)
+    if i + 1 < len(weights.layers):
+        layer = weights.layers[i + 1]
+        return Reader(layer.qkv, widths.layers[i + 1].qkv or 4, layer.attn_norm)
+    return Reader(weights.head, widths.head, weights.final_norm)
+
+
+def logits(
+    config: ModelConfig,
+    weights: Weights,
+    ops: Ops,
+    widths: Widths,
+    h: Tensor,
+    ready: Any = None,
+) -> Tensor:
     """float32 [n, vocab]: what follows each row of the residual stream."""
-    raw = ops.norm_matmul(h, weights.final_norm, weights.head, widths.head)
+    raw = ops.norm_matmul(h, weights.final_norm, weights.head, widths.head, ready=ready)
     raw = raw[:, : config.vocab_size].float()
     if config.final_softcap > 0.0:
         raw = config.final_softcap * torch.tanh(raw / config.final_softcap)

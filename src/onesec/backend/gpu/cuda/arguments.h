@@ -12,9 +12,9 @@ constexpr int kTileRows = 16, kGroup = 32, kSuperblock = 64;  // as in native/pl
 constexpr int kHiBytes = 576, kLoBytes = 512, kScaleLine = 512;
 constexpr int kMinimumUnit = 8, kResidualZero = 8;
 constexpr float kLeast = 0x1p-120f;
-constexpr int kOwnRows = 2;   // more are prepared once, by a kernel of their own
 constexpr int kMaxRows = 16;  // of a step: two tensor-core tiles of 8
 
+enum class Format : int32_t { none = 0, planes4 = 4, planes8 = 8, bf16 = 16, half = 17 };  // of a product's weights
 enum class NormKind : int32_t { none, rms, layer };
 enum class Activation : int32_t { silu, gelu_tanh, gelu, relu };
 
@@ -29,15 +29,19 @@ struct Product {
   const uint16_t* dense;   // [16 * tiles][cols] bf16 or half
   const float* row_scale;  // null: 1
   const float* bias;       // null: 0
-  // Activations: floats [rows][cols] that each block norms and prepares for itself, of at most kOwnRows rows, or (x null)
-  // prepared ones.
+  // Activations, prepared: by the kernel before, or by prepare_rows from floats [rows][cols] and their norm.
+  const void* prepared;
   const float* x;
   const float* norm_weight;
   const float* norm_bias;  // null: 0
-  const void* prepared;
-  // Results: y[rows][ld_y]. With `feed`, y holds [rows][size] inner values, which are also left prepared in `feed`.
+  const float* squares;  // [rows][groups]: sums of squares, where prepared ones lack their RMS norm's factor; null: they are whole
+  // Results: y[rows][ld_y]. With `feed`, y holds [rows][size] inner values, which are also left prepared in `feed`. Where
+  // `paired`, y is the residual stream, and what is left is y times the weights of the RMS norm that reads it next, without
+  // the norm's factor, and the squares that it follows from.
   float* y;
   void* feed;
+  const float* feed_weight;  // [outputs]
+  float* feed_squares;       // [rows][units]
   // Where blocks share units (share_units): [units][tiles][rows in tiles of columns][16] sums, and a zero for each unit.
   float* shared;
   int32_t* arrived;
@@ -45,13 +49,15 @@ struct Product {
   int32_t rows;         // of the step, 1..16
   int32_t superblocks;  // of a row of the planes; for a dense matrix: steps of 32 columns
   int32_t units;        // what a block does between two results: a tile, or the tiles of 32 inner values
-  int32_t first_shared;  // units from here on are shared by blocks; set by share_units, as the product is launched
+  int32_t first_shared;  // units from here on are shared by blocks; this and the next are set as the product is launched (plan.h)
+  int32_t slots;         // of a block's shared memory, for stages of the weights
   int32_t part_tiles;   // tiles of y; with a gate, of each half
   int32_t ld_y;
   int32_t outputs;      // columns of y; the rows of the weights are padded
   int32_t size;         // inner values, with `feed`
   int32_t gated;
   int32_t add;          // y += result, instead of y =
+  int32_t paired;       // a unit is two tiles, of a block each: the two are a cluster, and do nothing else
   NormKind norm;
   Activation activation;
   float eps;
@@ -72,6 +78,7 @@ struct Attention {
   const int32_t* positions;  // [rows]; rows of a sequence follow one another. Positions and tables are there before the
   const int32_t* tables;     // [rows][table_stride]    step begins: they are read without waiting
   float* out;                // [rows][heads][head_dim]
+  void* feed;                // the same, as that product's activations: heads are multiples of 32 values, all of them of 64
   int32_t rows;              // of the step, 1..16
   int32_t qkv_stride;
   int32_t k_offset;          // of the first kv head's keys in a row, and values
@@ -82,6 +89,7 @@ struct Attention {
   int32_t head_dim;          // a multiple of 8, at most 256
   int32_t half;              // pairs of a head that are turned, (i, i + half): a multiple of 8
   int32_t window;            // positions that are seen, 0: all
+  Format feed_form;          // of the product that reads `feed`; none: nobody does
   float scale;
   float softcap;             // 0: none
   float q_eps;
@@ -90,13 +98,7 @@ struct Attention {
 
 // The tiles of a unit: one, or those of 32 inner values: two, with a gate two of the gate and two of up.
 constexpr int tiles_of_unit(const Product& p) { return !p.feed ? 1 : p.gated ? 4 : 2; }
-
-// Where a tile each is enough for the last round of units, they are shared: more would not pay for the blocks' meeting.
-constexpr Product share_units(Product p, int blocks) {
-  const int left = p.units % blocks, tiles = tiles_of_unit(p);
-  p.first_shared = tiles > 1 && left * tiles <= blocks ? p.units - left : p.units;
-  return p;
-}
+constexpr int kPair = 2;  // blocks of a cluster, where they are paired
 
 // Activations for the planes: int8 with a scale for each group of 32, as native/planes.h's QuantRows.
 //   q      [tiles][groups][columns][32]  x = scale * q

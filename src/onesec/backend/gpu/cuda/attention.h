@@ -1,142 +1,62 @@
 // Attention of single tokens: softmax(q · k) · v over the positions that a token sees, in float32. Scores are those of powers
 // of two: log2(e) times the natural ones.
 //
-// The cache's blocks of a sequence go to kSplits thread blocks in turn, a cluster, whatever the token's position. In a thread
-// block a position's head is in L lanes, eight values each; such groups of lanes are streams, which go through positions of
-// their own for all of G query heads and meet at the end: first in their warp, then in the thread block, then in the first
-// one of the cluster. Every sum has one order.
+// The cache's blocks of a sequence go to kSplits thread blocks in turn, a cluster, whatever the token's position. A thread
+// block has some query heads of one kv head, and brings a cache block's keys and values into shared memory as they lie. A
+// query head has kParts warps, each an equal part of the positions: there a lane first has a quarter of a position's key,
+// then some values of the head over all the part's positions. (A warp alone takes six cycles an instruction: what counts is
+// how few follow one another.) The parts meet in the thread block, the splits in the first of the cluster. Every sum has
+// one order.
 //
 // Heads of q and k are normed and turned as they are read. Of this step, whose rows may be one sequence's, are the last
 // kMaxRows positions at most: those of its rows come from where the rows lie, and the row itself leaves its own in the cache.
 // All others are read while the kernels before this one still run.
 #pragma once
 #include "heads.h"
+#include "prepare.h"
 
 namespace onesec::cuda {
 
 constexpr float kNever = -1.0e30f;  // a score below all others, and finite
 constexpr float kLog2E = 1.4426950408889634f;
+constexpr int kQueries = 4, kParts = 4, kAttentionWarps = kQueries * kParts, kAttentionThreads = 32 * kAttentionWarps;
+constexpr int kPartTokens = kCacheTokens / kParts;  // a position's lanes are so many apart
+constexpr int kCacheSlots = 2;                      // blocks of the cache that are in shared memory at once
 
-template <int L, int G>
-struct AttentionShape {
-  static constexpr int kBlockThreads = L == 32 ? 256 : 128, kBlockWarps = kBlockThreads / 32;
-  static constexpr int kResident = L == 8 ? 4 : L == 16 ? 3 : 1;  // blocks on a multiprocessor, for the registers
-  static constexpr int kStreams = kBlockThreads / L, kRound = kCacheTokens / kStreams;  // positions of a stream in a cache block
-  static constexpr int kSize = 8 * L;                                              // of a head, padded
-  template <int Count>
-  struct Found {
-    float totals[Count][G][kSize];
-    float2 ends[Count][G];
+template <int Size>  // of a head, padded
+struct AttentionMemory {
+  alignas(128) uint16_t keys[kCacheSlots][kCacheTokens * Size], values[kCacheSlots][kCacheTokens * Size];  // [token][head_dim]
+  struct Found {  // by a part, or a split
+    float2 ends[kQueries];  // the highest score, and the weights' sum
+    float totals[kQueries][Size];
   };
-  struct alignas(16) Shared {
-    float queries[G][kSize];  // turned, and times the scale
-    Found<kBlockWarps> warps;
-    Found<kSplits> splits;  // in the cluster's first block, which they are sent to
-    Gate gate;
-  };
+  alignas(16) float queries[kQueries][2][Size / 2];  // turned, times the scale; fours in turn, so that lanes read different banks
+  float weights[kAttentionWarps][kPartTokens];
+  Found parts[kParts];
+  Found splits[kSplits];  // in the cluster's first block, which they are sent to
+  Gate full[kCacheSlots], found;
 };
 
-// Of values weighted by 2^(score - top): the highest score, and the sum of the weights.
-struct End {
+// Of head g, values d and d + 1: what those of `Count` have found that take part, in their order.
+template <int Size, int Count, class Part>
+ONESEC_DEVICE float2 join_all(const typename AttentionMemory<Size>::Found (&all)[Count], int g, int d, Part part, float (&total)[2]) {
   float top = kNever, weight = 0.0f;
-};
-
-// Of head g, values d..d+3: what those of `Count` have found that take part, in their order.
-template <int Count, int G, int Size, class Part>
-ONESEC_DEVICE End join_all(const float2 (&ends)[Count][G], const float (&totals)[Count][G][Size], int g, int d, Part part, float (&total)[4]) {
-  End all;
 #pragma unroll
   for (int i = 0; i < Count; ++i)
-    if (part(i)) all.top = fmaxf(all.top, ends[i][g].x);
-  total[0] = total[1] = total[2] = total[3] = 0.0f;
+    if (part(i)) top = fmaxf(top, all[i].ends[g].x);
+  total[0] = total[1] = 0.0f;
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
     if (!part(i)) continue;
-    const float factor = power_of_two(ends[i][g].x - all.top);
-    const float4 sums = *reinterpret_cast<const float4*>(&totals[i][g][d]);
-    all.weight = fmaf(ends[i][g].y, factor, all.weight);
-    total[0] = fmaf(sums.x, factor, total[0]), total[1] = fmaf(sums.y, factor, total[1]);
-    total[2] = fmaf(sums.z, factor, total[2]), total[3] = fmaf(sums.w, factor, total[3]);
+    const float2 end = all[i].ends[g];
+    const float factor = power_of_two(end.x - top);
+    float sums[2];
+    load_floats(all[i].totals[g] + d, sums);
+    weight = fmaf(end.y, factor, weight);
+    total[0] = fmaf(sums[0], factor, total[0]), total[1] = fmaf(sums[1], factor, total[1]);
   }
-  return all;
+  return {top, weight};
 }
-
-// What one lane has of a stream.
-template <int L, int G>
-struct HeadStream {
-  static constexpr int kRound = AttentionShape<L, G>::kRound;
-
-  End ends[G];
-  float totals[G][8] = {};
-
-  // A stream's positions of one cache block: the lane's keys and values, and which of them are seen, as bits; `queries` are
-  // the lane's of the first head.
-  __device__ void add(const float* queries, const uint4 (&keys)[kRound], const uint4 (&values)[kRound], uint32_t seen, float softcap) {
-    float scores[kRound][G];
-    float k[kRound][8];
-#pragma unroll
-    for (int i = 0; i < kRound; ++i) eight_floats(keys[i], k[i]);
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      float q[8];
-      load_eight(queries + g * (8 * L), q);
-#pragma unroll
-      for (int i = 0; i < kRound; ++i) {
-        float sum = q[0] * k[i][0];
-#pragma unroll
-        for (int d = 1; d < 8; ++d) sum = fmaf(q[d], k[i][d], sum);
-        scores[i][g] = sum;
-      }
-    }
-#pragma unroll
-    for (int distance = L / 2; distance > 0; distance /= 2)
-#pragma unroll
-      for (int i = 0; i < kRound; ++i)
-#pragma unroll
-        for (int g = 0; g < G; ++g) scores[i][g] += __shfl_xor_sync(kAllLanes, scores[i][g], distance);
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      float top = ends[g].top;
-#pragma unroll
-      for (int i = 0; i < kRound; ++i) {
-        if (softcap > 0.0f) scores[i][g] = softcap * kLog2E * tanhf(scores[i][g] / (softcap * kLog2E));
-        if (!(seen >> i & 1)) scores[i][g] = kNever;
-        top = fmaxf(top, scores[i][g]);
-      }
-      const float shrink = power_of_two(ends[g].top - top);
-      float weight = ends[g].weight * shrink;
-#pragma unroll
-      for (int i = 0; i < kRound; ++i) {
-        scores[i][g] = seen >> i & 1 ? power_of_two(scores[i][g] - top) : 0.0f;
-        weight += scores[i][g];
-      }
-#pragma unroll
-      for (int d = 0; d < 8; ++d) totals[g][d] *= shrink;
-      ends[g] = {top, weight};
-    }
-#pragma unroll
-    for (int i = 0; i < kRound; ++i) {
-      float v[8];
-      eight_floats(values[i], v);
-#pragma unroll
-      for (int g = 0; g < G; ++g)
-#pragma unroll
-        for (int d = 0; d < 8; ++d) totals[g][d] = fmaf(scores[i][g], v[d], totals[g][d]);
-    }
-  }
-
-  // With the stream `distance` lanes away, in both.
-  __device__ void join(int distance) {
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      const float top = __shfl_xor_sync(kAllLanes, ends[g].top, distance), weight = __shfl_xor_sync(kAllLanes, ends[g].weight, distance);
-      const float higher = fmaxf(top, ends[g].top), mine = power_of_two(ends[g].top - higher), theirs = power_of_two(top - higher);
-      ends[g] = {higher, ends[g].weight * mine + weight * theirs};
-#pragma unroll
-      for (int d = 0; d < 8; ++d) totals[g][d] = totals[g][d] * mine + __shfl_xor_sync(kAllLanes, totals[g][d], distance) * theirs;
-    }
-  }
-};
 
 // Which cache blocks a split takes of those that a token sees.
 struct Seen {
@@ -155,153 +75,190 @@ struct Seen {
   }
 };
 
-template <int L, int G>
-__global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(AttentionShape<L, G>::kBlockThreads, AttentionShape<L, G>::kResident) attend(const Attention a) {
-  using Shape = AttentionShape<L, G>;
-  constexpr int round = Shape::kRound, size = Shape::kSize;
-  auto& shared = shared_memory<typename Shape::Shared>();
-  if (threadIdx.x == 0) open_gate(&shared.gate, 1), show_gates();
+// Bit i: the position i before a row's is that of the i-th row before it. All lanes of a warp ask, and get it.
+ONESEC_DEVICE uint32_t rows_before(const Attention& a, int row, int position, int lane) {
+  const int other = row - lane, at = position - lane, block = at / kCacheTokens;
+  bool is = lane < kMaxRows && other >= 0 && at >= 0 && a.positions[other < 0 ? 0 : other] == at;
+  if (is) is = a.tables[size_t(other) * a.table_stride + block] == a.tables[size_t(row) * a.table_stride + block];
+  return static_cast<uint32_t>(__reduce_add_sync(kAllLanes, is ? 1 << lane : 0));
+}
+
+template <int Size>
+__global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Size > 128 ? 1 : 2) attend(const Attention a) {
+  constexpr int own = Size / 32;  // values of a head, of a lane
+  auto& shared = shared_memory<AttentionMemory<Size>>();
+  if (threadIdx.x == 0) {
+    for (Gate& gate : shared.full) open_gate(&gate, 1);
+    open_gate(&shared.found, 1);
+    show_gates();
+  }
+  __syncwarp();
   arrive_at_cluster();
   launch_dependents();
-  const int query_blocks = (a.group + G - 1) / G;
-  const int split = blockIdx.x % kSplits, row = blockIdx.x / kSplits / (a.kv_heads * query_blocks);
-  const int head_block = blockIdx.x / kSplits % (a.kv_heads * query_blocks), kv_head = head_block / query_blocks;
-  const int first_query = head_block % query_blocks * G, queries = a.group - first_query < G ? a.group - first_query : G;
-  const int lane = threadIdx.x % L, stream_at = threadIdx.x / L;
-  const bool inside = lane * 8 < a.head_dim;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int query_blocks = (a.group + kQueries - 1) / kQueries, all = blockIdx.x / kSplits, split = blockIdx.x % kSplits;
+  const int row = a.rows > 1 ? all / (a.kv_heads * query_blocks) : 0, head_block = all - row * (a.kv_heads * query_blocks);
+  const int kv_head = query_blocks > 1 ? head_block / query_blocks : head_block, first_query = (head_block - kv_head * query_blocks) * kQueries;
+  const int queries = a.group - first_query < kQueries ? a.group - first_query : kQueries;
   const Seen seen(a, row);
   const int32_t* table = a.tables + size_t(row) * a.table_stride;
+  const int first_block = seen.begin(split), last_block = seen.last();
+  const auto place = [&](int block) { return (size_t(table[block]) * a.kv_heads + kv_head) * (kCacheTokens * a.head_dim); };
+  const auto bring = [&](int block, int slot) {  // by one thread
+    const int bytes = kCacheTokens * a.head_dim * 2;
+    const size_t at = place(block);
+    expect_bytes(&shared.full[slot], 2 * bytes);
+    copy_bulk(shared.keys[slot], a.keys + at, bytes, &shared.full[slot], evict_normal());
+    copy_bulk(shared.values[slot], a.values + at, bytes, &shared.full[slot], evict_normal());
+  };
+  if (threadIdx.x == 0)
+    for (int slot = 0; slot < kCacheSlots; ++slot)
+      if (first_block + slot * kSplits <= last_block) bring(first_block + slot * kSplits, slot);
+  const uint32_t rows = rows_before(a, row, seen.position, lane);
+  if (a.rotary) touch(a.rotary + size_t(seen.position) * (2 * a.half), 2 * a.half * int(sizeof(float)), threadIdx.x, kAttentionThreads);
+  meet<kAttentionThreads>();  // the gates are open
+  wait_for_previous();
 
-  uint4 keys[round], values[round];
-  uint32_t there = 0;
-  const auto seen_at = [&](int block, int i, int& at) {
-    at = block * kCacheTokens + i * Shape::kStreams + stream_at;
-    return at >= seen.first && at <= seen.position;
-  };
-  const auto place = [&](int block, int at) {
-    return ((size_t(table[block]) * a.kv_heads + kv_head) * kCacheTokens + at % kCacheTokens) * a.head_dim + lane * 8;
-  };
-  // The row of this step that is position `at` of the sequence, -1 where that is older.
-  const auto row_at = [&](int block, int at) {
-    const int other = row - (seen.position - at);
-    if (other < 0 || a.positions[other] != at) return -1;
-    return a.tables[size_t(other) * a.table_stride + block] == table[block] ? other : -1;
-  };
-  // The lane's keys and values of a cache block: those that no row of a step can be, and then the others.
-  const auto load = [&](int block) {
+  // Query head `g` as keys meet it. Behind the last query comes the last again; its values are not used.
+  const auto turn_query = [&](int g) {
+    const int query = kv_head * a.group + first_query + (g < queries ? g : queries - 1);
+    float q[own];
+    turned(a, a.qkv + size_t(row) * a.qkv_stride + size_t(query) * a.head_dim, a.q_norm, a.q_eps, seen.position, lane, q);
 #pragma unroll
-    for (int i = 0; i < round; ++i) {
-      int at;
-      if (!seen_at(block, i, at) || at + kMaxRows > seen.position) continue;
-      there |= 1u << i;
-      if (!inside) continue;
-      keys[i] = *reinterpret_cast<const uint4*>(a.keys + place(block, at));
-      values[i] = *reinterpret_cast<const uint4*>(a.values + place(block, at));
+    for (int i = 0; i < own; ++i) {
+      const int d = lane * own + i;
+      shared.queries[g][d / 4 % 2][d / 8 * 4 + d % 4] = q[i] * (a.scale * kLog2E);
     }
   };
-  const auto load_late = [&](int block) {
-#pragma unroll
-    for (int i = 0; i < round; ++i) {
-      int at;
-      const bool sees = seen_at(block, i, at) && at + kMaxRows > seen.position;
-      if (sees) there |= 1u << i;
-      const int source = sees ? row_at(block, at) : -1;
-      if (sees && inside && source < 0) {
-        keys[i] = *reinterpret_cast<const uint4*>(a.keys + place(block, at));
-        values[i] = *reinterpret_cast<const uint4*>(a.values + place(block, at));
-      }
-      if (__reduce_max_sync(kAllLanes, unsigned(source + 1)) == 0) continue;
-      // Lanes without such a row go through this too, for nothing.
-      const float* from = a.qkv + size_t(source < 0 ? row : source) * a.qkv_stride;
-      float x[8];
-      turned<L>(a, from + a.k_offset + kv_head * a.head_dim, a.k_norm, a.k_eps, source < 0 ? seen.position : at, lane, x);
-      if (source < 0 || !inside) continue;
-      keys[i] = eight_halves(x);
-      load_eight(from + a.v_offset + kv_head * a.head_dim + lane * 8, x);
-      values[i] = eight_halves(x);
-      if (source != row || first_query > 0) continue;
-      *reinterpret_cast<uint4*>(a.keys + place(block, at)) = keys[i];
-      *reinterpret_cast<uint4*>(a.values + place(block, at)) = values[i];
-    }
+  // The keys and values of the i-th row before this one, where they lie in the slot; this row's in the cache too.
+  const auto turn_row = [&](int i, int slot) {
+    const float* from = a.qkv + size_t(row - i) * a.qkv_stride + kv_head * a.head_dim;
+    const int at = seen.position - i, to = at % kCacheTokens * a.head_dim + lane * own;
+    float x[own], y[own] = {};
+    uint32_t key[own / 2], value[own / 2];
+    if (lane * own < a.head_dim) load_floats(from + a.v_offset + lane * own, y);
+    turned(a, from + a.k_offset, a.k_norm, a.k_eps, at, lane, x);
+    if (lane * own >= a.head_dim) return;
+    round_values<Half>(x, key), round_values<Half>(y, value);
+    store_words(shared.keys[slot] + to, key), store_words(shared.values[slot] + to, value);
+    if (i > 0 || first_query > 0) return;
+    const size_t cached = place(at / kCacheTokens) + to;
+    store_words(a.keys + cached, key), store_words(a.values + cached, value);
   };
-#pragma unroll
-  for (int i = 0; i < round; ++i) keys[i] = values[i] = uint4{0, 0, 0, 0};
-  HeadStream<L, G> stream;
-  const int first_block = seen.begin(split);
+  const int g = warp / kParts, part = warp % kParts, part_begin = part * kPartTokens;
+  float2 end{kNever, 0.0f};
+  float total[own] = {};
+  int slot = 0, round = 0;
 #pragma unroll 1
-  for (int block = first_block; block <= seen.last(); block += kSplits) {
-    there = 0;
-    load(block);
-    if (block == first_block) wait_for_previous();
-    load_late(block);
-    if (block == first_block) {
-      // A group of lanes turns a head. Behind the last query comes the last again; its values are not used.
-      if (stream_at < G) {
-        const int query = kv_head * a.group + first_query + (stream_at < queries ? stream_at : queries - 1);
-        float q[8];
-        turned<L>(a, a.qkv + size_t(row) * a.qkv_stride + size_t(query) * a.head_dim, a.q_norm, a.q_eps, seen.position, lane, q);
+  for (int block = first_block; block <= last_block; block += kSplits) {
+    const int begin = block * kCacheTokens;
+    wait_at(&shared.full[slot], round);
+    const bool fresh_rows = begin + kCacheTokens + kMaxRows > seen.position;  // may be among its positions
+    if (block == first_block && warp < kQueries) turn_query(warp);
+    if (fresh_rows && warp >= kQueries)
+#pragma unroll 1
+      for (int i = warp - kQueries; i < kMaxRows; i += kAttentionWarps - kQueries)
+        if (rows >> i & 1 && (seen.position - i) / kCacheTokens == block) turn_row(i, slot);
+    if (block == first_block || fresh_rows) meet<kAttentionThreads>();
+    // The part's positions that are seen; what lies at others may be anything.
+    const int lowest = seen.first - begin > part_begin ? seen.first - begin : part_begin;
+    const int highest = seen.position - begin < part_begin + kPartTokens - 1 ? seen.position - begin : part_begin + kPartTokens - 1;
+    if (lowest <= highest) {
+      // Lanes of different positions begin at different eights of a key, so that they read different banks.
+      const int eights = a.head_dim / 8, each = (eights + 3) / 4, token = part_begin + lane % kPartTokens, skip = lane / kPartTokens * each;
+      const uint16_t* key = shared.keys[slot] + token * a.head_dim;
+      float sums[4] = {};
+      int at = skip + lane % kPartTokens;
+      while (at >= eights) at -= eights;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) shared.queries[stream_at][lane * 8 + i] = q[i] * (a.scale * kLog2E);
-      }
-      meet<Shape::kBlockThreads>();
-    }
-    const int next = block + kSplits;
-    if (inside && next <= seen.last()) {  // on its way while this one is used
+      for (int i = 0; i < own; ++i, at = at + 1 == eights ? 0 : at + 1) {
+        if (i >= each || skip + i >= eights) break;
+        float k[8], q[2][4];
+        load_halves(key + at * 8, k);
+        load_floats(shared.queries[g][0] + at * 4, q[0]);
+        load_floats(shared.queries[g][1] + at * 4, q[1]);
 #pragma unroll
-      for (int i = 0; i < round; ++i) {
-        const size_t at = place(next, i * Shape::kStreams + stream_at);
-        touch(a.keys + at, 1, 0, 1), touch(a.values + at, 1, 0, 1);
+        for (int j = 0; j < 8; ++j) sums[j % 4] = fmaf(q[j / 4][j % 4], k[j], sums[j % 4]);
       }
+      float score = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+#pragma unroll
+      for (int distance = kPartTokens; distance < 32; distance *= 2) score += __shfl_xor_sync(kAllLanes, score, distance);
+      if (a.softcap > 0.0f) score = a.softcap * kLog2E * tanhf(score / (a.softcap * kLog2E));
+      const bool sees = token >= lowest && token <= highest;
+      float top = sees ? score : kNever;
+#pragma unroll
+      for (int distance = 1; distance < kPartTokens; distance *= 2) top = fmaxf(top, __shfl_xor_sync(kAllLanes, top, distance));
+      top = fmaxf(top, end.x);
+      float weight = sees ? power_of_two(score - top) : 0.0f;
+      if (lane < kPartTokens) shared.weights[warp][lane] = weight;
+#pragma unroll
+      for (int distance = 1; distance < kPartTokens; distance *= 2) weight += __shfl_xor_sync(kAllLanes, weight, distance);
+      const float shrink = power_of_two(end.x - top);
+      end = {top, fmaf(end.y, shrink, weight)};
+      __syncwarp();
+      // Of positions that are not seen it reads others, and weighs them by 0.
+      const uint16_t* values = shared.values[slot] + (lane * own < a.head_dim ? lane * own : 0);
+      float weights[kPartTokens];
+      load_floats(shared.weights[warp], weights);
+#pragma unroll
+      for (int i = 0; i < own; ++i) total[i] *= shrink;
+#pragma unroll
+      for (int j = 0; j < kPartTokens; ++j) {
+        const int from = part_begin + j < lowest ? lowest : part_begin + j > highest ? highest : part_begin + j;
+        float v[own];
+        load_halves(values + from * a.head_dim, v);
+#pragma unroll
+        for (int i = 0; i < own; ++i) total[i] = fmaf(weights[j], v[i], total[i]);
+      }
+      __syncwarp();
     }
-    stream.add(&shared.queries[0][lane * 8], keys, values, there, a.softcap);
+    if (block + kCacheSlots * kSplits <= last_block) {
+      meet<kAttentionThreads>();  // all have done with the slot
+      if (threadIdx.x == 0) bring(block + kCacheSlots * kSplits, slot);
+    }
+    __syncwarp();
+    if (++slot == kCacheSlots) slot = 0, round ^= 1;
   }
-  if (first_block > seen.last()) wait_for_previous();
-#pragma unroll
-  for (int distance = L; distance < 32; distance *= 2) stream.join(distance);
 
-  // The warps' streams in shared memory; then a thread has four values of a head.
-  const int warp = threadIdx.x / 32;
-  if (threadIdx.x % 32 < L) {
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      if (lane == 0) shared.warps.ends[warp][g] = {stream.ends[g].top, stream.ends[g].weight};
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float* from = stream.totals[g] + 4 * half;
-        *reinterpret_cast<float4*>(&shared.warps.totals[warp][g][lane * 8 + 4 * half]) = float4{from[0], from[1], from[2], from[3]};
-      }
-    }
-  }
-  meet<Shape::kBlockThreads>();
-  const int at = threadIdx.x * 4, g = at / size, d = at % size;
-  const bool mine = at < G * size, part = seen.takes_part(split);
-  float total[4];
-  End joined;
-  if (mine && part) joined = join_all<Shape::kBlockWarps>(shared.warps.ends, shared.warps.totals, g, d, [](int) { return true; }, total);
+  // The parts in the thread block, a thread two values of a head; then the splits in the cluster's first.
+  store_floats(shared.parts[part].totals[g] + lane * own, total);
+  if (lane == 0) shared.parts[part].ends[g] = end;
+  meet<kAttentionThreads>();
+  const int value = threadIdx.x * 2, head = value / Size, d = value % Size;
+  const bool mine = value < kQueries * Size;
+  float joined[2];
+  float2 ends{};
+  if (mine && seen.takes_part(split)) ends = join_all<Size>(shared.parts, head, d, [](int) { return true; }, joined);
   wait_for_cluster();
-  if (mine && part) {
-    send(float4{total[0], total[1], total[2], total[3]}, reinterpret_cast<float4*>(&shared.splits.totals[split][g][d]), &shared.gate, 0);
-    if (d == 0) send(float2{joined.top, joined.weight}, &shared.splits.ends[split][g], &shared.gate, 0);
+  if (mine && seen.takes_part(split)) {
+    send(float2{joined[0], joined[1]}, reinterpret_cast<float2*>(&shared.splits[split].totals[head][d]), &shared.found, 0);
+    if (d == 0) send(ends, &shared.splits[split].ends[head], &shared.found, 0);
   }
   if (split != 0 || !mine) return;
-  if (threadIdx.x == 0) expect_bytes(&shared.gate, seen.splits() * static_cast<int>(sizeof shared.splits / kSplits));
-  wait_at(&shared.gate, 0);
-  joined = join_all<kSplits>(shared.splits.ends, shared.splits.totals, g, d, [&](int s) { return seen.takes_part(s); }, total);
-  if (g >= queries || d >= a.head_dim) return;
-  float* out = a.out + (size_t(row) * a.kv_heads + kv_head) * a.group * a.head_dim + size_t(first_query + g) * a.head_dim + d;
-  *reinterpret_cast<float4*>(out) = float4{total[0] / joined.weight, total[1] / joined.weight, total[2] / joined.weight, total[3] / joined.weight};
+  if (threadIdx.x == 0) expect_bytes(&shared.found, seen.splits() * static_cast<int>(sizeof shared.splits[0]));
+  wait_at(&shared.found, 0);
+  ends = join_all<Size>(shared.splits, head, d, [&](int s) { return seen.takes_part(s); }, joined);
+  joined[0] /= ends.y, joined[1] /= ends.y;
+  const bool used = head < queries && d < a.head_dim;
+  const int cols = a.kv_heads * a.group * a.head_dim, column = used ? (kv_head * a.group + first_query + head) * a.head_dim + d : 0;
+  if (used) store_floats(a.out + size_t(row) * cols + column, joined);
+  switch (a.feed_form) {
+    case Format::none: break;
+    case Format::bf16: RoundedForm<Bf16>::leave_own(a.feed, cols, a.rows, row, column, joined, used); break;
+    case Format::half: RoundedForm<Half>::leave_own(a.feed, cols, a.rows, row, column, joined, used); break;
+    default: QuantizedForm::leave_own(a.feed, cols, a.rows, row, column, joined, used);
+  }
 }
 
 // launch(kernel, blocks, threads, shared bytes).
 template <class Launch>
 auto launch_attention(const Attention& a, Launch launch) {
-  const auto of = [&]<int L, int G>() {
-    using Shape = AttentionShape<L, G>;
-    return launch(attend<L, G>, a.rows * a.kv_heads * ((a.group + G - 1) / G) * kSplits, Shape::kBlockThreads, sizeof(typename Shape::Shared));
+  const auto of = [&]<int Size>() {
+    return launch(attend<Size>, a.rows * a.kv_heads * ((a.group + kQueries - 1) / kQueries) * kSplits, kAttentionThreads, sizeof(AttentionMemory<Size>));
   };
-  if (a.head_dim > 128) return of.template operator()<32, 4>();
-  if (a.head_dim > 64) return of.template operator()<16, 4>();
-  return of.template operator()<8, 4>();
+  if (a.head_dim > 128) return of.template operator()<256>();
+  if (a.head_dim > 64) return of.template operator()<128>();
+  return of.template operator()<64>();
 }
 
 }  // namespace onesec::cuda

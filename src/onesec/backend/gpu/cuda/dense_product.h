@@ -17,8 +17,7 @@ template <class Type, int N, int Tiles>
 struct DenseSums {
   using Form = RoundedForm<Type>;
   static constexpr int kColumns = N, kRowTiles = Tiles;
-  static constexpr bool kOwn = Tiles == 1;
-  static constexpr int kStageBytes = kTileRows * kRowBytes, kSlots = 3;
+  static constexpr int kStageBytes = kTileRows * kRowBytes, kSlots = N == 8 ? 3 : kMostSlots, kResident = Tiles == 2 ? 1 : N == 8 ? 2 : 3;
 
   static __device__ int columns(const Product& p, int stage) {
     const int left = p.cols - stage * kStageBlocks * kGroup;
@@ -33,17 +32,17 @@ struct DenseSums {
   float acc[Tiles][4] = {};
 
   // A slice of the stage that begins at step `block`.
-  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
-    if (slice.count == kSliceBlocks && (block + slice.begin + kSliceBlocks) * kGroup <= p.cols) steps<true>(stage, slice, block, p, activations, lane);
-    else steps<false>(stage, slice, block, p, activations, lane);
+  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, int lane) {
+    if (slice.count == kSliceBlocks && (block + slice.begin + kSliceBlocks) * kGroup <= p.cols) steps<true>(stage, slice, block, p, lane);
+    else steps<false>(stage, slice, block, p, lane);
   }
 
   // `Full`: all steps of the slice are there, and all their columns.
   template <bool Full>
-  __device__ void steps(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
+  __device__ void steps(const uint8_t* stage, const Slice& slice, int block, const Product& p, int lane) {
     const int g = lane / 4, t = lane % 4, columns = N == 1 ? 1 : Tiles == 2 ? 8 : tile_columns(p.rows);
     block += slice.begin;
-    const auto* x = static_cast<const uint8_t*>(activations) + size_t(block) * columns * kGroup * 2;
+    const auto* x = static_cast<const uint8_t*>(p.prepared) + size_t(block) * columns * kGroup * 2;
     const uint8_t* rows = stage + 2 * g * kRowBytes + slice.begin * kGroup * 2 + t * 16;
 #pragma unroll
     for (int step = 0; step < kSliceBlocks; ++step) {
@@ -70,7 +69,7 @@ struct DenseSums {
 };
 
 template <class Type, int N, int Tiles>
-__global__ void __launch_bounds__(kBlockThreads, 2) dense_product(const Product p) {
+__global__ void __launch_bounds__(kBlockThreads, DenseSums<Type, N, Tiles>::kResident) dense_product(const Product p) {
   run_product<DenseSums<Type, N, Tiles>>(p);
 }
 

@@ -30,6 +30,12 @@ ONESEC_DEVICE uint64_t evict_first() {
   return policy;
 }
 
+ONESEC_DEVICE uint64_t evict_normal() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 ONESEC_DEVICE uint32_t shared_address(const void* shared) { return static_cast<uint32_t>(__cvta_generic_to_shared(shared)); }
 
 // A barrier in shared memory that opens, again and again, when so many have arrived and the bytes they expect have come.
@@ -79,6 +85,10 @@ ONESEC_DEVICE uint32_t address_in_cluster(const void* own, int block) {
   uint32_t there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(own)), "r"(block));
   return there;
+}
+ONESEC_DEVICE void send(float x, float* to, Gate* gate, int block) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(address_in_cluster(to, block)), "f"(x),
+               "r"(address_in_cluster(gate, block)) : "memory");
 }
 ONESEC_DEVICE void send(float2 x, float2* to, Gate* gate, int block) {
   asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(address_in_cluster(to, block)), "f"(x.x),

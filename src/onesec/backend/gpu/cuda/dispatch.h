@@ -7,12 +7,10 @@
 
 namespace onesec::cuda {
 
-enum class Format : int32_t { planes4 = 4, planes8 = 8, bf16 = 16, half = 17 };
-
-// launch(kernel, shared bytes) of the product's kernel.
+// launch(kernel, Needs) of the product's kernel.
 template <int Width, class Launch>
 auto launch_planes(const Product& p, Launch launch) {
-  const auto run = [&]<int N, int Tiles>() { return launch(planes_product<Width, N, Tiles>, shared_bytes<PlaneSums<Width, N, Tiles>>(p)); };
+  const auto run = [&]<int N, int Tiles>() { return launch(planes_product<Width, N, Tiles>, needs_of<PlaneSums<Width, N, Tiles>>()); };
   if (row_tiles(p.rows) == 2) return run.template operator()<8, 2>();
   switch (tile_columns(p.rows)) {
     case 1: return run.template operator()<1, 1>();
@@ -23,7 +21,7 @@ auto launch_planes(const Product& p, Launch launch) {
 }
 template <class Type, class Launch>
 auto launch_dense(const Product& p, Launch launch) {
-  const auto run = [&]<int N, int Tiles>() { return launch(dense_product<Type, N, Tiles>, shared_bytes<DenseSums<Type, N, Tiles>>(p)); };
+  const auto run = [&]<int N, int Tiles>() { return launch(dense_product<Type, N, Tiles>, needs_of<DenseSums<Type, N, Tiles>>()); };
   if (row_tiles(p.rows) == 2) return run.template operator()<8, 2>();
   return p.rows == 1 ? run.template operator()<1, 1>() : run.template operator()<8, 1>();
 }

@@ -22,37 +22,47 @@ ONESEC_DEVICE int tile_of_unit(const Product& p, int unit, int k) {
   return (local < p.part_tiles ? local : p.part_tiles - 1) + k / 2 * p.part_tiles;
 }
 
+// As tiles_of_unit: worked out where it is used, which is rarely.
+ONESEC_DEVICE int count_tiles(const Product& p) { return !p.feed ? 1 : fresh(p.gated) ? 4 : 2; }
+
 // A block's way through the tiles: all those of every gridDim-th unit, then one of the shared units' tiles.
 struct Walk {
-  int unit = blockIdx.x, k = 0;
+  int unit;
 
-  __device__ explicit Walk(const Product& p) { settle(p); }
+  __device__ explicit Walk(const Product& p) : unit(p.paired ? blockIdx.x / kPair : blockIdx.x), state_(p.paired ? blockIdx.x % kPair : 0) { settle(p); }
+  __device__ int k() const { return state_ & (kTurn - 1); }  // which tile of the unit
+  __device__ int turn() const { return state_ / kTurn; }     // 0 and 1, tile after tile
   __device__ bool done(const Product& p) const { return unit >= p.units; }
-  __device__ int tile(const Product& p) const { return tile_of_unit(p, unit, k); }
+  __device__ int tile(const Product& p) const { return tile_of_unit(p, unit, k()); }
   __device__ bool shared(const Product& p) const { return unit >= p.first_shared; }
   __device__ void advance(const Product& p) {
-    if (shared(p)) {
-      unit = p.units;  // a block has one shared tile at most
-    } else if (++k == tiles_of_unit(p)) {
-      k = 0, unit += gridDim.x;
-      settle(p);
+    if (p.paired || shared(p)) {
+      unit = p.units;  // a block has one tile of a pair, or one shared one at most
+      return;
     }
+    state_ = (state_ + 1) ^ kTurn;
+    if (k() < count_tiles(p)) return;
+    state_ &= kTurn, unit += gridDim.x;
+    settle(p);
   }
 
  private:
+  static constexpr int kTurn = 16;
+  int state_;  // both in one register
+
   __device__ void settle(const Product& p) {  // at the shared tile that is the block's
     if (!shared(p)) return;
-    const unsigned tiles = tiles_of_unit(p), shift = tiles / 2;  // 1, 2 or 4 tiles
-    unit = p.first_shared + static_cast<int>(blockIdx.x >> shift), k = static_cast<int>(blockIdx.x & (tiles - 1));
+    const int block = fresh(blockIdx.x), tiles = count_tiles(p);  // 1, 2 or 4
+    unit = p.first_shared + (block >> tiles / 2), state_ |= block & (tiles - 1);
   }
 };
 
 // Shared memory of a block's results. Partial sums have two places in turn, so that one barrier a tile is enough.
 template <int Columns>  // of all row tiles
-struct alignas(16) Results {  // activations follow
+struct alignas(16) Results {
   float partial[2][kWarps][Columns][kTileRows];
   float values[4][Columns][kTileRows];  // of a unit with `feed`
-  float scratch[2 * kWarps];
+  float factors[Columns];  // of the rows' norm, where `squares` tell
   int last;
 };
 
@@ -60,6 +70,7 @@ struct alignas(16) Results {  // activations follow
 // the next: c[0], c[1] of the first row. Lanes with columns behind N have nothing to say.
 template <int N, int Tiles>
 ONESEC_DEVICE void leave_sums(const float (&sums)[Tiles][4], float (*partial)[kTileRows], int lane) {
+  lane = fresh(lane);
   const int row = lane / 4 * 2, column = lane % 4 * 2;
   if (column >= N) return;
 #pragma unroll
@@ -82,33 +93,48 @@ struct Ends {
 ONESEC_DEVICE void touch_ends(const Product& p, int tile) {
   if (p.row_scale) touch(p.row_scale + tile * kTileRows, 1, 0, 1);
   if (p.bias) touch(p.bias + tile * kTileRows, 1, 0, 1);
+  if (p.paired) touch(p.feed_weight + (tile * kTileRows < p.outputs ? tile * kTileRows : 0), 1, 0, 1);
 }
 
 template <int Columns>
 ONESEC_DEVICE Ends begin_tile(const Product& p, int tile) {
   Ends ends;
-  if (threadIdx.x >= kTileRows * Columns) return ends;
-  const int column = threadIdx.x / kTileRows, at = tile * kTileRows + threadIdx.x % kTileRows;
+  const int thread = fresh(threadIdx.x), column = thread / kTileRows, at = tile * kTileRows + thread % kTileRows;
+  if (thread >= kTileRows * Columns) return ends;
   if (p.row_scale) ends.scale = p.row_scale[at];
   if (p.add && column < p.rows && at < p.outputs) ends.more = p.y[size_t(column) * p.ld_y + at];
   if (p.bias) ends.more += p.bias[at];
   return ends;
 }
 
-// After the barrier: thread (column, row) of the tile adds the warps' sums up and writes the output, or keeps the value.
+// The factors of the rows' RMS norm from sums of squares in parts: four lanes a row.
+ONESEC_DEVICE void find_factors(const Product& p, int groups, float* factors, int lane) {
+  for (int first = 0; first < p.rows; first += 8) {
+    const int row = first + lane / 4;
+    const float* from = p.squares + size_t(row < p.rows ? row : 0) * groups;
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int at = lane % 4; at < groups; at += 4) sum += from[at];
+    sum += __shfl_xor_sync(kAllLanes, sum, 1);
+    sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    if (row < p.rows && lane % 4 == 0) factors[row] = 1.0f / sqrtf(sum / float(p.cols) + p.eps);
+  }
+}
+
+// After the barrier: thread (column, row) of the tile adds the warps' sums up and writes the output, or keeps the value; the
+// second block of a pair sends it to the first, told to the gate.
 template <int Columns>
-ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Columns>& results, int place, int tile, int k) {
-  if (threadIdx.x >= kTileRows * Columns) return;
-  const int row = threadIdx.x % kTileRows, column = threadIdx.x / kTileRows, at = tile * kTileRows + row;
+ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Columns>& results, const Walk& walk, Gate* partner) {
+  const int thread = fresh(threadIdx.x), row = thread % kTileRows, column = thread / kTileRows, at = tile_of_unit(p, fresh(walk.unit), walk.k()) * kTileRows + row;
+  if (thread >= kTileRows * Columns) return;
   float value = 0.0f;
 #pragma unroll
-  for (int warp = 0; warp < kWarps; ++warp) value += results.partial[place][warp][column][row];
-  value = fmaf(value, ends.scale, ends.more);
-  if (p.feed) {
-    results.values[k][column][row] = value;
-  } else if (column < p.rows && at < p.outputs) {
-    p.y[size_t(column) * p.ld_y + at] = value;
-  }
+  for (int warp = 0; warp < kWarps; ++warp) value += results.partial[walk.turn()][warp][column][row];
+  value = fmaf(value, p.squares ? ends.scale * results.factors[column] : ends.scale, ends.more);
+  const bool paired = fresh(p.paired), again = paired && kPair * walk.unit + walk.k() >= p.part_tiles;  // behind the last tile
+  if ((!p.feed || paired) && column < p.rows && at < p.outputs && !again) p.y[size_t(column) * p.ld_y + at] = value;
+  if (paired && walk.k() > 0) send(value, &results.values[walk.k()][column][row], partner, 0);
+  else if (p.feed) results.values[walk.k()][column][row] = value;
 }
 
 // The tile's values where the other blocks of a shared unit find them. True in the block that comes last, which then has
@@ -116,9 +142,9 @@ ONESEC_DEVICE void finish_tile(const Product& p, const Ends& ends, Results<Colum
 template <int Columns>
 ONESEC_DEVICE bool gather_unit(const Product& p, Results<Columns>& results, const Walk& at) {
   constexpr int size = Columns * kTileRows;
-  const int tiles = tiles_of_unit(p);
+  const int tiles = count_tiles(p);
   float* found = p.shared + size_t(at.unit) * tiles * size;
-  if (threadIdx.x < size) found[at.k * size + threadIdx.x] = results.values[at.k][threadIdx.x / kTileRows][threadIdx.x % kTileRows];
+  if (threadIdx.x < size) found[at.k() * size + threadIdx.x] = results.values[at.k()][threadIdx.x / kTileRows][threadIdx.x % kTileRows];
   if (!last_of(tiles, p.arrived + at.unit, &results.last)) return false;
 #pragma unroll 1  // for the registers
   for (int i = threadIdx.x; i < tiles * size; i += kThreads) results.values[i / size][i % size / kTileRows][i % kTileRows] = load_fresh(found + i);
@@ -128,14 +154,32 @@ ONESEC_DEVICE bool gather_unit(const Product& p, Results<Columns>& results, cons
 // A warp a row of the step: lane i has the unit's inner value i.
 template <class Form, int Columns>
 ONESEC_DEVICE void finish_feed(const Product& p, const Results<Columns>& results, int unit, int warp, int lane) {
+  lane = fresh(lane);
   const int index = unit * kGroup + lane;
-  for (int row = warp; row < p.rows; row += kWarps) {
+  for (int row = fresh(warp); row < p.rows; row += kWarps) {
     const float first = results.values[lane / kTileRows][row][lane % kTileRows];
     float value = activate(p.activation, first);
     if (p.gated) value *= results.values[2 + lane / kTileRows][row][lane % kTileRows];
     if (index >= p.size) value = 0.0f;
     else p.y[size_t(row) * p.ld_y + index] = value;
     Form::leave(p, value, unit, row, lane);
+  }
+}
+
+// What reads the residual stream next is left a group of it: a warp a row, as finish_feed. The values of the pair's other
+// block come as its gate tells.
+template <class Form, int Columns>
+ONESEC_DEVICE void finish_stream(const Product& p, const Results<Columns>& results, int unit, Gate* partner, int warp, int lane) {
+  lane = fresh(lane);
+  const int index = unit * kGroup + lane;
+  const bool inside = index < p.outputs;
+  const float weight = inside ? p.feed_weight[index] : 0.0f;
+  wait_at(partner, 0);
+  for (int row = fresh(warp); row < p.rows; row += kWarps) {
+    const float value = inside ? results.values[lane / kTileRows][row][lane % kTileRows] : 0.0f;
+    const float squares = warp_sum(value * value);
+    if (lane == 0) p.feed_squares[size_t(row) * p.units + unit] = squares;
+    Form::leave(p, value * weight, unit, row, lane);
   }
 }
 

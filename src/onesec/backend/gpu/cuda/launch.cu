@@ -7,30 +7,45 @@
 namespace onesec::cuda {
 namespace {
 
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&value, which, device) != cudaSuccess) return 0;
+  return value;
+}
+
+// Bytes of a multiprocessor that are shared memory while a step of so many rows runs; the others are its cache, where what
+// several rows read has to fit. All kernels of a step agree, or one could not begin where another still runs.
+size_t shared_room(int rows) {
+  const auto all = size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor));
+  return rows > 2 ? all * 71 / 100 : all;
+}
+
 // `dependent`: the kernel may start while the one before it still runs; it waits where it reads that one's results.
+// Blocks come in clusters of `cluster`, where the kernel does not say so itself.
 template <class Kernel, class Arguments>
-cudaError_t launch(Kernel kernel, const Arguments& arguments, int blocks, int threads, size_t shared, bool dependent, void* stream) {
-  if (shared > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-    if (error != cudaSuccess) return error;
+cudaError_t launch(Kernel kernel, const Arguments& arguments, int blocks, int threads, size_t shared, bool dependent, void* stream, int cluster = 1) {
+  const int percent = static_cast<int>(100 * shared_room(arguments.rows) / shared_room(1));
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, percent);
+  if (error == cudaSuccess && shared > 48 * 1024) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  if (error != cudaSuccess) return error;
+  cudaLaunchAttribute attributes[2]{};
+  unsigned count = 0;
+  if (dependent) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  if (cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared;
   config.stream = static_cast<cudaStream_t>(stream);
-  config.attrs = &attribute;
-  config.numAttrs = dependent ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   return cudaLaunchKernelEx(&config, kernel, arguments);
-}
-
-int attribute(cudaDeviceAttr which) {
-  int device = 0, value = 0;
-  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&value, which, device) != cudaSuccess) return 0;
-  return value;
 }
 
 }  // namespace
@@ -38,13 +53,12 @@ int attribute(cudaDeviceAttr which) {
 
 using namespace onesec::cuda;
 
-// Blocks walk over the tiles: as many as are resident at once, at most `per_multiprocessor` on each.
+// At most `per_multiprocessor` blocks are meant to be on each of the GPU's multiprocessors.
 extern "C" int onesec_product(const Product* p, int format, int per_multiprocessor, int dependent, void* stream) {
-  return launch_product(*p, Format(format), [&](auto kernel, size_t shared) {
-    const int fit = static_cast<int>(size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)) / (shared + 1024));
-    const int resident = attribute(cudaDevAttrMultiProcessorCount) * std::max(1, std::min(fit, per_multiprocessor));
-    const int blocks = std::max(1, std::min(p->units * tiles_of_unit(*p), resident));
-    return int(launch(kernel, share_units(*p, blocks), blocks, kBlockThreads, shared, dependent != 0, stream));
+  return launch_product(*p, Format(format), [&](auto kernel, Needs needs) {
+    needs.resident = std::min(needs.resident, per_multiprocessor);
+    const Plan made = plan(*p, needs, attribute(cudaDevAttrMultiProcessorCount), shared_room(p->rows));
+    return int(launch(kernel, made.product, made.blocks, kBlockThreads, made.shared, dependent != 0, stream, p->paired ? kPair : 1));
   });
 }
 

@@ -17,7 +17,7 @@ namespace onesec::cuda {
 
 constexpr int kOctet = 2 * kSliceBlocks;  // groups of a slice
 
-ONESEC_DEVICE uint2 load_words(const uint8_t* at) { return *reinterpret_cast<const uint2*>(at); }
+ONESEC_DEVICE uint2 load_pair(const uint8_t* at) { return *reinterpret_cast<const uint2*>(at); }
 
 // Sixteen rows' codes of a group as the fragment of an mma.
 template <int Width>
@@ -44,11 +44,10 @@ template <int Width, int N, int Tiles>
 struct PlaneSums {
   using Form = QuantizedForm;
   static constexpr int kColumns = N, kRowTiles = Tiles;
-  static constexpr bool kOwn = N <= kOwnRows;
   static constexpr int kHiStage = kStageBlocks * kHiBytes, kStageBytes = kHiStage + (Width == 8 ? kStageBlocks * kLoBytes : 0);
-  static constexpr int kSlots = Width == 8 && N == 8 ? 2 : 3;  // then activations fit in the multiprocessor's cache
+  static constexpr int kSlots = N == 8 ? (Width == 8 ? 2 : 3) : kMostSlots;  // then activations fit in the multiprocessor's cache
   // Blocks on a multiprocessor, for the registers.
-  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 3;
+  static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 4;
 
   static __device__ int bytes(const Product& p, int stage) { return blocks_of(p, stage) * (kHiBytes + (Width == 8 ? kLoBytes : 0)); }
   static __device__ void bring(uint8_t* to, const Product& p, int tile, int stage, Gate* full, uint64_t policy, int lane) {
@@ -62,14 +61,14 @@ struct PlaneSums {
   float acc[Tiles][N][4] = {};  // [row tile][step of P groups][c fragment]
 
   // A slice of the stage that begins at superblock `block`.
-  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, const void* activations, int lane) {
+  __device__ void add(const uint8_t* stage, const Slice& slice, int block, const Product& p, int lane) {
     block += slice.begin;
     if (N == 8 && Tiles == 1) lane = fresh(lane);
     const int groups = 2 * p.superblocks;
-    const Activations x{static_cast<const uint8_t*>(activations) + 2 * block * N * kGroup, groups * N * kGroup - 2 * block * N * (kGroup - int(sizeof(Meta))),
+    const Activations x{static_cast<const uint8_t*>(p.prepared) + 2 * block * N * kGroup, groups * N * kGroup - 2 * block * N * (kGroup - int(sizeof(Meta))),
                         groups * N * (kGroup + int(sizeof(Meta))) - 2 * block * N * (kGroup - int(sizeof(int32_t))), int(Quantized::bytes(groups, N))};
     const uint8_t *hi = stage + slice.begin * kHiBytes, *lo = stage + kHiStage + slice.begin * kLoBytes;
-    constexpr bool both = Width == 4 || N < 8;  // for the registers
+    constexpr bool both = Tiles == 1 && (Width == 4 || N < 8);  // for the registers
     if (both && slice.count == kSliceBlocks) octet<both>(hi, lo, slice.count, x, lane);
     else octet<false>(hi, lo, slice.count, x, lane);
   }
@@ -85,7 +84,7 @@ struct PlaneSums {
   __device__ void octet(const uint8_t* hi, const uint8_t* lo, int count, const Activations& x, int lane) {
     const int g = lane / 4, t = lane % 4;
     // The lane's words of line `from` + t, where `from` is constant.
-    const auto words = [&](const uint8_t* plane, int from) { return load_words(plane + from * 64 + (t * 64 + g * 8)); };
+    const auto words = [&](const uint8_t* plane, int from) { return load_pair(plane + from * 64 + (t * 64 + g * 8)); };
 #pragma unroll
     for (int step = 0; step < N; ++step) {
       const int b_block = (step * P + g / N) / 2, c_group = step * P + 2 * t / N, c_block = c_group / 2;

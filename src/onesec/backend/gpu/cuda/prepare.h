@@ -1,5 +1,5 @@
-// Activations as the products read them: normed, then int8 by groups or rounded. Done by a block for itself, or once by
-// a kernel of its own: the same code, so the same bits.
+// Activations as the products read them: normed, then int8 by groups or rounded. Left by the kernels whose results they are,
+// or prepared by a kernel of its own.
 #pragma once
 #include "stage.h"
 #include "values.h"
@@ -15,12 +15,6 @@ ONESEC_DEVICE Quantized quantized(void* base, int groups, int columns, int tile)
   auto* q = static_cast<int8_t*>(base) + size_t(tile) * Quantized::bytes(groups, columns);
   auto* meta = reinterpret_cast<Meta*>(q + size_t(groups) * size_t(columns) * kGroup);
   return {q, meta, reinterpret_cast<int32_t*>(meta + size_t(groups) * size_t(columns))};
-}
-
-ONESEC_DEVICE float warp_sum(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
-  return x;
 }
 
 // Sum over the block; `scratch` holds kWarps floats, and is not that of the sum before. Every thread gets the same bits.
@@ -45,7 +39,7 @@ ONESEC_DEVICE void touch_norm(const Product& p) {
 }
 
 // use(column, values) for each thread's columns of a row under its norm, zeros behind its end, up to `end` columns:
-// (x - mean) * factor * weight + bias. `scratch` holds 2 * kWarps floats; rows are gone through one after another.
+// (x - mean) * factor * weight + bias. `scratch` holds 2 * kWarps floats.
 template <class Use>
 ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratch, Use use) {
   const float* x = p.x + size_t(row) * p.cols;
@@ -56,8 +50,8 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   for (int i = 0; i < kKept; ++i) {
     const int column = first + i * kStretch;
     if (column >= p.cols) break;
-    load_eight(x + column, kept[i]);
-    if (normed) load_eight(p.norm_weight + column, weights[i]);
+    load_floats(x + column, kept[i]);
+    if (normed) load_floats(p.norm_weight + column, weights[i]);
   }
   float mean = 0.0f, factor = 1.0f;
   const auto total = [&](float* place, auto&& term) {  // the sum of term(x) over the row
@@ -76,8 +70,7 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
   };
   if (centred) mean = total(scratch, [](float value, float sum) { return sum + value; }) / float(p.cols);
   if (normed) {
-    float* place = scratch + (centred ? 1 : row % 2) * kWarps;
-    const float squares = total(place, [mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
+    const float squares = total(scratch + kWarps, [mean](float value, float sum) { return fmaf(value - mean, value - mean, sum); });
     factor = 1.0f / sqrtf(squares / float(p.cols) + p.eps);
   }
   const auto finish = [&](int column, float (&values)[kOwn], const float (&weight)[kOwn]) {
@@ -99,8 +92,8 @@ ONESEC_DEVICE void each_normed(const Product& p, int row, int end, float* scratc
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) kept[0][j] = 0.0f;
     if (column < p.cols) {
-      load_eight(x + column, kept[0]);
-      if (normed) load_eight(p.norm_weight + column, weights[0]);
+      load_floats(x + column, kept[0]);
+      if (normed) load_floats(p.norm_weight + column, weights[0]);
     }
     finish(column, kept[0], weights[0]);
   }
@@ -135,73 +128,88 @@ ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quanti
   if (lane == 0) leave_group(step.scale, sum, entry, out);
 }
 
-// The same for a thread's eight values: four threads in a row have a group. All lanes of a warp are here.
-ONESEC_DEVICE void quantize_own(const float (&values)[kOwn], bool there, int entry, const Quantized& out) {
+// The same for a thread's two, four or eight values: threads in a row have a group. All lanes of a warp are here.
+template <int Count>
+ONESEC_DEVICE void quantize_own(const float (&values)[Count], bool there, int entry, const Quantized& out) {
+  constexpr int threads = kGroup / Count;
   uint32_t largest = 0;
   const auto raise = [&](uint32_t other) { largest = other > largest ? other : largest; };
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) raise(magnitude(values[i]));
-  raise(__shfl_xor_sync(kAllLanes, largest, 1));
-  raise(__shfl_xor_sync(kAllLanes, largest, 2));
+  for (int i = 0; i < Count; ++i) raise(magnitude(values[i]));
+#pragma unroll
+  for (int distance = 1; distance < threads; distance *= 2) raise(__shfl_xor_sync(kAllLanes, largest, distance));
   const Step step = step_of(largest);
   int sum = 0;
-  uint32_t words[2] = {0, 0};
+  uint32_t words[(Count + 3) / 4] = {};
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
+  for (int i = 0; i < Count; ++i) {
     const int q = __float2int_rn(values[i] * step.inverse);
     sum += q;
     words[i / 4] |= (static_cast<uint32_t>(q) & 255u) << (i % 4 * 8);
   }
-  sum += __shfl_xor_sync(kAllLanes, sum, 1);
-  sum += __shfl_xor_sync(kAllLanes, sum, 2);
+#pragma unroll
+  for (int distance = 1; distance < threads; distance *= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
   if (!there) return;
-  const int part = threadIdx.x % 4;
-  *reinterpret_cast<uint2*>(out.q + entry * kGroup + part * kOwn) = uint2{words[0], words[1]};
+  const int part = threadIdx.x % threads;
+  int8_t* to = out.q + entry * kGroup + part * Count;
+  if constexpr (Count == 2) *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(words[0]);
+  else store_words(to, words);
   if (part == 0) leave_group(step.scale, sum, entry, out);
 }
 
-// A form of activations: `prepare` writes the rows that a block has taken on (all of a step for itself, or one in a
-// kernel of its own) to `base`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
-// as many groups (or steps) as the product has units.
+// A form of activations: `prepare` writes a row of a step to `feed`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
+// as many groups (or steps) as the product has units; `leave_own` a thread's values from `column` on, of `cols`.
 struct QuantizedForm {
+  static constexpr int groups(const Product& p) { return 2 * p.superblocks; }
   static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
-  static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
+  static __device__ void prepare(const Product& p, int row, float* scratch) {
     const int groups = 2 * p.superblocks, columns = tile_columns(p.rows);
-    for (int row = begin; row < end; ++row) {
-      const Quantized out = quantized(base, groups, columns, row / 8);
-      // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
-      each_normed(p, row, (groups * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
-        quantize_own(values, column / kGroup < groups, column / kGroup * columns + row % 8, out);
-      });
-    }
+    const Quantized out = quantized(p.feed, groups, columns, row / 8);
+    // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
+    each_normed(p, row, (groups * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
+      quantize_own(values, column / kGroup < groups, column / kGroup * columns + row % 8, out);
+    });
   }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     quantize_group(value, unit * columns + row % 8, lane, quantized(p.feed, p.units, columns, row / 8));
   }
+  template <int Count>
+  static __device__ void leave_own(void* feed, int cols, int rows, int row, int column, const float (&values)[Count], bool there) {
+    const int columns = tile_columns(rows);
+    quantize_own(values, there, column / kGroup * columns + row % 8, quantized(feed, cols / kGroup, columns, row / 8));
+  }
 };
 
 template <class Type>
 struct RoundedForm {
+  static constexpr int groups(const Product& p) { return p.superblocks; }
   static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(p.superblocks, tile_columns(p.rows)); }
-  static __device__ void prepare(const Product& p, int begin, int end, void* base, float* scratch) {
+  static __device__ void prepare(const Product& p, int row, float* scratch) {
     const int columns = tile_columns(p.rows);
-    for (int row = begin; row < end; ++row) {
-      auto* out = static_cast<uint16_t*>(base) + size_t(row / 8) * (rounded_bytes(p.superblocks, columns) / 2);
-      each_normed(p, row, p.superblocks * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
-        uint32_t words[kOwn / 2];
-#pragma unroll
-        for (int i = 0; i < kOwn / 2; ++i)
-          words[i] = Type::round(values[2 * i]) | static_cast<uint32_t>(Type::round(values[2 * i + 1])) << 16;
-        *reinterpret_cast<uint4*>(out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup) =
-            uint4{words[0], words[1], words[2], words[3]};
-      });
-    }
+    auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.superblocks, columns) / 2);
+    each_normed(p, row, p.superblocks * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
+      round_own(values, out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup);
+    });
+  }
+  template <int Count>
+  static __device__ void leave_own(void* feed, int cols, int rows, int row, int column, const float (&values)[Count], bool there) {
+    const int columns = tile_columns(rows);
+    auto* out = static_cast<uint16_t*>(feed) + size_t(row / 8) * (rounded_bytes(cols / kGroup, columns) / 2);
+    if (there) round_own(values, out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup);
   }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.units, columns) / 2);
     out[(unit * columns + row % 8) * kGroup + lane] = Type::round(value);
+  }
+
+ private:
+  template <int Count>
+  static __device__ void round_own(const float (&values)[Count], uint16_t* to) {
+    uint32_t words[Count / 2];
+    round_values<Type>(values, words);
+    store_words(to, words);
   }
 };
 
@@ -214,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
   launch_dependents();
   touch_norm(p);
   wait_for_previous();
-  Form::prepare(p, blockIdx.x, blockIdx.x + 1, p.feed, scratch);
+  Form::prepare(p, blockIdx.x, scratch);
 }
 
 }  // namespace onesec::cuda
