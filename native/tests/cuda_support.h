@@ -63,7 +63,7 @@ inline std::vector<uint8_t> prepare(Product p, Format format, const std::vector<
   const bool planes = format == Format::planes4 || format == Format::planes8;
   std::vector<uint8_t> out(planes ? cuda::QuantizedForm::bytes(p) : cuda::RoundedForm<cuda::Bf16>::bytes(p), 0xff);
   p.x = before.data<float>(), p.feed = out.data();
-  cuda::launch_prepare(format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, p, p.rows, shared, &before); });
+  cuda::launch_prepare(p, format, [&](void (*kernel)(Product), size_t shared) { run_kernel(kernel, p, p.rows, shared, &before); });
   return out;
 }
 

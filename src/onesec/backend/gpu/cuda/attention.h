@@ -83,7 +83,7 @@ ONESEC_DEVICE uint32_t rows_before(const Attention& a, int row, int position, in
   return static_cast<uint32_t>(__reduce_add_sync(kAllLanes, is ? 1 << lane : 0));
 }
 
-template <int Size>
+template <int Size, bool Alone>  // whether of a single row: see launch.cu
 __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Size > 128 ? 1 : 2) attend(const Attention a) {
   constexpr int own = Size / 32;  // values of a head, of a lane
   auto& shared = shared_memory<AttentionMemory<Size>>();
@@ -97,7 +97,7 @@ __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Siz
   launch_dependents();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int query_blocks = (a.group + kQueries - 1) / kQueries, all = blockIdx.x / kSplits, split = blockIdx.x % kSplits;
-  const int row = a.rows > 1 ? all / (a.kv_heads * query_blocks) : 0, head_block = all - row * (a.kv_heads * query_blocks);
+  const int row = Alone ? 0 : all / (a.kv_heads * query_blocks), head_block = all - row * (a.kv_heads * query_blocks);
   const int kv_head = query_blocks > 1 ? head_block / query_blocks : head_block, first_query = (head_block - kv_head * query_blocks) * kQueries;
   const int queries = a.group - first_query < kQueries ? a.group - first_query : kQueries;
   const Seen seen(a, row);
@@ -254,7 +254,7 @@ __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Siz
 template <class Launch>
 auto launch_attention(const Attention& a, Launch launch) {
   const auto of = [&]<int Size>() {
-    return launch(attend<Size>, a.rows * a.kv_heads * ((a.group + kQueries - 1) / kQueries) * kSplits, kAttentionThreads, sizeof(AttentionMemory<Size>));
+    return launch(a.rows == 1 ? attend<Size, true> : attend<Size, false>, a.rows * a.kv_heads * ((a.group + kQueries - 1) / kQueries) * kSplits, kAttentionThreads, sizeof(AttentionMemory<Size>));
   };
   if (a.head_dim > 128) return of.template operator()<256>();
   if (a.head_dim > 64) return of.template operator()<128>();

@@ -44,11 +44,12 @@ inline size_t shared_floats(const Product& p, Format format) {
 }
 
 template <class Launch>
-auto launch_prepare(Format format, Launch launch) {
+auto launch_prepare(const Product& p, Format format, Launch launch) {
+  const auto of = [&]<class Form>() { return launch(p.rows == 1 ? prepare_rows<Form, true> : prepare_rows<Form, false>, kScratchBytes); };
   switch (format) {
-    case Format::bf16: return launch(prepare_rows<RoundedForm<Bf16>>, kScratchBytes);
-    case Format::half: return launch(prepare_rows<RoundedForm<Half>>, kScratchBytes);
-    default: return launch(prepare_rows<QuantizedForm>, kScratchBytes);
+    case Format::bf16: return of.template operator()<RoundedForm<Bf16>>();
+    case Format::half: return of.template operator()<RoundedForm<Half>>();
+    default: return of.template operator()<QuantizedForm>();
   }
 }
 

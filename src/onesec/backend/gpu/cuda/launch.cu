@@ -13,19 +13,16 @@ int attribute(cudaDeviceAttr which) {
   return value;
 }
 
-// Bytes of a multiprocessor that are shared memory while a step of so many rows runs; the others are its cache, where what
-// several rows read has to fit. All kernels of a step agree, or one could not begin where another still runs.
-size_t shared_room(int rows) {
-  const auto all = size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor));
-  return rows > 2 ? all * 71 / 100 : all;
-}
+// Percent of a multiprocessor's memory that are shared while a step of so many rows runs; the others are its cache, where what
+// several rows read has to fit. All kernels of a step agree, or one could not begin where another still runs; since this
+// belongs to a kernel and not to its launch, steps of one row have kernels of their own. No rows: as the driver likes it.
+int shared_percent(int rows) { return rows > 1 ? 71 : rows == 1 ? 100 : cudaSharedmemCarveoutDefault; }
 
 // `dependent`: the kernel may start while the one before it still runs; it waits where it reads that one's results.
 // Blocks come in clusters of `cluster`, where the kernel does not say so itself.
 template <class Kernel, class Arguments>
 cudaError_t launch(Kernel kernel, const Arguments& arguments, int blocks, int threads, size_t shared, bool dependent, void* stream, int cluster = 1) {
-  const int percent = static_cast<int>(100 * shared_room(arguments.rows) / shared_room(1));
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, percent);
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, shared_percent(arguments.rows));
   if (error == cudaSuccess && shared > 48 * 1024) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute attributes[2]{};
@@ -57,7 +54,8 @@ using namespace onesec::cuda;
 extern "C" int onesec_product(const Product* p, int format, int per_multiprocessor, int dependent, void* stream) {
   return launch_product(*p, Format(format), [&](auto kernel, Needs needs) {
     needs.resident = std::min(needs.resident, per_multiprocessor);
-    const Plan made = plan(*p, needs, attribute(cudaDevAttrMultiProcessorCount), shared_room(p->rows));
+    const auto shared = size_t(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)) * size_t(shared_percent(p->rows)) / 100;
+    const Plan made = plan(*p, needs, attribute(cudaDevAttrMultiProcessorCount), shared);
     return int(launch(kernel, made.product, made.blocks, kBlockThreads, made.shared, dependent != 0, stream, p->paired ? kPair : 1));
   });
 }
@@ -66,7 +64,7 @@ extern "C" int64_t onesec_shared_floats(const Product* p, int format) { return i
 
 // The rows of x, normed, in the form that products of `format` read: into `feed`.
 extern "C" int onesec_prepare(const Product* p, int format, int dependent, void* stream) {
-  return launch_prepare(Format(format), [&](auto kernel, size_t shared) {
+  return launch_prepare(*p, Format(format), [&](auto kernel, size_t shared) {
     return int(launch(kernel, *p, p->rows, kThreads, shared, dependent != 0, stream));
   });
 }

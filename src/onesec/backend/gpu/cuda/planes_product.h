@@ -45,7 +45,7 @@ struct PlaneSums {
   using Form = QuantizedForm;
   static constexpr int kColumns = N, kRowTiles = Tiles;
   static constexpr int kHiStage = kStageBlocks * kHiBytes, kStageBytes = kHiStage + (Width == 8 ? kStageBlocks * kLoBytes : 0);
-  static constexpr int kSlots = N == 8 ? (Width == 8 ? 2 : 3) : kMostSlots;  // then activations fit in the multiprocessor's cache
+  static constexpr int kSlots = N == 1 ? kMostSlots : Width == 8 ? 2 : 3;  // then activations of several rows fit in the multiprocessor's cache
   // Blocks on a multiprocessor, for the registers.
   static constexpr int kResident = Tiles == 2 ? 1 : N > 1 ? 2 : 4;
 

@@ -216,13 +216,13 @@ struct RoundedForm {
 constexpr size_t kScratchBytes = 2 * kWarps * sizeof(float);
 
 // A block a row, into `feed`.
-template <class Form>
+template <class Form, bool Alone>  // whether of a single row: see launch.cu
 __global__ void __launch_bounds__(kThreads, 1) prepare_rows(const Product p) {
   auto* scratch = shared_memory<float[2 * kWarps]>();
   launch_dependents();
   touch_norm(p);
   wait_for_previous();
-  Form::prepare(p, blockIdx.x, scratch);
+  Form::prepare(p, Alone ? 0 : blockIdx.x, scratch);
 }
 
 }  // namespace onesec::cuda
