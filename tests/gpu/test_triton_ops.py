@@ -89,6 +89,15 @@ def test_norm_feed(width: int, activation: str, gated: bool) -> None:
     torch.testing.assert_close(got, want, **CLOSE)
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "gelu", "relu"])
+def test_what_is_not_finite_stays_so_behind_an_activation(activation: str) -> None:
+    matrix, norm, h = make_matrix(48, 72), make_norm(72), normal(2, 72)
+    h[1, 5] = float("nan")
+    found = TRITON.norm_feed(h, norm, matrix, 8, activation, 40)
+    assert found[0].isfinite().all()
+    assert found[1].isnan().all()
+
+
 @pytest.mark.parametrize("width", [4, 8, 16])
 @pytest.mark.parametrize("post", [False, True])
 def test_matmul_add(width: int, post: bool) -> None:

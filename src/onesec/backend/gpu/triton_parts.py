@@ -101,7 +101,7 @@ def activated(v, ACTIVATION: tl.constexpr):
     elif ACTIVATION == GELU:
         v = 0.5 * v * (1.0 + tl.erf(v * 0.7071067811865476))
     else:
-        v = tl.maximum(v, 0.0)
+        v = tl.where(v < 0.0, 0.0, v)  # a maximum would drop what is not a number
     return v
 
 
