@@ -3,7 +3,8 @@
     PYTHONPATH=src python -m bench.gpu.products [--out FILE] [--brief]
 
 Each is launched again and again in a CUDA graph, over copies of its weights that together are
-larger than the L2 cache, its launches dependent where the GPU can; times are device events.
+larger than the L2 cache, its launches dependent where the GPU can; times are device events. But for
+`down`, the launch that prepares its activations is counted in: in a step the kernel before does it.
 `--brief` leaves out the second table, in which one switch at a time is set otherwise.
 """
 

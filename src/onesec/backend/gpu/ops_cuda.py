@@ -294,7 +294,7 @@ def _result(p: Product, y: Tensor) -> None:
 
 def _left(p: Product, form: int, h: Tensor, reader: Reader | None) -> Prepared | None:
     """Have a product that adds to the residual stream prepare it for its reader, where it can."""
-    if reader is None or reader.norm is None or reader.norm.layer or reader.norm.bias is not None:
+    if reader is None or reader.norm is None or reader.norm.layer:
         return None
     other = _form(reader.matrix, reader.width, len(h))
     if other is None or _kind(other) != _kind(form) or form == _HALF:

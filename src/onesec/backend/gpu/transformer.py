@@ -57,6 +57,11 @@ class LayerWidths:
     up: int
     down: int
 
+    @property
+    def run_qkv(self) -> int:
+        """Bits at which qkv is run: a skipped sublayer still writes its keys and values."""
+        return self.qkv or 4
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Widths:
@@ -110,7 +115,7 @@ def hidden(
             h,
             layer.attn_norm,
             layer.qkv,
-            width.qkv or 4,
+            width.run_qkv,
             first_row=0 if attends else heads.k_offset,
             ready=ready,
         )
@@ -145,7 +150,7 @@ def _next_reader(weights: Weights, widths: Widths, i: int, *, feeds: bool) -> Re
         return Reader(layer.up, widths.layers[i].up, layer.ffn_norm)
     if i + 1 < len(weights.layers):
         layer = weights.layers[i + 1]
-        return Reader(layer.qkv, widths.layers[i + 1].qkv or 4, layer.attn_norm)
+        return Reader(layer.qkv, widths.layers[i + 1].run_qkv, layer.attn_norm)
     return Reader(weights.head, widths.head, weights.final_norm)
 
 

@@ -210,13 +210,12 @@ __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Siz
 #pragma unroll
         for (int i = 0; i < own; ++i) total[i] = fmaf(weights[j], v[i], total[i]);
       }
-      __syncwarp();
     }
     if (block + kCacheSlots * kSplits <= last_block) {
       meet<kAttentionThreads>();  // all have done with the slot
       if (threadIdx.x == 0) bring(block + kCacheSlots * kSplits, slot);
     }
-    __syncwarp();
+    __syncwarp();  // all lanes have read the weights
     if (++slot == kCacheSlots) slot = 0, round ^= 1;
   }
 
@@ -244,9 +243,9 @@ __global__ void ONESEC_CLUSTER(kSplits) __launch_bounds__(kAttentionThreads, Siz
   if (used) store_floats(a.out + size_t(row) * cols + column, joined);
   switch (a.feed_form) {
     case Format::none: break;
-    case Format::bf16: RoundedForm<Bf16>::leave_own(a.feed, cols, a.rows, row, column, joined, used); break;
-    case Format::half: RoundedForm<Half>::leave_own(a.feed, cols, a.rows, row, column, joined, used); break;
-    default: QuantizedForm::leave_own(a.feed, cols, a.rows, row, column, joined, used);
+    case Format::bf16: RoundedForm<Bf16>::leave_own(a.feed, cols / kGroup, a.rows, row, column, joined, used); break;
+    case Format::half: RoundedForm<Half>::leave_own(a.feed, cols / kGroup, a.rows, row, column, joined, used); break;
+    default: QuantizedForm::leave_own(a.feed, cols / kGroup, a.rows, row, column, joined, used);
   }
 }
 

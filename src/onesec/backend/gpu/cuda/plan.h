@@ -1,6 +1,8 @@
 // How a product is spread over a GPU: how many blocks, with how many slots for weights, and which units they share. Knows
 // sizes, no instruction.
 #pragma once
+#include <algorithm>
+
 #include "stage.h"
 
 namespace onesec::cuda {
@@ -31,24 +33,19 @@ constexpr Product share_units(Product p, int blocks) {
 // sooner. Else as many blocks as fit walk over the units. Paired blocks have a tile each, be they too many.
 constexpr Plan plan(Product p, const Needs& needs, int multiprocessors, size_t shared) {
   const int tiles = p.units * tiles_of_unit(p), each = (tiles + multiprocessors - 1) / multiprocessors;
+  const int stages = stages_of(p), least = std::min(needs.most_slots, kLeastSlots);
   const auto slots = [&](int resident) {
     const size_t bytes = shared / size_t(resident), fixed = needs.fixed + kReservedBytes;
-    const size_t fit = bytes > fixed ? (bytes - fixed) / needs.slot : 0;
-    return fit < size_t(needs.most_slots) ? int(fit) : needs.most_slots;
+    return bytes > fixed ? int(std::min((bytes - fixed) / needs.slot, size_t(needs.most_slots))) : 0;
   };
-  const auto enough = [&](int resident, int stages) {
-    const int least = needs.most_slots < kLeastSlots ? needs.most_slots : kLeastSlots;
-    return slots(resident) >= (stages < least ? stages : least);
-  };
-  const bool at_once = each <= needs.resident && enough(each, stages_of(p));
+  const bool at_once = each <= needs.resident && slots(each) >= std::min(stages, least);
   int resident = at_once ? each : needs.resident;
-  while (!at_once && resident > 1 && !enough(resident, kLeastSlots)) --resident;
-  int blocks = at_once || p.paired ? tiles : resident * multiprocessors < tiles ? resident * multiprocessors : tiles;
+  while (!at_once && resident > 1 && slots(resident) < least) --resident;
+  int blocks = at_once || p.paired ? tiles : std::min(tiles, resident * multiprocessors);
   p = share_units(p, blocks);
-  if (!p.paired && p.first_shared == p.units && p.units < blocks) blocks = p.units;  // no more have work
-  p.slots = slots(resident);
-  if (blocks == tiles && stages_of(p) < p.slots) p.slots = stages_of(p);
-  if (p.slots < 1) p.slots = 1;
+  if (!p.paired && p.first_shared == p.units) blocks = std::min(blocks, p.units);  // no more have work
+  p.slots = std::max(slots(resident), 1);
+  if (blocks == tiles) p.slots = std::min(p.slots, stages);
   return {p, blocks, needs.fixed + size_t(p.slots) * needs.slot};
 }
 

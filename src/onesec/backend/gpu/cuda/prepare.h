@@ -128,7 +128,7 @@ ONESEC_DEVICE void quantize_group(float value, int entry, int lane, const Quanti
   if (lane == 0) leave_group(step.scale, sum, entry, out);
 }
 
-// The same for a thread's two, four or eight values: threads in a row have a group. All lanes of a warp are here.
+// The same for a thread's two or eight values: threads in a row have a group. All lanes of a warp are here.
 template <int Count>
 ONESEC_DEVICE void quantize_own(const float (&values)[Count], bool there, int entry, const Quantized& out) {
   constexpr int threads = kGroup / Count;
@@ -157,59 +157,53 @@ ONESEC_DEVICE void quantize_own(const float (&values)[Count], bool there, int en
   if (part == 0) leave_group(step.scale, sum, entry, out);
 }
 
-// A form of activations: `prepare` writes a row of a step to `feed`; `leave` writes unit `unit` of a row's inner values, a value a lane, to `feed`, which has
-// as many groups (or steps) as the product has units; `leave_own` a thread's values from `column` on, of `cols`.
+// A form of activations. `leave` writes unit `unit` of a row's values, a value a lane, to the product's `feed`, which has as
+// many groups (or steps) as the product has units; `leave_own` a thread's values from `column` on, to a feed of `groups`;
+// `prepare` all of a row that is normed.
 struct QuantizedForm {
   static constexpr int groups(const Product& p) { return 2 * p.superblocks; }
-  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(2 * p.superblocks, tile_columns(p.rows)); }
-  static __device__ void prepare(const Product& p, int row, float* scratch) {
-    const int groups = 2 * p.superblocks, columns = tile_columns(p.rows);
-    const Quantized out = quantized(p.feed, groups, columns, row / 8);
-    // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
-    each_normed(p, row, (groups * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
-      quantize_own(values, column / kGroup < groups, column / kGroup * columns + row % 8, out);
-    });
-  }
+  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * Quantized::bytes(groups(p), tile_columns(p.rows)); }
   static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
     const int columns = tile_columns(p.rows);
     quantize_group(value, unit * columns + row % 8, lane, quantized(p.feed, p.units, columns, row / 8));
   }
   template <int Count>
-  static __device__ void leave_own(void* feed, int cols, int rows, int row, int column, const float (&values)[Count], bool there) {
+  static __device__ void leave_own(void* feed, int groups, int rows, int row, int column, const float (&values)[Count], bool there) {
     const int columns = tile_columns(rows);
-    quantize_own(values, there, column / kGroup * columns + row % 8, quantized(feed, cols / kGroup, columns, row / 8));
+    quantize_own(values, there, column / kGroup * columns + row % 8, quantized(feed, groups, columns, row / 8));
+  }
+  static __device__ void prepare(const Product& p, int row, float* scratch) {
+    const int all = groups(p);
+    // Whole warps go through: 256 columns a warp, of which the last may be behind the end.
+    each_normed(p, row, (all * kGroup + 32 * kOwn - 1) / (32 * kOwn) * (32 * kOwn), scratch, [&](int column, const float (&values)[kOwn]) {
+      leave_own(p.feed, all, p.rows, row, column, values, column / kGroup < all);
+    });
   }
 };
 
 template <class Type>
 struct RoundedForm {
   static constexpr int groups(const Product& p) { return p.superblocks; }
-  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(p.superblocks, tile_columns(p.rows)); }
-  static __device__ void prepare(const Product& p, int row, float* scratch) {
-    const int columns = tile_columns(p.rows);
-    auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.superblocks, columns) / 2);
-    each_normed(p, row, p.superblocks * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
-      round_own(values, out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup);
-    });
-  }
+  static constexpr size_t bytes(const Product& p) { return size_t(row_tiles(p.rows)) * rounded_bytes(groups(p), tile_columns(p.rows)); }
+  static __device__ void leave(const Product& p, float value, int unit, int row, int lane) { place(p.feed, p.units, p.rows, row, unit)[lane] = Type::round(value); }
   template <int Count>
-  static __device__ void leave_own(void* feed, int cols, int rows, int row, int column, const float (&values)[Count], bool there) {
-    const int columns = tile_columns(rows);
-    auto* out = static_cast<uint16_t*>(feed) + size_t(row / 8) * (rounded_bytes(cols / kGroup, columns) / 2);
-    if (there) round_own(values, out + (column / kGroup * columns + row % 8) * kGroup + column % kGroup);
+  static __device__ void leave_own(void* feed, int groups, int rows, int row, int column, const float (&values)[Count], bool there) {
+    if (!there) return;
+    uint32_t words[Count / 2];
+    round_values<Type>(values, words);
+    store_words(place(feed, groups, rows, row, column / kGroup) + column % kGroup, words);
   }
-  static __device__ void leave(const Product& p, float value, int unit, int row, int lane) {
-    const int columns = tile_columns(p.rows);
-    auto* out = static_cast<uint16_t*>(p.feed) + size_t(row / 8) * (rounded_bytes(p.units, columns) / 2);
-    out[(unit * columns + row % 8) * kGroup + lane] = Type::round(value);
+  static __device__ void prepare(const Product& p, int row, float* scratch) {
+    each_normed(p, row, groups(p) * kGroup, scratch, [&](int column, const float (&values)[kOwn]) {
+      leave_own(p.feed, groups(p), p.rows, row, column, values, true);
+    });
   }
 
  private:
-  template <int Count>
-  static __device__ void round_own(const float (&values)[Count], uint16_t* to) {
-    uint32_t words[Count / 2];
-    round_values<Type>(values, words);
-    store_words(to, words);
+  // Where a row's step lies.
+  static __device__ uint16_t* place(void* feed, int groups, int rows, int row, int step) {
+    const int columns = tile_columns(rows);
+    return static_cast<uint16_t*>(feed) + size_t(row / 8) * (rounded_bytes(groups, columns) / 2) + (step * columns + row % 8) * kGroup;
   }
 };
 
