@@ -1,10 +1,12 @@
-// Plane products over 256-bit registers: half a tile (eight rows) is a register. `Dot` multiplies unsigned codes by signed
-// activations:
-//   kRows<Width>                        activation rows that a tile meets at once, as far as registers go
-//   Codes<Width>, open<Width>(h, l)     one line of both planes, opened; its first four columns and its last four
-//   Sum<Width>, start<Width>(residual)  the integer sum of a group of 32 columns and eight rows
-//   add(sum, codes, left, right)        eight columns more; left and right: four activations each, broadcast
-//   total(sum, residual)                the sum in 32 bits
+// Plane products over 256-bit registers: half a tile (eight rows) is a register, and both halves meet an activation that
+// was broadcast once. `Dot` multiplies unsigned codes by signed activations:
+//   kRows<Width>                      activation rows that a tile meets at once, as far as registers go
+//   kPlanes<Width>                    registers that four columns of eight rows take, and their sums
+//   open<Width>(h, l, last, plane)    one of those: the first or last four columns of a line of both planes
+//   start<Width>(residual)            the integer sum of a group of 32 columns and eight rows, before any
+//   add(sum, codes, q)                four columns more; q: their activations, broadcast
+//   steps<Width>(scales)              what a unit of eight rows' sums is worth, from their scales as 32-bit integers
+//   worth<Width>(first, last, step, residual)  the sum in units of the row; first, last: of its registers
 // Included inside an anonymous namespace, by files built for AVX2 and FMA at least.
 
 inline __m256i broadcast4(const int8_t* q) {
@@ -13,93 +15,141 @@ inline __m256i broadcast4(const int8_t* q) {
   return _mm256_set1_epi32(four);
 }
 
-inline __m256 widen_bytes(const uint8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+inline __m256i widen_bytes(const uint8_t* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 
+inline __m256i load_line(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m256i low_nibbles(__m256i line) { return _mm256_and_si256(line, _mm256_set1_epi8(0x0f)); }
 inline __m256i high_nibbles(__m256i line) { return low_nibbles(_mm256_srli_epi16(line, 4)); }
+
+// One half of a tile, complete: rows `at` on of y.
+inline void give_half(__m256 acc, const float* row_scale, const float* bias, int at, float* y, bool add_to) {
+  const __m256 unit = _mm256_loadu_ps(row_scale + at);
+  __m256 value = bias ? _mm256_fmadd_ps(acc, unit, _mm256_loadu_ps(bias + at)) : _mm256_mul_ps(acc, unit);
+  if (add_to) value = _mm256_add_ps(_mm256_loadu_ps(y + at), value);
+  _mm256_storeu_ps(y + at, value);
+}
 
 // Pass `pass` of `passes` over a tile: it brings near the superblocks of the next tile that are its turn.
 struct Ahead { int pass, passes; };
 
-// Both halves of a tile against M activation rows.
-template <class Dot, int Width, int M>
-inline void tile_product(const PlaneMatrix& w, int tile, Ahead ahead, const QuantRows& x, float* y, int ld_y, const float* bias,
-                         bool add_to) {
-  const uint8_t* hi = w.hi_tile(tile);
-  const uint8_t* lo = Width == 8 ? w.lo_tile(tile) : nullptr;
+// Four columns of some tiles, opened; offset: of their line. The registers of the first tile's first half, of its second, ...
+template <class Dot, int Width, int T>
+inline void open_four(const uint8_t* const (&hi)[T], const uint8_t* const (&lo)[T], int offset, bool last,
+                      __m256i (&codes)[2 * T * Dot::template kPlanes<Width>]) {
+  constexpr int kPlanes = Dot::template kPlanes<Width>;
+#pragma GCC unroll 8
+  for (int s = 0; s < 2 * T; ++s) {
+    const __m256i h = load_line(hi[s / 2] + offset + s % 2 * 32), l = Width == 8 ? load_line(lo[s / 2] + offset + s % 2 * 32) : h;
+#pragma GCC unroll 2
+    for (int p = 0; p < kPlanes; ++p) codes[s * kPlanes + p] = Dot::template open<Width>(h, l, last, p);
+  }
+}
+
+// Four columns of a tile against four activations of each of M rows, `ld` bytes apart. Loops nest no deeper than two, and
+// are told to unroll: gcc keeps the sums in memory else.
+template <class Dot, int M, int R>
+inline void meet(__m256i (&sum)[M][R], const __m256i (&codes)[R], const int8_t* q, size_t ld) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    const __m256i four = broadcast4(q + size_t(m) * ld);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) Dot::add(sum[m][i], codes[i], four);
+  }
+}
+
+template <class Dot, int Width, int M, int R>
+inline void start(__m256i (&sum)[M][R], const int32_t* residual, size_t ld) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) sum[m][i] = Dot::template start<Width>(residual[size_t(m) * ld]);
+}
+
+// sums: of one half of a tile and one activation row.
+template <class Dot, int Width, class Step>
+inline __m256 add_group(__m256 acc, const __m256i* sums, Step step, __m256 minimum, float scale, float offset, int32_t residual) {
+  const __m256 product = Dot::template worth<Width>(sums[0], sums[Dot::template kPlanes<Width> - 1], step, residual);
+  acc = _mm256_fmadd_ps(product, _mm256_set1_ps(scale), acc);
+  return _mm256_fmadd_ps(minimum, _mm256_set1_ps(offset), acc);
+}
+
+// T tiles, `apart` tiles from one to the next, against M activation rows.
+template <class Dot, int Width, int T, int M>
+inline void tile_product(const PlaneMatrix& w, int tile, int apart, Ahead ahead, const QuantRows& x, float* y, int ld_y,
+                         const float* bias, bool add_to) {
+  constexpr int kPlanes = Dot::template kPlanes<Width>, kHalves = 2 * T;
+  const uint8_t *hi[T], *lo[T];
+  for (int t = 0; t < T; ++t) hi[t] = w.hi_tile(tile + t * apart), lo[t] = Width == 8 ? w.lo_tile(tile + t * apart) : nullptr;
   const int cols = x.cols, groups = x.groups();
-  const auto line_of = [](const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); };
   const auto bring = [](const uint8_t* p, int bytes) {
     for (int i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
   };
-  __m256 acc[2][M];
-  for (int s = 0; s < 2; ++s)
+  __m256 acc[kHalves][M];
+  for (int s = 0; s < kHalves; ++s)
     for (int m = 0; m < M; ++m) acc[s][m] = _mm256_setzero_ps();
   int until = ahead.pass;  // superblocks until the next one to bring
-  for (int block = 0; block < w.superblocks(); ++block, hi += kHiBytes, lo += Width == 8 ? kLoBytes : 0) {
+  for (int block = 0; block < w.superblocks(); ++block) {
     if (until-- == 0) {
-      bring(hi + w.superblocks() * kHiBytes, kHiBytes);
-      if constexpr (Width == 8) bring(lo + w.superblocks() * kLoBytes, kLoBytes);
+      bring(hi[0] + w.superblocks() * kHiBytes, kHiBytes);
+      if constexpr (Width == 8) bring(lo[0] + w.superblocks() * kLoBytes, kLoBytes);
       until = ahead.passes - 1;
     }
     for (int half = 0; half < 2; ++half) {
       const int g = 2 * block + half;
-      typename Dot::template Sum<Width> sum[2][M];
-      for (int s = 0; s < 2; ++s)
-        for (int m = 0; m < M; ++m) sum[s][m] = Dot::template start<Width>(x.residual[m * groups + g]);
-#pragma GCC unroll 4
-      for (int line = 0; line < 4; ++line) {
-        const int8_t* q = x.q + g * kGroup + line * 8;
-        for (int s = 0; s < 2; ++s) {
-          const int offset = (half * 4 + line) * 64 + s * 32;
-          const __m256i h = line_of(hi + offset);
-          const auto codes = Dot::template open<Width>(h, Width == 8 ? line_of(lo + offset) : h);
-          for (int m = 0; m < M; ++m) Dot::add(sum[s][m], codes, broadcast4(q + m * cols), broadcast4(q + m * cols + 4));
-        }
+      __m256i sum[M][kHalves * kPlanes];
+      start<Dot, Width>(sum, x.residual + g, size_t(groups));
+#pragma GCC unroll 8
+      for (int four = 0; four < 8; ++four) {
+        __m256i codes[kHalves * kPlanes];
+        open_four<Dot, Width, T>(hi, lo, (half * 4 + four / 2) * 64, four % 2, codes);
+        meet<Dot>(sum, codes, x.q + g * kGroup + four * 4, size_t(cols));
       }
-      for (int s = 0; s < 2; ++s) {
-        const uint8_t* scales = hi + kScaleLine + s * 8;
-        const __m256 scale = widen_bytes(scales + half * kTileRows);
-        const __m256 step = Width == 8 ? _mm256_mul_ps(scale, _mm256_set1_ps(0.0625f)) : scale;  // exact
-        const __m256 minimum = widen_bytes(scales + (2 + half) * kTileRows);
+#pragma GCC unroll 8
+      for (int s = 0; s < kHalves; ++s) {
+        const uint8_t* scales = hi[s / 2] + kScaleLine + s % 2 * 8;
+        const auto step = Dot::template steps<Width>(widen_bytes(scales + half * kTileRows));
+        const __m256 minimum = _mm256_cvtepi32_ps(widen_bytes(scales + (2 + half) * kTileRows));
+#pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
-          const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(Dot::total(sum[s][m], x.residual[m * groups + g])), step);
-          acc[s][m] = _mm256_fmadd_ps(product, _mm256_set1_ps(x.scale[m * groups + g]), acc[s][m]);
-          acc[s][m] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.offset[m * groups + g]), acc[s][m]);
+          const int at = m * groups + g;
+          acc[s][m] = add_group<Dot, Width>(acc[s][m], &sum[m][s * kPlanes], step, minimum, x.scale[at], x.offset[at], x.residual[at]);
         }
       }
     }
+    for (int t = 0; t < T; ++t) hi[t] += kHiBytes, lo[t] += Width == 8 ? kLoBytes : 0;
   }
-  for (int s = 0; s < 2; ++s) {
-    const int at = tile * kTileRows + s * 8;
-    const __m256 unit = _mm256_loadu_ps(w.row_scale + at);
-    for (int m = 0; m < M; ++m) {
-      float* out = y + size_t(m) * ld_y + at;
-      __m256 value = bias ? _mm256_fmadd_ps(acc[s][m], unit, _mm256_loadu_ps(bias + at)) : _mm256_mul_ps(acc[s][m], unit);
-      if (add_to) value = _mm256_add_ps(_mm256_loadu_ps(out), value);
-      _mm256_storeu_ps(out, value);
-    }
-  }
+  for (int s = 0; s < kHalves; ++s)
+    for (int m = 0; m < M; ++m) give_half(acc[s][m], w.row_scale, bias, (tile + s / 2 * apart) * kTileRows + s % 2 * 8, y + size_t(m) * ld_y, add_to);
 }
 
 template <class Dot, int Width>
 void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows& x, int rows, float* y, int ld_y,
             const float* bias, bool add_to) {
   constexpr int kMost = Dot::template kRows<Width>;
-  for (int tile = tile_begin; tile < tile_end; ++tile) {
+  const Ahead nothing = {w.superblocks(), 1};
+  int tile = tile_begin;
+  if (rows == 1) {
+    // At the speed of memory: two streams of tiles, half of them each, which the hardware's prefetcher serves better than
+    // one, and which software prefetch only slows.
+    const int apart = (tile_end - tile_begin) / 2;
+    for (; tile < tile_begin + apart; ++tile) tile_product<Dot, Width, 2, 1>(w, tile, apart, nothing, x, y, ld_y, bias, add_to);
+    if ((tile += apart) < tile_end) tile_product<Dot, Width, 1, 1>(w, tile, 0, nothing, x, y, ld_y, bias, add_to);
+    return;
+  }
+  for (; tile < tile_end; ++tile) {
     // A batch computes so long between two lines that the hardware's prefetcher loses the stream: each pass over a tile
-    // brings its part of the next one. A lone row is left to that prefetcher, which software only slows.
-    Ahead ahead = {rows == 1 ? w.superblocks() : 0, (rows + kMost - 1) / kMost};
+    // brings its part of the next one.
+    Ahead ahead = {0, (rows + kMost - 1) / kMost};
     for (int m = 0; m < rows; m += kMost, ++ahead.pass) {
       const QuantRows some = x.from(m);
       float* out = y + size_t(m) * ld_y;
       const int left = rows - m;
-      if (left >= kMost) tile_product<Dot, Width, kMost>(w, tile, ahead, some, out, ld_y, bias, add_to);
-      else if (left == 1) tile_product<Dot, Width, 1>(w, tile, ahead, some, out, ld_y, bias, add_to);
-      else if (left == 2) tile_product<Dot, Width, 2>(w, tile, ahead, some, out, ld_y, bias, add_to);
-      else tile_product<Dot, Width, 3>(w, tile, ahead, some, out, ld_y, bias, add_to);
+      if (left >= kMost) tile_product<Dot, Width, 1, kMost>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
+      else if (left == 1) tile_product<Dot, Width, 1, 1>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
+      else if (left == 2) tile_product<Dot, Width, 1, 2>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
+      else tile_product<Dot, Width, 1, 3>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
     }
   }
 }

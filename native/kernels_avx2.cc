@@ -15,35 +15,36 @@ namespace {
 
 struct Pairs {
   template <int Width> static constexpr int kRows = Width == 8 ? 2 : 4;
-  template <int Width> struct Codes { __m256i high[2], low[Width == 8 ? 2 : 0]; };
-  template <int Width> struct Sum { __m256i high, low; };  // 16 bits; low is width 8's
+  template <int Width> static constexpr int kPlanes = Width / 4;
 
   template <int Width>
-  static Codes<Width> open(__m256i h, __m256i l) {
-    if constexpr (Width == 8) return {{low_nibbles(h), high_nibbles(h)}, {low_nibbles(l), high_nibbles(l)}};
-    else return {{low_nibbles(h), high_nibbles(h)}, {}};
+  static __m256i open(__m256i h, __m256i l, bool last, int plane) {
+    const __m256i line = plane == 0 ? h : l;
+    return last ? high_nibbles(line) : low_nibbles(line);
   }
   template <int Width>
-  static Sum<Width> start(int32_t) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static __m256i start(int32_t) { return _mm256_setzero_si256(); }
 
-  // One after the other: gcc would add in a tree, and keep more products than there are registers.
-  static __m256i pairs(__m256i sum, const __m256i* codes, __m256i left, __m256i right) {
-    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes[0], left));
-    asm("" : "+x"(sum));
-    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes[1], right));
-    asm("" : "+x"(sum));
-    return sum;
+  // In this order: gcc would add in a tree, and keep more products than there are registers.
+  static void add(__m256i& sum, __m256i codes, __m256i q) {
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, q));
+    asm volatile("" : "+x"(sum));
   }
+
+  // At 4 bits a sum times its scale is below 2^24, so it is exact in float: the scales are what pairs of sums are multiplied
+  // by when they meet in 32 bits.
   template <int Width>
-  static void add(Sum<Width>& sum, const Codes<Width>& codes, __m256i left, __m256i right) {
-    sum.high = pairs(sum.high, codes.high, left, right);
-    if constexpr (Width == 8) sum.low = pairs(sum.low, codes.low, left, right);
+  static auto steps(__m256i scales) {
+    if constexpr (Width == 4) return _mm256_or_si256(scales, _mm256_slli_epi32(scales, 16));
+    else return _mm256_mul_ps(_mm256_cvtepi32_ps(scales), _mm256_set1_ps(0.0625f));  // exact
   }
-  template <int Width>
-  static __m256i total(const Sum<Width>& sum, int32_t residual) {
-    if constexpr (Width == 4) return _mm256_madd_epi16(sum.high, _mm256_set1_epi16(1));
-    const __m256i high = _mm256_madd_epi16(sum.high, _mm256_set1_epi16(16)), low = _mm256_madd_epi16(sum.low, _mm256_set1_epi16(1));
-    return _mm256_add_epi32(_mm256_add_epi32(high, low), _mm256_set1_epi32(residual));
+  template <int Width, class Step>
+  static __m256 worth(__m256i high, __m256i low, Step step, int32_t residual) {
+    if constexpr (Width == 4) return _mm256_cvtepi32_ps(_mm256_madd_epi16(high, step));
+    else {
+      const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(16)), _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
+      return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(residual))), step);
+    }
   }
 };
 }  // namespace

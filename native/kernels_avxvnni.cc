@@ -16,31 +16,30 @@ namespace {
 
 struct Fours {
   template <int Width> static constexpr int kRows = 4;
-  template <int Width> struct Codes { __m256i first, second; };
-  template <int Width> using Sum = __m256i;
+  template <int Width> static constexpr int kPlanes = 1;
 
   template <int Width>
-  static Codes<Width> open(__m256i h, __m256i l) {
-    if constexpr (Width == 4) return {low_nibbles(h), high_nibbles(h)};
-    const __m256i high = _mm256_set1_epi8(char(0xf0));
-    return {_mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(h, 4), high), low_nibbles(l)),
-            _mm256_or_si256(_mm256_and_si256(h, high), high_nibbles(l))};
+  static __m256i open(__m256i h, __m256i l, bool last, int) {
+    if constexpr (Width == 4) return last ? high_nibbles(h) : low_nibbles(h);
+    const __m256i upper = _mm256_and_si256(last ? h : _mm256_slli_epi16(h, 4), _mm256_set1_epi8(char(0xf0)));
+    return _mm256_or_si256(upper, last ? high_nibbles(l) : low_nibbles(l));
   }
   template <int Width>
   static __m256i start(int32_t residual) { return Width == 8 ? _mm256_set1_epi32(residual) : _mm256_setzero_si256(); }
 
-  static __m256i dot(__m256i sum, __m256i codes, __m256i q) {
+  static void add(__m256i& sum, __m256i codes, __m256i q) {
 #if defined(ONESEC_VNNI_OF_AVX512)
-    return _mm256_dpbusd_epi32(sum, codes, q);
+    sum = _mm256_dpbusd_epi32(sum, codes, q);
 #else
-    return _mm256_dpbusd_avx_epi32(sum, codes, q);
+    sum = _mm256_dpbusd_avx_epi32(sum, codes, q);
 #endif
   }
   template <int Width>
-  static void add(__m256i& sum, const Codes<Width>& codes, __m256i left, __m256i right) {
-    sum = dot(dot(sum, codes.first, left), codes.second, right);
+  static __m256 steps(__m256i scales) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(scales), _mm256_set1_ps(Width == 8 ? 0.0625f : 1.0f));  // exact
   }
-  static __m256i total(__m256i sum, int32_t) { return sum; }
+  template <int Width>
+  static __m256 worth(__m256i sum, __m256i, __m256 step, int32_t) { return _mm256_mul_ps(_mm256_cvtepi32_ps(sum), step); }
 };
 }  // namespace
 
