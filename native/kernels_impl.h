@@ -274,18 +274,27 @@ inline void softcap(float* x, int n, float cap) {
   map16(n, [&](int i, int count) { give(c * tanh(take(x, i, count) * inverse), x, i, count); });
 }
 
-// Scores of one query head against one block: 32 positions in two vectors, d ascending.
-template <int R>
-inline void score_rows(const float* keys, const float* const* q, int head_dim, V (*s)[2]) {
-  for (int r = 0; r < R; ++r) s[r][0] = s[r][1] = V::set(0.0f);
+// Scores of R query heads against N * 16 positions of one block, d ascending.
+template <int R, int N>
+inline void score_positions(const float* keys, const float* const* q, int head_dim, int at, V (*s)[2]) {
+  V acc[R][N];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) acc[r][n] = V::set(0.0f);
   for (int d = 0; d < head_dim; ++d) {
-    const V k0 = V::load(keys + d * kBlockTokens), k1 = V::load(keys + d * kBlockTokens + 16);
+    V k[N];
+    for (int n = 0; n < N; ++n) k[n] = V::load(keys + d * kBlockTokens + 16 * (at + n));
     for (int r = 0; r < R; ++r) {
       const V qd = V::set(q[r][d]);
-      s[r][0] = V::fma(qd, k0, s[r][0]);
-      s[r][1] = V::fma(qd, k1, s[r][1]);
+      for (int n = 0; n < N; ++n) acc[r][n] = V::fma(qd, k[n], acc[r][n]);
     }
   }
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) s[r][at + n] = acc[r][n];
+}
+
+template <int R>
+inline void score_rows(const float* keys, const float* const* q, int head_dim, V (*s)[2]) {
+  for (int at = 0; at < 2; at += V::kSums) score_positions<R, V::kSums>(keys, q, head_dim, at, s);
 }
 
 // Vectors [at, at + N) of R output rows: N * R sums, enough of them to hide how long one fused operation takes.
@@ -309,7 +318,7 @@ inline void value_columns(const float* values, const float* const* p, int head_d
 template <int R>
 inline void value_rows(const float* values, const float* const* p, int head_dim, float* const* out, const float* alpha) {
   int d = 0;
-  for (; d + 32 <= head_dim; d += 32) value_columns<R, 2>(values, p, head_dim, d, out, alpha);
+  for (; d + 16 * V::kSums <= head_dim; d += 16 * V::kSums) value_columns<R, V::kSums>(values, p, head_dim, d, out, alpha);
   if (d + 16 <= head_dim) value_columns<R, 1>(values, p, head_dim, d, out, alpha), d += 16;
   if (d == head_dim) return;
   const int count = head_dim - d;
