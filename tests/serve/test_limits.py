@@ -276,8 +276,34 @@ SMUGGLING = [
 
 @pytest.mark.parametrize("data", SMUGGLING, ids=range(len(SMUGGLING)))
 def test_what_is_no_http_is_refused(reciter: Live, data: bytes) -> None:
-    assert b"HTTP/1.1 4" in talk(reciter, data + b"\r\n")[:12] + b"\r\n"
+    told = talk(reciter, data + b"\r\n")
+    assert b"HTTP/1.1 4" in told[:12] + b"\r\n"
+    error = json.loads(told.partition(b"\r\n\r\n")[2])["error"]  # in the API's words, as others are
+    assert error["code"] == "invalid_request"
+    assert error["message"].startswith("This is no HTTP request: ")
     canary(reciter)
+
+
+def test_who_refuses_a_request_says_why(reciter: Live) -> None:
+    told = talk(reciter, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert b"a request has one Host" in told
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_http_1_0_is_answered_without_chunks(reciter: Live, stream: bool) -> None:
+    data = json.dumps({"messages": HI, "stream": stream}).encode()
+    head = f"POST {PATH} HTTP/1.0\r\nHost: localhost\r\n{JSON}Content-Length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
+        sock.sendall(head.encode() + data)
+        told_head, _, body = read_all(sock).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in told_head
+    assert b"connection: close" in told_head
+    if stream:
+        lines = [line for line in body.split(b"\n\n") if line]
+        assert all(line.startswith(b"data: ") for line in lines)
+        assert lines[-1] == b"data: [DONE]"
+    else:
+        assert json.loads(body)["choices"][0]["message"]["content"] == ANSWER
 
 
 def test_a_head_of_many_small_lines_is_no_smaller(reciter: Live) -> None:

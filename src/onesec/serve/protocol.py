@@ -3,8 +3,9 @@
 It must not know routes. uvicorn's protocol does the parsing (httptools); this adds what it lacks:
 an absolute time and a size for a request's head, exactly one Host, a limit on sockets, all of them
 and of one peer, and on requests that wait on one, the instant of a request's first byte, an end of
-patience with a peer that does not read, answers whose head and first bytes are one packet, and
-requests that offer a protocol which is not spoken here: they are read as if they did not.
+patience with a peer that does not read, answers whose head and first bytes are one packet, answers
+to HTTP/1.0 without the chunks of 1.1, errors in the API's words, and requests that offer a protocol
+which is not spoken here: they are read as if they did not.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import Request
 
 from onesec.core.clock import Clock, MonotonicClock
 
+from .errors import ApiError
 from .looking import Looks
 from .packets import Packets
 
@@ -32,6 +34,19 @@ ABORT = "onesec.abort"  # in the scope: drops the connection with all that was n
 ARRIVAL = "onesec.arrival_ns"  # in the scope: monotonic, of the request's first byte at the latest
 HEAR = "onesec.hear"  # in the scope: the callbacks for the end of the connection, a set
 FLOW = "onesec.flow"  # in the scope: whether writes wait for the peer to read (`write_paused`)
+
+
+class _NotAnswered(ValueError):
+    """Why a request is not read further."""
+
+
+class _Unframed(RequestResponseCycle):
+    """An answer to HTTP/1.0, which knows no chunks: the end of the connection is its end."""
+
+    async def send(self, message: Any) -> None:
+        self.chunked_encoding = False
+        self.expected_content_length = len(message.get("body", b""))  # which uvicorn counts down
+        await super().send(message)
 
 
 class Protocol(HttpToolsProtocol):
@@ -77,14 +92,14 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head has more than {MAX_HEAD_BYTES} bytes.")
+            self.send_400_response(f"the head has more than {MAX_HEAD_BYTES} bytes")
 
     def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.logger.warning(words := "Invalid HTTP request received.")
-            self.send_400_response(words)
+        except httptools.HttpParserError as error:
+            ours = isinstance(error.__context__, _NotAnswered)  # raised below, within the parser
+            self.send_400_response(str(error.__context__ if ours else error))
         except httptools.HttpParserUpgrade as offer:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
@@ -112,6 +127,17 @@ class Protocol(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what was no request, and close. `msg` says what is wrong with it."""
+        self.logger.warning("Not a request: %s", msg)
+        body = ApiError("invalid_request", f"This is no HTTP request: {msg}.").encoded()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
     # What the parser tells. An exception in here is answered with 400.
 
     def on_message_begin(self) -> None:
@@ -125,15 +151,19 @@ class Protocol(HttpToolsProtocol):
         names = [name for name, _ in self.headers]
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEAD_BYTES:
-            raise ValueError("the head is too large")
+            raise _NotAnswered("the head is too large")
         hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
-            raise ValueError("a request has one Host")
+            raise _NotAnswered("a request has one Host")
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise ValueError("too many requests wait for the answers before theirs")
+            raise _NotAnswered("too many requests wait for the answers before theirs")
         if self.parser.should_upgrade() and self.cycle and not self.cycle.response_complete:
-            raise ValueError("what is still to be answered would be told to a socket")
+            raise _NotAnswered("what is still to be answered would be told to a socket")
         super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0" and self.cycle is not None:
+            self.cycle.__class__ = (
+                _Unframed  # uvicorn has no place to choose it; nothing is sent yet
+            )
         scope = cast(dict[str, Any], self.scope)
         scope[ARRIVAL] = self._first_byte_ns
         scope[ABORT], scope[HEAR], scope[FLOW] = self.transport.abort, self._hear, self.flow
