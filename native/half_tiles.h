@@ -127,17 +127,14 @@ inline void tile_product(const PlaneMatrix& w, int tile, int apart, Ahead ahead,
 template <class Dot, int Width>
 void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows& x, int rows, float* y, int ld_y,
             const float* bias, bool add_to) {
-  constexpr int kMost = Dot::template kRows<Width>, kTwice = 2 / Dot::template kPlanes<Width>;
+  constexpr int kMost = Dot::template kRows<Width>;
   const Ahead nothing = {w.superblocks(), 1};
   int tile = tile_begin;
-  if (rows <= kTwice) {
+  if (rows == 1) {
     // At the speed of memory: two streams of tiles, half of them each, which the hardware's prefetcher serves better than
     // one, and which software prefetch only slows.
     const int apart = (tile_end - tile_begin) / 2;
-    for (; tile < tile_begin + apart; ++tile) {
-      if (rows == 1) tile_product<Dot, Width, 2, 1>(w, tile, apart, nothing, x, y, ld_y, bias, add_to);
-      else tile_product<Dot, Width, 2, kTwice>(w, tile, apart, nothing, x, y, ld_y, bias, add_to);
-    }
+    for (; tile < tile_begin + apart; ++tile) tile_product<Dot, Width, 2, 1>(w, tile, apart, nothing, x, y, ld_y, bias, add_to);
     tile += apart;
   }
   for (; tile < tile_end; ++tile) {
