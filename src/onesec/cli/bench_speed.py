@@ -226,8 +226,8 @@ def _draw(title: str, records: list[dict[str, Any]]) -> None:
         ("eight sequences, tok/s", "batch8_tok_s", "{:.0f}"),
         ("cold start, s", "cold_start_s", "{:.2f}"),
         ("decode reads, GB/s", "decode_gb_s", "{:.1f}"),
-        ("machine reads, GB/s", "bandwidth_gb_s", "{:.1f}"),
-        ("share of the bandwidth", "decode_share", "{:.0%}"),
+        ("plain reading, GB/s", "bandwidth_gb_s", "{:.1f}"),
+        ("share of plain reading", "decode_share", "{:.0%}"),
     )
     rows = [
         (name, *(form.format(record[key]) for record in records))
@@ -241,3 +241,5 @@ def _draw(title: str, records: list[dict[str, Any]]) -> None:
         read = (megabytes(round(record["bytes_per_token"])) for record in records)
         rows.append(("read a token", *read))
     table(title, ("", *(f"width {record['width']}" for record in records)), rows)
+    if "decode_share" in records[0]:
+        note("plain reading: as many bytes, one stream a thread")
