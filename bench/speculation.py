@@ -48,8 +48,8 @@ class Lent:
         self.vocab_size, self.block_size = text.vocab_size, text.block_size
         self.context_length = min(text.context_length, work.context_length)
         self.num_blocks = min(text.num_blocks, work.num_blocks)
-        self.gears = tuple(gear for gear in text.gears if not gear.widths)
         self._gears = {gear.name: gear for gear in work.gears}
+        self.gears = tuple(gear for gear in text.gears if gear.name in self._gears)
         self.sampler, self.rest, self.logits = text.sampler, text.rest, text.logits
         self._greedy = [
             work.sampler(SamplingParams(ignore_eos=True), eos_ids=()) for _ in range(16)

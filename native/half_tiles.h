@@ -75,22 +75,30 @@ inline __m256 add_group(__m256 acc, const __m256i* sums, Step step, __m256 minim
   return _mm256_fmadd_ps(minimum, _mm256_set1_ps(offset), acc);
 }
 
+// Superblocks of a tile that meet all rows before the next ones do: as many as a first-level cache holds, beside those rows.
+// What the ones before left lies in `sums`, [rows][16].
+struct Panel { int begin, end; float* sums; };
+constexpr int kPanelBlocks = 16;  // 17 KiB at 8 bits
+
 // T tiles, `apart` tiles from one to the next, against M activation rows.
 template <class Dot, int Width, int T, int M>
-inline void tile_product(const PlaneMatrix& w, int tile, int apart, Ahead ahead, const QuantRows& x, float* y, int ld_y,
-                         const float* bias, bool add_to) {
+inline void tile_product(const PlaneMatrix& w, int tile, int apart, Panel panel, Ahead ahead, const QuantRows& x, float* y,
+                         int ld_y, const float* bias, bool add_to) {
   constexpr int kPlanes = Dot::template kPlanes<Width>, kHalves = 2 * T;
   const uint8_t *hi[T], *lo[T];
-  for (int t = 0; t < T; ++t) hi[t] = w.hi_tile(tile + t * apart), lo[t] = Width == 8 ? w.lo_tile(tile + t * apart) : nullptr;
+  for (int t = 0; t < T; ++t) {
+    hi[t] = w.hi_tile(tile + t * apart) + size_t(panel.begin) * kHiBytes;
+    lo[t] = Width == 8 ? w.lo_tile(tile + t * apart) + size_t(panel.begin) * kLoBytes : nullptr;
+  }
   const int cols = x.cols, groups = x.groups();
   const auto bring = [](const uint8_t* p, int bytes) {
     for (int i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
   };
   __m256 acc[kHalves][M];
   for (int s = 0; s < kHalves; ++s)
-    for (int m = 0; m < M; ++m) acc[s][m] = _mm256_setzero_ps();
+    for (int m = 0; m < M; ++m) acc[s][m] = panel.begin ? _mm256_loadu_ps(panel.sums + m * kTileRows + s * 8) : _mm256_setzero_ps();
   int until = ahead.pass;  // superblocks until the next one to bring
-  for (int block = 0; block < w.superblocks(); ++block) {
+  for (int block = panel.begin; block < panel.end; ++block) {
     if (until-- == 0) {
       bring(hi[0] + w.superblocks() * kHiBytes, kHiBytes);
       if constexpr (Width == 8) bring(lo[0] + w.superblocks() * kLoBytes, kLoBytes);
@@ -121,34 +129,54 @@ inline void tile_product(const PlaneMatrix& w, int tile, int apart, Ahead ahead,
     for (int t = 0; t < T; ++t) hi[t] += kHiBytes, lo[t] += Width == 8 ? kLoBytes : 0;
   }
   for (int s = 0; s < kHalves; ++s)
-    for (int m = 0; m < M; ++m) give_half(acc[s][m], w.row_scale, bias, (tile + s / 2 * apart) * kTileRows + s % 2 * 8, y + size_t(m) * ld_y, add_to);
+    for (int m = 0; m < M; ++m) {
+      if (panel.end < w.superblocks()) _mm256_storeu_ps(panel.sums + m * kTileRows + s * 8, acc[s][m]);
+      else give_half(acc[s][m], w.row_scale, bias, (tile + s / 2 * apart) * kTileRows + s % 2 * 8, y + size_t(m) * ld_y, add_to);
+    }
+}
+
+// One tile against a few rows, as many at once as registers hold.
+template <class Dot, int Width>
+inline void tile_rows(const PlaneMatrix& w, int tile, Panel panel, const QuantRows& x, int rows, float* y, int ld_y,
+                      const float* bias, bool add_to) {
+  constexpr int kMost = Dot::template kRows<Width>;
+  // A batch computes so long between two lines that the hardware's prefetcher loses the stream: each pass over a tile
+  // brings its part of the next one.
+  Ahead ahead = {0, (rows + kMost - 1) / kMost};
+  for (int m = 0; m < rows; m += kMost, ++ahead.pass, panel.sums += kMost * kTileRows) {
+    const QuantRows some = x.from(m);
+    float* out = y + size_t(m) * ld_y;
+    const int left = rows - m;
+    if (left >= kMost) tile_product<Dot, Width, 1, kMost>(w, tile, 0, panel, ahead, some, out, ld_y, bias, add_to);
+    else if (left == 1) tile_product<Dot, Width, 1, 1>(w, tile, 0, panel, ahead, some, out, ld_y, bias, add_to);
+    else if (left == 2) tile_product<Dot, Width, 1, 2>(w, tile, 0, panel, ahead, some, out, ld_y, bias, add_to);
+    else tile_product<Dot, Width, 1, 3>(w, tile, 0, panel, ahead, some, out, ld_y, bias, add_to);
+  }
 }
 
 template <class Dot, int Width>
 void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows& x, int rows, float* y, int ld_y,
             const float* bias, bool add_to) {
-  constexpr int kMost = Dot::template kRows<Width>;
-  const Ahead nothing = {w.superblocks(), 1};
+  constexpr int kMany = 64;  // rows whose sums are kept between panels
+  float sums[kMany * kTileRows];
+  const int blocks = w.superblocks();
+  const Panel whole = {0, blocks, sums};
   int tile = tile_begin;
   if (rows == 1) {
     // At the speed of memory: two streams of tiles, half of them each, which the hardware's prefetcher serves better than
     // one, and which software prefetch only slows.
+    const Ahead nothing = {blocks, 1};
     const int apart = (tile_end - tile_begin) / 2;
-    for (; tile < tile_begin + apart; ++tile) tile_product<Dot, Width, 2, 1>(w, tile, apart, nothing, x, y, ld_y, bias, add_to);
-    tile += apart;
+    for (; tile < tile_begin + apart; ++tile)
+      tile_product<Dot, Width, 2, 1>(w, tile, apart, whole, nothing, x, y, ld_y, bias, add_to);
+    if ((tile += apart) < tile_end) tile_product<Dot, Width, 1, 1>(w, tile, 0, whole, nothing, x, y, ld_y, bias, add_to);
+    return;
   }
-  for (; tile < tile_end; ++tile) {
-    // A batch computes so long between two lines that the hardware's prefetcher loses the stream: each pass over a tile
-    // brings its part of the next one.
-    Ahead ahead = rows == 1 ? nothing : Ahead{0, (rows + kMost - 1) / kMost};
-    for (int m = 0; m < rows; m += kMost, ++ahead.pass) {
-      const QuantRows some = x.from(m);
-      float* out = y + size_t(m) * ld_y;
-      const int left = rows - m;
-      if (left >= kMost) tile_product<Dot, Width, 1, kMost>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
-      else if (left == 1) tile_product<Dot, Width, 1, 1>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
-      else if (left == 2) tile_product<Dot, Width, 1, 2>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
-      else tile_product<Dot, Width, 1, 3>(w, tile, 0, ahead, some, out, ld_y, bias, add_to);
-    }
-  }
+  const int depth = rows <= Dot::template kRows<Width> ? blocks : kPanelBlocks;  // one pass needs no second look
+  for (; tile < tile_end; ++tile)
+    for (int m = 0; m < rows; m += kMany)
+      for (int begin = 0; begin < blocks; begin += depth) {
+        const Panel panel = {begin, begin + depth < blocks ? begin + depth : blocks, sums};
+        tile_rows<Dot, Width>(w, tile, panel, x.from(m), rows - m < kMany ? rows - m : kMany, y + size_t(m) * ld_y, ld_y, bias, add_to);
+      }
 }

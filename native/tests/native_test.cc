@@ -18,9 +18,9 @@ namespace {
 void test_products() {
   const Kernels& twin = **available_kernels();
   for (const Kernels* const* k = available_kernels(); *k; ++k)
-    for (const int cols : {32, 64, 96, 160, 896})
+    for (const int cols : {32, 64, 96, 160, 896, 2200})
       for (const int rows : {16, 48, 70})
-        for (const int m : {1, 2, 3, 5, 7, 8, 9, 17}) {
+        for (const int m : {1, 2, 3, 5, 7, 8, 9, 17, 66}) {
           const auto w = random_floats(size_t(rows) * size_t(cols), uint32_t(rows + cols), 0.1f);
           const auto x = random_floats(size_t(m) * size_t(cols), uint32_t(m));
           const Planes p(w, rows, cols);
