@@ -1,12 +1,12 @@
 // Plane products over 256-bit registers: half a tile (eight rows) is a register, and both halves meet an activation that
 // was broadcast once. `Dot` multiplies unsigned codes by signed activations:
-//   kRows<Width>                      activation rows that a tile meets at once, as far as registers go
-//   kPlanes<Width>                    registers that four columns of eight rows take, and their sums
-//   open<Width>(h, l, last, plane)    one of those: the first or last four columns of a line of both planes
-//   start<Width>(residual)            the integer sum of a group of 32 columns and eight rows, before any
-//   add(sum, codes, q)                four columns more; q: their activations, broadcast
-//   steps<Width>(scales)              what a unit of eight rows' sums is worth, from their scales as 32-bit integers
-//   worth<Width>(first, last, step, residual)  the sum in units of the row; first, last: of its registers
+//   kRows<Width>                             activation rows that a tile meets at once, as far as registers go
+//   kPlanes<Width>                           registers that four columns of eight rows take, and their sums
+//   open<Width>(h, l, last, plane)           one of those: the first or last four columns of a line of both planes
+//   start<Width>(residual)                   the integer sum of a group of 32 columns and eight rows, before any
+//   add(sum, codes, q)                       four columns more; q: their activations, broadcast
+//   steps<Width>(scales)                     what a unit of eight rows' sums is worth, from their scales in 32 bits
+//   worth<Width>(high, low, step, residual)  the sums in units of the row; of one register: it is both
 // Included inside an anonymous namespace, by files built for AVX2 and FMA at least.
 
 inline __m256i broadcast4(const int8_t* q) {
