@@ -59,22 +59,6 @@ inline void meet(__m256i (&sum)[M][R], const __m256i (&codes)[R], const int8_t* 
   }
 }
 
-template <class Dot, int Width, int M, int R>
-inline void start(__m256i (&sum)[M][R], const int32_t* residual, size_t ld) {
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) sum[m][i] = Dot::template start<Width>(residual[size_t(m) * ld]);
-}
-
-// sums: of one half of a tile and one activation row.
-template <class Dot, int Width, class Step>
-inline __m256 add_group(__m256 acc, const __m256i* sums, Step step, __m256 minimum, float scale, float offset, int32_t residual) {
-  const __m256 product = Dot::template worth<Width>(sums[0], sums[Dot::template kPlanes<Width> - 1], step, residual);
-  acc = _mm256_fmadd_ps(product, _mm256_set1_ps(scale), acc);
-  return _mm256_fmadd_ps(minimum, _mm256_set1_ps(offset), acc);
-}
-
 // Superblocks of a tile that meet all rows before the next ones do: as many as a first-level cache holds, beside those rows.
 // What the ones before left lies in `sums`, [rows][16].
 struct Panel { int begin, end; float* sums; };
@@ -107,7 +91,10 @@ inline void tile_product(const PlaneMatrix& w, int tile, int apart, Panel panel,
     for (int half = 0; half < 2; ++half) {
       const int g = 2 * block + half;
       __m256i sum[M][kHalves * kPlanes];
-      start<Dot, Width>(sum, x.residual + g, size_t(groups));
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int i = 0; i < kHalves * kPlanes; ++i) sum[m][i] = Dot::template start<Width>(x.residual[m * groups + g]);
 #pragma GCC unroll 8
       for (int four = 0; four < 8; ++four) {
         __m256i codes[kHalves * kPlanes];
@@ -122,7 +109,10 @@ inline void tile_product(const PlaneMatrix& w, int tile, int apart, Panel panel,
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
           const int at = m * groups + g;
-          acc[s][m] = add_group<Dot, Width>(acc[s][m], &sum[m][s * kPlanes], step, minimum, x.scale[at], x.offset[at], x.residual[at]);
+          const __m256i high = sum[m][s * kPlanes], low = sum[m][s * kPlanes + kPlanes - 1];
+          const __m256 product = Dot::template worth<Width>(high, low, step, x.residual[at]);
+          acc[s][m] = _mm256_fmadd_ps(product, _mm256_set1_ps(x.scale[at]), acc[s][m]);
+          acc[s][m] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.offset[at]), acc[s][m]);
         }
       }
     }
@@ -160,20 +150,19 @@ void matmul(const PlaneMatrix& w, int tile_begin, int tile_end, const QuantRows&
   constexpr int kMany = 64;  // rows whose sums are kept between panels
   float sums[kMany * kTileRows];
   const int blocks = w.superblocks();
-  const Panel whole = {0, blocks, sums};
-  int tile = tile_begin;
   if (rows == 1) {
     // At the speed of memory: two streams of tiles, half of them each, which the hardware's prefetcher serves better than
     // one, and which software prefetch only slows.
+    const Panel whole = {0, blocks, sums};
     const Ahead nothing = {blocks, 1};
-    const int apart = (tile_end - tile_begin) / 2;
-    for (; tile < tile_begin + apart; ++tile)
+    const int count = tile_end - tile_begin, apart = count / 2;
+    for (int tile = tile_begin; tile < tile_begin + apart; ++tile)
       tile_product<Dot, Width, 2, 1>(w, tile, apart, whole, nothing, x, y, ld_y, bias, add_to);
-    if ((tile += apart) < tile_end) tile_product<Dot, Width, 1, 1>(w, tile, 0, whole, nothing, x, y, ld_y, bias, add_to);
+    if (count % 2) tile_product<Dot, Width, 1, 1>(w, tile_end - 1, 0, whole, nothing, x, y, ld_y, bias, add_to);
     return;
   }
   const int depth = rows <= Dot::template kRows<Width> ? blocks : kPanelBlocks;  // one pass needs no second look
-  for (; tile < tile_end; ++tile)
+  for (int tile = tile_begin; tile < tile_end; ++tile)
     for (int m = 0; m < rows; m += kMany)
       for (int begin = 0; begin < blocks; begin += depth) {
         const Panel panel = {begin, begin + depth < blocks ? begin + depth : blocks, sums};

@@ -274,7 +274,8 @@ inline void softcap(float* x, int n, float cap) {
   map16(n, [&](int i, int count) { give(c * tanh(take(x, i, count) * inverse), x, i, count); });
 }
 
-// Scores of R query heads against N * 16 positions of one block, d ascending.
+// Attention adds to V::kSums vectors of sums at once for each of four rows: as many as hide how long a fused operation takes
+// and still lie in registers. Here the scores of R query heads against N * 16 positions of one block, d ascending.
 template <int R, int N>
 inline void score_positions(const float* keys, const float* const* q, int head_dim, int at, V (*s)[2]) {
   V acc[R][N];

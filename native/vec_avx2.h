@@ -7,7 +7,7 @@
 namespace onesec::avx2 {
 
 struct V {
-  static constexpr int kSums = 1;  // vectors of sums that attention adds to at once, for each of four rows: 4 x 1 are eight registers, which hide how long a fused operation takes; 4 x 2 would be all
+  static constexpr int kSums = 1;  // 4 x 1 are eight registers, 4 x 2 would be all sixteen
   __m256 a, b;
   static V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

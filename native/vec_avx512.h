@@ -7,7 +7,7 @@
 namespace onesec::avx512 {
 
 struct V {
-  static constexpr int kSums = 2;  // vectors of sums that attention adds to at once, for each of four rows: 4 x 2 hide how long a fused operation takes
+  static constexpr int kSums = 2;  // 4 x 2 registers hide how long a fused operation takes
   __m512 v;
   static V set(float x) { return {_mm512_set1_ps(x)}; }
   static V load(const float* p) { return {_mm512_loadu_ps(p)}; }

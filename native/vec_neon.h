@@ -8,7 +8,7 @@
 namespace onesec::neon {
 
 struct V {
-  static constexpr int kSums = 1;  // vectors of sums that attention adds to at once, for each of four rows: 4 x 1 are sixteen registers of thirty-two
+  static constexpr int kSums = 1;  // 4 x 1 are sixteen registers of thirty-two
   float32x4_t v[4];
 
   template <class F>

@@ -37,7 +37,7 @@ inline uint16_t float_to_half(float f) {  // round to nearest even
 }
 
 struct V {
-  static constexpr int kSums = 1;  // vectors of sums that attention adds to at once, for each of four rows
+  static constexpr int kSums = 1;
   float v[16];
   template <class F>
   static V make(F f) {

@@ -161,9 +161,8 @@ class Protocol(HttpToolsProtocol):
             raise _NotAnswered("what is still to be answered would be told to a socket")
         super().on_headers_complete()
         if self.parser.get_http_version() == "1.0" and self.cycle is not None:
-            self.cycle.__class__ = (
-                _Unframed  # uvicorn has no place to choose it; nothing is sent yet
-            )
+            # uvicorn has no place to choose the class; nothing is sent yet.
+            self.cycle.__class__ = _Unframed
         scope = cast(dict[str, Any], self.scope)
         scope[ARRIVAL] = self._first_byte_ns
         scope[ABORT], scope[HEAR], scope[FLOW] = self.transport.abort, self._hear, self.flow
