@@ -188,12 +188,12 @@ def test_a_gear_that_is_shown_tells_what_reads_16_bits(
     copy = tmp_path / "copy"
     shutil.copytree(artifact, copy)
     gears = json.loads((copy / "gears.json").read_text())["gears"]
-    fine = {"name": "g9", "width": 8, "widths": {"head": 4}, "fine": ["layers.0.o", "layers.1.o"]}
+    fine = {"name": "g99", "width": 8, "widths": {"head": 4}, "fine": ["layers.0.o", "layers.1.o"]}
     (copy / "gears.json").write_text(json.dumps({"gears": [*gears, fine]}))
     assert main(["show", str(copy)]) == 0
     rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
     told = {row[1]: [cell.strip() for cell in row if cell.strip()] for row in rows if len(row) > 1}
-    assert told["g9"][1] == "8; 1 at 4; 2 read 16"
+    assert told["g99"][1] == "8; 1 at 4; 2 read 16"
     assert told["4"][1] == "4"
 
 
