@@ -154,27 +154,23 @@ class LatencyModel:
         """Milliseconds for the next `tokens` decode steps from `context` on; rising."""
         if tokens <= 0:
             return 0.0
+        flat, slope = self._steps_ms(gear, context, batch)
+        base = tokens * (flat + 0.5 * slope * tokens)
+        return base + _margin_ms(tokens, flat, slope, self._tails(gear, quantile))
+
+    def _steps_ms(self, gear: str, context: int, batch: int) -> tuple[float, float]:
+        """(flat, slope): in the median n steps take n·(flat + slope·n/2)."""
         state = self._state(gear)
         cost = state.cost
         scale = math.exp(self._machine + state.correction(batch))
         slope = cost.p_ms * batch * scale
-        flat = cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5)
-        base = tokens * (flat + 0.5 * slope * tokens)
+        return cost.q_ms * cost.factor(batch) * scale + slope * (context - 0.5), slope
+
+    def _tails(self, gear: str, quantile: float) -> tuple[float, ...]:
+        """Of measured / predicted at each horizon; none for the median."""
         if quantile == P50:
-            return base
-        # Margins at the horizons, joined by straight lines, so that time never falls with tokens;
-        # where too little was seen, a margin grows with the root of the tokens, as noise does.
-        tail = _fitted(cost.step_tail, quantile)
-        known, margin = 0, 0.0
-        for window, horizon in zip(self._steps.windows, HORIZONS, strict=True):
-            tail = window.tail(quantile, 1.0 + (tail - 1.0) * math.sqrt(max(known, 1) / horizon))
-            next_margin = (tail - 1.0) * horizon * (flat + 0.5 * slope * horizon)
-            next_margin = max(margin, next_margin)
-            if horizon >= tokens:
-                share = (tokens - known) / (horizon - known)
-                return base + margin + share * (next_margin - margin)
-            known, margin = horizon, next_margin
-        return base + margin * tokens / known
+            return ()
+        return self._steps.tails(quantile, _fitted(self._state(gear).cost.step_tail, quantile))
 
     def tokens_within(
         self,
@@ -194,9 +190,12 @@ class LatencyModel:
             return limit
         step = self.step_ms(gear, context, batch) + others_ms
         low, high = 0, limit if step <= 0.0 else min(limit, int(ms / step) + 1)
+        flat, slope = self._steps_ms(gear, context, batch)
+        tails = self._tails(gear, quantile)
         while low < high:
             middle = (low + high + 1) // 2
-            need = self.decode_ms(gear, context, middle, batch=batch, quantile=quantile)
+            need = middle * (flat + 0.5 * slope * middle)
+            need += _margin_ms(middle, flat, slope, tails)
             if need + others_ms * middle <= ms:
                 low = middle
             else:
@@ -326,6 +325,20 @@ def _cost_from(values: Mapping[str, Any]) -> GearCost:
 def _power(rows: int) -> int:
     """The least power of two that is no less than `rows`, as an exponent."""
     return (rows - 1).bit_length()
+
+
+def _margin_ms(tokens: int, flat: float, slope: float, tails: tuple[float, ...]) -> float:
+    """What so many steps may take beyond their median: margins at the horizons, joined by straight
+    lines, so that time never falls with tokens."""
+    if not tails:
+        return 0.0
+    known, margin = 0, 0.0
+    for horizon, tail in zip(HORIZONS, tails, strict=True):
+        further = max(margin, (tail - 1.0) * horizon * (flat + 0.5 * slope * horizon))
+        if horizon >= tokens:
+            return margin + (further - margin) * (tokens - known) / (horizon - known)
+        known, margin = horizon, further
+    return margin * tokens / known
 
 
 def _doubted(offset: float) -> float:

@@ -63,6 +63,20 @@ class Steps:
         self._base = [0.0] * len(HORIZONS)
         self._count = [0] * len(HORIZONS)
         self._scale = [1.0] * len(HORIZONS)  # the machine's correction when it was opened
+        self._tails: dict[tuple[float, float], tuple[float, ...]] = {}
+
+    def tails(self, quantile: float, fitted: float) -> tuple[float, ...]:
+        """The tail at each horizon, `fitted` being that of a single step: where too little was
+        seen, what a tail adds grows with the root of the tokens, as noise does."""
+        found = self._tails.get((quantile, fitted))
+        if found is None:
+            tail, known, tails = fitted, 1, []
+            for window, horizon in zip(self.windows, HORIZONS, strict=True):
+                tail = window.tail(quantile, 1.0 + (tail - 1.0) * math.sqrt(known / horizon))
+                tails.append(tail)
+                known = horizon
+            found = self._tails[quantile, fitted] = tuple(tails)
+        return found
 
     def add(self, ms: float, base: float, scale: float) -> None:
         """Fill every horizon by one step; a full one leaves its ratio in its window."""
@@ -74,5 +88,6 @@ class Steps:
             self._count[i] += 1
             if self._count[i] == horizon:
                 self.windows[i].add(self._ms[i] / (self._base[i] * self._scale[i]))
+                self._tails.clear()
                 self._ms[i] = self._base[i] = 0.0
                 self._count[i] = 0

@@ -352,6 +352,8 @@ class Scheduler:
         where they share the gear; one with a deadline does not wait for another's tokens. A chunk
         ends before the next token of a more urgent rhythm is due; in one turn of some it takes the
         least in any case, so that a rhythm that can just be kept does not stop all prompts."""
+        if all(sequence.state == "decoding" for sequence in self.running):
+            return None
         budget = 0
         decode_ms = sum(
             self._latency.step_ms(w.batch.gear.name, w.sequences[0].length, len(w.sequences))

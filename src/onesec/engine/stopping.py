@@ -104,6 +104,7 @@ class StopCheck:
         self._end_ids = frozenset(self._eos_ids + params.stop_token_ids)
         self._stop = params.stop
         self._longest = max(map(len, params.stop), default=0)
+        self._begins = frozenset(stop[0] for stop in params.stop)
         self._marks = marks
         self._answer_at: int | None = None if thinking else 0
         self._structure = structure
@@ -154,7 +155,8 @@ class StopCheck:
         text = self._text.text
         safe = len(text)
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
-            if any(stop.startswith(text[start:]) for stop in self._stop):
+            begins = text[start] in self._begins
+            if begins and any(stop.startswith(text[start:]) for stop in self._stop):
                 safe = start
                 break
         if self._descent is not None:
