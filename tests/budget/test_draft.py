@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesec.budget.draft import LEAST_GAIN, MAX_DRAFT_TOKENS, DraftModel
+from onesec.budget.draft import LEAST_GAIN, MAX_DRAFT_TOKENS, MAX_MATCH, DraftModel
 from onesec.budget.latency import GearCost, LatencyModel
 
 CHEAP_CHECKS = ((1, 1.0), (2, 1.05), (4, 1.1), (8, 1.3))
@@ -17,7 +17,7 @@ def model(batch: tuple[tuple[int, float], ...] = CHEAP_CHECKS, guess: float = 0.
         "4": GearCost(b_ms=1.0, q_ms=5.0, batch=batch),
         "8": GearCost(b_ms=1.0, q_ms=10.0, batch=batch),
     }
-    return DraftModel(LatencyModel(costs), {"lookup": guess})
+    return DraftModel(LatencyModel(costs), {"lookup": (guess,)})
 
 
 def teach(drafts: DraftModel, rate: float, *, count: int = 300, drafted: int = 4) -> None:
@@ -56,6 +56,42 @@ def test_acceptance_is_learned(rate: float) -> None:
     teach(drafts, rate)
     assert drafts.acceptance("lookup", "8") == pytest.approx(rate, abs=0.12)
     assert drafts.acceptance("lookup", "4") == pytest.approx(0.7)  # nothing was seen there
+
+
+def test_guesses_behind_a_longer_match_are_trusted_apart() -> None:
+    """The first token of a draft has the match that was found, each further one a longer one."""
+    drafts = model(guess=0.5)
+    rates = [0.1, 0.3, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+    rng = random.Random(2)
+    for _ in range(400):
+        match, right = rng.randint(1, MAX_MATCH), 0
+        while right < 4 and rng.random() < rates[min(match + right, MAX_MATCH) - 1]:
+            right += 1
+        check_ms = drafts.check_ms("8", 0, 4)
+        drafts.observe(
+            "lookup", "8", context=0, drafted=4, right=right, check_ms=check_ms, match=match
+        )
+    for match, rate in enumerate(rates, 1):
+        assert drafts.acceptance("lookup", "8", match) == pytest.approx(rate, abs=0.15)
+    lengths = [
+        drafts.best("lookup", "8", context=0, limit=7, match=match)[0]
+        for match in range(1, MAX_MATCH + 1)
+    ]
+    assert lengths[0] < 7
+    assert lengths[2:] == [7] * 6
+    expected, all_right = 1.0, 1.0
+    for i in range(7):
+        all_right *= drafts.acceptance("lookup", "8", min(3 + i, MAX_MATCH))
+        expected += all_right
+    gain = drafts.best("lookup", "8", context=0, limit=7, match=3)[1]
+    assert gain == pytest.approx(expected * 10.0 / drafts.check_ms("8", 0, 7))
+
+
+def test_first_guesses_are_by_match() -> None:
+    drafts = DraftModel(LatencyModel({"8": GearCost(b_ms=1.0, q_ms=1.0)}), {"lookup": (0.2, 0.6)})
+    assert [drafts.acceptance("lookup", "8", match) for match in (0, 1, 2, 8)] == [
+        pytest.approx(rate) for rate in (0.2, 0.2, 0.6, 0.6)
+    ]
 
 
 def test_what_loses_is_switched_off_and_tried_again_later() -> None:

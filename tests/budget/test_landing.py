@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,6 +48,7 @@ TEXT = st.text(alphabet='ab3 .。！?!\n"”)-1`“…A', max_size=60)
 
 @given(TEXT)
 @example("…1.“")
+@example("…1.)“")
 def test_what_was_trimmed_ends_well_and_stays(text: str) -> None:
     trimmed, closed = trim_to_sentence(text)
     assert text.startswith(trimmed)
@@ -53,7 +56,7 @@ def test_what_was_trimmed_ends_well_and_stays(text: str) -> None:
         assert trimmed
         again = trim_to_sentence(trimmed + "\n")[0].rstrip()
         # A point behind a digit ends a sentence only where it is seen what comes next.
-        number = trimmed[-1] == "." and trimmed[-2:-1].isdigit()
+        number = re.search(r"\d\.[\"”)]*\Z", trimmed)
         assert again == trimmed.rstrip() or number or "`" in text
 
 

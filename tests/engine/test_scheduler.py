@@ -236,7 +236,7 @@ def test_a_plan_made_anew_does_not_meet_its_own_request() -> None:
 
 def test_an_answer_that_is_computed_again_shares_no_batch_with_a_prompt() -> None:
     """Its tokens are computed in the arithmetic of decoding, a prompt's in that of prompts."""
-    engine, backend = build(max_rows=2)
+    engine, backend = build(max_rows=2, speculate=False)
     patient = add(engine, "patient", 8)
     for _ in range(6):
         engine.step()

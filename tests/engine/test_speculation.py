@@ -8,23 +8,28 @@ from hypothesis import strategies as st
 from test_engine import ask, drain, engine_with
 
 from onesec.backend.base import Batch, BatchResult
+from onesec.budget.draft import MAX_MATCH
 from onesec.budget.latency import GearCost
 from onesec.core.errors import ModelError
 from onesec.engine.sequence import Sequence
 from onesec.engine.speculation import look_up
 
 
-def naive(ids: list[int], count: int) -> list[int]:
-    for size in (3, 2):
-        for begin in range(len(ids) - size - 1, -1, -1):
-            if ids[begin : begin + size] == ids[len(ids) - size :]:
-                return ids[begin + size : begin + size + count]
-    return []
+def naive(ids: list[int], count: int) -> tuple[list[int], int]:
+    best, match = len(ids), 0
+    for begin in range(1, len(ids)):
+        alike = 0
+        while alike < min(begin, MAX_MATCH) and ids[begin - 1 - alike] == ids[-1 - alike]:
+            alike += 1
+        if alike and alike >= match:
+            best, match = begin, alike
+    return ids[best : best + count], match
 
 
-@given(ids=st.lists(st.integers(0, 3), max_size=40), count=st.integers(1, 7))
-def test_lookup_finds_what_followed_last(ids: list[int], count: int) -> None:
-    assert look_up(np.array(ids, dtype=np.int32), count).tolist() == naive(ids, count)
+@given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), count=st.integers(1, 7))
+def test_lookup_finds_what_followed_where_most_was_alike(ids: list[int], count: int) -> None:
+    tokens, match = look_up(np.array(ids, dtype=np.int32), count)
+    assert (tokens.tolist(), match) == naive(ids, count)
 
 
 def run(speculate: bool, seed: int, **backend: object) -> tuple[Sequence, int]:

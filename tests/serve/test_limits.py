@@ -280,7 +280,7 @@ def test_what_is_no_http_is_refused(reciter: Live, data: bytes) -> None:
     assert b"HTTP/1.1 4" in told[:12] + b"\r\n"
     error = json.loads(told.partition(b"\r\n\r\n")[2])["error"]  # in the API's words, as others are
     assert error["code"] == "invalid_request"
-    assert error["message"].startswith("This is no HTTP request: ")
+    assert error["message"].startswith("The request is not read: ")
     canary(reciter)
 
 

@@ -96,8 +96,8 @@ def gram(sums: Float32Array, count: int) -> Float32Array:
     """E[x xᵀ] + damping, [blocks, size, size], of the upper triangles of the sums over `count`
     tokens.
 
-    >>> gram(np.array([[[8.0, 4.0], [0.0, 0.0]]], np.float32), 4).round(2).tolist()
-    [[[2.02, 1.0], [1.0, 0.02]]]
+    >>> gram(np.array([[[8.0, 4.0], [0.0, 0.0]]], np.float32), 4).astype(float).round(2).tolist()
+    [[[2.04, 1.0], [1.0, 0.04]]]
     """
     upper = np.triu(sums)
     whole = upper + np.triu(sums, 1).swapaxes(1, 2)

@@ -42,6 +42,7 @@ class Room:
 def room_of(config: ModelConfig, beside_bytes: int) -> Room:
     """The room of a model that has `beside_bytes` of vectors and of files beside the weights.
 
+    >>> from onesec.model.shapes import shape
     >>> room_of(shape("smollm2-135m"), 4 << 20).least_bytes // 1_000_000
     81
     """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from onesec.backend.base import Backend, Batch, BatchResult, BatchRow, Int32Array
-from onesec.budget.draft import MAX_DRAFT_TOKENS, DraftModel
+from onesec.budget.draft import MAX_DRAFT_TOKENS, MAX_MATCH, DraftModel
 from onesec.budget.latency import LatencyModel
 from onesec.core.errors import ModelError
 from onesec.core.request import SamplingParams
@@ -23,10 +23,10 @@ from onesec.core.request import SamplingParams
 from .sequence import Sequence
 
 LOOKUP, CHEAP_GEAR = "lookup", "gear"
-# Where the last three tokens stood before, the next one is mostly the same; how often the cheapest
-# gear agrees was measured at 0.8 to 0.95. Both are replaced by what is seen here.
-_FIRST_GUESS = {LOOKUP: 0.7, CHEAP_GEAR: 0.8}
-_NGRAMS = (3, 2)  # tokens that must stand there alike, the longer first
+# How often what followed last time follows again, where 1, 2, 3 or more tokens before it are the
+# same, and how often the cheapest gear agrees (measured at 0.8 to 0.95). What is seen here replaces
+# them.
+_FIRST_GUESS = {LOOKUP: (0.3, 0.6, 0.8), CHEAP_GEAR: (0.8,)}
 _WORTH_BYTES = 1.4  # a gear that reads less than this times the cheapest one's bytes drafts nothing
 _HURRY = 1.3  # a cycle may take so much longer than its median and must still end in time
 _IDLE_CALLS = 32  # steps taken without a thought of drafts after one that was not worth it
@@ -35,10 +35,12 @@ _FAST = 1.1  # above this speed every step is worth a look for a draft
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Guessed tokens, where they came from, and the forward that made them, if one did."""
+    """Guessed tokens, where they came from, how many before them stood alike there (0: no such
+    place), and the forward that made them, if one did."""
 
     source: str
     tokens: Int32Array
+    match: int = 0
     made: BatchResult | None = None
 
     @property
@@ -52,25 +54,26 @@ class Draft:
         return self.made is not None and self.made.overdue
 
 
-def look_up(ids: Int32Array, count: int) -> Int32Array:
-    """What followed the latest earlier occurrence of the last tokens of int32 [n], at most `count`
-    tokens; empty where they never stood there (prompt lookup decoding, n-grams of 3, then 2).
+def look_up(ids: Int32Array, count: int) -> tuple[Int32Array, int]:
+    """What followed where the last tokens of int32 [n] stood before, at most `count` tokens, and
+    how many of them are the same there, at most MAX_MATCH (prompt lookup decoding). Of several
+    places the one where most are the same, of those the latest; nothing and 0 without any.
 
-    >>> look_up(np.array([5, 6, 7, 8, 9, 5, 6, 7], dtype=np.int32), 3).tolist()
-    [8, 9, 5]
+    >>> tokens, match = look_up(np.array([5, 6, 7, 8, 9, 4, 6, 7], dtype=np.int32), 3)
+    >>> tokens.tolist(), match
+    ([8, 9, 4], 2)
     """
-    for size in _NGRAMS:
-        starts = len(ids) - size  # before the last tokens themselves
-        if starts < 1:
-            continue
-        alike = ids[:starts] == ids[starts]
-        for i in range(1, size):
-            alike &= ids[i : starts + i] == ids[starts + i]
-        found = np.flatnonzero(alike)
-        if len(found):
-            begin = int(found[-1]) + size
-            return ids[begin : begin + count]
-    return ids[:0]
+    last = len(ids) - 1
+    found, match = np.flatnonzero(ids[:last] == ids[last]), 0
+    alike = found
+    while len(alike) and match < MAX_MATCH:
+        found, match = alike, match + 1
+        alike = found[found >= match]
+        alike = alike[ids[alike - match] == ids[last - match]]
+    if match == 0:
+        return ids[:0], 0
+    begin = int(found[-1]) + 1
+    return ids[begin : begin + count], match
 
 
 class Speculation:
@@ -119,24 +122,28 @@ class Speculation:
 
     def describe(self, gear: str, context: int) -> dict[str, Any]:
         """What guessing ahead is worth now, in that gear after `context` tokens: what it costs to
-        check 1 to 7 guesses (1: a plain step), and for each source how many guesses are right, how
-        many pay (0: none) and what they gain."""
+        check 1 to 7 guesses (1: a plain step), and for each source how many guesses are right (of
+        lookup behind 1 to 8 tokens that stood alike), how many pay (0: none) and what they gain
+        (behind 8)."""
         step_ms = self._latency.step_ms(gear, context)
         counts = range(1, MAX_DRAFT_TOKENS + 1)
         check = [round(self._model.check_ms(gear, context, n) / step_ms, 3) for n in counts]
         found: dict[str, Any] = {"check_over_step": check}
-        for source, draft_step_ms in (
-            (LOOKUP, 0.0),
-            (CHEAP_GEAR, self._latency.step_ms(self._cheapest.name, context)),
+        cheap_ms = self._latency.step_ms(self._cheapest.name, context)
+        for source, matches, draft_step_ms in (
+            (LOOKUP, range(1, MAX_MATCH + 1), 0.0),
+            (CHEAP_GEAR, (0,), cheap_ms),
         ):
+            rates = [round(self._model.acceptance(source, gear, match), 3) for match in matches]
             tokens, gain = self._model.best(
-                source, gear, context=context, limit=MAX_DRAFT_TOKENS, draft_step_ms=draft_step_ms
+                source,
+                gear,
+                context=context,
+                limit=MAX_DRAFT_TOKENS,
+                match=matches[-1],
+                draft_step_ms=draft_step_ms,
             )
-            found[source] = {
-                "acceptance": round(self._model.acceptance(source, gear), 3),
-                "tokens": tokens,
-                "gain": round(gain, 3),
-            }
+            found[source] = {"acceptance": rates, "tokens": tokens, "gain": round(gain, 3)}
         return found
 
     def expected_ms(self, sequence: Sequence, draft: Draft) -> float:
@@ -151,7 +158,13 @@ class Speculation:
         step_ms = self._latency.step_ms(gear, context)
         sequence.take_speed(drawn * step_ms / (draft.ms + check_ms))
         self._model.observe(
-            draft.source, gear, context=context, drafted=drafted, right=drawn - 1, check_ms=check_ms
+            draft.source,
+            gear,
+            context=context,
+            drafted=drafted,
+            right=drawn - 1,
+            check_ms=check_ms,
+            match=draft.match,
         )
 
     def _awake(self, source: str) -> bool:
@@ -163,11 +176,11 @@ class Speculation:
     def _lookup(self, sequence: Sequence, limit: int, now_ns: int) -> Draft | None:
         if not self._awake(LOOKUP):
             return None
-        tokens = look_up(sequence.ids[: sequence.length], limit)
-        if len(tokens) == 0:
+        tokens, match = look_up(sequence.ids[: sequence.length], limit)
+        if match == 0:
             return None
-        count = self._length(LOOKUP, sequence, len(tokens), now_ns, 0.0)
-        return Draft(LOOKUP, tokens[:count]) if count else None
+        count = self._length(LOOKUP, sequence, len(tokens), now_ns, match=match)
+        return Draft(LOOKUP, tokens[:count], match) if count else None
 
     def _ask_cheapest(
         self, sequence: Sequence, limit: int, now_ns: int, watch_ns: int | None
@@ -175,7 +188,7 @@ class Speculation:
         if sequence.gear.name not in self._assisted or not self._awake(CHEAP_GEAR):
             return None
         step_ms = self._latency.step_ms(self._cheapest.name, sequence.length)
-        count = self._length(CHEAP_GEAR, sequence, limit, now_ns, step_ms)
+        count = self._length(CHEAP_GEAR, sequence, limit, now_ns, draft_step_ms=step_ms)
         if count == 0:
             return None
         row = sequence.row
@@ -188,22 +201,41 @@ class Speculation:
         except ModelError:  # logits that are not finite, of a gear that the answer is not in
             self._idle[CHEAP_GEAR] = _IDLE_CALLS
             return None
-        return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made)
+        return Draft(CHEAP_GEAR, np.array(made.rows[0].tokens, dtype=np.int32), made=made)
 
     def _length(
-        self, source: str, sequence: Sequence, limit: int, now_ns: int, draft_step_ms: float
+        self,
+        source: str,
+        sequence: Sequence,
+        limit: int,
+        now_ns: int,
+        *,
+        match: int = 0,
+        draft_step_ms: float = 0.0,
     ) -> int:
         """Tokens to guess: as many as pay; none where the next steps might end too late, or blocks
         are short. Where the answer has no time to spare for a wrong guess, only what is known to
         pay counts."""
         gear, context = sequence.gear.name, sequence.length
-        for sure in (False, True):
+
+        def paying(match: int, sure: bool = False) -> int:
             count, _ = self._model.best(
-                source, gear, context=context, limit=limit, draft_step_ms=draft_step_ms, sure=sure
+                source,
+                gear,
+                context=context,
+                limit=limit,
+                match=match,
+                draft_step_ms=draft_step_ms,
+                sure=sure,
             )
+            return count
+
+        for sure in (False, True):
+            count = paying(match, sure)
             if count == 0:
-                self._model.pass_by(source, gear)
-                self._idle[source] = _IDLE_CALLS
+                self._model.pass_by(source, gear, match)
+                if match in (0, MAX_MATCH) or paying(MAX_MATCH) == 0:
+                    self._idle[source] = _IDLE_CALLS
                 return 0
             cycle_ms = self._model.check_ms(gear, context, count) + count * draft_step_ms
             if cycle_ms - self._latency.step_ms(gear, context) <= sequence.slack_ms:

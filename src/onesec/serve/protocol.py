@@ -128,9 +128,9 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what was no request, and close. `msg` says what is wrong with it."""
+        """Answer what is no request, or none that is read here, and close. `msg` says what is wrong."""
         self.logger.warning("Not a request: %s", msg)
-        body = ApiError("invalid_request", f"This is no HTTP request: {msg}.").encoded()
+        body = ApiError("invalid_request", f"The request is not read: {msg}.").encoded()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
