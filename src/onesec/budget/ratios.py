@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
 
 HORIZONS = (1, 8, 32, 128)  # tokens
 _WINDOW = 256  # ratios remembered for each horizon
@@ -50,6 +52,17 @@ class Chunks:
         self.window = Window()
 
 
+@dataclass(slots=True)
+class _Open:
+    """A horizon that is being filled, with so many `parts` of the one before it."""
+
+    parts: int
+    count: int = 0
+    ms: float = 0.0
+    base: float = 0.0
+    scale: float = 1.0  # the machine's correction when it was opened
+
+
 class Steps:
     """Ratios of steps in a row, of whatever gears, over each horizon.
 
@@ -59,10 +72,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.windows = tuple(Window() for _ in HORIZONS)
-        self._ms = [0.0] * len(HORIZONS)  # of the horizon that is being filled
-        self._base = [0.0] * len(HORIZONS)
-        self._count = [0] * len(HORIZONS)
-        self._scale = [1.0] * len(HORIZONS)  # the machine's correction when it was opened
+        self._open = [_Open(n // before) for before, n in pairwise((1, *HORIZONS))]
         self._tails: dict[tuple[float, float], tuple[float, ...]] = {}
 
     def tails(self, quantile: float, fitted: float) -> tuple[float, ...]:
@@ -79,15 +89,17 @@ class Steps:
         return found
 
     def add(self, ms: float, base: float, scale: float) -> None:
-        """Fill every horizon by one step; a full one leaves its ratio in its window."""
-        for i, horizon in enumerate(HORIZONS):
-            if self._count[i] == 0:
-                self._scale[i] = scale
-            self._ms[i] += ms
-            self._base[i] += base
-            self._count[i] += 1
-            if self._count[i] == horizon:
-                self.windows[i].add(self._ms[i] / (self._base[i] * self._scale[i]))
-                self._tails.clear()
-                self._ms[i] = self._base[i] = 0.0
-                self._count[i] = 0
+        """Fill every horizon by one step; a full one leaves its ratio in its window, and is a part
+        of the next longer one."""
+        for filling, window in zip(self._open, self.windows, strict=True):
+            if filling.count == 0:
+                filling.scale = scale
+            filling.count += 1
+            filling.ms += ms
+            filling.base += base
+            if filling.count < filling.parts:
+                return
+            ms, base, scale = filling.ms, filling.base, filling.scale
+            window.add(ms / (base * scale))
+            self._tails.clear()
+            filling.count, filling.ms, filling.base = 0, 0.0, 0.0
