@@ -80,12 +80,40 @@ def test_one_gear_a_batch_and_several_batches_a_turn() -> None:
     engine, backend = build()
     for gear in ("4", "8"):
         for i in range(3):
-            add(engine, f"{gear}-{i}", 8, gear=gear)
+            add(engine, f"{gear}-{i}" + i * "x", 8, gear=gear)
     engine.step()
     engine.step()
     backend.batches.clear()
     engine.step()
     assert sorted((b.gear.name, len(b.rows)) for b in backend.batches) == [("4", 3), ("8", 3)]
+
+
+@pytest.mark.parametrize("ms", [None, 5000.0])
+def test_prompts_that_come_together_and_begin_alike_are_read_once(ms: float | None) -> None:
+    engine, backend = build(speculate=False)
+    read: list[int] = []
+    backend.poison = lambda row: bool(read.append(len(row.tokens)))  # type: ignore[assignment]
+    length, size = 43, backend.block_size
+    whole = (length - 1) // size * size
+    alike = [add(engine, name, length, ms=ms, gear="8") for name in ("a", "b", "c")]
+    while engine.has_work:
+        engine.step()
+    assert sum(count for count in read if count > 1) == length + 2 * (length - whole)
+    assert [each.trace.cached_tokens for each in alike] == [0, whole, whole]
+    assert alike[0].tokens == alike[1].tokens == alike[2].tokens
+
+
+def test_what_others_will_have_read_is_not_waited_for() -> None:
+    """A plan counts the beginning that a more urgent prompt in the same gear reads as known."""
+    first_ms = []
+    for names in (("a", "b", "c"), ("a", "bb", "ccc")):  # each length has a prompt of its own
+        engine, _ = build()
+        plans = [add(engine, name, 200, ms=9e4, gear="8").plan for name in names]
+        first_ms.append([plan.first_ms for plan in plans])
+    alike, apart = first_ms
+    assert alike[0] == apart[0]
+    assert alike[2] < 1.5 * alike[0]
+    assert apart[2] > 2.5 * apart[0]
 
 
 @pytest.mark.parametrize("values", [{}, {"ms": 1e5, "background": True}])

@@ -172,6 +172,16 @@ def test_schemas_that_nothing_can_satisfy_are_refused(name: str) -> None:
         STRUCTURES.open(schema)
 
 
+def test_what_is_refused_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = schema_of({"type": "json_schema", "schema": {"type": "string", "minLength": 10**5}})
+    with pytest.raises(InvalidRequest) as first:
+        STRUCTURES.open(schema)
+    monkeypatch.setattr(STRUCTURES, "_compile", lambda _: pytest.fail("compiled again"))
+    with pytest.raises(InvalidRequest) as again:
+        STRUCTURES.open(schema)
+    assert (again.value.message, again.value.hint) == (first.value.message, first.value.hint)
+
+
 def deep(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):

@@ -204,8 +204,9 @@ class Admission:
         budget = request.budget
         cached: Mapping[str, int] = {}
         if names:
-            size = self._blocks.block_size
-            cached = {gear.name: size * self._blocks.match(names, gear.name) for gear in gears}
+            order = (0, 0) if backlog is None else backlog.order
+            scheduler = self._scheduler
+            cached = {g.name: scheduler.cached_tokens(names, g.name, order) for g in gears}
         ask = Ask(
             prompt_tokens=len(request.prompt_tokens),
             limit_tokens=self.limit(request),

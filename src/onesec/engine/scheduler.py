@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import chain
@@ -20,7 +21,7 @@ from onesec.budget.latency import P50, LatencyModel
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 
-from .block_manager import BlockManager
+from .block_manager import BlockManager, common_blocks
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
@@ -82,12 +83,28 @@ class Scheduler:
 
     def to_read(self, sequence: Sequence) -> tuple[int, int]:
         """How many tokens it has to run before it can decode, and behind how many computed ones:
-        of one that waits, those of its prompt that the prefix cache holds in its gear."""
+        of one that has not begun, those of its prompt that will be there by then."""
         computed = sequence.computed
-        if sequence.state == "waiting":
+        if not self._begun(sequence):
             names, variant = sequence.names, sequence.prefill_gear.name
-            computed = self.blocks.block_size * self.blocks.match(names, variant)
+            computed = max(computed, self.cached_tokens(names, variant, sequence.order))
         return sequence.prefill_left - (computed - sequence.computed), computed
+
+    def cached_tokens(self, names: Seq[bytes], variant: str, order: tuple[int, int]) -> int:
+        """The tokens of a prompt of that urgency that it need not compute in that gear: the prefix
+        cache holds them, or more urgent prompts that begin alike will have put them there."""
+        known = self.blocks.match(names, variant)
+        for other in self.unfinished():
+            if known == len(names):
+                break
+            reads = other.state != "decoding" and other.prefill_gear.name == variant
+            if reads and other.order < order:
+                known = max(known, common_blocks(names, other.names))
+        return known * self.blocks.block_size
+
+    def _begun(self, sequence: Sequence) -> bool:
+        """Whether it has computed anything itself."""
+        return sequence.computed > sequence.table.shared * self.blocks.block_size
 
     def crowding(self, request: Request) -> float:
         """The share of a request's time to spare that others are likely to need: all of it where
@@ -202,12 +219,26 @@ class Scheduler:
                 if not self._preempt_later(sequence):
                     self._release(sequence)
                     return
-            sequence.computed = sequence.table.shared * self.blocks.block_size
-            if not sequence.trace.preemptions:  # else some of it is its own work
-                sequence.trace.cached_tokens = sequence.computed
+            self._count_shared(sequence)
             heappop(self._waiting)
             sequence.state = "prefilling"
             insort(self.running, sequence, key=_order)
+
+    def _count_shared(self, sequence: Sequence) -> None:
+        sequence.computed = sequence.table.shared * self.blocks.block_size
+        if not sequence.trace.preemptions:  # else some of it is its own work
+            sequence.trace.cached_tokens = sequence.computed
+
+    def _share(self, sequence: Sequence) -> None:
+        """Take over what others have computed of its prompt since it was let in, if it has not
+        begun."""
+        names, variant = sequence.names, sequence.prefill_gear.name
+        if self._begun(sequence) or self.blocks.match(names, variant) <= sequence.table.shared:
+            return
+        self._release(sequence)
+        sequence.table = self.blocks.allocate(names, variant)
+        self.reserve(sequence, sequence.length)  # of what it has just given back
+        self._count_shared(sequence)
 
     def reserve(self, sequence: Sequence, tokens: int) -> bool:
         """Give a sequence blocks for its first `tokens` positions; False if there are too few."""
@@ -349,7 +380,8 @@ class Scheduler:
 
     def _prefill_work(self, decodes: list[Work], now_ns: int) -> Work | None:
         """A chunk of the most urgent prompt. Prompts without a deadline share what is left of it,
-        where they share the gear; one with a deadline does not wait for another's tokens. A chunk
+        where they share the gear and do not begin alike; one with a deadline does not wait for
+        another's tokens. A chunk
         ends before the next token of a more urgent rhythm is due; in one turn of some it takes the
         least in any case, so that a rhythm that can just be kept does not stop all prompts."""
         if all(sequence.state == "decoding" for sequence in self.running):
@@ -370,7 +402,10 @@ class Scheduler:
                 if due_ns is not None and not self._lost(sequence):
                     pace_ms = min(pace_ms, (due_ns - now_ns) / 1e6 - decode_ms)
                 continue
+            self._share(sequence)
             gear, exact = sequence.prefill_gear, sequence.computed >= sequence.prompt_length
+            if work is not None and self._computes(work, sequence):
+                continue
             if work is None:
                 budget = self.chunk_limit(gear)
             elif work.batch.gear is not gear or work.batch.exact != exact:
@@ -394,6 +429,12 @@ class Scheduler:
             if budget <= 0 or sequence.dues.timed:
                 break
         return work
+
+    def _computes(self, work: Work, sequence: Sequence) -> bool:
+        """Whether what a prompt would compute next is computed in that batch already."""
+        at = sequence.computed // self.blocks.block_size
+        name = sequence.names[at : at + 1]
+        return bool(name) and any(other.names[at : at + 1] == name for other in work.sequences)
 
     def _lost(self, sequence: Sequence) -> bool:
         """Whether it could not keep its rhythm alone: it stops nobody's prompt then."""

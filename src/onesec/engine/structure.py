@@ -42,7 +42,7 @@ class Vocabulary:
 
 
 class Structures:
-    """Compiles schemas for one model's tokens and keeps the last few.
+    """Compiles schemas for one model's tokens and keeps the last few, those refused among them.
 
     `vocabulary` is asked at the first use, which builds tables of all of it (a second for 150,000
     tokens).
@@ -52,24 +52,23 @@ class Structures:
         self._vocabulary = vocabulary
         self._vocab_size = 0
         self._tables: tuple[Any, Any] | None = None  # of the model's tokens, and of bytes
-        self._known: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Any, Any] | InvalidRequest] = OrderedDict()
 
     def open(self, schema: str) -> Structure:
         """The structure of a new answer. Raises InvalidRequest where llguidance is missing, where
         it refuses the schema, or where no short answer satisfies it."""
         found = self._known.get(schema)
         if found is None:
-            found = self._compile(schema)
-            structure = Structure(*_copies(found), self._vocab_size)
-            if structure.close("") is None:
-                raise InvalidRequest(
-                    f"No answer of at most {MAX_CLOSING_BYTES} bytes was found for the schema.",
-                    hint="Ask for fewer and shorter required members.",
-                )
+            try:
+                found = self._compile(schema)
+            except InvalidRequest as error:  # kept too: what is refused takes as long to find out
+                found = InvalidRequest(error.message, hint=error.hint)
             self._known[schema] = found
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(schema)
+        if isinstance(found, InvalidRequest):
+            raise InvalidRequest(found.message, hint=found.hint)
         return Structure(*_copies(found), self._vocab_size)
 
     def _compile(self, schema: str) -> tuple[Any, Any]:
@@ -88,6 +87,11 @@ class Structures:
         for matcher in (of_tokens, of_bytes):
             if matcher.is_error():
                 raise _refused(matcher.get_error())
+        if Structure(*_copies((of_tokens, of_bytes)), self._vocab_size).close("") is None:
+            raise InvalidRequest(
+                f"No answer of at most {MAX_CLOSING_BYTES} bytes was found for the schema.",
+                hint="Ask for fewer and shorter required members.",
+            )
         return of_tokens, of_bytes
 
 

@@ -128,7 +128,7 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, or none that is read here, and close. `msg` says what is wrong."""
+        """Answer what is no request, or none that is read, and close. `msg` says what is wrong."""
         self.logger.warning("Not a request: %s", msg)
         body = ApiError("invalid_request", f"The request is not read: {msg}.").encoded()
         head = (
