@@ -178,3 +178,42 @@ def test_a_response_format_of_another_type_is_refused() -> None:
         assert reply.status_code == 400
         plain = client.post(PATH, json={**asked, "response_format": {"type": "text"}})
         assert plain.status_code == 200
+
+
+def test_an_offer_is_for_the_gear_that_was_asked_for() -> None:
+    with live() as server, server.client() as client:
+        for gear in server.door.ready.gears:
+            body = {"messages": [{"role": "user", "content": gear * 60}], "gear": gear}
+            refused = client.post(PATH, json={**body, "deadline_ms": 1})
+            assert refused.status_code == 422
+            offer = refused.json()["onesec"]["feasible_ms"]
+            assert client.post(PATH, json={**body, "deadline_ms": offer}).status_code == 200
+
+
+def test_an_offer_knows_how_slow_the_engine_is_now() -> None:
+    with live() as server, server.client() as client:
+        hello = {"messages": HI, "max_tokens": 30}
+        server.backend.slowness = 4.0
+        for _ in range(8):
+            assert client.post(PATH, json=hello).status_code == 200
+        body = {"messages": [{"role": "user", "content": "x" * 90}]}
+        refused = client.post(PATH, json={**body, "deadline_ms": 1})
+        offer = refused.json()["onesec"]["feasible_ms"]
+        assert client.post(PATH, json={**body, "deadline_ms": offer}).status_code == 200
+
+
+@pytest.mark.parametrize("fit", ["none", "extract"])
+def test_who_is_late_at_the_door_is_refused_and_the_engine_not_blamed(
+    fit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live() as server, server.client() as client:
+
+        async def late(_: float | None) -> bool:
+            server.clock.advance_ms(5000.0)  # the time of its own threads
+            return False
+
+        monkeypatch.setattr(server.door.newest, "turn", late)
+        body = {"messages": [{"role": "user", "content": "Hi. " * 20}], "fit": fit}
+        told = client.post(PATH, json={**body, "deadline_ms": 200})
+        assert (told.status_code, told.json()["error"]["code"]) == (422, "deadline_infeasible")
+        assert told.json()["onesec"]["feasible_ms"] > 5000

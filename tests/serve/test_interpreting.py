@@ -175,6 +175,28 @@ def test_what_cannot_be_in_time_is_told_and_the_talk_goes_on(shop: Live) -> None
         assert speaker.all() == [{"type": "end", "sentences": 1, "done": 0}]
 
 
+def test_a_sentence_that_is_late_at_the_door_does_not_end_the_talk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with live(TEXT) as server, speaking(server) as speaker:
+
+        async def late(_: float | None) -> bool:
+            server.clock.advance_ms(500.0)
+            return True
+
+        speaker.say(type="start", deadline_ms=400)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.door.newest, "turn", late)
+            speaker.say(type="text", text="早上好。")
+            refused = speaker.told()
+        assert (refused["done"], refused["onesec"]["code"]) == (False, "deadline_infeasible")
+        assert refused["onesec"]["feasible_ms"] == int(refused["onesec"]["feasible_ms"]) > 400
+        speaker.say(type="text", text="我们开门。")
+        assert speaker.told()["done"] is True
+        speaker.say(type="end")
+        assert speaker.all()[-1] == {"type": "end", "sentences": 2, "done": 1}
+
+
 def test_what_the_server_does_not_grant_is_not_offered() -> None:
     with live(TEXT, terms=Terms(cap_ms=3.0)) as server, speaking(server) as speaker:
         speaker.say(type="start", deadline_ms=2)

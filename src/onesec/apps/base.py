@@ -6,6 +6,7 @@ counts and its times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -177,7 +178,7 @@ def of_the_whole(refusal: DeadlineInfeasible, budget_ms: float) -> DeadlineInfea
     """The refusal of a call that was given `budget_ms`, from that of one of its Asks."""
     spent_ms = max(0.0, budget_ms - refusal.budget_ms)
     # What is offered must be more than what did not do, whatever the predictions say.
-    feasible_ms = max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)
+    feasible_ms = float(math.ceil(max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)))
     return DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why)
 
 

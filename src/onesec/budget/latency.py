@@ -264,6 +264,11 @@ class LatencyModel:
                 moved = state.rows_offset.get(rows, 0.0) + _ROWS_RATE * error
                 state.rows_offset[rows] = _clip(moved, -_ROWS_BOUND, _ROWS_BOUND)
 
+    @property
+    def slowness(self) -> float:
+        """How many times as long as what was fitted the machine takes now."""
+        return math.exp(self._machine)
+
     def start_at(self, slowness: float) -> None:
         """Begin with all times `slowness` times what was fitted: measured just now."""
         self._machine = _clip(math.log(slowness), *_MACHINE_BOUNDS)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from onesec.budget.latency import P50, LatencyModel
+from onesec.budget.policy import POLICIES
 from onesec.core.clock import Clock, MonotonicClock
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget
@@ -159,6 +160,12 @@ class Door:
         _ = self.ready
         return self.runner.latency
 
+    @property
+    def slowness(self) -> float:
+        """How many times as long as `latency` says the engine's work takes now, at least once. For
+        offers alone: who is refused teaches the engine nothing, and would be refused for ever."""
+        return max(1.0, self.runner.load.slowness)
+
     def seats(self, call: Call, *, timed: bool = True) -> Seats:
         """A place for a request, before anything is spent on it; `timed`: it may have a deadline.
         Raises ApiError."""
@@ -193,26 +200,32 @@ class Door:
         )
 
     def check_time(self, wanted: Wanted) -> None:
-        """Refuse, from the prompts' sizes alone, what cannot be in time and may not be shortened:
-        where not even that can be read which no cache holds. Raises ApiError."""
+        """Refuse, from the prompts' sizes alone, what cannot be in time: where not even that can be
+        read which no cache holds, or the time of what may be shortened is over. Raises ApiError."""
         call, budget, params = wanted.call, wanted.budget, wanted.params
-        if budget.total_ms is None or wanted.best_effort or wanted.fit != "none":
+        if budget.total_ms is None or wanted.best_effort:
             return
-        latency, gear, context = self.latency, self.ready.gears[0], self.ready.context_length
+        latency, gears, context = self.latency, self.ready.gears, self.ready.context_length
+        asked = wanted.gear or wanted.min_gear
+        gear = asked if asked in gears else gears[0]  # others are refused as unknown
         spent_ms = (self.clock.now_ns() - wanted.begin_ns) / 1e6
         sizes = [size for size in wanted.sizes if size < context]  # others are refused as too long
         cached = 0
         if not params.pooled:
             sizes = sorted(sizes)[-1:]  # whose beginning the other prompts may share
             cached = 0 if params.prompt_logprobs else self._longest
-        least_ms = sum(latency.prefill_ms(gear, size - cached, quantile=P50) for size in sizes)
+        least_ms = 0.0
+        if wanted.fit == "none":
+            least_ms = sum(latency.prefill_ms(gear, size - cached, quantile=P50) for size in sizes)
         if spent_ms + least_ms < budget.total_ms:
             return
         more = max(1.0, len(call.body) / _USUAL_BYTES / max(1, sum(sizes)))  # than at least
         usual = [min(round(more * size), context) for size in sizes or [1]]
         need_ms = sum(latency.prefill_ms(gear, tokens) for tokens in usual)
-        need_ms += latency.decode_ms(gear, max(usual), _ANSWER)
-        offer = self.time.outside(spent_ms + need_ms, spent_ms)
+        if not params.pooled:
+            need_ms += latency.decode_ms(gear, max(usual), _ANSWER)
+        need_ms = POLICIES[wanted.policy].budget_for(spent_ms + self.slowness * need_ms)
+        offer = max(self.time.outside(need_ms, spent_ms), math.floor(budget.total_ms) + 1.0)
         raise infeasible(budget.total_ms, offer, f"a body of {len(call.body)} bytes")
 
     def has_read(self, tokens: int) -> None:
@@ -257,11 +270,12 @@ class Door:
                 async with asyncio.timeout(wanted.patience_s(self.clock.now_ns())):
                     return await flow.room(request, spare_ms)
             except TimeoutError:
-                raise stalled() from None
+                raise stalled().under(wanted.budget) from None
             finally:
                 flow.close()
 
         def room(tokens: Sequence[int], cues: Cues, spare_ms: float) -> int:
+            self.check_time(wanted)  # this thread may have been waited for, and text takes its time
             request = wanted.request(Prepared(tuple(tokens), cues), budget)
             return asyncio.run_coroutine_threadsafe(ask(request, spare_ms), loop).result()
 
@@ -276,8 +290,13 @@ class Door:
         )
         # Who waits for the engine must not keep this thread from hearing it.
         short = None if wanted.fit == "none" else False
+
+        def work() -> Made:
+            self.check_time(wanted)
+            return make(preparation)
+
         try:
-            return await self.in_thread(wanted.call, lambda: make(preparation), short=short)
+            return await self.in_thread(wanted.call, work, short=short)
         except ClientGone:
             self.left(wanted)
             raise

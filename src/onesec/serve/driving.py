@@ -165,14 +165,16 @@ class Driver:
             stream=stream,
             arrival_ns=begin_ns,
         )
-        read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
-        prompt = _raised(read)
+        tokens = 0
         try:
+            read = await door.prepared(wanted, lambda p: _kept(lambda: _read(ask, p)), app=ask.app)
+            prompt = _raised(read)
+            tokens = len(prompt.tokens)
             return await door.answers(wanted, [prompt], Seats(door, call.tenant))
         except ApiError as error:
-            if error.code == "context_length_exceeded":
+            if tokens and error.code == "context_length_exceeded":
                 raise ContextLengthExceeded(
-                    prompt_tokens=len(prompt.tokens), context_length=self._model.context_length
+                    prompt_tokens=tokens, context_length=self._model.context_length
                 ) from None
             if error.feasible_ms is None:
                 raise

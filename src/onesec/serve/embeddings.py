@@ -113,7 +113,7 @@ def _check_time(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> None
 
     if outside(1.0) > budget_ms:
         why = f"{len(sizes)} inputs of {sum(sizes)} tokens"
-        raise infeasible(budget_ms, outside(_SPARE), why)
+        raise infeasible(budget_ms, outside(_SPARE * door.slowness), why)
 
 
 def _data(means: Sequence[bytes], form: Literal["float", "base64"]) -> list[dict[str, Any]]:

@@ -177,8 +177,8 @@ class Turns:
             self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
 
     def _load(self) -> wire.Load:
-        engine = self._engine
-        return wire.Load(engine.waiting, engine.running, engine.kv_used_share)
+        engine, slowness = self._engine, self._engine.latency.slowness
+        return wire.Load(engine.waiting, engine.running, engine.kv_used_share, slowness)
 
 
 def _for_want_of_time(answer: wire.ToDoor) -> bool:

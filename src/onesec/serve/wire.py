@@ -150,11 +150,13 @@ class Gained(msgspec.Struct, tag=True, kw_only=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True):
-    """How busy the engine is after a turn."""
+    """How busy the engine is after a turn; `slowness`: how many times as long as fitted its work
+    takes now."""
 
     waiting: int
     running: int
     kv_used_share: float
+    slowness: float = 1.0
 
 
 ToEngine = Start | Submit | Measure | Abort
