@@ -1,4 +1,4 @@
-// Python's door to the engine: checks every value, lets the GIL go, calls. Nothing is computed here.
+// Python's door to the engine: checks values, lets the GIL go where work takes long, calls. Nothing is computed here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -119,7 +119,11 @@ Widths parse_widths(const Transformer& t, const WidthArray& widths) {
   require(widths.shape(0) == t.matrix_names().size(), "one width a matrix is needed");
   Widths found;
   found.reserve(widths.shape(0));
-  for (size_t i = 0; i < widths.shape(0); ++i) found.push_back({widths(i, 0), widths(i, 1)});
+  for (size_t i = 0; i < widths.shape(0); ++i) {
+    const uint8_t weights = widths(i, 0);
+    require(weights == 0 || weights == 4 || weights == 8 || weights == 16, "weights have 0, 4, 8 or 16 bits");
+    found.push_back({weights, widths(i, 1)});
+  }
   return found;
 }
 
@@ -338,14 +342,16 @@ NB_MODULE(_native, m) {
              return nb::make_tuple(view(matrix.planes.hi, matrix.hi_bytes(), self), view(matrix.planes.lo, matrix.planes.lo ? matrix.lo_bytes() : 0, self), scale);
            }, "name"_a)
       .def("matrix_shape", [](Transformer& t, const std::string& name) { return std::pair(t.matrix(name).rows, t.matrix(name).cols); }, "name"_a)
-      .def("finish", &Transformer::finish)
+      .def("finish", &Transformer::finish, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("head_residual", [](nb::handle self) {
              const auto bounds = nb::cast<const Transformer&>(self).head_residual();
              return nb::ndarray<nb::numpy, const float, nb::ndim<1>>(bounds.data(), {bounds.size()}, self);
            }, "Bounds of the residuals of the head's rows, for the artifact; empty where they are not known.")
       .def("allocate_cache", [](Transformer& t, int num_blocks, const std::string& dtype) {
              require(num_blocks >= 1, "num_blocks must be at least 1");
-             t.allocate_cache(num_blocks, parse_dtype(dtype));
+             const DType values = parse_dtype(dtype);
+             require(values != DType::bf16, "a cache has f32, f16 or i8");
+             t.allocate_cache(num_blocks, values);
            }, "num_blocks"_a, "dtype"_a)
       .def("weight_bytes", [](const Transformer& t, const WidthArray& widths) { return t.weight_bytes(parse_widths(t, widths)); }, "widths"_a)
       .def("step", &step, "rows"_a, "widths"_a, "max_steps"_a, "until_ns"_a, "watch_ns"_a, "exact"_a)

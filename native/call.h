@@ -54,7 +54,7 @@ class Call final : public Job {
   // What was done since the last take, or where that is nothing, throws what a step threw. A step that throws has drawn
   // nothing: steps before it count, and whoever goes on behind them meets its error again. Any thread, at any time.
   Done take();
-  // No further step begins.
+  // No further step begins behind the one in hand, or behind the first.
   void abandon() { abandoned_ = true; }
 
  private:

@@ -39,10 +39,11 @@ bool Driver::idle_by(std::unique_lock<std::mutex>& lock, int64_t until_ns) {
 }
 
 bool Driver::run(std::shared_ptr<Job> job, int64_t until_ns) {
+  std::shared_ptr<Job> before;  // goes when the lock is free: what it holds may wait for other locks
   std::unique_lock lock(mutex_);
   idle_by(lock, kForever);
   if (!thread_.joinable()) thread_ = std::thread([this] { work(); });  // may throw: nothing is in hand then
-  job_ = std::move(job);
+  before = std::exchange(job_, std::move(job));
   busy_ = true;
   lock.unlock();
   meeting_->asked.notify_one();
@@ -74,7 +75,7 @@ void Driver::work() {
     lock.lock();
     busy_ = false;
     lock.unlock();
-    meeting_->done.notify_one();  // without the lock, which the caller would wake up to wait for
+    meeting_->done.notify_all();  // without the lock, which who waits would wake up to wait for
     lock.lock();
   }
 }

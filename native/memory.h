@@ -38,7 +38,6 @@ class Arena {
     return start_ + at;
   }
   uint8_t* data() const { return start_; }
-  size_t used() const { return used_; }
   size_t size() const { return size_; }
 
  private:

@@ -157,7 +157,8 @@ void ThreadPool::run(const std::function<void(int)>& body) {
     start_ = threads_[0];
     places_[0].cpu.store(sched_getcpu(), std::memory_order_relaxed);
     const uint32_t number = job_.load(std::memory_order_relaxed) / kJob + 1;
-    job_.store(number * kJob + uint32_t(active_), std::memory_order_release);
+    // In one order with notify_all's look for who sleeps, which a mere release would let go first.
+    job_.store(number * kJob + uint32_t(active_), std::memory_order_seq_cst);
     job_.notify_all();
   }
   play(0);

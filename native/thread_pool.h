@@ -73,7 +73,8 @@ class ThreadPool {
   }
 
  private:
-  static constexpr int kRounds = 3;
+  static constexpr int kRounds = 4;  // of slots: one in use, the next, and what late neighbours still read
+  static_assert((uint64_t{1} << 32) % kRounds == 0, "`round` runs over after some hours of work, from one multiple to another");
   struct alignas(64) Slot { std::atomic<int> taken{0}; };
   struct alignas(64) PerThread { uint32_t round = 0; uint32_t phase = 0; };
   // Where a thread was seen last, and of those that move aside: how often that thread was preempted by then, and whether

@@ -128,7 +128,6 @@ void Transformer::load(int thread, Buffers& b, int slot, const float* x, int col
   round(x, b.rounded);
   if (!meets_rest(b, width)) return;
   std::vector<float>& left = own_[size_t(thread)].remainder;
-  if (left.size() < size_t(cols)) left.resize(size_t(cols));
   kernels_.remainder(x, cols, left.data());
   round(left.data(), b.rest);
 }
@@ -208,18 +207,34 @@ void Transformer::project(int thread, const Matrix& m, Width width, int tile_beg
   });
 }
 
+// How many tiles of a feed-forward network's width a thread takes at once, at least and at most.
+std::pair<int, int> Transformer::feed_runs(const Matrix& m, Width width, bool prompt, int rows) const {
+  const int step = claimed_tiles(m, width, prompt, kChunkBytes / 2);
+  return {step, longest_run(step, rows, width)};
+}
+
+// What a thread needs beside the shared rows: `up` of a run of the feed-forward network, or an attention task's own.
+size_t Transformer::scratch_floats(int rows, const Widths& widths, bool prompt) const {
+  int tiles = 0;
+  for (const Layer& l : layers_) {
+    const Width width = widths[size_t(l.width_index + 2)];
+    if (config_.gated && width.weights != 0) tiles = std::max(tiles, std::min(feed_runs(*l.up, width, prompt, rows).second, ld_ff_ / kTileRows));
+  }
+  const int group = config_.num_heads / config_.num_kv_heads, queries = std::min(rows, kQueryTile);
+  return std::max(size_t(rows) * size_t(tiles) * kTileRows, attention_floats(queries, group));
+}
+
 // ff = act(gate) * up, a chunk of columns at a time; where there is no gate, act(up).
 void Transformer::feed(int thread, const Layer& l, Width width, Buffers& b, int rows) {
   const Matrix& m = *l.up;
   const int tiles = ld_ff_ / kTileRows;
-  const int step = claimed_tiles(m, width, b.prompt, kChunkBytes / 2);
-  pool_.claim_runs(thread, tiles, step, longest_run(step, rows, width), [&](int begin, int end) {
+  const auto [step, most] = feed_runs(m, width, b.prompt, rows);
+  pool_.claim_runs(thread, tiles, step, most, [&](int begin, int end) {
     const int ld = (end - begin) * kTileRows;
     float* ff = ff_.data() + size_t(begin) * kTileRows;
     product(thread, m, width, begin, end, b, rows, ff, ld_ff_, l.up_bias, false);
     std::vector<float>& scratch = own_[size_t(thread)].scratch;
     if (config_.gated) {
-      if (scratch.size() < size_t(rows) * size_t(ld)) scratch.resize(size_t(rows) * size_t(ld));
       product(thread, m, width, tiles + begin, tiles + end, b, rows, scratch.data(), ld, l.up_bias, false);
     }
     const int valid = std::min(ld, config_.intermediate_size - begin * kTileRows);
@@ -264,14 +279,22 @@ void Transformer::forward(const std::vector<SequenceRows>& sequences, const Widt
   const int float_cols = floats ? widest : round_up(between, kSuperblock);
   grow(h_, n * hidden), grow(qkv_, n * size_t(ld_qkv_)), grow(ff_, n * size_t(ld_ff_));
   if (!direct()) grow(tmp_, n * size_t(round_up(c.hidden_size, kTileRows)));
-  grow(attn_, size_t(max_splits_) * n * size_t(ld_attn_)), grow(max_sum_, size_t(max_splits_) * n * size_t(c.num_heads) * 2);
+  grow(max_sum_, size_t(max_splits_) * n * size_t(c.num_heads) * 2);
+  const size_t attn_bytes = size_t(max_splits_) * n * size_t(ld_attn_) * sizeof(float);
+  if (attn_arena_.size() < attn_bytes) attn_arena_ = Arena(std::max(attn_bytes, 2 * attn_arena_.size()));
+  attn_ = reinterpret_cast<float*>(attn_arena_.data());
   grow(cos_sin_, n * c.ropes.size() * size_t(c.head_dim));
   const bool fine = std::any_of(widths.begin(), widths.end(), [](Width w) { return w.fine(); });
   shared_.reserve(int(n), widest, float_cols, prompt, fine);
   const int head_cols = round_up(c.hidden_size, kSuperblock);
   if (prompt) head_input_.reserve(int(logit_rows_.size()), head_cols, head_cols, false, fine);
+  // All that threads will write to is there before they begin: an allocation that fails in their midst could not be told.
+  const size_t scratch = scratch_floats(int(n), widths, prompt);
   for (Own& own : own_) {
     own.buffers.reserve(1, widest, float_cols, false, fine);
+    grow(own.scratch, scratch);
+    if (fine) grow(own.remainder, size_t(widest));
+    own.wanted_tiles.reserve(size_t(head_->tiles()));
     if (prompt && own.lines.size() < prompt_scratch_lines(int(n))) own.lines.resize(prompt_scratch_lines(int(n)));
   }
   ld_logits_ = round_up(c.vocab_size, kTileRows);

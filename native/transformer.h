@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "driver.h"
@@ -172,6 +173,9 @@ class Transformer {
                const float* bias, bool add);
   void project(int thread, const Matrix& m, Width width, int tile_begin, int tile_end, Buffers& b, int rows, float* y,
                int ld_y, const float* bias, bool add);
+  std::pair<int, int> feed_runs(const Matrix& m, Width width, bool prompt, int rows) const;
+  size_t scratch_floats(int rows, const Widths& widths, bool prompt) const;
+  size_t attention_floats(int queries, int group) const;
   void feed(int thread, const Layer& l, Width width, Buffers& b, int rows);
   void let_go(const Matrix& m, Width width, int tile_begin, int tile_end) const;
   void rotate_and_store(int layer, int row, int kv_head, bool with_queries);
@@ -212,7 +216,9 @@ class Transformer {
   std::vector<AttentionItem> items_;
   int max_splits_ = 1, k_offset_ = 0, v_offset_ = 0, ld_qkv_ = 0, ld_ff_ = 0, ld_logits_ = 0, ld_attn_ = 0;
   bool coarse_head_ = false, once_ = false;
-  std::vector<float> h_, tmp_, qkv_, attn_, max_sum_, ff_, cos_sin_, logits_;
+  std::vector<float> h_, tmp_, qkv_, max_sum_, ff_, cos_sin_, logits_;
+  Arena attn_arena_;  // neither copied nor filled where it grows: for long prompts it is the largest of all
+  float* attn_ = nullptr;  // [splits][rows][ld_attn]
   std::vector<LogitStats> stats_;   // [logit rows][chunks of the head]
   std::vector<float> reach_;        // [tiles of the head]: what a logit at full width may be at most
   float least_ = 0.0f;              // what the largest one is at least

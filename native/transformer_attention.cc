@@ -58,7 +58,7 @@ void Transformer::attend(int thread, int layer, const AttentionItem& item, int k
   AttentionTask t{};
   t.q = qkv_.data() + size_t(item.first_row) * size_t(ld_qkv_) + kv_head * group * hd;
   t.ld_q = ld_qkv_;
-  t.out = attn_.data() + (size_t(item.split) * total + size_t(item.first_row)) * size_t(ld_attn_) + kv_head * group * hd;
+  t.out = attn_ + (size_t(item.split) * total + size_t(item.first_row)) * size_t(ld_attn_) + kv_head * group * hd;
   t.ld_out = ld_attn_;
   t.queries = item.count, t.heads = group, t.head_dim = hd;
   t.first_position = rows_[size_t(item.first_row)].position;
@@ -74,8 +74,6 @@ void Transformer::attend(int thread, int layer, const AttentionItem& item, int k
   t.block_stride = int64_t(bytes), t.scale_stride = kBlockTokens;
   t.dtype = cache_dtype_, t.scale = config_.attention_scale, t.softcap = config_.attention_softcap;
   std::vector<float>& scratch = own_[size_t(thread)].scratch;
-  const size_t need = size_t(attention_scratch_floats(item.count, group, hd)) + size_t(item.count) * size_t(group) * 2;
-  if (scratch.size() < need) scratch.resize(need);
   t.scratch = scratch.data();
   float* state = scratch.data() + attention_scratch_floats(item.count, group, hd);
   t.max_sum = state;
@@ -86,6 +84,11 @@ void Transformer::attend(int thread, int layer, const AttentionItem& item, int k
                                      size_t(kv_head * group + h)) * 2;
       to[0] = state[2 * (q * group + h)], to[1] = state[2 * (q * group + h) + 1];
     }
+}
+
+// Scratch of a task, and behind it the greatest score and the sum of each query and head.
+size_t Transformer::attention_floats(int queries, int group) const {
+  return size_t(attention_scratch_floats(queries, group, config_.head_dim)) + size_t(queries) * size_t(group) * 2;
 }
 
 // Splits of one row, in order of position, into out[num_heads * head_dim].
@@ -103,7 +106,7 @@ void Transformer::merge(int row, float* out) {
     for (int s = 0; s < splits; ++s) {
       if (state(s)[1] == 0.0f) continue;  // the window hides all of it
       const float factor = std::exp(state(s)[0] - top);
-      const float* from = attn_.data() + (size_t(s) * total + size_t(row)) * size_t(ld_attn_) + h * hd;
+      const float* from = attn_ + (size_t(s) * total + size_t(row)) * size_t(ld_attn_) + h * hd;
       sum += state(s)[1] * factor;
       for (int d = 0; d < hd; ++d) to[d] += from[d] * factor;
     }

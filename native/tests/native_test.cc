@@ -465,7 +465,7 @@ int main(int count, char** names) {
       {"sampler", test_sampler}, {"odd_logits", test_odd_logits}, {"odd_heads", test_odd_heads}, {"mask", test_mask},
       {"forward", test_forward}, {"cache_bytes", test_cache_bytes}, {"prompts", test_prompts}, {"bounds", test_residual_bounds},
       {"fine", test_fine_activations}, {"coarse_head", test_coarse_head}, {"calls", test_calls},
-      {"not_finite", test_not_finite}};
+      {"not_finite", test_not_finite}, {"allocations", test_allocations}};
   std::set<std::string> wanted(names + 1, names + count);
   brief = wanted.erase("brief") > 0;
   for (const auto& subject : subjects) {

@@ -159,5 +159,6 @@ void test_packing();  // test_packing.cc
 void test_prompts();  // test_prompts.cc
 void test_calls();    // test_calls.cc
 void test_not_finite();  // test_not_finite.cc
+void test_allocations();  // test_allocations.cc
 
 }  // namespace onesec::test

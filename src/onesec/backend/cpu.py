@@ -260,9 +260,15 @@ class CpuBackend:
     def _check_memory(
         self, *, planes: bool, after: int = 0, decoded: Mapping[str, int] = MappingProxyType({})
     ) -> None:
-        """Raise OutOfMemory where the cache, and what is yet to come of the matrices from `after`
-        on, is more than is free: their planes, and of each kind in `decoded` so many bytes."""
+        """Raise OutOfMemory where the cache, what attention of long prompts works in, and what is
+        yet to come of the matrices from `after` on, is more than is free: their planes, and of each
+        kind in `decoded` so many bytes."""
+        config = self.config
         need = self._num_blocks() * self.kv_block_bytes
+        # A chunk's attention leaves float32 for each row and 512 positions; a chunk has about 512
+        # rows, so that this is as much as a row of floats for each position.
+        longest = min(config.context_length, self._context_tokens)
+        need += 4 * longest * config.num_heads * config.head_dim
         for name in self._names[after:]:
             rows, cols = self._engine.matrix_shape(name)
             need += rows * cols * 17 // 16 if planes else 0
