@@ -301,7 +301,8 @@ def test_a_cache_that_does_not_fit_is_refused_by_its_own_size(
         rows * cols * 17 // 16
         for rows, cols in (backend._engine.matrix_shape(name) for name in backend._names)
     )
-    need = planes + 4096 * token_bytes
+    attention = 4 * config.num_heads * config.head_dim * min(4096, config.context_length)
+    need = planes + 4096 * token_bytes + attention
     monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: need)
     load("llama3", kv_dtype=kv_dtype, context_tokens=4096).close()
     monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: need - 1)
@@ -314,7 +315,9 @@ def test_a_reference_that_is_in_no_file_counts(
     name: str, decodes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GPT-2's matrices lie transposed in its file: the reference keeps copies of them."""
+    config = load(name).config
     cache = 128 // 32 * load(name).kv_block_bytes
+    cache += 4 * config.num_heads * config.head_dim * min(128, config.context_length)
     monkeypatch.setattr("onesec.backend.cpu.free_memory_bytes", lambda: cache)
     if not decodes:
         load(name, planes=False, reference=True).close()
