@@ -87,9 +87,10 @@ def test_refusals_and_closing_give_it_back() -> None:
     with pytest.raises(DeadlineInfeasible):
         llm.generate("Once", deadline=1e-4)
     assert gc.isenabled()
-    llm.stream("Once", deadline="300ms")
+    kept = llm.stream("Once", deadline="300ms")
     assert not gc.isenabled()
     llm.close()
+    del kept
     llm.close()
 
 
@@ -105,3 +106,16 @@ def test_what_was_off_stays_off_and_what_was_frozen_stays_frozen() -> None:
     assert gc.get_freeze_count() == frozen
     gc.enable()
     gc.unfreeze()
+
+
+def test_a_stream_that_nobody_reads_holds_nothing_back() -> None:
+    with quiet_llm() as llm:
+        dropped = llm.stream("Once", deadline="2s")
+        next(dropped)
+        assert not gc.isenabled()
+        del dropped
+        assert gc.isenabled()
+        kept = llm.stream("Once", deadline="2s", max_tokens=3)
+        llm.generate("Once", deadline="2s", max_tokens=40)  # whose turns end the other one, too
+        assert gc.isenabled()
+        kept.close()

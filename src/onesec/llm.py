@@ -518,7 +518,7 @@ class LLM(Closing):
             self._quiet.hold(request.id)
         found = Stream(partial(self._take, request.id), partial(self._abort, request.id))
         # A stream may be dropped in the middle of a turn: the next call aborts its request.
-        finalize(found, self._dropped.append, request.id).atexit = False
+        finalize(found, _drop, request.id, self._dropped, self._quiet).atexit = False
         return found
 
     def _submit_after(self, others: deque[Stream], request: Request) -> Stream:
@@ -542,13 +542,13 @@ class LLM(Closing):
                     # A turn that was interrupted may have left what a closed stream gained.
                     if (known := self._answers.get(delta.sequence_id)) is not None:
                         known.add(delta)
+                    if delta.finished and self._quiet is not None:
+                        self._quiet.release(delta.sequence_id)
             if not answer.finished:
                 return piece, None
             del self._answers[request_id]
             if self._lengths is not None and not self._answers:
                 self._lengths.idle(lambda: self._engine.length, self._clock.now_ns())
-            if self._quiet is not None:
-                self._quiet.release(request_id)
         return piece, answer.output()
 
     def _abort(self, request_id: str) -> None:
@@ -558,6 +558,13 @@ class LLM(Closing):
                 self._quiet.release(request_id)
             if answer is not None and not answer.finished:
                 self._engine.abort(request_id)
+
+
+def _drop(request_id: str, dropped: deque[str], quiet: QuietCollector | None) -> None:
+    """A stream is gone: nobody waits for its answer any more."""
+    dropped.append(request_id)
+    if quiet is not None:
+        quiet.release(request_id)
 
 
 def _with(asked: Request, prepared: Prepared) -> Request:

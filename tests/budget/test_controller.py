@@ -1,4 +1,5 @@
 import math
+import random
 from dataclasses import replace
 
 from hypothesis import given
@@ -181,3 +182,26 @@ def test_more_time_never_gives_a_cheaper_gear(
     assert GEARS.index(first.gear) <= GEARS.index(second.gear)
     assert first.room_tokens <= second.room_tokens
     assert first.stop >= second.stop
+
+
+def test_rounding_is_no_cause_for_another_gear() -> None:
+    """Where others take all that is to spare, what is left is what the answer needs, to the last
+    bit or two."""
+    costs = {
+        "4": GearCost(b_ms=0.05, p_ms=0.001, q_ms=5.0),
+        "8": GearCost(b_ms=0.06, p_ms=0.001, q_ms=9.0),
+    }
+    rng = random.Random(4)
+    for _ in range(300):
+        at = Standing(
+            gears=("4", "8"),
+            gear="8",
+            context=rng.randint(1, 300),
+            left_ms=rng.uniform(500.0, 2000.0),
+            want_tokens=3,
+            whole_tokens=rng.randint(20, 60),
+            limit_tokens=100,
+            zone_tokens=24,
+            crowding=1.0,
+        )
+        assert shift(at, LatencyModel(costs), POLICIES["quality"]).gear == "8"

@@ -123,3 +123,16 @@ def test_without_evidence_nothing_is_sure() -> None:
     assert drafts.best("lookup", "8", context=0, limit=7, sure=True)[0] == 0
     teach(drafts, 0.9)
     assert drafts.best("lookup", "8", context=0, limit=7, sure=True)[0] > 0
+
+
+def test_a_check_that_is_quicker_than_a_plain_step_tells_that_the_machine_is() -> None:
+    """After a slow spell, while all that runs is drafted."""
+    latency = LatencyModel({"8": GearCost(b_ms=1.0, q_ms=10.0, batch=CHEAP_CHECKS)})
+    drafts = DraftModel(latency, {"lookup": (0.9,)})
+    latency.start_at(4.0)
+    for _ in range(40):
+        drafts.observe("lookup", "8", context=0, drafted=3, right=3, check_ms=11.0)
+    assert latency.step_ms("8", 0) < 11.0 / 0.8 + 0.1
+    for _ in range(40):
+        drafts.observe("lookup", "8", context=0, drafted=3, right=3, check_ms=60.0)
+    assert latency.step_ms("8", 0) < 11.0 / 0.8 + 0.1  # a dear check says nothing of plain steps

@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from fake_backend import (
     ALPHABET,
@@ -16,6 +17,7 @@ from fake_backend import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onesec.backend.base import BatchRow
 from onesec.budget.latency import GearCost
 from onesec.core.clock import FakeClock
 from onesec.core.deadline import Budget
@@ -28,9 +30,11 @@ from onesec.core.errors import (
     QueueFull,
     UnknownGear,
 )
+from onesec.core.gear import UNIFORM
 from onesec.core.request import Request, SamplingParams
 from onesec.engine.engine import Engine
-from onesec.engine.sequence import Delta, Sequence
+from onesec.engine.sequence import Delta, Force, Sequence
+from onesec.engine.speculation import Draft
 from onesec.explain.check import check
 
 
@@ -648,3 +652,40 @@ def test_a_prompt_that_gave_way_does_not_count_its_own_work_as_cached() -> None:
     drain(engine)
     assert patient.trace.preemptions == 1
     assert patient.trace.cached_tokens == 0
+
+
+def test_what_the_last_look_decides_is_put_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look behind a step may end the thinking: those tokens stand behind what was drawn, and come
+    at the next turn, without another look."""
+    engine, _ = engine_with(speculate=False)
+    sequence = engine.add_request(ask("a", prompt(1, 12), ms=1e5, params={"max_tokens": 30}))
+    while len(sequence.tokens) < 3:
+        engine.step()
+    looks: list[int] = []
+
+    def look(*_: object) -> Force:
+        looks.append(len(sequence.tokens))
+        return Force((7, 8, 9))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._steering, "look", look)
+        assert engine._last_look(sequence, engine._clock.now_ns()) is None
+        assert sequence.owed == Force((7, 8, 9))
+        patch.setattr(engine._steering, "due", lambda *_: False)
+        engine.step()
+    assert sequence.tokens[3:6] == [7, 8, 9]
+    assert (looks, sequence.owed) == ([3], None)
+
+
+def test_a_guess_of_the_end_that_is_right_counts_as_right() -> None:
+    speculation = engine_with()[0].speculation
+    assert speculation is not None
+    sequence = Sequence.__new__(Sequence)
+    seen: list[int] = []
+    speculation._model.observe = lambda *_, right, **__: seen.append(right)  # type: ignore[method-assign]
+    sequence.gear, sequence.speed = UNIFORM[8], 1.0
+    sequence.row = BatchRow(np.array([1], dtype=np.int32), 4, np.zeros(1, dtype=np.int32))
+    draft = Draft("lookup", np.array([5, EOS], dtype=np.int32), 2)
+    for drawn, right in (([5, EOS], 2), ([5, 6], 1), ([4], 0), ([5, EOS, 9], 2)):
+        assert speculation.observe(sequence, draft, drawn, 5.0) == right
+    assert seen == [2, 1, 0, 2]

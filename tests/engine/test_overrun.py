@@ -106,3 +106,28 @@ def test_what_ends_early_is_not_late() -> None:
     drain(engine)
     assert sequence.ending == "cut"  # at max_tokens, long before its time
     assert engine._overrun.kept_ms(500.0, BALANCED) == 0.0
+
+
+@pytest.mark.parametrize("more_ms", [0.6, 1.4, 5.0])
+def test_an_offer_has_room_for_what_is_kept_back_of_it(more_ms: float) -> None:
+    """Of a larger budget more may be kept back than of the one that was refused."""
+    engine = engine_here()
+    first = ask(engine, "first", 400.0)
+    late(engine._overrun, first, BALANCED.flush_ms + more_ms, times=20)
+    drain(engine)
+    for number, tokens in enumerate((1, 2, 3, 5, 8)):
+
+        def asked(ms: float, tokens: int = tokens, number: int = number) -> Sequence:
+            return engine.add_request(
+                Request(
+                    id=f"{number}-{ms}",
+                    prompt_tokens=prompt(2, 10),
+                    params=SamplingParams(max_tokens=tokens),
+                    budget=Budget(total_ms=ms),
+                )
+            )
+
+        with pytest.raises(DeadlineInfeasible) as caught:
+            asked(1.0)
+        assert asked(caught.value.feasible_ms).trace.met is None
+        drain(engine)

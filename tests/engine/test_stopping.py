@@ -153,3 +153,24 @@ def test_a_token_without_text_does_not_shorten_the_next_one() -> None:
     for token in (2, 1, 2, 3):
         text.append(token)
     assert text.text == without_a_leading_space([2, 1, 2, 3]) == "a b"
+
+
+def test_a_space_that_opens_a_text_is_no_reason_to_cut_a_character() -> None:
+    """SentencePiece leaves the first space out: of "▁" alone nothing is left, and of "▁Hello"
+    behind it a space is."""
+    pieces = ["", "▁", "▁Hello", "▁fox", ".", "▁dog"]
+
+    def spoken(ids: list[int]) -> str:
+        return "".join(pieces[i] for i in ids).replace("▁", " ").removeprefix(" ")
+
+    ids = [1, 2, 3, 4, 5]
+    text = GrowingText(spoken)
+    for token in ids:
+        text.append(token)
+    assert text.text == spoken(ids) == " Hello fox. dog"
+    tokens: list[int] = []
+    params = SamplingParams(stop=(" dog",))
+    check = StopCheck(params, eos_ids=(EOS,), limit=99, tokens=tokens, decode=spoken)
+    *_, stop = [check.add(token) for token in ids]
+    assert stop is not None
+    assert spoken(tokens)[: stop.text_chars] == " Hello fox."

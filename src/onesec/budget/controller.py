@@ -14,6 +14,7 @@ from .planner import spare_ms
 from .policy import Policy
 
 _MAX_CHECK_TOKENS = 8
+_ROUNDING_MS = 1e-6  # where others take all that is to spare, slack is nothing but rounding
 _PACE_TOKENS = 8  # so many tokens from now an answer has to be back in its rhythm
 
 
@@ -147,9 +148,9 @@ def shift(standing: Standing, latency: LatencyModel, policy: Policy) -> Decision
     own = with_own_time(at, latency)
     gear = at.gear
     index = at.gears.index(gear)
-    if index and tightest(own, latency, gear).slack_ms < 0.0:
+    if index and tightest(own, latency, gear).slack_ms < -_ROUNDING_MS:
         for gear in reversed(at.gears[:index]):
-            if tightest(own, latency, gear).slack_ms >= 0.0:
+            if tightest(own, latency, gear).slack_ms >= -_ROUNDING_MS:
                 break
     elif index + 1 < len(at.gears) and at.since_shift >= policy.shift_gap_tokens:
         better, ease = at.gears[index + 1], 1.0 + policy.hysteresis

@@ -23,6 +23,9 @@ _PRIOR_TOKENS = 4.0  # how much evidence the first guess of an acceptance rate w
 _KEEP = 0.97  # of the evidence, past each token that was decided
 _KEEP_UNUSED = 0.94  # past each time that none was worth trying: what once lost is tried again
 _CHECK_RATE = 0.1
+# A check reads all that a plain step reads. Where it takes so much less than one should, the
+# machine is quicker than was thought, which nothing else may tell while all is drafted.
+_QUICK = 0.8
 _CHECK_BOUND = math.log(4.0)
 
 
@@ -127,6 +130,9 @@ class DraftModel:
         error = math.log(check_ms / self.check_ms(gear, context, drafted))
         offset = self._check_offset.get(gear, 0.0) + _CHECK_RATE * max(-1.0, min(1.0, error))
         self._check_offset[gear] = max(-_CHECK_BOUND, min(_CHECK_BOUND, offset))
+        step_ms = self._latency.step_ms(gear, context)
+        if check_ms < _QUICK * step_ms:
+            self._latency.observe_machine(math.log(check_ms / step_ms))
 
     def pass_by(self, source: str, gear: str, match: int = 0) -> None:
         """A draft was not worth trying: what is known against it fades a little."""

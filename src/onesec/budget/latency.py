@@ -264,6 +264,11 @@ class LatencyModel:
                 moved = state.rows_offset.get(rows, 0.0) + _ROWS_RATE * error
                 state.rows_offset[rows] = _clip(moved, -_ROWS_BOUND, _ROWS_BOUND)
 
+    def observe_machine(self, error: float) -> None:
+        """Learn of the machine alone, from work that took exp(`error`) times what was expected."""
+        moved = self._machine + _MACHINE_RATE * _clip(error, -_SURPRISE, _SURPRISE)
+        self._machine = _clip(moved, *_MACHINE_BOUNDS)
+
     @property
     def slowness(self) -> float:
         """How many times as long as what was fitted the machine takes now."""

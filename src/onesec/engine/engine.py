@@ -17,7 +17,7 @@ from onesec.budget.latency import LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.budget.policy import POLICIES, Policy
 from onesec.core.clock import Clock
-from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull
+from onesec.core.errors import DeadlineInfeasible, EngineClosed, InvalidRequest, QueueFull
 from onesec.core.request import Request
 from onesec.core.response_format import schema_of
 from onesec.core.thinking import ThinkingMarks
@@ -30,9 +30,9 @@ from .lessons import Lessons
 from .outbox import Outbox
 from .overrun import Overrun
 from .scheduler import Scheduler, Work
-from .sequence import Delta, Sequence, order_of
+from .sequence import Delta, Force, Sequence, order_of
 from .speculation import Draft, Speculation
-from .steering import Force, Steering
+from .steering import Steering
 from .stopping import Decode, Stop, StopCheck
 from .structure import Structure, Structures
 from .watchdog import Watchdog
@@ -243,16 +243,19 @@ class Engine:
         order = order_of(request, dues, self._number)
         names = admission.names(request)
         self._watchdog.over(now_ns)
-        plan = admission.plan(
-            request,
-            policy,
-            names,
-            elapsed_ms=(now_ns - arrival_ns) / 1e6,
-            now_ns=now_ns,
-            order=order,
-            host_ms=self._host_ms,
-            stall_ms=self._watchdog.delay_ms(now_ns) + kept_ms + closing_ns / 1e6,
-        )
+        try:
+            plan = admission.plan(
+                request,
+                policy,
+                names,
+                elapsed_ms=(now_ns - arrival_ns) / 1e6,
+                now_ns=now_ns,
+                order=order,
+                host_ms=self._host_ms,
+                stall_ms=self._watchdog.delay_ms(now_ns) + kept_ms + closing_ns / 1e6,
+            )
+        except DeadlineInfeasible as refusal:
+            raise self._overrun.offer(refusal, kept_ms, policy) from None
         sampler = self.backend.sampler(request.params, eos_ids=self._eos_ids)
         sampler.observe(request.prompt_tokens)
         tokens: list[int] = []
@@ -382,9 +385,10 @@ class Engine:
             if sequence.state != "decoding":
                 if sequence.dues.steered and steering.hopeless(sequence, now_ns):
                     self._give_up(sequence, now_ns)
-            elif steering.due(sequence, now_ns):
+            elif sequence.owed is not None or steering.due(sequence, now_ns):
                 try:
-                    move = steering.look(sequence, now_ns, self._host_ms)
+                    move = sequence.owed or steering.look(sequence, now_ns, self._host_ms)
+                    sequence.owed = None
                     if isinstance(move, Force):
                         move = self._intake.force(sequence, move.tokens)
                 except Exception as error:
@@ -474,7 +478,10 @@ class Engine:
         if self._watchdog.overdue is not None:
             return None
         move = self._steering.look(sequence, now_ns, self._host_ms)
-        return move if isinstance(move, Stop) else None
+        if isinstance(move, Force):
+            sequence.owed = move  # it stands behind what was drawn: at the next turn
+            return None
+        return move
 
     def _draft(self, work: Work) -> Draft | None:
         """Let the next tokens of a sequence be guessed that has the machine to itself. Rows that

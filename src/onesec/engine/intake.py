@@ -98,10 +98,10 @@ class Intake:
         assert self._speculation is not None
         expected_ms = self._speculation.expected_ms(sequence, draft)
         sequence.row.drafted = False
-        drawn, trace = len(result.rows[0].tokens), sequence.trace
-        self._speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
+        drawn, trace = result.rows[0].tokens, sequence.trace
+        right = self._speculation.observe(sequence, draft, drawn, math.fsum(result.step_ms))
         trace.drafted_tokens += len(draft.tokens)
-        trace.accepted_tokens += drawn - 1
+        trace.accepted_tokens += right
         if draft.made is not None:
             trace.cpu_ms += draft.made.cpu_ms
             trace.bytes_read += draft.made.bytes_read

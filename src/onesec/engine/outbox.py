@@ -79,7 +79,7 @@ class Outbox:
             told_ms = sequence.trace.predicted_ms
             assert told_ms is not None  # since its plan was adopted
             self._foresight.observe(told_ms, sequence.at_ms(now_ns))
-        if stop.stop_reason == "deadline":
+        if stop.stop_reason == "deadline" and stop.ending != "natural":  # else a stop string
             self._overrun.observe(sequence, now_ns)
         row = row or RowResult()
         self._deltas.append(

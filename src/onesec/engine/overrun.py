@@ -5,7 +5,10 @@ It must not know why: threads that wake late, a step that took longer than nearl
 
 from __future__ import annotations
 
+import math
+
 from onesec.budget.policy import Policy
+from onesec.core.errors import DeadlineInfeasible
 from onesec.core.recent import Recent
 
 from .sequence import Sequence
@@ -35,3 +38,18 @@ class Overrun:
             return 0.0
         more_ms = self._recent.value - policy.flush_ms
         return min(max(0.0, more_ms), _MOST_MS, _MOST_SHARE * budget_ms)
+
+    def offer(
+        self, refusal: DeadlineInfeasible, kept_ms: float, policy: Policy
+    ) -> DeadlineInfeasible:
+        """The refusal of a budget of which `kept_ms` were kept back, with an offer that has room
+        for what is kept back of it: of a larger budget that may be more."""
+        more_ms = self.kept_ms(math.inf, policy) - kept_ms
+        if refusal.which != "total" or more_ms <= 0.0:
+            return refusal
+        return DeadlineInfeasible(
+            budget_ms=refusal.budget_ms,
+            feasible_ms=math.ceil(refusal.feasible_ms + more_ms),
+            why=refusal.why,
+            which=refusal.which,
+        )

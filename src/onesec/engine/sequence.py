@@ -95,6 +95,13 @@ def order_of(request: Request, dues: Dues, number: int) -> tuple[int, int]:
     return dues.urgency + request.background * BACKGROUND_NS, number
 
 
+@dataclass(frozen=True, slots=True)
+class Force:
+    """Tokens that go into an answer now, as if the model had drawn them."""
+
+    tokens: tuple[int, ...]
+
+
 class Sequence:
     """A request in flight: its tokens, cache blocks, plan, deadline, gear and results so far.
 
@@ -172,6 +179,7 @@ class Sequence:
         self.check_ns = 0  # or at this instant
         self.until_ns: int | None = None  # no step may start later
         self.slack_ms = float("inf")
+        self.owed: Force | None = None  # decided on, and put in at the next turn
         self.speed = 1.0  # tokens a millisecond with drafts, over what plain steps give
         self.segment = Segment()
         budget = request.budget

@@ -9,6 +9,7 @@ It must not know text, deadlines' meaning or requests.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ _FIRST_GUESS = {LOOKUP: (0.3, 0.6, 0.8), CHEAP_GEAR: (0.8,)}
 _WORTH_BYTES = 1.4  # a gear that reads less than this times the cheapest one's bytes drafts nothing
 _HURRY = 1.3  # a cycle may take so much longer than its median and must still end in time
 _IDLE_CALLS = 32  # steps taken without a thought of drafts after one that was not worth it
+_PLAIN_CALLS = 32  # of which one is a plain step, however well drafts pay: it tells what such take
 _FAST = 1.1  # above this speed every step is worth a look for a draft
 
 
@@ -100,21 +102,24 @@ class Speculation:
         self._assisted = {name for name, size in bytes_of.items() if size >= least}
         self._greedy = backend.sampler(SamplingParams(), eos_ids=())
         self._idle = {LOOKUP: 0, CHEAP_GEAR: 0}
+        self._drafted = 0  # calls since the last plain step
 
     def prepare(self, sequence: Sequence, batch: Batch, now_ns: int) -> Draft | None:
         """Put a draft into the batch's only row, where one pays and ends in time; an overdue one
         is returned as it is."""
         row, limit = batch.rows[0], min(MAX_DRAFT_TOKENS, sequence.stop.left - 1)
         draft = None
-        if limit > 0:
+        if limit > 0 and self._drafted < _PLAIN_CALLS:
             draft = self._lookup(sequence, limit, now_ns)
             draft = draft or self._ask_cheapest(sequence, limit, now_ns, batch.watch_ns)
         if draft is None:
+            self._drafted = 0
             if sequence.speed > _FAST:
                 batch.max_steps = 1
             return None
         if draft.overdue:
             return draft
+        self._drafted += 1
         row.tokens = np.concatenate([row.tokens, draft.tokens])
         row.drafted = True
         batch.max_steps = 1
@@ -151,21 +156,25 @@ class Speculation:
         check_ms = self._model.check_ms(sequence.gear.name, sequence.length, len(draft.tokens))
         return draft.ms + check_ms
 
-    def observe(self, sequence: Sequence, draft: Draft, drawn: int, check_ms: float) -> None:
-        """Learn from a checked draft: `drawn` tokens came of it, one of them behind it."""
+    def observe(self, sequence: Sequence, draft: Draft, drawn: Seq[int], check_ms: float) -> int:
+        """Learn from a checked draft and the tokens that came of it; returns how many of its own
+        were right."""
         gear, context = sequence.gear.name, sequence.row.start
-        drafted = len(draft.tokens)
+        drafted, right = len(draft.tokens), 0
+        while right < min(drafted, len(drawn)) and drawn[right] == draft.tokens[right]:
+            right += 1
         step_ms = self._latency.step_ms(gear, context)
-        sequence.take_speed(drawn * step_ms / (draft.ms + check_ms))
+        sequence.take_speed(len(drawn) * step_ms / (draft.ms + check_ms))
         self._model.observe(
             draft.source,
             gear,
             context=context,
             drafted=drafted,
-            right=drawn - 1,
+            right=right,
             check_ms=check_ms,
             match=draft.match,
         )
+        return right
 
     def _awake(self, source: str) -> bool:
         if self._idle[source] > 0:

@@ -7,7 +7,6 @@ a Decision into the sequence's gear, landing and instants.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from onesec.budget import controller
 from onesec.budget.latency import P50, LatencyModel
@@ -15,17 +14,10 @@ from onesec.budget.length import LengthModel
 from onesec.core.thinking import ThinkingMarks
 
 from .scheduler import Scheduler
-from .sequence import Sequence
+from .sequence import Force, Sequence
 from .stopping import Stop
 
 BACKGROUND_SHARE = 0.25  # how much of the background's work one with a deadline waits for
-
-
-@dataclass(frozen=True, slots=True)
-class Force:
-    """Tokens that go into an answer now, as if the model had drawn them."""
-
-    tokens: tuple[int, ...]
 
 
 class Steering:

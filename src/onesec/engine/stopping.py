@@ -70,6 +70,9 @@ class GrowingText:
         # What is no text, such as a special token, is no context either.
         if known := self._decode(self._pending):
             self._recent, self._known = self._pending, known
+        elif not self.text:  # nothing but what opens a text: the next token is read behind it
+            self._recent = (self._recent + self._pending)[-_MAX_PENDING:]
+            self._known = whole
         self._pending = []
         self.text += new
         return new

@@ -214,8 +214,6 @@ class _Walk:
         ending, by_time = event.detail.get("ending"), event.detail.get("stop_reason") == "deadline"
         if ending != self.trace.ending:
             yield f"{ending}, but the trace says {self.trace.ending}"
-        if ending == "natural" and by_time:
-            yield "natural, but for the deadline"
         by_tokens = event.detail.get("stop_reason") == "max_tokens"
         if ending == "landed" and not (self.landing or self.no_time or by_tokens):
             yield "landed, but nothing called for it"
