@@ -254,6 +254,20 @@ def test_a_server_that_breaks_off_is_told_of(reply: bytes) -> None:
     asyncio.run(main())
 
 
+def test_who_got_a_token_before_an_error_was_accepted() -> None:
+    async def main() -> None:
+        clock = MonotonicClock()
+        late = chunked('{"choices": [{"text": "a"}]}', '{"error": {"code": "engine_closed"}}')
+        async with Scripted(late) as server:
+            client = Client("127.0.0.1", server.port, clock)
+            asker = Asker(client, clock, Slo(total_ms=9000.0), tells=True)
+            heard = await asker.ask(PROMPT, clock.now_ns(), 0)
+        assert (heard.status, heard.error, len(heard.token_ms)) == (200, "engine_closed", 1)
+        assert heard.accepted
+
+    asyncio.run(main())
+
+
 # -- figures
 
 

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from typing import Any
 
 import jsonschema
@@ -187,6 +188,18 @@ def deep(levels: int) -> dict[str, Any]:
     for _ in range(levels):
         schema = {"items": schema}
     return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"$ref": "http://example.com/schema"}, "a $ref leads outside of it"),
+        ({"type": "string", "pattern": "(a"}, "a pattern has an error: unclosed group"),
+    ],
+)
+def test_refusals_of_schemas_have_words_of_their_own(schema: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"The schema cannot be used: {words}")):
+        STRUCTURES.open(schema_of({"type": "json_schema", "schema": schema}))
 
 
 def test_limits_and_forms_of_response_formats() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesec.core.errors import (
+    ContextLengthExceeded,
     CorruptFile,
     InvalidRequest,
     ModelNotFound,
@@ -181,11 +182,14 @@ def test_truncation_and_padding_of_the_file_are_ignored(tmp_path: Path) -> None:
 def test_size_cap(tmp_path: Path) -> None:
     tok = load("byte_level", tmp_path, context_length=8)
     assert tok.encode("x" * 128)
-    with pytest.raises(InvalidRequest, match=r"129 bytes.*128"):
+    with pytest.raises(ContextLengthExceeded, match=r"9 tokens or more \(129 bytes.*holds 8"):
         tok.encode("x" * 129)
-    with pytest.raises(InvalidRequest, match="130 bytes"):
+    with pytest.raises(ContextLengthExceeded, match="130 bytes"):
         tok.encode("é" * 65)
-    assert load("byte_level", tmp_path).max_text_bytes == 4 << 20
+    tok = load("byte_level", tmp_path, context_length=1 << 20)
+    assert tok.max_text_bytes == 4 << 20
+    with pytest.raises(InvalidRequest, match=r"4194305 bytes; at most 4194304"):
+        tok.encode("x" * ((4 << 20) + 1))
 
 
 def test_surrogates_are_a_typed_error(byte_tok: Tokenizer) -> None:

@@ -136,6 +136,27 @@ def test_a_failing_template_is_a_typed_error() -> None:
         ChatTemplate("{{ messages[0].content + 1 }}").render(HI)
     with pytest.raises(InvalidRequest, match="failed"):
         ChatTemplate("{{ nothing.at.all }}").render(HI)
+    with pytest.raises(InvalidRequest, match=r"failed at these messages \(TypeError\)"):
+        ChatTemplate("{{ messages[0].content + 1 }}").render(HI)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for m in messages %}{{ m.content + '|' }}{% endfor %}", "Hi||"),
+        ("{% for m in messages %}{{ m['content'] | trim }}|{% endfor %}", "Hi||"),
+        ("{% for m in messages %}{% if m['content'] is none %}call{% endif %}{% endfor %}", "call"),
+        (
+            "{% for m in messages if m.content != none %}{{ m.content }}{% endfor %}",
+            "Hi",
+        ),
+        ("{% for m in messages %}{% if m.content is string %}s{% endif %}{% endfor %}", "ss"),
+    ],
+)
+def test_a_call_of_tools_may_have_no_content(source: str, text: str) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
+    for message in (call, {k: v for k, v in call.items() if k != "content"}):
+        assert ChatTemplate(source).render([{"role": "user", "content": "Hi"}, message]) == text
 
 
 def test_message_fields_win_over_dict_methods() -> None:

@@ -235,8 +235,14 @@ def test_sources_that_are_not_compiled(name: str) -> None:
 def test_output_of_any_length_up_to_the_limit() -> None:
     template = ChatTemplate("{{ messages[0].content }}", max_chars=1000)
     assert template.render([{"role": "user", "content": "x" * 1000}]) == "x" * 1000
-    with pytest.raises(UnsupportedModel):
+    with pytest.raises(InvalidRequest, match="1005 characters; at most 1000"):
         template.render([{"role": "user", "content": "x" * 1001}])
+    offered = ChatTemplate("{{ tools | tojson }}", max_chars=1000)
+    with pytest.raises(InvalidRequest, match="1009 characters; at most 1000"):
+        offered.render([{"role": "user", "content": "Hi"}], tools=[{"name": "x" * 1003}])
+    twice = ChatTemplate("{{ messages[0].content * 2 }}", max_chars=1000)
+    with pytest.raises(UnsupportedModel):
+        twice.render([{"role": "user", "content": "x" * 501}])
 
 
 def test_a_long_conversation_is_not_too_much_work() -> None:

@@ -116,6 +116,15 @@ def test_a_batch_that_cannot_be_in_time_is_refused_as_a_whole() -> None:
         assert cheaper["elapsed_ms"] < told["elapsed_ms"]
 
 
+@pytest.mark.parametrize("ms", [1, 60])  # refused unread, and after it was read
+def test_what_never_fits_is_offered_no_time(ms: float) -> None:
+    with live() as server, server.client() as client:
+        for given in ("word " * 120, ["short", "word " * 120], ["word " * 100, [97] * 512]):
+            error = client.post(PATH, json={"input": given, "deadline_ms": ms}).json()["error"]
+            assert error["code"] == "context_length_exceeded"
+            assert "feasible_ms" not in error
+
+
 def test_a_late_vector_is_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "PREFILL_MS", 0.2)  # so that a chunk of 100 ms has 250 tokens
     with live() as server, server.client() as client:

@@ -11,6 +11,7 @@ from live import ANSWER, HI, live
 from onesec.core.request import Request
 from onesec.engine.engine import Engine
 from onesec.serve.door import Terms
+from onesec.serve.newest import Crowded, Newest
 
 PATH = "/v1/chat/completions"
 LONG = " ".join(f"Entry {i} is about the garden." for i in range(12)) + " Where is the key?"
@@ -121,6 +122,41 @@ def test_a_prompt_that_is_too_long_is_not_handed_on(taken: list[Request]) -> Non
             assert len(taken) == before
 
 
+def test_a_text_that_never_fits_is_told_so_whatever_its_length(taken: list[Request]) -> None:
+    """Clients that shorten and try again look for this code; a budget would be of no use."""
+    with live() as server, server.client() as client:
+        before = len(taken)
+        for size in (20_000, 5 << 20):
+            text = "a" * size
+            for path, asked in (
+                (PATH, {"messages": [{"role": "user", "content": text}]}),
+                ("/v1/responses", {"input": text}),
+                ("/v1/completions", {"prompt": text}),
+                ("/v1/embeddings", {"input": ["short", text]}),
+                ("/v1/embeddings", {"input": [[97], [97] * 20_000]}),
+            ):
+                error = client.post(path, json={**asked, "deadline_ms": 1}).json()["error"]
+                assert error["code"] == "context_length_exceeded"
+                assert "512, one of them for the answer" in error["message"]
+        asked = {"messages": [{"role": "user", "content": "a" * (5 << 20)}], "fit": "drop_oldest"}
+        error = client.post(PATH, json=asked).json()["error"]
+        assert error["code"] == "invalid_request"
+        assert "5242884 characters; at most 4194304" in error["message"]
+        assert len(taken) == before
+
+
+def test_where_an_error_came_from_that_no_client_can_mend_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    twice = "{{ messages[0].content * 9999999 }}"
+    with live(template=twice) as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": [{"role": "user", "content": "secret"}]})
+    assert reply.json()["error"]["code"] == "internal_error"
+    assert "UnsupportedModel" in caplog.text
+    assert "template.py:" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_no_answer_repeats_a_long_value() -> None:
     with live() as server, server.client() as client:
         reply = client.post(PATH, json={"messages": HI, "policy": "x" * 100_000})
@@ -162,6 +198,24 @@ def test_only_what_no_cache_can_hold_is_refused_unread(taken: list[Request]) -> 
         {"gear": "4" * 65},
         {"min_gear": "4" * 65},
         {"stop_token_ids": [1] * 1025},
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_p": 2},
+        {"top_k": -1},
+        {"min_p": 2},
+        {"repetition_penalty": 0},
+        {"presence_penalty": 3},
+        {"frequency_penalty": 3},
+        {"logit_bias": {"1": 101}},
+        {"seed": 2**63},
+        {"stop": ""},
+        {"stop": ["x" * 257]},
+        {"min_tokens": -1},
+        {"min_tokens": 9, "max_tokens": 8},
+        {"response_format": {"type": "grammar"}},
+        {"response_format": {"type": "json_schema"}},
+        {"gear": "5"},
+        {"min_gear": "5"},
     ],
 )
 def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
@@ -169,6 +223,47 @@ def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
         reply = client.post(PATH, json={"messages": HI, **wrong})
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == next(iter(wrong))
+
+
+def test_a_field_that_is_null_is_absent(taken: list[Request]) -> None:
+    own = dict.fromkeys(("policy", "best_effort", "fit", "unknown", "temperature"))
+    turn = {"add_generation_prompt": None, "continue_final_message": None}
+    with live() as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": HI, **own, **turn})
+        assert reply.json()["choices"][0]["message"]["content"] == ANSWER
+        assert "x-onesec-ignored" not in reply.headers
+        assert (taken[-1].policy, taken[-1].best_effort) == ("balanced", False)
+        vector = {"input": "a", "encoding_format": None}
+        assert client.post("/v1/embeddings", json=vector).status_code == 200
+        text = {"text": "x", "glossary": None, "policy": None, "to": None}
+        assert client.post("/v1/apps/translate", json=text).status_code == 200
+        error = client.post(PATH, json={"messages": None}).json()["error"]
+        assert "`messages`" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/tokenize", {"prompt": "a"}), ("/detokenize", {"tokens": [97]})]
+)
+def test_evaluation_tools_name_the_model_that_is_served(path: str, asked: dict[str, Any]) -> None:
+    with live() as server, server.client() as client:
+        assert client.post(path, json={**asked, "model": "reciter"}).status_code == 200
+        error = client.post(path, json={**asked, "model": "gpt-9"}).json()["error"]
+    assert error["code"] == "model_not_found"
+
+
+def test_who_is_not_read_in_time_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: Newest, budget_ms: float | None) -> bool:
+        raise Crowded(12)
+
+    monkeypatch.setattr(Newest, "turn", never)
+    with live() as server, server.client() as client:
+        reply = client.post(PATH, json={"messages": HI, "deadline_ms": 5000})
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (429, "true")
+    assert reply.json()["error"]["code"] == "queue_full"
+    message = reply.json()["error"]["message"]
+    assert "would not be read in time" in message
+    assert "12 more wait" in message
+    assert "limit" not in message
 
 
 def test_a_response_format_of_another_type_is_refused() -> None:

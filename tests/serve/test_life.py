@@ -171,6 +171,17 @@ def test_a_second_signal_ends_streams_with_an_error() -> None:
         assert rest[-1]["error"]["code"] == "draining"
 
 
+def test_a_server_whose_engine_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    with live() as server, server.client() as client:
+        for silent_s, status in ((9.0, 200), (11.0, 503)):
+            monkeypatch.setattr(server.door.runner, "silent_s", lambda s=silent_s: s)
+            assert client.get("/livez").status_code == status
+            ready = client.get("/readyz")
+            assert ready.status_code == status
+        assert ready.json()["error"]["code"] == "engine_closed"
+        assert "has not answered for 11 s" in ready.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_the_engine_dies_open_requests_end_and_so_does_the_server(stream: bool) -> None:
     with live(place=Place(port=0)) as server, server.client() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -102,6 +103,7 @@ def test_every_route_but_livez_needs_a_key(locked: Live, method: str, path: str)
             else:
                 assert response.status_code == 401
                 assert response.json()["error"]["code"] == "invalid_api_key"
+                assert response.headers["www-authenticate"] == "Bearer"
             assert response.headers["x-request-id"]
 
 
@@ -162,6 +164,49 @@ BODIES = [
 ]
 
 
+MANY = [
+    (PATH, {"messages": [{}] * 4097}, "messages", "<= 4096"),
+    (PATH, {"messages": [{str(i): 1 for i in range(65)}]}, "messages[0]", "<= 64"),
+    (PATH, {"messages": HI, "stop": ["x"] * 17}, "stop", "<= 16"),
+    (PATH, {"messages": HI, "logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "1024"),
+    (PATH, {str(i): 1 for i in range(257)}, None, "257 fields; at most 256"),
+    (PATH, {"messages": HI, "x": [{}] * 200_000}, None, "200004 opening braces"),
+    ("/v1/embeddings", {"input": [[5]] * 200_000}, None, "at most 200000"),
+    ("/v1/responses", {"input": [{}] * 4097}, "input", "<= 4096"),
+    (
+        "/v1/apps/translate",
+        {"text": "x", "glossary": {str(i): "x" for i in range(4097)}},
+        "glossary",
+        "<= 4096",
+    ),
+    ("/v1/apps/support", {"question": "x", "records": ["x"] * 1001}, "records", "<= 1000"),
+    (
+        "/v1/apps/support",
+        {"question": "x", "knowledge": [{"text": "x"}] * 1001},
+        "knowledge",
+        "<= 1000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "asked", "param", "words"), MANY, ids=range(len(MANY)))
+def test_more_than_is_looked_at_is_refused_by_the_decoder(
+    reciter: Live, path: str, asked: dict[str, Any], param: str | None, words: str
+) -> None:
+    """Before anything walks over it in the thread that all share."""
+    with reciter.client() as client:
+        error = client.post(path, json=asked).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", param)
+    assert words in error["message"]
+
+
+def test_a_message_has_so_many_parts_at_most(reciter: Live) -> None:
+    content = [{"type": "text", "text": ""}] * 4097
+    with reciter.client() as client:
+        error = client.post(PATH, json={"messages": [{"role": "user", "content": content}]}).json()
+    assert "4097 parts; at most 4096" in error["error"]["message"]
+
+
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
 def test_bad_bodies_are_told_so(reciter: Live, body: bytes) -> None:
     with reciter.client(headers={"Content-Type": "application/json"}) as client:
@@ -170,6 +215,30 @@ def test_bad_bodies_are_told_so(reciter: Live, body: bytes) -> None:
     assert response.json()["error"]["type"] == "invalid_request_error"
     assert "Traceback" not in response.text
     canary(reciter)
+
+
+WORDS = [
+    (gzip.compress(b"{}"), "compressed"),
+    (b"\xef\xbb\xbf{}", "byte order mark"),
+    (json.dumps({"messages": HI}).encode("utf-16"), "byte order mark"),
+    (b'{"a": "\xff"}', "not UTF-8"),
+    (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+    (b'{"a": "\\ud83d\\ude00 \\uDC00 x"}', "half of a surrogate pair"),
+    (b'{"a": "\\ud83d\\ude00 \\\\ud800" x}', "The body is not JSON."),
+    (b"{", "The body is not JSON."),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), WORDS, ids=range(len(WORDS)))
+def test_what_is_wrong_with_a_body_is_told(reciter: Live, body: bytes, words: str) -> None:
+    with reciter.client(headers={"Content-Type": "application/json"}) as client:
+        error = client.post(PATH, content=body).json()["error"]
+        assert error["code"] == "invalid_request"
+        assert words in error["message"]
+        for coding, status in (("gzip", 415), ("identity", 400)):
+            reply = client.post(PATH, content=body, headers={"Content-Encoding": coding})
+            assert reply.status_code == status
+            assert ("'gzip'" in reply.json()["error"]["message"]) == (status == 415)
 
 
 @given(
@@ -337,12 +406,59 @@ def test_a_socket_does_not_open_before_the_answers_of_its_connection() -> None:
     )
     with live() as server:
         server.backend.gate.clear()
+        server.backend.reached.clear()
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
             sock.sendall(ask.encode() + data + upgrade.encode())
-            assert sock.recv(12) == b"HTTP/1.1 400"
-            server.wait(server.door.idle.wait())
-        server.backend.gate.set()
+            assert server.backend.reached.wait(30)
+            server.backend.gate.set()
+            told = read_all(sock)
+        assert [part[:3] for part in told.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
+        assert b"told to a socket" in told
         canary(server)
+
+
+BROKEN = {
+    "no request": b"garbage\r\n\r\n",
+    "no Host": b"GET /livez HTTP/1.1\r\n\r\n",
+    "no chunk": (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("between", [b"", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_what_is_not_read_is_told_behind_the_answers_before_it(
+    stream: bool, broken: bytes, between: bytes
+) -> None:
+    """Within a running answer its client would take it for a part, or for its answer."""
+    data = json.dumps({"messages": HI, "stream": stream}).encode()
+    ask = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {len(data)}\r\n\r\n"
+    with live() as server:
+        server.backend.gate.clear()
+        server.backend.reached.clear()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            sock.sendall(ask.encode() + data)
+            assert server.backend.reached.wait(30)
+            sock.sendall(between + broken)
+            server.wait(refused(server))
+            server.backend.gate.set()
+            told = read_all(sock)
+        whole = 1 + bool(between)
+        assert [part[:3] for part in told.split(b"HTTP/1.1 ")[1:]] == [b"200"] * whole + [b"400"]
+        first, _, last = told.rpartition(b"HTTP/1.1 400")
+        assert (b"[DONE]\n\n\r\n0\r\n\r\n" in first) if stream else (ANSWER.encode() in first)
+        assert b"x-should-retry: false" in last
+        assert b"x-request-id: req-" in last
+        assert server.door.held == 0
+        canary(server)
+
+
+async def refused(server: Live) -> None:
+    """Something was sent on a connection that is no request."""
+    while not any(each._refused for each in server.server._state.connections):
+        await asyncio.sleep(0)
 
 
 H2C = "Connection: {}, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
@@ -384,10 +500,12 @@ def test_an_offer_does_not_begin_a_requests_time_anew() -> None:
 def test_no_more_requests_wait_on_a_connection_than_are_read_soon(reciter: Live) -> None:
     ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    for count, told in ((MAX_PIPELINED, b"HTTP/1.1 200"), (MAX_PIPELINED + 1, b"HTTP/1.1 400")):
+    for count, refused in ((MAX_PIPELINED, 0), (MAX_PIPELINED + 1, 1)):
         with socket.create_connection(("127.0.0.1", reciter.port), timeout=30) as sock:
             sock.sendall(ask * count + last)
-            assert read_all(sock).startswith(told)
+            told = read_all(sock)
+        assert told.count(b"HTTP/1.1 200") == MAX_PIPELINED + 1
+        assert told.count(b"HTTP/1.1 400") == refused
     canary(reciter)
 
 

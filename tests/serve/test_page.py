@@ -58,6 +58,9 @@ def test_files_come_without_a_key_and_keep_a_browser_to_this_server(
         assert response.headers["x-content-type-options"] == "nosniff"
         again = client.get(path, headers={"if-none-match": response.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+        weak = {"if-none-match": f'"another", W/{response.headers["etag"]}'}  # through a proxy
+        assert client.get(path, headers=weak).status_code == 304
+        assert client.get(path, headers={"if-none-match": "*"}).status_code == 304
         other = client.get(path, headers={"if-none-match": '"another"'})
         assert other.content == response.content
         assert client.head(path).status_code == 200

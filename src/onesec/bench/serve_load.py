@@ -75,7 +75,7 @@ class Heard:
     @property
     def accepted(self) -> bool:
         """Whether an answer was begun, or nobody said that it would not be."""
-        return not self.error or self.error in ("gave_up", "broken")
+        return self.status == 200 or not self.error or self.error in ("gave_up", "broken")
 
     @property
     def ended_ms(self) -> float:

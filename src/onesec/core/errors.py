@@ -3,11 +3,11 @@
 It must not know who raises it: standard library only.
 
     OneSecError
-    ├── InvalidRequest            the caller's values are wrong (also a ValueError)
+    ├── InvalidRequest            param: the caller's values are wrong (also a ValueError)
     │   ├── EmptyPrompt
     │   ├── ContextLengthExceeded prompt_tokens, context_length
     │   ├── UnknownGear           gear, known
-    │   └── UnknownToken          param, token, vocab_size
+    │   └── UnknownToken          token, vocab_size
     ├── DeadlineInfeasible        which, budget_ms, feasible_ms: the counter-offer
     ├── QueueFull                 waiting, limit
     ├── ModelError
@@ -56,9 +56,14 @@ def _made_again(
 
 
 class InvalidRequest(OneSecError, ValueError):
-    """A value of the request is out of range or contradicts another one."""
+    """A value of the request is out of range or contradicts another one. `param`: the field's name,
+    where one field is to blame."""
 
     code = "invalid_request"
+
+    def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
 
 
 class EmptyPrompt(InvalidRequest):
@@ -85,16 +90,32 @@ class ContextLengthExceeded(InvalidRequest):
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
 
+    @classmethod
+    def at_least(
+        cls, prompt_tokens: int, context_length: int, *, why: str
+    ) -> ContextLengthExceeded:
+        """Of a prompt that was not read, `why` tells its size and how many tokens that is."""
+        return cls(
+            prompt_tokens=prompt_tokens,
+            context_length=context_length,
+            message=f"The prompt has {prompt_tokens} tokens or more ({why}); this model holds "
+            f"{context_length}, one of them for the answer.",
+            hint=f"Shorten the prompt by at least {prompt_tokens - context_length + 1} tokens.",
+        )
+
 
 class UnknownGear(InvalidRequest):
     """The model has no gear of that name."""
 
     code = "unknown_gear"
 
-    def __init__(self, gear: str, known: tuple[str, ...], *, hint: str = "") -> None:
+    def __init__(
+        self, gear: str, known: tuple[str, ...], *, hint: str = "", param: str | None = None
+    ) -> None:
         super().__init__(
             f"There is no gear {gear!r}; this model has {', '.join(known)}.",
             hint=hint or "Choose one of these.",
+            param=param,
         )
         self.gear = gear
         self.known = known
@@ -107,8 +128,8 @@ class UnknownToken(InvalidRequest):
         super().__init__(
             f"{param} has token {token}; this model's tokens lie in [0, {vocab_size}).",
             hint="Use the token ids of this model's own tokenizer.",
+            param=param,
         )
-        self.param = param
         self.token = token
         self.vocab_size = vocab_size
 

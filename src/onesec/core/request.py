@@ -23,17 +23,22 @@ MAX_STOP_CHARS = 256
 MAX_LOGIT_BIAS = 1024
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def _check(param: str, value: float, low: float, high: float, name: str = "") -> None:
+    """Raises InvalidRequest where a value of `param`, called `name`, is not in [low, high]."""
+    name = name or param
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequest(f"{name} must be a number, not {type(value).__name__}.")
+        words = f"{name} must be a number, not {type(value).__name__}."
+        raise InvalidRequest(words, param=param)
     if not low <= value <= high:  # also what is no number
-        raise InvalidRequest(f"{name} is {value}; it must lie in [{low}, {high}].")
+        words = f"{name} is {value}; it must lie in [{low}, {high}]."
+        raise InvalidRequest(words, param=param)
 
 
-def _check_int(name: str, value: int, low: int, high: int) -> None:
+def _check_int(param: str, value: int, low: int, high: int, name: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequest(f"{name} must be an integer, not {type(value).__name__}.")
-    _check(name, value, low, high)
+        words = f"{name or param} must be an integer, not {type(value).__name__}."
+        raise InvalidRequest(words, param=param)
+    _check(param, value, low, high, name)
 
 
 def check_tokens(param: str, tokens: Collection[int], vocab_size: int) -> None:
@@ -106,7 +111,9 @@ class SamplingParams:
         _check_int("top_k", self.top_k, 0, 2**31 - 1)
         _check("top_p", self.top_p, 0.0, 1.0)
         if self.top_p == 0.0:
-            raise InvalidRequest("top_p is 0; it must be greater. Use temperature=0 for greedy.")
+            raise InvalidRequest(
+                "top_p is 0; it must be greater. Use temperature=0 for greedy.", param="top_p"
+            )
         _check("min_p", self.min_p, 0.0, 1.0)
         _check("repetition_penalty", self.repetition_penalty, 1e-2, 100.0)
         _check("presence_penalty", self.presence_penalty, -2.0, 2.0)
@@ -118,7 +125,8 @@ class SamplingParams:
         _check_int("min_tokens", self.min_tokens, 0, 2**31 - 1)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequest(
-                f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens})."
+                f"min_tokens is {self.min_tokens}, more than max_tokens ({self.max_tokens}).",
+                param="min_tokens",
             )
         if self.response_format is not None:
             schema_of(self.response_format)
@@ -127,27 +135,31 @@ class SamplingParams:
         if not isinstance(self.logit_bias, Mapping):
             raise InvalidRequest(
                 "logit_bias must map token ids to numbers, "
-                f"it is a {type(self.logit_bias).__name__}."
+                f"it is a {type(self.logit_bias).__name__}.",
+                param="logit_bias",
             )
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
             raise InvalidRequest(
-                f"logit_bias has {len(self.logit_bias)} entries; the limit is {MAX_LOGIT_BIAS}."
+                f"logit_bias has {len(self.logit_bias)} entries; the limit is {MAX_LOGIT_BIAS}.",
+                param="logit_bias",
             )
         for token, bias in self.logit_bias.items():
-            _check_int("a token id of logit_bias", token, 0, 2**31 - 1)
+            _check_int("logit_bias", token, 0, 2**31 - 1, "a token id of logit_bias")
             _check("logit_bias", bias, -100.0, 100.0)
         for name in ("stop", "stop_token_ids"):
             object.__setattr__(self, name, _several(getattr(self, name)))
         for token in self.stop_token_ids:
-            _check_int("a stop token id", token, 0, 2**31 - 1)
+            _check_int("stop_token_ids", token, 0, 2**31 - 1, "a stop token id")
         if len(self.stop) > MAX_STOP_STRINGS:
             raise InvalidRequest(
-                f"stop has {len(self.stop)} strings; the limit is {MAX_STOP_STRINGS}."
+                f"stop has {len(self.stop)} strings; the limit is {MAX_STOP_STRINGS}.",
+                param="stop",
             )
         for text in self.stop:
             if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP_CHARS:
                 raise InvalidRequest(
-                    f"a stop string must have 1 to {MAX_STOP_CHARS} characters: {text!r}."
+                    f"a stop string must have 1 to {MAX_STOP_CHARS} characters: {text!r}.",
+                    param="stop",
                 )
 
 

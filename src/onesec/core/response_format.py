@@ -43,27 +43,27 @@ def schema_of(response_format: Mapping[str, Any]) -> str:
     if kind == "json_object":
         return '{"type":"object"}'
     if kind != "json_schema":
-        raise InvalidRequest(
+        raise _refused(
             f"response_format has the type {str(kind)[:40]!r}.",
             hint='It must be "json_object" or "json_schema".',
         )
     schema = _schema_in(response_format)
     if not isinstance(schema, Mapping):
-        raise InvalidRequest("response_format has no schema.", hint="Give it as an object.")
+        raise _refused("response_format has no schema.", hint="Give it as an object.")
     depth, bounds = _measure(schema)
     if depth > MAX_SCHEMA_DEPTH:
-        raise InvalidRequest(f"The schema nests deeper than {MAX_SCHEMA_DEPTH}.")
+        raise _refused(f"The schema nests deeper than {MAX_SCHEMA_DEPTH}.")
     if bounds > MAX_NUMBER_BOUNDS:
-        raise InvalidRequest(
+        raise _refused(
             f"The schema bounds numbers {bounds} times; the limit is {MAX_NUMBER_BOUNDS}."
         )
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"The schema is no JSON: {str(error)[:120]}.") from None
+        raise _refused(f"The schema is no JSON: {str(error)[:120]}.") from None
     if size > MAX_SCHEMA_BYTES:
-        raise InvalidRequest(f"The schema has {size} bytes; the limit is {MAX_SCHEMA_BYTES}.")
+        raise _refused(f"The schema has {size} bytes; the limit is {MAX_SCHEMA_BYTES}.")
     return text
 
 
@@ -82,9 +82,7 @@ def _measure(schema: object) -> tuple[int, int]:
         for value in level:
             if isinstance(value, Mapping):
                 if _OWN in value:
-                    raise InvalidRequest(
-                        f"The schema has a key {_OWN!r}, which is not JSON Schema's."
-                    )
+                    raise _refused(f"The schema has a key {_OWN!r}, which is not JSON Schema's.")
                 _check_members(value)
                 bounds += sum(key in value for key in _BOUNDS)
                 inner += value.values()
@@ -102,8 +100,12 @@ def _check_members(schema: Mapping[str, Any]) -> None:
     least, required = schema.get("minProperties"), schema.get("required")
     named = len(required) if isinstance(required, (list, tuple)) else 0
     if isinstance(least, (int, float)) and least > named + 1:
-        raise InvalidRequest(
+        raise _refused(
             f"The schema asks for {least} members (minProperties) and names {named} of them "
             "(required); only one may come without a name.",
             hint='Name them in "required".',
         )
+
+
+def _refused(words: str, *, hint: str = "") -> InvalidRequest:
+    return InvalidRequest(words, hint=hint, param="response_format")

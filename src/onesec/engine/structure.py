@@ -210,5 +210,9 @@ def _llguidance() -> Any:
 
 
 def _refused(why: str) -> InvalidRequest:
-    first = (why.strip().splitlines() or ["it is not valid"])[0][:200]
-    return InvalidRequest(f"The schema cannot be used: {first.rstrip('.')}.")
+    first, *more = why.strip().splitlines() or ["it is not valid"]
+    if more and more[-1].startswith("error: "):  # of a pattern, below a picture of the place
+        first = f"a pattern has an error: {more[-1].removeprefix('error: ')}"
+    elif first.startswith("Resource '"):
+        first = "a $ref leads outside of it, and nothing is fetched"
+    return InvalidRequest(f"The schema cannot be used: {first[:200].rstrip('.')}.")

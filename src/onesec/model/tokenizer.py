@@ -7,6 +7,7 @@ It must not know prompts, chat messages, or what a model computes.
 
 from __future__ import annotations
 
+import math
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import tokenizers
 
-from onesec.core.errors import CorruptFile, InvalidRequest, OneSecError
+from onesec.core.errors import ContextLengthExceeded, CorruptFile, InvalidRequest, OneSecError
 from onesec.core.paths import path_of
 
 from .detokenize import Detokenizer, StreamDecoder, parse_part
@@ -91,6 +92,7 @@ class Tokenizer:
         if context_length is not None:
             limit = min(limit, context_length * BYTES_PER_TOKEN)
         self.max_text_bytes = limit
+        self._context_length = context_length
 
     @classmethod
     def from_folder(cls, path: str | Path, *, context_length: int | None = None) -> Tokenizer:
@@ -161,8 +163,8 @@ class Tokenizer:
         add_bos   put the model's own start in front, where it has one (for bare prompts; chat
                   templates write theirs).
 
-        Raises InvalidRequest for what is no text, beyond `max_text_bytes`, or where the text cannot
-        be tokenized.
+        Raises ContextLengthExceeded for a text that is far too long for the model, InvalidRequest
+        for what is no text, beyond `max_text_bytes`, or where the text cannot be tokenized.
         """
         self._check(text)
         guards: list[int] = []
@@ -215,6 +217,9 @@ class Tokenizer:
         if not isinstance(text, str):
             raise InvalidRequest(f"A text cannot be a {type(text).__name__}; it must be a str.")
         size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        context = self._context_length
+        if context is not None and size > context * BYTES_PER_TOKEN:
+            raise too_long(size, context)
         if size > self.max_text_bytes:
             raise InvalidRequest(
                 f"The text has {size} bytes; at most {self.max_text_bytes} are tokenized.",
@@ -249,6 +254,17 @@ class Tokenizer:
         if self._add_bos and not starts:
             return [self.bos_id, *ids]
         return ids[1:] if starts and not self._add_bos else ids
+
+
+def too_long(size: int, context_length: int) -> ContextLengthExceeded:
+    """A text of so many bytes is too long for a context, whatever its tokens are.
+
+    >>> too_long(20_000, 1024).prompt_tokens
+    1250
+    """
+    least = math.ceil(size / BYTES_PER_TOKEN)
+    why = f"{size} bytes, at {BYTES_PER_TOKEN} a token"
+    return ContextLengthExceeded.at_least(least, context_length, why=why)
 
 
 @contextmanager

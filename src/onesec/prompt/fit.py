@@ -15,7 +15,7 @@ from onesec.core.fitted import FitReport, Fitting
 from .clean import clean
 from .extract import extract
 from .pieces import Mark, ends_that_ask, omit, pieces_of
-from .template import Message
+from .template import MAX_PARTS, Message
 
 BYTES_PER_TOKEN = 16  # a text with more bytes a token than this is shortened without counting it
 LONGEST_PIECE = 200  # characters; longer sentences are cut between words
@@ -198,9 +198,15 @@ def cleaned(messages: Sequence[Message], *, goes_on: bool = False) -> list[Messa
 def _cleaned(message: Message, *, strip: bool = True) -> Message:
     """The message with its text cleaned, text parts joined; what is no text stays as it is."""
     content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-        for part in content
+    if (
+        isinstance(content, list)
+        and len(content) <= MAX_PARTS
+        and all(
+            isinstance(part, dict)
+            and part.get("type") == "text"
+            and isinstance(part.get("text"), str)
+            for part in content
+        )
     ):
         content = "\n".join(part["text"] for part in content)
     if not isinstance(content, str):

@@ -8,6 +8,7 @@ It must not know tokens, files or models: sources and special tokens come in as 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from .sandbox import Cage, TemplateRefusal, render
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_MESSAGES = 4096
+MAX_PARTS = 4096  # of one message
 MAX_TEMPLATES = 16
 MAX_DEPTH = 32  # of tools, tool calls and documents
 BASE_WORK = 100_000  # steps; one more for each character that comes in. About 0.1 s at most.
@@ -33,6 +35,9 @@ VARIABLES: Mapping[str, type] = {
     "date_string": str,
     "documents": list,
 }
+# Where a template asks whether a message's content is none, that is how it knows a call of tools;
+# any other takes content for text, writes "None" or fails: it gets an empty text.
+_ASKS_FOR_NONE = re.compile(r"""content['")\]]*\s*(?:is\s+(?:not\s+)?|[=!]=\s*)none\b""", re.I)
 _TEXT_KEYS = ("name", "tool_call_id", "reasoning_content")
 
 Message = Mapping[str, Any]
@@ -73,6 +78,7 @@ class ChatTemplate:
             raise CorruptFile("chat template", f"{len(named)} templates; {MAX_TEMPLATES} are read")
         cage = Cage(now=now)
         self._templates = {name: _compile(cage, source) for name, source in named.items()}
+        self._none = {name for name, source in named.items() if _ASKS_FOR_NONE.search(source)}
         self._special_tokens = dict(special_tokens or {})
         self._max_chars = max_chars
 
@@ -89,8 +95,8 @@ class ChatTemplate:
         """The prompt for these messages.
 
         messages                 {"role": system | user | assistant | tool, "content": text or text
-                                 parts, and optionally name, tool_calls, tool_call_id,
-                                 reasoning_content}
+                                 parts (None beside tool_calls), and optionally name, tool_calls,
+                                 tool_call_id, reasoning_content}
         add_generation_prompt    end with the words that open the assistant's turn
         continue_final_message   end inside the last message, so that the model goes on with it
         tools                    JSON schemas of callable functions
@@ -112,6 +118,10 @@ class ChatTemplate:
             raise InvalidRequest(f"{len(plain)} messages; at most {MAX_MESSAGES} are taken.")
         if continue_final_message:
             plain[-1]["content"] = (plain[-1]["content"] or "") + END_MARK
+        name = self._name_for(tools)
+        if name not in self._none:
+            for message in plain:
+                message["content"] = message["content"] or ""
         schemas = None if tools is None else [_plain(tool, "tools", protect) for tool in tools]
         values = {
             **self._special_tokens,
@@ -120,7 +130,7 @@ class ChatTemplate:
             "tools": schemas,
             "add_generation_prompt": add_generation_prompt,
         }
-        text = self._run("tool_use" if tools else "default", values)
+        text = self._run(name, values)
         if not continue_final_message:
             return text
         head, mark, _ = text.rpartition(END_MARK)
@@ -128,26 +138,36 @@ class ChatTemplate:
             raise InvalidRequest("The chat template does not write the message to be continued.")
         return head
 
+    def _name_for(self, tools: Sequence[Mapping[str, Any]] | None) -> str:
+        """The template that is taken: the one for these tools, the default one, or any."""
+        names = ("tool_use", "default") if tools else ("default",)
+        return next((n for n in names if n in self._templates), next(iter(self._templates)))
+
     def _run(self, name: str, values: Mapping[str, Any]) -> str:
-        template = self._templates.get(name) or self._templates.get("default")
-        if template is None:
-            template = next(iter(self._templates.values()))
+        max_work = BASE_WORK + _size(values)
         try:
             return render(
-                template, values, max_work=BASE_WORK + _size(values), max_chars=self._max_chars
+                self._templates[name], values, max_work=max_work, max_chars=self._max_chars
             )
         except TemplateRefusal as caught:
             raise InvalidRequest(f"The chat template refuses these messages: {caught}") from None
         except (SecurityError, RecursionError) as caught:
+            chars = _chars(values["messages"]) + _chars(values["tools"])
+            if chars > self._max_chars:  # whatever the template does
+                raise InvalidRequest(
+                    f"The messages and tools have {chars} characters; at most {self._max_chars} "
+                    "are rendered.",
+                    hint="Shorten them.",
+                ) from None
             raise UnsupportedModel(
                 f"The chat template was stopped: {caught}.",
                 hint="Use generate with a plain prompt (--raw), or another model.",
             ) from None
         except Exception as caught:  # whatever a stranger's code raises is about these messages
             raise InvalidRequest(
-                f"The chat template failed: {type(caught).__name__}: {str(caught)[:200]}.",
-                hint="Compare the messages with those that the model's card shows.",
-            ) from None
+                f"The chat template failed at these messages ({type(caught).__name__}).",
+                hint="Compare them with those that the model's card shows.",
+            ) from caught
 
 
 def _compile(cage: Cage, source: str) -> Any:
@@ -195,6 +215,10 @@ def _content(where: str, message: Message, protect: Callable[[str], str]) -> str
         return None
     if not isinstance(content, (list, tuple)):
         raise InvalidRequest(f"{where}.content must be text, not a {type(content).__name__}.")
+    if len(content) > MAX_PARTS:
+        raise InvalidRequest(
+            f"{where}.content has {len(content)} parts; at most {MAX_PARTS} are taken."
+        )
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
@@ -251,6 +275,15 @@ def _plain(value: Any, where: str, protect: Callable[[str], str], depth: int = 0
     if isinstance(value, (list, tuple)):
         return [_plain(item, where, protect, depth + 1) for item in value]
     raise InvalidRequest(f"{where} holds a {type(value).__name__}; only JSON values are taken.")
+
+
+def _chars(value: Any) -> int:
+    """Characters of the texts in a value, but for the names of members."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_chars, value.values()))
+    return sum(map(_chars, value)) if isinstance(value, list) else 0
 
 
 def _size(value: Any) -> int:

@@ -67,6 +67,9 @@ async def readyz(door: Door, request: Request) -> Response:
     """GET /readyz, /health: requests are taken now."""
     try:
         door.check_open()
+        if (silent_s := door.runner.silent_s()) >= _SILENT_S:
+            words = f"The engine process has not answered for {silent_s:.0f} s."
+            raise ApiError("engine_closed", words, hint="Ask another server.")
     except ApiError as error:
         if error.code == "loading":
             share = door.runner.loaded_share
@@ -135,6 +138,7 @@ async def tokenize(door: Door, request: Request) -> Response:
     seats = door.seats(call, timed=False)
     try:
         asked, _ = parse(call.body, TokenizeRequest)
+        generation.check_model(door, asked.model)
         wording, context = door.wording, door.ready.context_length
         if (asked.prompt is None) == (asked.messages is None):
             raise ApiError("invalid_request", "Send either prompt or messages.")
@@ -156,6 +160,7 @@ async def detokenize(door: Door, request: Request) -> Response:
     seats = door.seats(call, timed=False)
     try:
         asked, _ = parse(call.body, DetokenizeRequest)
+        generation.check_model(door, asked.model)
         tokens, tokenizer, size = asked.tokens, door.wording.tokenizer, door.ready.vocab_size
         if any(not 0 <= token < size for token in tokens):
             raise ApiError("invalid_request", f"Token ids lie in [0, {size}).", param="tokens")

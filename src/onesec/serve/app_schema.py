@@ -5,11 +5,17 @@ It must not know what is done with them; see schema.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from onesec.prompt.template import MAX_MESSAGES
+
 from .schema import DeadlineMs, MinGear, OnlyGear, Policy, StreamOptions
+
+MAX_ENTRIES = 1000  # of knowledge, and records, that come with a request; more belong into a store
+MAX_TERMS = 4096  # of a glossary, all of which each sentence is searched for
+Glossary = Annotated[dict[str, str], msgspec.Meta(max_length=MAX_TERMS)]
 
 
 class Common(msgspec.Struct, kw_only=True):
@@ -45,9 +51,9 @@ class SupportRequest(Common, kw_only=True):
     """POST /v1/apps/support."""
 
     question: str
-    knowledge: list[Note] = []
-    records: list[str | dict[str, Any]] = []
-    turns: list[Past] = []
+    knowledge: Annotated[list[Note], msgspec.Meta(max_length=MAX_ENTRIES)] = []
+    records: Annotated[list[str | dict[str, Any]], msgspec.Meta(max_length=MAX_ENTRIES)] = []
+    turns: Annotated[list[Past], msgspec.Meta(max_length=MAX_MESSAGES)] = []
 
 
 class TranslateRequest(Common, kw_only=True):
@@ -55,7 +61,7 @@ class TranslateRequest(Common, kw_only=True):
 
     text: str
     to: Literal["en", "zh"] | None = None
-    glossary: dict[str, str] = {}
+    glossary: Glossary = {}
 
 
 class AnswerRequest(Common, kw_only=True):
@@ -76,7 +82,7 @@ class LiveStart(Common, kw_only=True, tag="start"):
     """How to translate; the first message, where it is sent at all. See TranslateRequest."""
 
     to: Literal["en", "zh"] | None = None
-    glossary: dict[str, str] = {}
+    glossary: Glossary = {}
 
 
 class LiveText(msgspec.Struct, tag="text"):

@@ -24,22 +24,15 @@ from .app_schema import AnswerRequest, Common, SummarizeRequest, SupportRequest,
 from .door import Door
 from .driving import Counting, Done, Driver, Piece
 from .errors import ApiError, from_error, worded
-from .generation import check_model, json_response, told
+from .generation import check_gears, check_model, json_response, told
 from .limits import CALL, Call, ClientGone
 from .schema import parse
 from .stream import DONE, PING, EventStream, event
 
 Starting = Callable[[Model, Any, dict[str, Any]], tuple[App, Callable[[Deadline], Steps[Any]]]]
-_MOST_ENTRIES = 1000  # that come with a request; more belong into a store
 
 
 def _support(model: Model, asked: SupportRequest, options: dict[str, Any]) -> Any:
-    if len(asked.knowledge) > _MOST_ENTRIES:
-        raise ApiError(
-            "invalid_request",
-            f"{len(asked.knowledge)} entries of knowledge; at most {_MOST_ENTRIES} are taken.",
-            param="knowledge",
-        )
     entries = [Entry(n.id or str(i), n.text, n.title) for i, n in enumerate(asked.knowledge)]
     desk = Support(model, entries, **options)
     chat = desk.conversation(records=asked.records)
@@ -79,6 +72,7 @@ async def application(name: str, door: Door, request: Request) -> Response:
     try:
         asked, ignored = parse(call.body, kind)
         check_model(door, asked.model)
+        check_gears(door, gear=asked.gear, min_gear=asked.min_gear)
         budget = door.budget(call, asked.deadline_ms)
         model = Counting(door)
         app, start = begin(model, asked, {"clock": door.clock})

@@ -28,7 +28,7 @@ from onesec.wording import Wording
 from . import wire
 from .answers import Answers, Wanted, stalled
 from .deadlines import DoorTime, budget_of
-from .errors import ApiError, from_error, infeasible, queue_full
+from .errors import ApiError, crowded, from_error, infeasible, queue_full
 from .limits import Call, ClientGone
 from .metrics import Metrics
 from .newest import Crowded, Newest
@@ -260,8 +260,7 @@ class Door:
             if await self.newest.turn(wanted.budget.total_ms):
                 self.check_time(wanted)  # it has less of it by now
         except Crowded as crowd:
-            error = queue_full(crowd.waiting, self.terms.max_open)
-            raise error.under(wanted.budget) from None
+            raise crowded(crowd.waiting).under(wanted.budget) from None
         loop, budget = asyncio.get_running_loop(), self.time.inside(wanted.budget)
 
         async def ask(request: Request, spare_ms: float) -> int:
@@ -309,10 +308,7 @@ class Door:
             raise ApiError(
                 "invalid_request", f"{count} answers at once: this server has {most} places."
             )
-        longest, context = max(len(prompt.tokens) for prompt in prompts), self.ready.context_length
-        if longest >= context:  # it is handed on once for each of its answers
-            too_long = ContextLengthExceeded(prompt_tokens=longest, context_length=context)
-            raise from_error(too_long)
+        self.check_length(prompts)  # each is handed on once for each of its answers
         flow = self.runner.flow()
         answers = Answers(self, wanted, flow, seats)
 
@@ -331,6 +327,13 @@ class Door:
                 error.under(wanted.budget)
             raise
         return answers
+
+    def check_length(self, prompts: Sequence[Prepared]) -> None:
+        """Refuse prompts of which one does not fit the context. Raises ApiError."""
+        longest, context = max(len(prompt.tokens) for prompt in prompts), self.ready.context_length
+        if longest >= context:
+            too_long = ContextLengthExceeded(prompt_tokens=longest, context_length=context)
+            raise from_error(too_long)
 
     def whole(self, error: ApiError, budget: Budget, entered_ms: float) -> ApiError:
         """A refusal of the engine, which was given less than the budget, in a caller's numbers."""

@@ -21,7 +21,7 @@ from onesec.prepare import Prepared
 from .answers import Wanted
 from .door import Door, Seats
 from .errors import ApiError, infeasible
-from .generation import check_model, json_response, read, sizes_of, told
+from .generation import check_gears, check_model, check_sizes, json_response, read, told
 from .limits import CALL, Call
 from .schema import EmbeddingRequest, parse
 
@@ -49,9 +49,14 @@ async def embeddings(door: Door, request: Request) -> Response:
         budget_ms, timed = wanted.budget.total_ms, wanted.budget.limited
         call.when_gone(lambda: door.over(call, "left", timed=timed, budget_ms=budget_ms))
         given = asked.inputs()
-        wanted.sizes = sizes_of(given)
-        door.check_time(wanted)
-        prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
+        try:
+            check_sizes(door, wanted, given)
+            prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
+        except ApiError as error:
+            if error.feasible_ms is not None:  # which would be of no use to what never fits
+                await _check_longest(door, call, given)
+            raise
+        door.check_length(prompts)
         _check_time(door, wanted, prompts)
         means: list[bytes] = []
         while len(means) < len(prompts):
@@ -98,6 +103,15 @@ async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> lis
     return found
 
 
+async def _check_longest(door: Door, call: Call, given: Sequence[str | list[int]]) -> None:
+    """Refuse inputs whose longest text has more tokens than fit. Raises ApiError."""
+    longest = max((text for text in given if isinstance(text, str)), key=len, default="")
+    encode, fits = door.wording.tokenizer.encode, len(longest.encode()) < door.ready.context_length
+    if not fits:  # as a token for each byte
+        tokens = await door.in_thread(call, lambda: encode(longest, add_bos=True))
+        door.check_length([Prepared.of_tokens(tokens)])
+
+
 def _check_time(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> None:
     """Refuse what cannot be in time as a whole. Raises ApiError."""
     budget_ms, gear = wanted.budget.total_ms, wanted.gear or ""
@@ -130,6 +144,7 @@ def _data(means: Sequence[bytes], form: Literal["float", "base64"]) -> list[dict
 
 def _check(door: Door, asked: EmbeddingRequest) -> None:
     check_model(door, asked.model)
+    check_gears(door, gear=asked.gear)
     size = door.ready.hidden_size
     if size is None:
         raise ApiError("invalid_request", "This backend tells no hidden states.")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from onesec.core.deadline import Budget
-from onesec.core.errors import DeadlineInfeasible, OneSecError, QueueFull, UnknownToken, Which
+from onesec.core.errors import DeadlineInfeasible, InvalidRequest, OneSecError, QueueFull, Which
 
 from .wire import Fault
 
@@ -98,6 +98,8 @@ class ApiError(Exception):
         headers = {"x-should-retry": "true" if retry else "false"}
         if self.allow:
             headers["allow"] = self.allow
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"  # RFC 9110 asks for it
         if retry:
             headers["retry-after-ms"] = str(round(ms))
             headers["retry-after"] = str(math.ceil(ms / 1e3))  # whole seconds: RFC 9110
@@ -138,12 +140,16 @@ def from_fault(fault: Fault) -> ApiError:
 
 
 def from_error(error: OneSecError) -> ApiError:
-    """An error of the door's own preprocessing, for a client."""
+    """An error of the door's own preprocessing, for a client. Of one that no client can mend the
+    log has where it came from, but not what it says."""
     if isinstance(error, DeadlineInfeasible):
         return infeasible(error.budget_ms, error.feasible_ms, error.why, which=error.which)
     if error.code not in _KINDS:
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        place = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in last) or "nowhere"
+        _log.error("unforeseen here: %s, from %s", type(error).__name__, place)
         return internal()
-    param = error.param if isinstance(error, UnknownToken) else None
+    param = error.param if isinstance(error, InvalidRequest) else None
     return ApiError(error.code, error.message, hint=error.hint, param=param)
 
 
@@ -166,6 +172,16 @@ def queue_full(waiting: int, limit: int) -> ApiError:
     """Too many are open already."""
     error = QueueFull(waiting=waiting, limit=limit)
     return ApiError(error.code, error.message, hint=error.hint)
+
+
+def crowded(waiting: int) -> ApiError:
+    """It waited too large a part of its budget to be read, behind newer ones."""
+    return ApiError(
+        QueueFull.code,
+        f"This request would not be read in time: newer ones are read first, and {waiting} more "
+        "wait to be read.",
+        hint="Try again shortly.",
+    )
 
 
 def worded(error: Exception, request_id: str) -> ApiError:

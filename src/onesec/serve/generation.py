@@ -15,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from onesec.model.tokenizer import BYTES_PER_TOKEN
+from onesec.core.errors import ContextLengthExceeded, UnknownGear
+from onesec.model.tokenizer import BYTES_PER_TOKEN, too_long
 from onesec.prepare import Preparation, Prepared
+from onesec.prompt.template import MAX_PARTS
 
 from .answers import Answers, Choice, Wanted
 from .door import Door
@@ -73,8 +75,7 @@ async def chat(door: Door, request: Request) -> Response:
             wanted.tools = offered.reader
             wanted.params = offered.params(wanted.params)
         messages = spoken(asked.messages)
-        wanted.sizes = sizes_of([written(messages)])
-        door.check_time(wanted)
+        check_sizes(door, wanted, [written(messages)])
         goes_on = asked.continue_final_message
         options = {
             "add_generation_prompt": asked.add_generation_prompt and not goes_on,
@@ -114,8 +115,7 @@ async def complete(door: Door, request: Request) -> Response:
             ends = wanted.params.ignore_eos or limit == 1
             wanted.params = replace(wanted.params, prompt_logprobs=True, ignore_eos=ends)
         given = asked.prompts()
-        wanted.sizes = sizes_of(given)
-        door.check_time(wanted)
+        check_sizes(door, wanted, given)
         prompts = await door.prepared(wanted, lambda prepare: [read(prepare, p) for p in given])
         answers = await door.answers(wanted, prompts, seats)
     except BaseException:
@@ -139,13 +139,26 @@ def sizes_of(prompts: Sequence[str | list[int]]) -> tuple[int, ...]:
     )
 
 
+def check_sizes(door: Door, wanted: Wanted, prompts: Sequence[str | list[int]]) -> None:
+    """Refuse what cannot fit the context, or the time, from the prompts' sizes alone. Raises
+    ApiError, ContextLengthExceeded."""
+    wanted.sizes = sizes_of(prompts)
+    context = door.ready.context_length
+    for prompt, size in zip(prompts, wanted.sizes, strict=True):
+        if isinstance(prompt, list) and size >= context:
+            raise ContextLengthExceeded(prompt_tokens=size, context_length=context)
+        if isinstance(prompt, str) and size > context and wanted.fit == "none":
+            raise too_long(len(prompt.encode()), context)
+    door.check_time(wanted)
+
+
 def written(messages: Sequence[dict[str, Any]]) -> str:
     """What of messages is sure to stand in the prompt; of an assistant's, thoughts may not."""
     texts = []
     for message in messages:
         content = message.get("content")
         if message.get("role") != "assistant":
-            parts = content if isinstance(content, list) else [{"text": content}]
+            parts = content[:MAX_PARTS] if isinstance(content, list) else [{"text": content}]
             texts += [part.get("text") for part in parts if isinstance(part, dict)]
     return "".join(text for text in texts if isinstance(text, str))
 
@@ -237,7 +250,9 @@ def wanted_of(
     """What a request asks of the engine. Raises ApiError, InvalidRequest."""
     defaults = door.ready.default_params
     params = asked.params(defaults, max_tokens=limit, logprobs=logprobs)
-    params.check_tokens(door.ready.vocab_size)  # the engine would, and not say which field it is
+    # The engine would, and not say which field it is.
+    params.check_tokens(door.ready.vocab_size)
+    check_gears(door, gear=asked.gear, min_gear=asked.min_gear)
     return Wanted(
         call=call,
         budget=door.budget(call, asked.deadline_ms, asked.ttft_ms, asked.tpot_ms),
@@ -268,6 +283,14 @@ def check_model(door: Door, model: str | None) -> None:
     """Raises ApiError where a request names another model."""
     if model is not None and model not in door.names:
         raise ApiError("model_not_found", f"This server has the model {door.model}.", param="model")
+
+
+def check_gears(door: Door, **named: str | None) -> None:
+    """Raises UnknownGear where a field names a gear that the model does not have."""
+    known = tuple(door.ready.gears)
+    for param, gear in named.items():
+        if gear is not None and gear not in known:
+            raise UnknownGear(gear, known, param=param)
 
 
 def told(ignored: Sequence[str]) -> dict[str, str]:

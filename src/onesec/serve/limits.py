@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from .errors import ApiError, worded
-from .protocol import ABORT, ARRIVAL, FLOW, HEAR
+from .protocol import ABORT, ARRIVAL, FLOW, HEAR, new_id
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -81,7 +80,7 @@ def call_of(scope: Scope) -> Call:
     """The call of a request, or of a socket that wants to be opened."""
     headers = _headers(scope)
     asked = headers.get("x-request-id", "")
-    request_id = asked if _CLIENT_ID.fullmatch(asked) else f"req-{secrets.token_hex(8)}"
+    request_id = asked if _CLIENT_ID.fullmatch(asked) else new_id()
     arrival_ns = scope.get(ARRIVAL) or time.monotonic_ns()
     return Call(request_id, arrival_ns, scope["path"], headers)
 
@@ -200,6 +199,13 @@ def _check_kind(scope: Scope, call: Call) -> None:
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if scope["method"] == "POST" and kind != "application/json":
         raise ApiError("unsupported_media_type", "Send JSON, with content-type: application/json.")
+    coding = call.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):  # a small body could become a large one
+        raise ApiError(
+            "unsupported_media_type",
+            f"The body has the content-encoding {coding[:40]!r}; none is read here.",
+            hint="Send it as it is, without content-encoding.",
+        )
 
 
 def _too_large(limit: int) -> ApiError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from onesec.core.errors import InvalidRequest
 from onesec.core.request import SamplingParams
 from onesec.model.tokenizer import Tokenizer
 from onesec.prepare import Prepared
@@ -67,7 +68,11 @@ class Offered:
         """How such an answer is sampled. Raises InvalidRequest."""
         if self.forcing is None:
             return params
-        return replace(params, response_format=self.forcing.response_format)
+        try:
+            return replace(params, response_format=self.forcing.response_format)
+        except InvalidRequest as error:
+            error.param = "tools"  # whose parameters the form is made of
+            raise
 
     def opened(self, prompt: Prepared) -> Prepared:
         """The prompt, up to where the answer begins."""

@@ -207,7 +207,7 @@ def document(routes: Iterable[tuple[str, str, Any]], version: str) -> dict[str, 
             "title": "OneSec",
             "version": version,
             "description": "Answers that keep their deadline. Fields that are not known are "
-            "ignored and named in the header x-onesec-ignored.",
+            "ignored and named in the header x-onesec-ignored; one that is null counts as absent.",
         },
         "security": [{}, {"key": []}],
         "paths": paths,

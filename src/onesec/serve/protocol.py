@@ -4,13 +4,15 @@ It must not know routes. uvicorn's protocol does the parsing (httptools); this a
 an absolute time and a size for a request's head, exactly one Host, a limit on sockets, all of them
 and of one peer, and on requests that wait on one, the instant of a request's first byte, an end of
 patience with a peer that does not read, answers whose head and first bytes are one packet, answers
-to HTTP/1.0 without the chunks of 1.1, errors in the API's words, and requests that offer a protocol
+to HTTP/1.0 without the chunks of 1.1, errors in the API's words behind the answers that are owed
+before them, and requests that offer a protocol
 which is not spoken here: they are read as if they did not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
@@ -68,6 +70,9 @@ class Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self._hear: set[Callable[[], None]] = set()
+        self._answering: RequestResponseCycle | None = None  # the one that is, or was last
+        self._refused = False  # nothing more is read
+        self._refusal = b""  # to be sent once all before it are answered
         of_peer = 0
         if self.client is not None and not on_this_machine(self.client[0]):
             peers = [getattr(other, "client", None) for other in self.connections]
@@ -85,13 +90,15 @@ class Protocol(HttpToolsProtocol):
             hear()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._received_ns = self.clock.now_ns() if self.looks is None else self.looks.since_ns
         if self._in_head:
             self._begin_head()
             self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response(f"the head has more than {MAX_HEAD_BYTES} bytes")
 
     def _parse(self, data: bytes) -> None:
@@ -128,15 +135,32 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, or none that is read, and close. `msg` says what is wrong."""
+        """Answer what is no request, or none that is read here, and close, once all before it are
+        answered; `msg` says why."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._forget_timer()
+        self._forget_body()
         self.logger.warning("Not a request: %s", msg)
-        body = ApiError("invalid_request", f"The request is not read: {msg}.").encoded()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        answering, in_body = self._answering, not self._in_head
+        if in_body and self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()  # it has no body, and so no answer but this one
+            in_body = False
+        if in_body and answering is not None and answering.response_started:
+            self.transport.close()  # its answer is all that there is to say
+            return
+        self._refusal = _refusal(msg)
+        if in_body or answering is None or answering.response_complete:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.transport.write(self._refusal)
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     # What the parser tells. An exception in here is answered with 400.
 
@@ -177,8 +201,11 @@ class Protocol(HttpToolsProtocol):
         self._forget_body()
 
     def on_response_complete(self) -> None:
+        last = not self.pipeline
         super().on_response_complete()
-        if not self._in_head and self._body_timer is None:
+        if self._refusal and last and not self.transport.is_closing():
+            self._refuse()
+        elif not self._refused and not self._in_head and self._body_timer is None:
             # Answered before its body was there, which nobody waits for any more.
             self._body_timer = self.loop.call_later(self.body_seconds, self.transport.abort)
 
@@ -205,6 +232,26 @@ class Protocol(HttpToolsProtocol):
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
+
+
+def new_id() -> str:
+    """An id for a request that has none of its own."""
+    return f"req-{secrets.token_hex(8)}"
+
+
+def _refusal(why: str) -> bytes:
+    """The whole answer to what is not read."""
+    error = ApiError("invalid_request", f"The request is not read: {why}.")
+    body = error.encoded()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **error.headers(),
+        "x-request-id": new_id(),
+        "connection": "close",
+    }
+    lines = ["HTTP/1.1 400 Bad Request", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def on_this_machine(host: str) -> bool:

@@ -17,17 +17,17 @@ from starlette.responses import Response
 from .answers import Answers
 from .door import Door
 from .errors import ApiError
-from .generation import Whole, check_model, sizes_of, spoken, told, wanted_of, written
+from .generation import Whole, check_model, check_sizes, spoken, told, wanted_of, written
 from .limits import CALL, Call, ClientGone
 from .replies import Form
-from .schema import Count, Sampled, parse
+from .schema import Count, Messages, Sampled, parse
 from .stream import EventStream, growing
 
 
 class ResponsesRequest(Sampled, kw_only=True):
     """The body. `input`: a text, or messages; parts of other kinds than text are refused."""
 
-    input: str | list[dict[str, Any]]
+    input: str | Messages
     instructions: str | None = None
     max_output_tokens: Count | None = None
     previous_response_id: str | None = None
@@ -66,8 +66,7 @@ async def responses(door: Door, request: Request) -> Response:
         limit = asked.max_output_tokens or asked.max_tokens or door.terms.max_tokens
         wanted = wanted_of(door, call, asked, limit, logprobs=None)
         messages = spoken(asked.messages())
-        wanted.sizes = sizes_of([written(messages)])
-        door.check_time(wanted)
+        check_sizes(door, wanted, [written(messages)])
         prompt = await door.prepared(wanted, lambda prepare: prepare.messages(messages))
         answers = await door.answers(wanted, [prompt], seats)
     except BaseException:
