@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from onesec.budget.latency import GearCost, LatencyModel
 from onesec.cli.main import main
 from onesec.core.clock import MonotonicClock
 from onesec.core.errors import InvalidRequest
-from onesec.loading import latency_model, load_model
+from onesec.loading import find_model, latency_model, load_model
 from onesec.model.config import ModelConfig
 from onesec.model.gguf_writer import GGUFWriter
+from onesec.model.partfolder import written_bytes
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,23 @@ def test_an_artifact_that_is_saved_again_keeps_what_is_known_of_it(tmp_path: Pat
         gears = [gear.name for gear in loaded.backend.gears]
     with load_model(tmp_path / "again", context=64, threads=1) as again:
         assert [gear.name for gear in again.backend.gears] == gears
+
+
+@pytest.mark.parametrize("gguf", [False, True])
+def test_what_companions_take_is_known_before_they_are_written(gguf: bool, tmp_path: Path) -> None:
+    path = find_model("onesec-mini")
+    if gguf:
+        path = tmp_path / "mini.gguf"
+        assert main(["export", "onesec-mini", "-o", str(path)]) == 0
+    else:
+        path = shutil.copytree(path, tmp_path / "mini")
+        (path / "NOTICE").symlink_to(path / "nowhere")
+        (path / "LICENSE").write_text("mine")
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    with load_model(path, context=64, threads=1) as loaded:
+        loaded.write_companions(folder)
+        assert loaded.companion_bytes() == written_bytes(folder) > 0
 
 
 def test_what_a_tokenizer_s_reader_guessed_is_told(tmp_path: Path) -> None:

@@ -147,6 +147,16 @@ class LoadedModel(Closing):
         else:
             copy_companions(self.path, folder)
 
+    def companion_bytes(self) -> int:
+        """Bytes of what `write_companions` writes. Raises CorruptFile, OSError."""
+        from onesec.model.artifact_writer import companion_bytes
+        from onesec.model.tokenizer_folder import tokenizer_contents
+
+        if self.path.is_file():
+            files = self.tokenizer.files(self.path)
+            return sum(map(len, tokenizer_contents(files).values()))
+        return companion_bytes(self.path)
+
     def engine(
         self,
         clock: Clock,

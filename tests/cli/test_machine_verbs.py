@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from onesec.cli.measure import SEQUENCES, Meter, Samples, long_prompt, named_gea
 from onesec.cli.output import emit_json, megabytes, plus_minus
 from onesec.compress.evaluate import Divergence, Estimate, Quality
 from onesec.core.errors import UnknownGear
+from onesec.loading import find_model
+
+MINI = find_model("onesec-mini")
 
 
 def test_doctor_reports_every_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,3 +239,35 @@ def test_doctor_counts_what_is_left_of_a_cgroups_memory(
     findings = json.loads(capsys.readouterr().out)["findings"]
     [memory] = [finding for finding in findings if finding["name"] == "memory"]
     assert memory["status"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("gears", "cells"),
+    [
+        (None, ""),
+        ([{"name": "8", "width": 8}], ""),
+        ([{"name": "8", "width": 8, "widths": None, "kld_mean": None}], ""),
+        ([{"name": "8", "width": 8, "kld_mean": 0.5, "same_top": None}], "0.5000"),
+        ([{"name": "8", "width": 8, "kld_mean": 0.5, "kld_mean_se": 0.25}], "0.5000±0.2500"),
+    ],
+    ids=str,
+)
+def test_show_leaves_out_what_was_not_measured(
+    gears: object, cells: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m.onesec"
+    shutil.copytree(MINI, folder)
+    (folder / "gears.json").write_text(json.dumps({"gears": gears}))
+    assert main(["show", str(folder)]) == 0
+    assert cells in capsys.readouterr().out
+
+
+def test_show_names_a_figure_that_is_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m.onesec"
+    shutil.copytree(MINI, folder)
+    gear = {"name": "8", "width": 8, "kld_mean": "little"}
+    (folder / "gears.json").write_text(json.dumps({"gears": [gear]}))
+    assert main(["show", str(folder)]) == 3
+    assert "kld_mean is 'little', not a number" in capsys.readouterr().err

@@ -22,6 +22,18 @@ def test_values_outlive_the_process(tmp_path: Path) -> None:
         again.finish()
 
 
+def test_a_journal_of_nothing_leaves_no_file(tmp_path: Path) -> None:
+    with Journal(tmp_path / "out", "a") as journal:
+        assert journal.path.exists()
+    assert not list(tmp_path.iterdir())
+    with Journal(tmp_path / "out", "a") as first:
+        first.finish()
+        with Journal(tmp_path / "out", "a") as second:
+            second.put("one", 1)
+            first.finish()
+    assert second.path.exists()
+
+
 def test_other_work_begins_anew(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with Journal(output, "a") as journal:

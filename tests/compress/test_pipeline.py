@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from onesec.cli.main import main
 from onesec.compress import Recipe, compress
 from onesec.compress.evaluate import Divergence, Estimate, Quality
 from onesec.compress.pipeline import _figures, _fingerprint
-from onesec.compress.room import REPORT_BYTES
+from onesec.compress.room import report_bytes
 from onesec.core.errors import InvalidRequest, ModelError, ModelNotFound, UnknownGear
 from onesec.export import open_outgoing
 from onesec.llm import LLM
@@ -106,7 +107,7 @@ def test_a_size_is_kept_by_leaving_second_planes_out(
     """A share of the second planes fits; the rest of the matrices have 4 bits for good."""
     with open_artifact(artifact) as opened:
         lo_bytes = {n: opened.packed(n).lo.nbytes for n in opened.matrix_names()}
-        fixed = opened.nbytes - sum(lo_bytes.values()) + REPORT_BYTES
+        fixed = opened.nbytes - sum(lo_bytes.values()) + report_bytes(len(lo_bytes))
     fixed += sum(file.stat().st_size for file in artifact.glob("tokenizer*"))
     size = fixed + round(share * sum(lo_bytes.values()))
     found = compress(checkpoint, tmp_path / "small", Recipe(**QUICK, size_bytes=size))
@@ -137,8 +138,9 @@ def test_a_size_is_kept_by_leaving_second_planes_out(
 
 
 def test_a_size_is_held_against_the_files_that_are_written(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # nothing is copied there
     output = tmp_path / "small"
     found = compress(checkpoint, output, Recipe(**QUICK, size_bytes=1000))
     taken = written_bytes(output)
@@ -250,6 +252,7 @@ def test_a_journal_belongs_to_all_that_was_read_of_a_model(
 
     before = fingerprint()
     (folder / ".out.journal-0").write_text("{}")
+    (folder / "gone.json").symlink_to(tmp_path / "nowhere")
     assert fingerprint() == before
     (folder / "tokenizer_config.json").write_text("{}")
     assert fingerprint() != before
@@ -277,6 +280,8 @@ def test_what_cannot_be_met_is_said_and_the_best_is_kept(
     assert main(["compress", str(checkpoint), "-o", str(output), "--json", *options]) == 1
     said = capsys.readouterr()
     assert "Not met" in said.err
+    if "max_kld" in recipe or "keep_top1" in recipe:
+        assert ("the best gear in time has" in said.err) is ("tpot_ms" in recipe)
     record = json.loads(said.out)
     assert record["target"]["met"] is False
     assert record["target"]["why"]
@@ -333,7 +338,41 @@ def test_given_text_is_used_and_must_suffice(checkpoint: Path, tmp_path: Path) -
     assert "The most accurate gear is" in (found.path / "report.html").read_text()
     with pytest.raises(InvalidRequest, match="3 tokens"):
         compress(checkpoint, tmp_path / "other", Recipe(**QUICK), text="w3 w4 w5")
-    assert not (tmp_path / "other").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_report_of_the_folder_one_stands_in_has_a_title(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint)
+    compress(".", tmp_path / "out", Recipe(**QUICK))
+    assert "<h1>tiny</h1>" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep-top1", "97"], "write 97% or 0.97"),
+        (["--answer", "32"], "within --deadline"),
+        (["--prompt", "32", "--tpot-ms", "5"], "within --deadline"),
+    ],
+    ids=str,
+)
+def test_options_that_say_nothing_alone_are_refused(
+    options: list[str],
+    words: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["compress", str(checkpoint), "-o", str(tmp_path / "out"), *options]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_place_inside_a_file_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin.txt").write_text("mine")
+    with pytest.raises(InvalidRequest, match=r"bin\.txt is no folder"):
+        compress(checkpoint, tmp_path / "bin.txt" / "x" / "y")
 
 
 def test_an_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def _record(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("layers", [2, 30, 120])
-def test_reports_and_headers_have_room(layers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [1, 2, 30, 120])
+def test_reports_and_headers_have_room_and_not_much_more(layers: int, tmp_path: Path) -> None:
     config = _model(layers)
     pairs = sublayers(config)
     names = [name for pair in pairs for name in pair] + ["head"]
@@ -71,14 +71,15 @@ def test_reports_and_headers_have_room(layers: int, tmp_path: Path) -> None:
         for i in range(1, MAX_GEARS)
     ]
     told = {name: value for name, value in record["gears"][0].items() if name.startswith(FIGURES)}
-    kept = gear_records(gears, {gear.name: told for gear in gears})
-    listed = json.dumps({"gears": kept, "narrow": names}, indent=1)
+    told_of = gear_records(gears, {gear.name: told for gear in gears})
+    listed = json.dumps({"gears": told_of, "narrow": names}, indent=1)
     (tmp_path / "gears.json").write_text(listed)
     entries = 3 * len(packed_names(config)) + len(required_vectors(config)) + 2
     used = sum(file.stat().st_size for file in tmp_path.iterdir()) + ENTRY_BYTES * entries
     sizes = [packed_shape(config, name) for name in packed_names(config)]
     weights = sum(plane_bytes(*size)[0] + 4 * size[0] for size in sizes)
-    assert used <= room_of(config, 0).least_bytes - weights
+    kept = room_of(config, 0).least_bytes - weights
+    assert used <= kept <= 1.4 * used
 
 
 @settings(deadline=None, max_examples=60)

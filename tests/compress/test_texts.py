@@ -28,7 +28,8 @@ def _gathered(
 ) -> Any:
     tokenizer = SimpleNamespace(encode=lambda text: list(range(len(text))), bos_id=1)
     monkeypatch.setattr(texts, "open_tokenizer", lambda path: tokenizer)
-    loaded: Any = SimpleNamespace(path=Path(), backend=SimpleNamespace(vocab_size=rows))
+    backend = SimpleNamespace(vocab_size=rows)
+    loaded: Any = SimpleNamespace(path=Path(), backend=backend, context_length=1 << 17)
     journal: Any = None
     return texts.gather(
         loaded, "." * count, counts, seed=0, journal=journal, progress=lambda share: None
@@ -42,11 +43,24 @@ def test_a_given_text_leaves_enough_to_search_and_to_check_on(
     with pytest.MonkeyPatch.context() as patch:
         parts = _gathered(patch, count, (calibration, search, check))
     sizes = len(parts.calibration), len(parts.search), len(parts.check)
-    assert [*parts.calibration, *parts.search, *parts.check] == list(range(sum(sizes)))
-    assert sum(sizes) <= count
+    every = [*parts.calibration, *parts.search, *parts.check]
+    assert len(set(every)) == sum(sizes) <= count
+    assert all(part == sorted(part) for part in (parts.calibration, parts.search, parts.check))
+    assert set(every) <= set(range(count))
     assert all(size >= LEAST for size in sizes[1:])
     if count >= calibration + search + check:
         assert sizes == (calibration, search, check)
+
+
+def test_every_file_of_a_text_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four files of 25,000 tokens, of which 8,192 are read: windows of each, in each part."""
+    parts = _gathered(monkeypatch, 100_000, (4096, 2048, 2048))
+    for part in (parts.calibration, parts.search, parts.check):
+        shares = [sum(at // 25_000 == file for at in part) for file in range(4)]
+        assert shares == [len(part) // 4] * 4
+        window = texts.WINDOW_TOKENS
+        for start in range(0, len(part), window):
+            assert part[start : start + window] == list(range(part[start], part[start] + window))
 
 
 def test_a_token_without_a_row_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,17 @@ def test_a_config_that_is_made_anew_says_the_same_or_is_refused(name: str) -> No
         assert values[key] == own.get(key, values[key])
 
 
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_gemmas_scalar_is_an_int(name: str) -> None:
+    """transformers opens no float there."""
+    with open_checkpoint(GOLDEN / name) as checkpoint:
+        scalar = hf_config(checkpoint.config, Path("out"))["query_pre_attn_scalar"]
+    assert isinstance(scalar, int)
+    assert (
+        scalar == json.loads((GOLDEN / name / "config.json").read_text())["query_pre_attn_scalar"]
+    )
+
+
 def test_a_config_that_is_made_anew_says_which_biases_there_are() -> None:
     with open_checkpoint(GOLDEN / "llama2") as checkpoint:
         config = checkpoint.config

@@ -15,11 +15,12 @@ from export_models import CHATML, MINI, prepared
 from gguf_converter import convert
 
 from onesec.core.errors import CorruptFile, InvalidRequest, ModelError, UnsupportedModel
-from onesec.export import export_gguf, open_outgoing
-from onesec.loading import open_tokenizer
+from onesec.export import export_compressed, export_gguf, open_outgoing
+from onesec.loading import load_model, open_tokenizer
 from onesec.model.checkpoints import open_checkpoint
 from onesec.model.config_same import differing
 
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 FAMILIES = ["llama2", "llama3", "llama-tied", "qwen2", "qwen2-bf16", "qwen3", "gpt2", "phi3"]
 FAMILIES += ["phi3-long", "gemma2", "gemma3"]
 
@@ -187,6 +188,38 @@ def test_models_that_gguf_cannot_say(name: str, words: str, tmp_path: Path) -> N
     folder = prepared(name, tmp_path / "model")
     with pytest.raises(UnsupportedModel, match=words):
         export(folder, tmp_path / "m.gguf", "q8_0")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "way"),
+    [
+        ("mistral", {}, "Export to compressed-tensors."),
+        ("qwen2", {"rope_scaling": YARN}, "Export from the Hugging Face folder .*to compressed-t"),
+        ("gpt_neo", {}, "Export from the Hugging Face folder .*to compressed-tensors"),
+    ],
+)
+def test_the_next_step_of_a_refusal_is_one(
+    name: str, changes: dict[str, Any], way: str, tmp_path: Path
+) -> None:
+    folder, artifact = prepared(name, tmp_path / "model"), tmp_path / "m.onesec"
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | changes))
+    with load_model(folder, context=32, threads=1) as loaded:
+        loaded.save(artifact)
+    with pytest.raises(UnsupportedModel, match=r"Export to compressed-tensors\.$"):
+        export(folder, tmp_path / "m.gguf", "q8_0")
+    with pytest.raises(UnsupportedModel, match=way) as refused:
+        export(artifact, tmp_path / "m.gguf", "q8_0")
+    whole = "folder" in refused.value.hint
+    with open_outgoing(folder if whole else artifact) as outgoing:
+        export_compressed(outgoing, lambda _: None, tmp_path / "out")
+    if whole:
+        with (
+            open_outgoing(artifact) as outgoing,
+            pytest.raises(UnsupportedModel, match=way) as refused,
+        ):
+            export_compressed(outgoing, lambda _: None, tmp_path / "again")
+        assert "GGUF" not in refused.value.hint
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

@@ -257,6 +257,19 @@ def test_yarn() -> None:
     assert config.ropes[0].attention_factor == pytest.approx(0.1 * np.log(4) + 1)
     given = _read(QWEN25, rope_scaling={**scaling, "attention_factor": 1.5, "beta_fast": 16})
     assert given.ropes[0].attention_factor == 1.5
+    as_in_model_cards = _read(QWEN25, rope_scaling=scaling)  # the positions are left at 32768
+    assert as_in_model_cards == config
+    assert as_in_model_cards.context_length == 131072
+    unsaid = {
+        key: value for key, value in scaling.items() if key != "original_max_position_embeddings"
+    }
+    assert _read(QWEN25, rope_scaling=unsaid).context_length == 32768
+    wide = _read(QWEN25, rope_scaling=scaling, max_position_embeddings=200_000)
+    assert wide.context_length == 200_000
+    assert _read(LLAMA31, rope_scaling={**scaling, "factor": 8}).context_length == 8 * 32768
+    assert _read(QWEN25, rope_scaling={**scaling, "truncate": True}) == config  # the default
+    with pytest.raises(UnsupportedModel, match="YaRN with truncate = false"):
+        _read(QWEN25, rope_scaling={**scaling, "truncate": False})
     with pytest.raises(UnsupportedModel, match="YaRN with mscale"):
         _read(QWEN25, rope_scaling={**scaling, "mscale": 1.0})
 
@@ -264,6 +277,8 @@ def test_yarn() -> None:
 def test_mistral() -> None:
     assert _windows(_read(MISTRAL)) == [4096] * 32
     assert _windows(_read(MISTRAL, sliding_window=None)) == [0] * 32
+    unsaid = {key: value for key, value in MISTRAL.items() if key != "sliding_window"}
+    assert _windows(_read(unsaid)) == [4096] * 32
     assert (
         _windows(_read(MISTRAL, max_position_embeddings=4096)) == [0] * 32
     )  # the window holds all of it
@@ -342,6 +357,10 @@ def test_gemma3_that_sees_too() -> None:
     full, local = config.ropes
     assert full.inv_freq[0] == 1 / 8  # linear scaling is for full layers alone
     assert local.inv_freq[0] == 1.0
+    assert config.tie_embeddings
+    assert not _read(GEMMA3_4B, tie_word_embeddings=False).tie_embeddings
+    text = GEMMA3_4B["text_config"] | {"tie_word_embeddings": True}  # type: ignore[operator]
+    assert not _read(GEMMA3_4B, tie_word_embeddings=False, text_config=text).tie_embeddings
 
 
 @pytest.mark.parametrize(

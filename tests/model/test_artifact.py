@@ -191,9 +191,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
-        _write(tmp_path / "file" / "artifact")
+        _write(tmp_path / ("x" * 300) / "artifact")
+    (tmp_path / "file").write_text("")
+    for place in ("artifact", "deep/artifact"):
+        with pytest.raises(InvalidRequest, match="file is no folder"):
+            _write(tmp_path / "file" / place)
 
 
 def test_is_artifact(tmp_path: Path) -> None:

@@ -120,6 +120,25 @@ def test_tied_embeddings_may_lie_under_the_heads_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(checkpoint.matrix("embed")[0].data, head)
 
 
+def test_the_head_of_a_model_that_sees_too(tmp_path: Path) -> None:
+    """As transformers saves Gemma 3 untied: the outer config says so, the head lies beside the
+    text part."""
+    layer, prefix = "layers.0.", "language_model.model."
+    tensors = {name.removeprefix("model."): array for name, array in _tensors().items()}
+    head = tensors.pop("lm_head.weight")
+    norms = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+    tensors |= {f"{layer}{norm}.weight": np.ones(16, np.float32) for norm in norms}
+    tensors |= {f"{layer}self_attn.{x}_norm.weight": np.ones(8, np.float32) for x in "qk"}
+    tensors = {prefix + name: array for name, array in tensors.items()}
+    tensors["language_model.lm_head.weight"] = head
+    text = CONFIG | {"model_type": "gemma3_text", "head_dim": 8}
+    del text["tie_word_embeddings"]
+    with open_checkpoint(
+        _folder(tmp_path, tensors, {"model_type": "gemma3", "text_config": text})
+    ) as checkpoint:
+        np.testing.assert_array_equal(checkpoint.matrix("head")[0].data, head)
+
+
 def test_a_missing_bias_of_three_is_zeros(tmp_path: Path) -> None:
     tensors = _tensors() | {"model.layers.0.self_attn.k_proj.bias": np.ones(8, np.float32)}
     with open_checkpoint(_folder(tmp_path, tensors)) as checkpoint:
@@ -301,9 +320,11 @@ def test_generation_defaults(tmp_path: Path) -> None:
     with open_checkpoint(folder) as checkpoint:
         greedy = {"eos_ids": (2, 3), "repetition_penalty": 1.1, "max_tokens": 64}
         assert checkpoint.generation_defaults == greedy
-    (folder / "generation_config.json").write_text('{"do_sample": true, "top_p": 7}')
-    with pytest.raises(CorruptFile, match="top_p is 7"):
-        open_checkpoint(folder)
+    bad = {"top_k": -1, "top_p": 7, "temperature": "hot", "max_new_tokens": 0, "min_p": 0.5}
+    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True} | bad))
+    with open_checkpoint(folder) as checkpoint:
+        left = {"eos_ids": (3,), "temperature": 1.0, "min_p": 0.5}
+        assert checkpoint.generation_defaults == left
     (folder / "generation_config.json").write_text('{"do_sample": true}')
     with open_checkpoint(folder) as checkpoint:
         assert checkpoint.generation_defaults == {"eos_ids": (3,), "temperature": 1.0}

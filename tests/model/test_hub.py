@@ -34,6 +34,23 @@ def test_paths_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert resolve_model("user/model", download=no_download) == Path("user/model")
 
 
+def test_a_folder_that_is_there_is_never_a_name_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("user") / "model"
+    folder.mkdir(parents=True)
+    with pytest.raises(ModelNotFound, match=r"no \.gguf file.*on the Hub is meant"):
+        resolve_model("user/model", download=no_download)
+    (folder / "a.gguf").write_bytes(b"")
+    assert resolve_model("user/model", download=no_download) == folder / "a.gguf"
+    (folder / "b.gguf").write_bytes(b"")
+    with pytest.raises(UnsupportedModel, match=r"holds 2 GGUF files.* Name one"):
+        resolve_model("user/model", download=no_download)
+    (folder / "config.json").write_text("{}")
+    assert resolve_model("user/model", download=no_download) == folder
+
+
 def test_shipped_model(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "onesec-mini")
     assert resolve_model("onesec-mini", assets=tmp_path, download=no_download) == folder
@@ -70,7 +87,7 @@ def test_hub_model_without_what_is_needed(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="safetensors"):
         resolve_model("user/model", download=lambda **_: str(bare))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelNotFound, match=r"config\.json"):
+    with pytest.raises(ModelNotFound, match=r"no config\.json.*GGUF files are not fetched"):
         resolve_model("user/model", download=lambda **_: str(tmp_path / "empty"))
 
 

@@ -28,6 +28,8 @@ def test_gears_come_back_without_the_uniform_ones() -> None:
     assert values["gears"][0]["kld_mean"] == 0.5
     assert read_ladder(PATH, values, CONFIG) == LADDER
     assert read_ladder(PATH, {}, CONFIG) == ()
+    unmeasured = GOOD | {"kld_mean": None}
+    assert read_ladder(PATH, {"gears": [unmeasured]}, CONFIG) == LADDER[:1]
 
 
 def test_sublayers_are_pairs_of_this_model_s_matrices() -> None:
@@ -68,6 +70,10 @@ GOOD = gear_records(LADDER, {})[0]
         {"fine": {"head": 16}},
         {"fine": [5]},
         {"fine": ["layers.999.qkv"]},
+        {"kld_mean": "little"},
+        {"kld_mean_se": [0.1]},
+        {"same_top": True},
+        {"perplexity_ratio": 10**400},
     ],
     ids=lambda change: str(change)[:50],
 )

@@ -157,6 +157,37 @@ def test_sentence_piece_has_scores_in_the_order_of_its_merges(tmp_path: Path) ->
     assert (types["<unk>"], types["<s>"], types["<0x0A>"], types["[PAD4095]"]) == (2, 3, 6, 5)
 
 
+def _normalized() -> Library:
+    tok = samples.sentence_piece()
+    spec = json.loads(tok.to_str())
+    spec["added_tokens"][1]["normalized"] = True
+    return Library.from_str(json.dumps(spec))
+
+
+def _blanks() -> Library:
+    tok = samples.sentence_piece()
+    tok.add_special_tokens([AddedToken("<sep>", rstrip=True, normalized=False)])
+    return tok
+
+
+@pytest.mark.parametrize(
+    ("library", "words"),
+    [
+        (samples.sentence_piece(metaspace=True), "no text behind an added token with a space"),
+        (_normalized(), "texts that are normalized already"),
+        (_blanks(), "blanks beside added tokens"),
+    ],
+    ids=["first", "normalized", "blanks"],
+)
+def test_sentence_piece_says_what_other_engines_miss(
+    library: Library, words: str, tmp_path: Path
+) -> None:
+    opened = Tokenizer.from_folder(samples.write_folder(tmp_path, library, LLAMA))
+    keys, lost = tokenizer_keys(opened.files(tmp_path), ROWS)
+    assert words in lost[0]
+    assert WHOLE in keys
+
+
 def test_what_gguf_has_no_form_for(tmp_path: Path) -> None:
     before = _opened("gpt-2", tmp_path)
     with pytest.raises(UnsupportedModel, match="GGUF needs one for each token"):

@@ -14,6 +14,7 @@ from onesec.core.gear import UNIFORM
 from onesec.export import export_compressed, open_outgoing
 from onesec.export.compressed import packed_parts
 from onesec.model.checkpoints import open_checkpoint
+from onesec.model.hf_config import hf_config
 from onesec.model.safetensors import SafetensorsFile, SafetensorsWriter
 
 pytest.importorskip("torch", reason="torch is not installed: see tests/export")
@@ -25,7 +26,7 @@ from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams
 from engine_run import tell
 from fixtures import GOLDEN_DIR
-from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 
@@ -91,3 +92,14 @@ def test_transformers_runs_it_as_this_engine_does(
     with torch.no_grad():
         theirs = model(torch.from_numpy(tokens)[None]).logits[0].float().numpy()
     assert np.abs(ours - theirs).max() < 1e-3 * theirs.std()
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "llama2", "phi3", "qwen3"])
+def test_transformers_opens_a_config_that_is_made_anew(name: str, tmp_path: Path) -> None:
+    with open_checkpoint(GOLDEN_DIR / name) as checkpoint:
+        values = hf_config(checkpoint.config, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.num_hidden_layers == checkpoint.config.num_layers
+    scalar = getattr(config, "query_pre_attn_scalar", checkpoint.config.head_dim)
+    assert scalar**-0.5 == checkpoint.config.attention_scale

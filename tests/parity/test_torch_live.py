@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from onesec.model.checkpoints import open_checkpoint
 pytest.importorskip("torch", reason="torch is not installed: parity is tested on tests/golden only")
 pytest.importorskip("transformers", reason="transformers is not installed: see tests/golden")
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import GOLDEN, Reference, Tiny, write_checkpoint
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
@@ -68,6 +70,9 @@ VARIANTS: dict[str, Tiny] = {
     "qwen2, untied": _vary("qwen2", tie_word_embeddings=False),
     "qwen3, tied, biases": _vary("qwen3", attention_bias=True),
     "qwen3, yarn": _vary("qwen3", rope_scaling=YARN),
+    "qwen3, yarn as model cards add it": _vary(
+        "qwen3", rope_scaling=YARN, max_position_embeddings=32
+    ),
     "gpt2, default FFN": _vary("gpt2", without=("n_inner",)),
     "gpt2, relu": _vary("gpt2", activation_function="relu"),
     "gpt2, exact gelu": _vary("gpt2", activation_function="gelu"),
@@ -106,6 +111,22 @@ def test_variant(variant: str, tmp_path: Path) -> None:
     write_checkpoint(tiny, tmp_path, seed=seed)
     reference = Reference(tmp_path)
     _compare(reference, tmp_path, _random_tokens(tiny, seed))
+
+
+def test_gemma3_that_sees_too_with_a_head_of_its_own(tmp_path: Path) -> None:
+    """The text part under the names that the whole model is saved with; only the outer config says
+    that the head is not tied. The same text part alone is what it is held against."""
+    tiny = _vary("gemma3", tie_word_embeddings=False)
+    alone, whole = tmp_path / "alone", tmp_path / "whole"
+    write_checkpoint(tiny, alone, seed=7)
+    text = {key: value for key, value in tiny.config.items() if key != "tie_word_embeddings"}
+    whole.mkdir()
+    config = {"model_type": "gemma3", "tie_word_embeddings": False, "text_config": text}
+    (whole / "config.json").write_text(json.dumps(config))
+    tensors = load_file(alone / "model.safetensors")
+    renamed = {f"language_model.{name}": value for name, value in tensors.items()}
+    save_file(renamed, whole / "model.safetensors", {"format": "pt"})
+    _compare(Reference(alone), whole, _random_tokens(tiny, 7))
 
 
 @pytest.mark.parametrize("context", [64, 128])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live import live
 
+from onesec.serve.forcing import ForcedText
 from onesec.serve.tools import Style, ToolText, style_of
 
 CALLS: list[tuple[Style, str]] = [
@@ -173,3 +175,16 @@ def test_a_mark_that_is_a_token_counts_where_the_text_is_ended(
     assert choice["finish_reason"] == "tool_calls"
     [found] = choice["message"]["tool_calls"]
     assert found["function"] == {"name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(("style", "text"), CALLS)
+def test_ids_are_those_that_templates_take(style: Style, text: str) -> None:
+    """Mistral's refuse what is not nine letters and digits, also in what a client sends back."""
+    tools = ToolText(style, {"f"})
+    tools.push(text)
+    tools.end()
+    forced = ForcedText(None)
+    forced.push('{"name": "f", "arguments": {}}')
+    ids = {tools.calls[0].id, forced.deltas()[0]["tool_calls"][0]["id"]}
+    assert len(ids) == 2
+    assert all(re.fullmatch(r"[a-zA-Z0-9]{9}", each) for each in ids)

@@ -38,7 +38,13 @@ class Share(click.ParamType[float]):
             number = float(str(value).removesuffix("%"))
         except ValueError:
             self.fail(f"{value!r} is no share; write 97% or 0.97.", param, ctx)
-        return number / 100.0 if str(value).endswith("%") else number
+        if str(value).endswith("%"):
+            return number / 100.0
+        if 1.0 < number <= 100.0:
+            self.fail(
+                f"{value} is more than all; write {value}% or {number / 100.0:g}.", param, ctx
+            )
+        return number
 
 
 class Size(click.ParamType[int]):
@@ -115,6 +121,10 @@ def command(
     given = {name: value for name, value in values.items() if value is not None}
     if deadline is not None:
         given["deadline_ms"] = parse_duration_ms(deadline)
+    elif given.keys() & {"prompt_tokens", "answer_tokens"}:
+        raise click.UsageError(
+            "--prompt and --answer say how long the answer within --deadline is."
+        )
     recipe = Recipe(**given)
     text = "\n".join(read_text(str(path)) for path in texts) if texts else None
     with _stages() as tell:

@@ -36,7 +36,7 @@ def command(model: str, as_json: bool) -> None:
             "hidden_size": config.hidden_size,
             "vocab_size": config.vocab_size,
             "context_length": config.context_length,
-            "gears": list(artifact.gears.get("gears", [])),
+            "gears": list(artifact.gears.get("gears") or []),
             "recipe": artifact.recipe,
         }
     if as_json:
@@ -60,17 +60,22 @@ def _row(gear: dict[str, Any]) -> tuple[str, ...]:
     """A gear's name, how many matrices have which width beside its own, how many read activations
     of 16 bits, and what was measured."""
     counts: dict[int, int] = {}
-    for width in gear["widths"].values():
+    for width in (gear.get("widths") or {}).values():
         counts[width] = counts.get(width, 0) + 1
     others = ", ".join(f"{n} at {width}" for width, n in sorted(counts.items()))
     fine = f"{len(gear['fine'])} read 16" if gear.get("fine") else ""
     widths = "; ".join(filter(None, (str(gear["width"]), others, fine)))
-    if "kld_mean" not in gear:
-        return (gear["name"], widths, "", "", "")
+    error = _told(gear, "kld_mean_se", "±{:.4f}")
     return (
         gear["name"],
         widths,
-        f"{gear['kld_mean']:.4f}±{gear['kld_mean_se']:.4f}",
-        f"{gear['same_top']:.2%}",
-        f"{gear['perplexity_ratio']:.4f}",
+        _told(gear, "kld_mean", "{:.4f}" + error),
+        _told(gear, "same_top", "{:.2%}"),
+        _told(gear, "perplexity_ratio", "{:.4f}"),
     )
+
+
+def _told(gear: dict[str, Any], figure: str, form: str) -> str:
+    """A figure in its form; "" where it was not measured."""
+    value = gear.get(figure)
+    return "" if value is None else form.format(value)

@@ -23,7 +23,7 @@ class Journal:
     A run locks its file, so that it is nobody else's until the block ends; runs of other work have
     files of their own. Where the same work is being done already, its values so far are read and
     nothing is written: they are kept by the run that was first. A line cut off by a kill is
-    dropped. Raises ModelError where the disk refuses.
+    dropped; a file without any goes when the block ends. Raises ModelError where the disk refuses.
 
     >>> with Journal(Path("out"), "model and recipe") as journal:  # doctest: +SKIP
     ...     journal.put("text", [1, 2])
@@ -78,6 +78,7 @@ class Journal:
     def finish(self) -> None:
         """The work is done: remove the file, where it is this run's."""
         if self._mine:
+            self._mine = False  # whatever has this name from now on
             with disk_errors(self.path):
                 self.path.unlink(missing_ok=True)
 
@@ -85,5 +86,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._mine and not self._values:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
         with suppress(OSError):  # of bytes that a full disk did not take before either
             self._file.close()

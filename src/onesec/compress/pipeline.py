@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from onesec import __version__
@@ -29,7 +28,6 @@ from onesec.model.artifact import is_artifact
 from onesec.model.artifact_writer import check_target
 from onesec.model.config import ModelConfig
 from onesec.model.ladder import gear_records, sublayers
-from onesec.model.partfolder import written_bytes
 from onesec.model.shapes import weight_count
 
 from .calibrate import DEFAULT_TOKENS, Calibration, calibrate
@@ -221,6 +219,7 @@ def _search(
 def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | None) -> str:
     read = (".safetensors", ".json")
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix in read)
+    files = [file for file in files if file.is_file()]  # no links to nothing
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     effort = (recipe.calibration_tokens, recipe.search_tokens, recipe.check_tokens, recipe.seed)
     return repr((__version__, stats, loaded.context_length, effort, text))
@@ -229,10 +228,8 @@ def _fingerprint(path: Path, loaded: LoadedModel, recipe: Recipe, text: str | No
 def _beside_bytes(loaded: LoadedModel) -> int:
     """Bytes of an artifact that are neither planes nor reports."""
     assert isinstance(loaded.backend, CpuBackend)
-    with TemporaryDirectory() as folder:
-        loaded.write_companions(Path(folder))
-        files = written_bytes(Path(folder))
-    return files + sum(vector.nbytes for vector in loaded.backend.vectors().values())
+    vectors = sum(vector.nbytes for vector in loaded.backend.vectors().values())
+    return loaded.companion_bytes() + vectors
 
 
 def _affordable(config: ModelConfig, gears: int, limits: tuple[int, int]) -> int:

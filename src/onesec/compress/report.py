@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
@@ -51,8 +52,8 @@ def page(record: Record) -> str:
     >>> page(json.loads(Path("smol.onesec/report.json").read_text()))  # doctest: +SKIP
     """
     target, machine = record["target"], record["machine"]
-    name = escape(Path(str(record["model"])).name)
-    body = f"""<h1>{name}</h1>
+    name = Path(os.path.abspath(str(record["model"]))).name  # that of "." too
+    body = f"""<h1>{escape(name)}</h1>
 <p>{_verdict(target, record["recipe"])}</p>
 <h2>Gears 档位</h2>
 <div class="scroll">{_gear_table(record["gears"], target["gear"])}</div>
@@ -80,7 +81,7 @@ of weights ({record["losses"]["all_8"]:.2e} with none of them).</figcaption></fi
 <dt>both planes</dt><dd>{record["plane_bytes"] / 1e6:.1f} MB</dd>
 <dt>OneSec</dt><dd>{escape(str(record["onesec"]))}</dd></dl>
 """
-    return html_page(f"{Path(str(record['model'])).name}: gears", body)
+    return html_page(f"{name}: gears", body)
 
 
 def _verdict(target: Record, recipe: Record) -> str:

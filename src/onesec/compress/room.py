@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from onesec.model.config import ModelConfig
 from onesec.model.planes import packed_names, packed_shape, plane_bytes
 
-REPORT_BYTES = 1 << 18  # kept for gears.json, the recipe, the reports and the file's header
-_A_MATRIX = 3 << 10  # of them for each matrix, where that is more: with 23 gears it is 2.7 KB
+# The longest reports, of 23 gears, take 34 KB and 2.4 KB a matrix (tests/compress/test_room.py).
+_REPORTS = 48 << 10
+_A_MATRIX = 2560
+
+
+def report_bytes(matrices: int) -> int:
+    """Bytes kept for gears.json, the recipe, the reports and the header of so many matrices."""
+    return _REPORTS + _A_MATRIX * matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ def room_of(config: ModelConfig, beside_bytes: int) -> Room:
     81
     """
     names = packed_names(config)
-    least = max(REPORT_BYTES, _A_MATRIX * len(names)) + beside_bytes
+    least = report_bytes(len(names)) + beside_bytes
     lo_bytes = {}
     for name in names:
         rows, cols = packed_shape(config, name)

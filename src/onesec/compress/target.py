@@ -91,8 +91,9 @@ def choose(recipe: Recipe, rungs: Sequence[Rung], latency: LatencyModel) -> Targ
         why = f"the quickest gear needs {predicted(chosen):.4g} ms of {asked_ms:.4g}"
     else:
         chosen = in_time[0]
+        best = "the best gear" if asked_ms is None else "the best gear in time"
         why = (
-            f"the best gear in time has a divergence of {chosen.kld:.3g} nats and keeps "
+            f"{best} has a divergence of {chosen.kld:.3g} nats and keeps "
             f"{chosen.same_top:.2%} of the likeliest tokens"
         )
     return Target(chosen.gear.name, False, why, asked_ms, predicted(chosen))

@@ -5,7 +5,7 @@ It must not know what is done with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,17 +39,17 @@ def gather(
     journal: Journal,
     progress: Callable[[float], None],
 ) -> Texts:
-    """So many tokens of each part (calibration, search, check): of the given text (of a short one
-    as many as there are, in that proportion, but LEAST_TOKENS to search and to check on), or of the
-    model's own, which goes into the journal.
+    """So many tokens of each part (calibration, search, check): of the given text, in windows drawn
+    evenly from its beginning to its end (of a short one as many as there are, in that proportion,
+    but LEAST_TOKENS to search and to check on), or of the model's own, which goes into the journal.
 
     Raises InvalidRequest where the given text is too short, or has a token without a row.
     """
+    window = min(WINDOW_TOKENS, loaded.context_length)
     if text is not None:
         tokens = open_tokenizer(loaded.path).encode(text)
         check_tokens(tokens, loaded.backend.vocab_size)
-        return _given(tokens, counts)
-    window = min(WINDOW_TOKENS, loaded.context_length)
+        return _given(tokens, counts, window)
     sequences = [-(-count // window) for count in counts]  # whole ones: no text is in two parts
     written: list[int] | None = journal.get("own text")
     if written is None or len(written) != sum(sequences) * window:  # of other counts
@@ -70,7 +70,7 @@ def gather(
     return Texts(*parts)
 
 
-def _given(tokens: Sequence[int], counts: tuple[int, int, int]) -> Texts:
+def _given(tokens: Sequence[int], counts: tuple[int, int, int], window: int) -> Texts:
     if len(tokens) < 2 * LEAST_TOKENS:
         raise InvalidRequest(
             f"The text has {len(tokens)} tokens; searching and measuring need "
@@ -82,8 +82,33 @@ def _given(tokens: Sequence[int], counts: tuple[int, int, int]) -> Texts:
     search = min(max(search, LEAST_TOKENS), len(tokens) - LEAST_TOKENS)
     check = min(max(check, LEAST_TOKENS), len(tokens) - search)
     calibration = min(calibration, len(tokens) - search - check)
-    middle = calibration + search
-    return Texts(tokens[:calibration], tokens[calibration:middle], tokens[middle : middle + check])
+    parts: tuple[list[int], ...] = ([], [], [])
+    for part, start, length in _windows((calibration, search, check), window, len(tokens)):
+        parts[part].extend(tokens[start : start + length])
+    return Texts(*parts)
+
+
+def _windows(
+    sizes: tuple[int, int, int], window: int, length: int
+) -> Iterator[tuple[int, int, int]]:
+    """Windows of a text of `length` tokens, in its order: the part that each belongs to, where it
+    starts and how long it is. No two overlap, what is left out lies evenly between them, and those
+    of each part are spread over the whole text.
+
+    >>> list(_windows((4, 2, 2), 2, 16))
+    [(0, 1, 2), (1, 5, 2), (2, 9, 2), (0, 13, 2)]
+    """
+    cut = []
+    for part, size in enumerate(sizes):
+        starts = range(0, size, window)
+        cut += [
+            ((index + 0.5) / len(starts), part, min(window, size - start))
+            for index, start in enumerate(starts)
+        ]
+    between, taken = length - sum(sizes), 0
+    for index, (_, part, size) in enumerate(sorted(cut)):
+        yield part, taken + between * (2 * index + 1) // (2 * len(cut)), size
+        taken += size
 
 
 def _opening(loaded: LoadedModel) -> list[int]:

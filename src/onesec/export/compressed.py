@@ -114,6 +114,15 @@ def _tag(tensor: Tensor) -> str | None:
     return "bf16" if tensor.dtype == "bf16" else None
 
 
+def way_out(outgoing: Outgoing, path: Path) -> str:
+    """The next step for a model that GGUF cannot say."""
+    try:
+        _config_values(outgoing, path)
+    except UnsupportedModel as refused:
+        return refused.hint
+    return "Export to compressed-tensors."
+
+
 def _config_values(outgoing: Outgoing, path: Path) -> dict[str, Any]:
     """The checkpoint's own config.json, or one that says the same."""
     own = outgoing.path / "config.json"

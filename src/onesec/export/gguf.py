@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onesec.core.errors import InvalidRequest
+from onesec.core.errors import InvalidRequest, UnsupportedModel
 from onesec.core.paths import path_of
 from onesec.model.gguf_encode import block_format, encode
 from onesec.model.gguf_keys import gguf_keys
@@ -22,6 +22,7 @@ from onesec.model.tokenizer_folder import TokenizerFiles
 from onesec.model.tokenizer_gguf_out import tokenizer_keys
 from onesec.model.unbinding import matrix_parts, matrix_values, vector_parts
 
+from .compressed import way_out
 from .source import Outgoing
 
 FILE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 7, "q4_k": 14}  # general.file_type, llama.cpp's numbers
@@ -58,7 +59,11 @@ def export_gguf(
         raise InvalidRequest(f"{path} is a folder.", hint="Name a file, such as model.gguf.")
     if path.exists() and not path.is_file():  # /dev/null would be a file from then on
         raise InvalidRequest(f"{path} is no regular file.", hint="Name one, such as model.gguf.")
-    keys = gguf_keys(config, path)
+    try:
+        keys = gguf_keys(config, path)
+    except UnsupportedModel as refused:
+        refused.hint = way_out(outgoing, path)
+        raise
     ends = dict.fromkeys((*tokenizer.eos_ids, *config.eos_ids))  # config.json's are the model's
     words, lost = tokenizer_keys(replace(tokenizer, eos_ids=tuple(ends)), config.vocab_size)
     metadata: dict[str, Any] = {

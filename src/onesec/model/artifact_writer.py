@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,24 @@ def copy_companions(source: Path, target: Path, patterns: Iterable[str] = COPIED
 
     >>> copy_companions(Path("model"), Path("out"))  # doctest: +SKIP
     """
-    for file in [file for pattern in patterns for file in source.glob(pattern)]:
-        name = file.relative_to(source)
+    for file, name in _companions(source, patterns):
         (target / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(resolve_inside(source, name.as_posix()), target / name)
+        shutil.copyfile(file, target / name)
+
+
+def companion_bytes(source: Path) -> int:
+    """Bytes of what copy_companions copies. Raises CorruptFile for a link that leads out of
+    `source`, OSError where a file cannot be looked at.
+
+    >>> companion_bytes(Path("model"))  # doctest: +SKIP
+    86434
+    """
+    return sum(file.stat().st_size for file, _ in _companions(source, COPIED))
+
+
+def _companions(source: Path, patterns: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    """The files that are there, with links followed, and their names inside the folder."""
+    for name in [f.relative_to(source) for pattern in patterns for f in source.glob(pattern)]:
+        file = resolve_inside(source, name.as_posix())
+        if file.is_file():  # else a link to nothing
+            yield file, name

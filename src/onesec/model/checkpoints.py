@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onesec.core.errors import ModelNotFound, UnsupportedModel
 
+from .folder import only_gguf
 from .gguf_checkpoint import open_gguf_checkpoint
 from .hf import open_hf
 from .weights import Checkpoint
@@ -38,12 +39,7 @@ def _locate(path: Path) -> Path:
     if "\0" in str(path) or not path.exists():
         raise ModelNotFound(f"There is nothing at {str(path)!r}.", hint="Check the path.")
     if path.is_dir():
-        ggufs = [] if (path / "config.json").exists() else sorted(path.glob("*.gguf"))
-        if len(ggufs) > 1:
-            raise UnsupportedModel(
-                f"{path} holds {len(ggufs)} GGUF files.", hint=f"Name one: {ggufs[0]}."
-            )
-        return ggufs[0] if ggufs else path
+        return only_gguf(path) or path
     if path.suffix.lower() != ".gguf":
         raise UnsupportedModel(
             f"{path} is a file of another kind than .gguf.",

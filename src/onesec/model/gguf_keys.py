@@ -24,7 +24,6 @@ from .jsonfile import Fields
 Float32 = npt.NDArray[np.float32]
 _THETA = 10000.0  # where factors a frequency say the rest, any would do
 _PERIODS = {"gemma2": 2, "gemma3": 6}  # every so many layers one has no window; not written
-_HINT = "Export to compressed-tensors, or use the checkpoint as it is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,8 @@ def gguf_keys(config: ModelConfig, path: Path) -> GGUFKeys:
     """The keys of a model; errors name `path`.
 
     Raises UnsupportedModel where GGUF has no such family, or has no key for something that this
-    model computes with: what is read back from the keys must be this config again.
+    model computes with: what is read back from the keys must be this config again. The error has no
+    next step: exporters know which formats are left.
 
     >>> gguf_keys(config, Path("m.gguf")).metadata["llama.block_count"]  # doctest: +SKIP
     30
@@ -49,9 +49,7 @@ def gguf_keys(config: ModelConfig, path: Path) -> GGUFKeys:
     kind = {"mistral": "llama"}.get(config.architecture, config.architecture)
     architecture = GGUF_ARCHITECTURES.get(kind)
     if architecture is None or architecture.from_gguf is None or architecture.gguf_layout is None:
-        raise UnsupportedModel(
-            f"{path}: GGUF has no models of the type {config.architecture}.", hint=_HINT
-        )
+        raise UnsupportedModel(f"{path}: GGUF has no models of the type {config.architecture}.")
     values, factors = _values(config, kind)
     metadata = {"general.architecture": kind}
     metadata |= {f"{kind}.{key}": _as_stored(value) for key, value in values.items()}
@@ -67,8 +65,7 @@ def gguf_keys(config: ModelConfig, path: Path) -> GGUFKeys:
     odd = differing(config, architecture.from_gguf(header))
     if odd:
         raise UnsupportedModel(
-            f"{path}: GGUF files of the type {kind} cannot say this model's {', '.join(odd)}.",
-            hint=_HINT,
+            f"{path}: GGUF files of the type {kind} cannot say this model's {', '.join(odd)}."
         )
     tensors = {f"{name}.weight": array for name, array in factors.items()}
     return GGUFKeys(metadata, tensors, architecture)

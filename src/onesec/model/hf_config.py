@@ -15,6 +15,7 @@ from .architectures import HF_ARCHITECTURES
 from .architectures.rope import factors_of, plain_of
 from .config import ModelConfig
 from .config_same import differing
+from .gguf_keys import gguf_keys
 from .jsonfile import Fields
 
 _TYPES = {  # family -> model_type and class
@@ -37,8 +38,9 @@ _BIASES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "qwen3": {"attention_bias": frozenset({"qkv_bias", "o_bias"})},
 }
 _THETA = 10000.0
-_FOLDER_HINT = "Export from the Hugging Face folder that the model came from."
-_HINT = "Export from the Hugging Face folder that the model came from, or to GGUF."
+_FOLDER_HINT = (
+    "Export from the Hugging Face folder that the model came from, to compressed-tensors."
+)
 
 
 def hf_config(
@@ -54,17 +56,16 @@ def hf_config(
     'llama'
     """
     if config.architecture not in _TYPES:
-        in_gguf = HF_ARCHITECTURES[config.architecture].gguf_layout is not None
         raise UnsupportedModel(
             f"{path}: models of the type {config.architecture} are not written in this format.",
-            hint="Export them to GGUF." if in_gguf else _FOLDER_HINT,
+            hint="Export them to GGUF." if _in_gguf(config, path, biases) else _FOLDER_HINT,
         )
     values = {**_common(config), **_windows(config), **_rotary(config)}
     known = _BIASES.get(config.architecture, {})
     values |= {flag: True for flag, kinds in known.items() if flag and kinds & set(biases)}
     if config.architecture.startswith("gemma"):
         values |= {
-            "query_pre_attn_scalar": config.attention_scale**-2,
+            "query_pre_attn_scalar": _scalar(config.attention_scale),
             "attn_logit_softcapping": config.attention_softcap or None,
             "final_logit_softcapping": config.final_softcap or None,
         }
@@ -75,9 +76,20 @@ def hf_config(
         raise UnsupportedModel(
             f"{path}: a config.json of the type {values['model_type']} that is made anew cannot "
             f"say this model's {', '.join(odd)}.",
-            hint=_HINT,
+            hint=_FOLDER_HINT + (" Or to GGUF." if _in_gguf(config, path, biases) else ""),
         )
     return values
+
+
+def _in_gguf(config: ModelConfig, path: Path, biases: Collection[str]) -> bool:
+    """Whether GGUF can say the model, and has a place for the biases."""
+    try:
+        layout = gguf_keys(config, path).architecture.gguf_layout
+    except UnsupportedModel:
+        return False
+    assert layout is not None  # gguf_keys refuses families without one
+    places = {name.rpartition(".")[2] for name in (*layout.optional, *layout.vectors)}
+    return places.issuperset(biases)
 
 
 def _common(config: ModelConfig) -> dict[str, Any]:
@@ -101,6 +113,14 @@ def _common(config: ModelConfig) -> dict[str, Any]:
         "eos_token_id": list(config.eos_ids) if config.eos_ids else None,
         "torch_dtype": "float32",
     }
+
+
+def _scalar(attention_scale: float) -> float:
+    """What attention_scale is the inverse square root of; an int where it is whole: transformers
+    opens no other."""
+    whole = round(attention_scale**-2)
+    exact = whole > 0 and whole**-0.5 == attention_scale
+    return whole if exact else attention_scale**-2
 
 
 def _windows(config: ModelConfig) -> dict[str, Any]:

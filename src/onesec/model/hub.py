@@ -12,6 +12,8 @@ from pathlib import Path
 
 from onesec.core.errors import ModelNotFound, UnsupportedModel
 
+from .folder import only_gguf
+
 SHIPPED = "onesec-mini"
 # Data only. Weights in pickles (*.bin, *.pt) and code (*.py) never leave the Hub.
 ALLOWED_FILES = (
@@ -61,14 +63,15 @@ def resolve_model(
 ) -> Path:
     """The folder or .gguf file that `name` means.
 
-    name       `onesec-mini`; a path to a folder with a config.json or to a .gguf file; or
-               `user/model` on the Hugging Face Hub (fetched into its cache, all files from one
-               commit; HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are honoured)
+    name       `onesec-mini`; a path to a folder with a config.json or exactly one .gguf file, or to
+               a .gguf file; or `user/model` on the Hugging Face Hub (fetched into its cache, all
+               files from one commit; HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are
+               honoured). A folder that exists is never looked up on the Hub.
     assets     the folder of shipped models
     download   stands in for huggingface_hub.snapshot_download
 
     Raises ModelNotFound with the next step to try; UnsupportedModel for a Hub model without
-    safetensors.
+    safetensors, and for a folder of several .gguf files.
 
     >>> resolve_model("./my-model")                                         # doctest: +SKIP
     PosixPath('my-model')
@@ -79,8 +82,7 @@ def resolve_model(
         return path
     if not is_hub_name(name):
         raise ModelNotFound(
-            f"{_shown(name)} is no folder with a config.json, no .gguf file and no name of the "
-            "form user/model.",
+            f"{_shown(name)} is no folder, no .gguf file and no name of the form user/model.",
             hint=f"Check the path, or use {SHIPPED}.",
         )
     return _from_hub(name, download)
@@ -108,11 +110,20 @@ def _shipped(assets: Path | None) -> Path:
 def _local(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
-        if path.is_dir() and (path / "config.json").is_file():
+        if not path.is_dir():
+            return path if path.suffix.lower() == ".gguf" and path.is_file() else None
+        if (path / "config.json").is_file():
             return path
-        return path if path.suffix.lower() == ".gguf" and path.is_file() else None
+        found = only_gguf(path)
     except (OSError, ValueError, RuntimeError):  # NUL, too long, surrogates, an unknown ~user
         return None
+    if found is None:
+        hub = " If the model on the Hub is meant, start elsewhere." if is_hub_name(name) else ""
+        raise ModelNotFound(
+            f"The folder {_shown(name)} holds no config.json and no .gguf file.",
+            hint=f"Name the folder that holds a model's files, or use {SHIPPED}.{hub}",
+        )
+    return found
 
 
 def _from_hub(name: str, download: Download | None) -> Path:
@@ -130,7 +141,11 @@ def _from_hub(name: str, download: Download | None) -> Path:
         )
         raise ModelNotFound(f"{name}: {why}.", hint=hint) from caught
     if not (folder / "config.json").is_file():
-        raise ModelNotFound(f"{name} has no config.json.", hint="It may not be a language model.")
+        raise ModelNotFound(
+            f"{name} has no config.json, so it is no Hugging Face checkpoint.",
+            hint="Choose a repository with safetensors. GGUF files are not fetched: download one, "
+            "and pass its path.",
+        )
     if not any(folder.glob("*.safetensors")):
         raise UnsupportedModel(
             f"{name} has no .safetensors weights; other formats are not fetched.",

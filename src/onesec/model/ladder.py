@@ -19,6 +19,8 @@ from .planes import packed_names
 MAX_GEARS = 24  # 12 rungs, five more at the ends, a target asked for four times, two uniform ones
 _NAME = re.compile(r"g[1-9]\d?")
 _WIDTHS = (0, 4, 8)
+_FIGURES = ("kld_mean", "kld_mean_se", "same_top", "perplexity_ratio")  # those that are shown
+_MOST = 1e308
 
 
 def gear_records(
@@ -46,8 +48,8 @@ def read_ladder(path: Path, values: Mapping[str, Any], config: ModelConfig) -> t
     """The mixed gears in the values of a gears.json; () where there are none.
 
     Raises CorruptFile for gears that this model cannot run: unknown matrices or widths, half a
-    sublayer skipped, 8 bits of a narrow matrix, a name twice; and for a "fine" that is no list of
-    matrices.
+    sublayer skipped, 8 bits of a narrow matrix, a name twice; for a "fine" that is no list of
+    matrices; and for figures that are no numbers (they may be missing, or null).
     """
     fields = Fields(path, values)
     narrow = read_narrow(path, values, config)
@@ -93,6 +95,8 @@ def _gear(fields: Fields, config: ModelConfig) -> Gear:
             fields.fail("widths", f"gives {matrix} {str(value)[:20]}; a width is one of {_WIDTHS}")
     if width not in (4, 8):
         fields.fail("width", f"is {width}; a gear's own width is 4 or 8")
+    for figure in _FIGURES:
+        fields.number(figure, 0.0, low=-_MOST, high=_MOST)
     gear = Gear(name, width, chosen, fine=frozenset(_matrices(fields, "fine", known)))
     if gear.width_of("head") == 0 or gear.width_of("embed") == 0:
         fields.fail("widths", "skips the embedding or the head")

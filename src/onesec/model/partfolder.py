@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onesec.core.errors import InvalidRequest
 
-from .partfile import affixes, lock, parts_of
+from .partfile import affixes, disk_errors, lock, parts_of
 
 
 @contextmanager
@@ -55,7 +55,8 @@ def _new(path: Path) -> tuple[Path, int]:
 
 
 def check_name(path: Path) -> None:
-    """Raise InvalidRequest for a path without a name of its own: ".", "..", "/".
+    """Raise InvalidRequest for a path without a name of its own (".", "..", "/"), and for one that
+    lies in what is no folder; ModelError where the disk refuses to tell.
 
     >>> check_name(Path("out"))
     """
@@ -63,6 +64,12 @@ def check_name(path: Path) -> None:
         raise InvalidRequest(
             f"{path} has no name that a new folder could take.",
             hint="Name a folder, such as model.onesec.",
+        )
+    with disk_errors(path):
+        above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InvalidRequest(
+            f"{above} is no folder, so there is no place for {path}.", hint="Choose another folder."
         )
 
 

@@ -64,11 +64,18 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
 
 
 def write_tokenizer_files(folder: Path, files: TokenizerFiles) -> None:
-    """Write tokenizer.json, tokenizer_config.json and generation_config.json, from which
-    `read_tokenizer_files` reads these values again. Raises OSError where the disk refuses.
+    """Write the files from which `read_tokenizer_files` reads these values again. Raises OSError
+    where the disk refuses.
 
     >>> write_tokenizer_files(Path("out"), files)  # doctest: +SKIP
     """
+    for name, content in tokenizer_contents(files).items():
+        (folder / name).write_bytes(content)
+
+
+def tokenizer_contents(files: TokenizerFiles) -> dict[str, bytes]:
+    """tokenizer.json, tokenizer_config.json and, where there are end tokens, generation_config.json
+    by their names."""
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # how transformers opens a tokenizer.json
         "clean_up_tokenization_spaces": False,
@@ -82,14 +89,17 @@ def write_tokenizer_files(folder: Path, files: TokenizerFiles) -> None:
         config["chat_template"] = [
             {"name": name, "template": text} for name, text in files.chat_templates.items()
         ]
-    (folder / "tokenizer.json").write_bytes(files.tokenizer_json)
-    _write_json(folder / "tokenizer_config.json", config)
+    contents = {
+        "tokenizer.json": files.tokenizer_json,
+        "tokenizer_config.json": _json_bytes(config),
+    }
     if files.eos_ids:
-        _write_json(folder / "generation_config.json", {"eos_token_id": list(files.eos_ids)})
+        contents["generation_config.json"] = _json_bytes({"eos_token_id": list(files.eos_ids)})
+    return contents
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json_bytes(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _templates(folder: Path, configured: Any) -> dict[str, str]:

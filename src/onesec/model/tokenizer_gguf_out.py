@@ -80,22 +80,41 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
     keys |= _ends_and_templates(files, ids)
     more = files.eos_ids[len(_END_KEYS) :]
     lost = (f"its end tokens {', '.join(map(str, more))}: GGUF names three",) if more else ()
-    greedy = any(token.get(flag) for token in added.values() for flag in _GREEDY)
-    if cut is not None and not greedy:
+    ways = _unnamed_ways(spec, added, byte_level=byte_level)
+    if byte_level and cut is None:
+        ways.insert(0, "cutting texts")
+    if byte_level and not ways:
         return keys, lost
     fits = len(files.tokenizer_json) <= MAX_STRING_BYTES
     if fits:
         keys[WHOLE] = files.tokenizer_json.decode()
-    if not byte_level:
+    if not ways:
         return keys, lost
-    if not fits:
+    if byte_level and not fits:
         raise UnsupportedModel(
             "GGUF has no name for how this tokenizer cuts texts, and its tokenizer.json has "
             f"{len(files.tokenizer_json)} bytes; {MAX_STRING_BYTES} would fit.",
             hint=_HINT,
         )
-    way = "cutting texts" if cut is None else "taking blanks beside added tokens along"
-    return keys, (f"its way of {way}, which other engines than OneSec may not know", *lost)
+    way = " and of ".join(ways)
+    who = "other engines than OneSec" if fits else "engines that read it"
+    return keys, (f"its way of {way}, which {who} may not know", *lost)
+
+
+def _unnamed_ways(
+    spec: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]], *, byte_level: bool
+) -> list[str]:
+    """What of a tokenizer's treatment of texts beside its added tokens no key of GGUF says."""
+    ways = []
+    if any(token.get(flag) for token in added.values() for flag in _GREEDY):
+        ways.append("taking blanks beside added tokens along")
+    if byte_level:
+        return ways
+    if spec.get("normalizer") and any(token.get("normalized") for token in added.values()):
+        ways.append("looking for added tokens in texts that are normalized already")
+    if '"prepend_scheme": "first"' in json.dumps(spec.get("pre_tokenizer")):
+        ways.append("beginning no text behind an added token with a space")
+    return ways
 
 
 def _tokens(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import string
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,7 +24,13 @@ OPENING: dict[Style, str] = {
 _CLOSE = "</tool_call>"
 ARGUMENTS_MARK = "[ARGS]"  # newer Mistral models: name[ARGS]{...}
 _MOST_CALLS = 32
+_ID_CHARACTERS = string.ascii_letters + string.digits
 _json = json.JSONDecoder()
+
+
+def _new_id() -> str:
+    """Nine letters and digits: what Mistral's templates demand, and others take as well."""
+    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class ToolCall:
 
     name: str
     arguments: str
-    id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}")
+    id: str = field(default_factory=_new_id)
 
     def to_dict(self) -> dict[str, Any]:
         """OpenAI's object."""

@@ -86,7 +86,9 @@ def _from_hf(name: str, fields: Fields, dtype: str) -> ModelConfig:
     inner = fields.inner("text_config")
     if inner is not None:  # a checkpoint that can also see: its text part, with the common ids
         ids = {key: fields.raw(key) for key in ("bos_token_id", "eos_token_id")}
-        fields = Fields(fields.path, {**ids, **inner.values})
+        # The head belongs to the whole model, so its word on tying is the one that counts.
+        tied = {key: fields.raw(key) for key in ("tie_word_embeddings",) if fields.has(key)}
+        fields = Fields(fields.path, {**ids, **inner.values, **tied})
     hf_common.refuse_flags(fields, use_bidirectional_attention=False, attention_bias=False)
     sizes = hf_common.decoder_sizes(fields, tied=True, **_DEFAULTS[name])
     layers, head_dim = sizes["num_layers"], sizes["head_dim"]
@@ -172,6 +174,10 @@ _HF_VECTORS: dict[str, Sources] = {
     "layers.{i}.post_ffn_norm": ((f"{_LAYER}post_feedforward_layernorm.weight",),),
     "final_norm": (("{p}norm.weight",),),
 }
+_HEAD_OF_TEXT_PART: dict[str, Sources] = {  # which checkpoints that can also see may have
+    "embed": (*hf_common.MATRICES["embed"], ("language_model.lm_head.weight",)),
+    "head": (*hf_common.MATRICES["head"], ("language_model.lm_head.weight",)),
+}
 _GGUF_VECTORS: dict[str, Sources] = {
     **gguf_common.VECTORS,
     "layers.{i}.post_attn_norm": (("blk.{i}.post_attention_norm.weight",),),
@@ -198,7 +204,7 @@ GEMMA3 = Architecture(
     name="gemma3",
     from_hf=lambda fields, dtype: _from_hf("gemma3", fields, dtype),
     hf_layout=Layout(
-        matrices=hf_common.MATRICES,
+        matrices={**hf_common.MATRICES, **_HEAD_OF_TEXT_PART},
         vectors={**_HF_VECTORS, **hf_common.QK_NORMS},
         prefixes=("model.", "language_model.model.", "model.language_model.", ""),
         ignored=hf_common.IGNORED,

@@ -10,21 +10,24 @@ from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common
 from .base import Architecture, GGUFHeader, Layout, layer_configs
-from .rope import from_fields
+from .rope import from_fields, stretched_positions
 
 
 def _from_hf(name: str, fields: Fields) -> ModelConfig:
     sizes = hf_common.decoder_sizes(fields, tied=False)
     positions = hf_common.positions(fields, default=2048 if name == "llama" else 131072)
-    window = hf_common.sliding_window(fields) if name == "mistral" else 0
+    window = 0
+    if name == "mistral":  # in its library a missing key means 4096, and null no window
+        window = hf_common.sliding_window(fields, 0 if "sliding_window" in fields else 4096)
     params = fields.inner("rope_parameters") or fields.inner("rope_scaling")
     head_dim = sizes["head_dim"]
+    context = stretched_positions(params, fields, positions)
     return ModelConfig(
         architecture=name,
-        context_length=positions,
+        context_length=context,
         activation=hf_common.activation(fields, "hidden_act", "silu"),
         ropes=(from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions),),
-        layers=layer_configs((window,) * sizes["num_layers"], positions),
+        layers=layer_configs((window,) * sizes["num_layers"], context),
         attention_scale=head_dim**-0.5,
         **sizes,
     )

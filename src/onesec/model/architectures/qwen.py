@@ -10,7 +10,7 @@ from onesec.model.jsonfile import Fields
 
 from . import gguf_common, hf_common
 from .base import Architecture, GGUFHeader, Layout, layer_configs
-from .rope import from_fields
+from .rope import from_fields, stretched_positions
 
 
 def _from_hf(name: str, fields: Fields) -> ModelConfig:
@@ -23,14 +23,15 @@ def _from_hf(name: str, fields: Fields) -> ModelConfig:
     full = fields.integer("max_window_layers", 28, low=0, high=1 << 16)
     params = fields.inner("rope_parameters") or fields.inner("rope_scaling")
     head_dim = sizes["head_dim"]
+    context = stretched_positions(params, fields, positions)
     return ModelConfig(
         architecture=name,
-        context_length=positions,
+        context_length=context,
         activation=hf_common.activation(fields, "hidden_act", "silu"),
         ropes=(from_fields(params, fields, theta=1e4, head_dim=head_dim, positions=positions),),
         layers=layer_configs(
             hf_common.layer_windows(fields, window, tuple(i >= full for i in range(layers))),
-            positions,
+            context,
         ),
         attention_scale=head_dim**-0.5,
         qk_norm=qwen3,

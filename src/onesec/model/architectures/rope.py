@@ -16,9 +16,12 @@ from onesec.core.errors import UnsupportedModel
 from onesec.model.config import Rope
 from onesec.model.jsonfile import Fields
 
+from .base import MAX_CONTEXT
+
 MIN_FACTOR, MAX_FACTOR = 1e-3, 1e6
 MAX_THETA = 1e15
 MIN_FREQUENCY = 0.5 / (MAX_FACTOR * MAX_THETA)  # radians a position; half: float32 rounds
+_ORIGINAL = "original_max_position_embeddings"
 Float32 = npt.NDArray[np.float32]
 
 
@@ -119,8 +122,10 @@ def from_fields(
             params.fail("high_freq_factor", f"is {high:g}, not more than low_freq_factor ({low:g})")
         return llama3(theta, dim, factor=factor, low=low, high=high, original=original)
     if kind == "yarn":
-        for key in ("mscale", "mscale_all_dim", "truncate"):
-            if params.has(key):
+        refused = {key: params.has(key) for key in ("mscale", "mscale_all_dim")}
+        refused["truncate = false"] = not params.flag("truncate", True)
+        for key, there in refused.items():
+            if there:
                 raise UnsupportedModel(
                     f"{outer.path}: YaRN with {key} is not supported.",
                     hint="Use a checkpoint without rope scaling.",
@@ -166,8 +171,20 @@ def rotary_dim(params: Fields, outer: Fields, head_dim: int) -> int:
 
 def original_positions(params: Fields, outer: Fields, positions: int) -> int:
     """Positions that the model had before its context was stretched."""
-    key, high = "original_max_position_embeddings", 1 << 24
-    return params.integer(key, outer.integer(key, positions, low=2, high=high), low=2, high=high)
+    outside = outer.integer(_ORIGINAL, positions, low=2, high=MAX_CONTEXT)
+    return params.integer(_ORIGINAL, outside, low=2, high=MAX_CONTEXT)
+
+
+def stretched_positions(params: Fields | None, outer: Fields, positions: int) -> int:
+    """The context that YaRN leaves of a config's `positions`: where the file says what it had
+    before, that times the factor; model cards add the scaling and leave the positions as they are.
+    """
+    stated = params is not None and (params.has(_ORIGINAL) or outer.has(_ORIGINAL))
+    if params is None or not stated or rope_kind(params) != "yarn":
+        return positions
+    factor = params.number("factor", low=1.0, high=MAX_FACTOR)
+    stretched = round(factor * original_positions(params, outer, positions))
+    return min(max(positions, stretched), MAX_CONTEXT)
 
 
 def plain_of(rope: Rope) -> tuple[float, float] | None:
