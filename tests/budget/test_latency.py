@@ -94,11 +94,15 @@ def test_time_rises_with_tokens_and_with_the_quantile(
     model = LatencyModel({"g": COST})
     for factor in noise:
         model.observe_decode("g", 100, 1, [COST.q_ms * factor])
-    p50, p95, p99 = model.predict_decode("g", context, tokens, batch)
+    p50, p95, p99 = (
+        model.decode_ms("g", context, tokens, batch=batch, quantile=q) for q in (P50, P95, P99)
+    )
     assert 0.0 < p50 <= p95 <= p99
     fewer = model.decode_ms("g", context, tokens - 1, batch=batch)
     assert fewer < p95
-    p50, p95, p99 = model.predict_prefill("g", tokens, start=context)
+    p50, p95, p99 = (
+        model.prefill_ms("g", tokens, start=context, quantile=q) for q in (P50, P95, P99)
+    )
     assert p50 <= p95 <= p99
 
 
@@ -177,8 +181,15 @@ def test_prefill_observation_corrects_its_gear() -> None:
 def test_saved_and_loaded_model_predicts_the_same() -> None:
     model = LatencyModel({"g": COST})
     loaded = LatencyModel.from_dict(json.loads(json.dumps(model.to_dict())))
-    assert loaded.predict_decode("g", 300, 40, 4) == model.predict_decode("g", 300, 40, 4)
-    assert loaded.predict_prefill("g", 300) == model.predict_prefill("g", 300)
+    for q in (P50, P95, P99):
+        told, meant = (
+            (
+                each.decode_ms("g", 300, 40, batch=4, quantile=q),
+                each.prefill_ms("g", 300, quantile=q),
+            )
+            for each in (loaded, model)
+        )
+        assert told == meant
 
 
 @pytest.mark.parametrize(

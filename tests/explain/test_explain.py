@@ -39,7 +39,7 @@ def test_the_story_in_english() -> None:
         "Up to 870 ms, 24 tokens in gear g2 took 500 ms, 380 more than expected.",
         "Began landing at 870 ms, after token 45: 12 more fitted; landing begins at 12.",
         "Up to 941 ms, 5 tokens in gear g2 took 68 ms, as expected.",
-        "Landed at 941 ms, at the end of a sentence.",
+        "Landed at 941 ms, where the text ends well.",
         "That was in time, 59 ms before the deadline.",
         "Sure of its tokens to 0.80 on average, least of token 3 (0.25); below 0.5: 1 of 4.",
         "Used: 1700 CPU-ms, 25.0 MB of weights and cache read, 64 kB of cache at most.",

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from onesec.core.errors import UnknownGear
 
@@ -63,14 +63,6 @@ class GearCost:
                 return low + (high - low) * (rows - low_rows) / (high_rows - low_rows)
             low_rows, low = high_rows, high
         return low * rows / low_rows
-
-
-class Quantiles(NamedTuple):
-    """Milliseconds that are not exceeded with the given probability."""
-
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
 
 
 class _GearState:
@@ -201,26 +193,6 @@ class LatencyModel:
             else:
                 high = middle - 1
         return low
-
-    def predict_prefill(
-        self, gear: str, tokens: int, *, start: int = 0, chunks: int = 1
-    ) -> Quantiles:
-        """Quantiles of `prefill_ms`."""
-        return Quantiles(
-            *(
-                self.prefill_ms(gear, tokens, start=start, chunks=chunks, quantile=q)
-                for q in (P50, P95, P99)
-            )
-        )
-
-    def predict_decode(self, gear: str, context: int, tokens: int, batch: int = 1) -> Quantiles:
-        """Quantiles of `decode_ms`."""
-        return Quantiles(
-            *(
-                self.decode_ms(gear, context, tokens, batch=batch, quantile=q)
-                for q in (P50, P95, P99)
-            )
-        )
 
     # -- observe ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ MAX_EVENTS = 4096
 @dataclass(frozen=True, slots=True)
 class Event:
     """`at_ms` since arrival; `kind` one of fit, plan, prefill, decode, shift, close_thinking, land,
-    no_time, stall, stop, refuse.
+    no_time, stall, stop.
 
     An event that decides says in `detail` what it was decided on, in these words: `left_ms` until
     the last token must be there (of a rhythm: until the next ones are due), `for_others_ms` what of

@@ -115,7 +115,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{0} 毫秒、第 {1} 个词元后结束思考：还容得下 {2} 个，结束思考并作答要 {3} 个。",
     ),
     "natural": ("Ended by itself at {0} ms.", "{0} 毫秒时自然结束。"),
-    "landed": ("Landed at {0} ms, at the end of a sentence.", "{0} 毫秒时在句末收尾。"),
+    "landed": ("Landed at {0} ms, where the text ends well.", "{0} 毫秒时在合适处收尾。"),
     "closed": ("Landed at {0} ms, closed with {1!r}.", "{0} 毫秒时收尾，补上 {1!r}。"),
     "cut": ("Cut off at {0} ms ({1}).", "{0} 毫秒时被截断（{1}）。"),
     "met": ("That was in time, {0} ms before the deadline.", "按时完成，早于截止时间 {0} 毫秒。"),
@@ -160,10 +160,11 @@ def explain(trace: Trace, language: str = "en") -> list[str]:
         lines.append(say("tpot", milliseconds(trace.tpot_ms), milliseconds(trace.budget_tpot_ms)))
     if trace.met is not None:
         early_ms = (trace.budget_ms or 0.0) - trace.elapsed_ms
-        in_time = trace.met and trace.budget_ms is not None
-        lines.append(say("met", milliseconds(early_ms)) if in_time else say("late"))
-        if trace.met and not in_time:
-            lines.pop()
+        last = trace.events[-1].detail if trace.events else {}
+        if trace.met and trace.budget_ms is not None:
+            lines.append(say("met", milliseconds(early_ms)))
+        elif not trace.met and last.get("finish_reason") != "error":
+            lines.append(say("late"))
     lines += _sure(trace, say)
     if trace.dropped_events:
         lines.append(say("dropped", trace.dropped_events))
