@@ -62,15 +62,22 @@ def run(place: Path) -> Run:
     return go
 
 
+def _runs_and_answers(block: str, run: Run) -> None:
+    """A Python example runs, and what it prints begins with something to read; or it is refused."""
+    done = run(sys.executable, "-c", block)
+    refused = "DeadlineInfeasible" in done.stderr.strip().rpartition("\n")[2]
+    assert done.returncode == 0 or refused, f"{block}\n{done.stderr}"
+    if "print(answer.text" in block:
+        assert refused or done.stdout[:1].strip(), f"{block}\nprinted {done.stdout!r}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_it_runs_as_shown(document: str, run: Run) -> None:
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     ran = 0
     for language, block in _BLOCK.findall(text):
         if language:
-            done = run(sys.executable, "-c", block)
-            refused = "DeadlineInfeasible" in done.stderr.strip().rpartition("\n")[2]
-            assert done.returncode == 0 or refused, f"{block}\n{done.stderr}"
+            _runs_and_answers(block, run)
             ran += 1
             continue
         for line, shown in re.findall(r"^\$ ([^\n]*)\n((?:[^$\n][^\n]*\n)*)", block, re.M):
@@ -82,3 +89,15 @@ def test_it_runs_as_shown(document: str, run: Run) -> None:
             assert re.search(form, done.stderr, re.S), f"{line}\n{done.stderr}"
             ran += 1
     assert ran > 8
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/choosing-a-deadline.md", "docs/explain.md"]
+)
+def test_python_for_the_shipped_model_answers(document: str, run: Run) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = [block for language, block in _BLOCK.findall(text) if language]
+    whole = [block for block in blocks if 'LLM("onesec-mini")' in block]
+    assert whole
+    for block in whole:
+        _runs_and_answers(block, run)

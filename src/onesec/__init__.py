@@ -4,7 +4,10 @@ Names are fetched when first touched, so that `import onesec` costs milliseconds
 
     from onesec import LLM
     with LLM("onesec-mini") as llm:
-        print(llm.generate("Where is my order?", deadline="800ms").text)
+        question = [{"role": "user", "content": "Where is my order?"}]
+        print(llm.chat(question, deadline="800ms").text)
+
+`chat` answers; `generate` continues a text.
 """
 
 from __future__ import annotations

@@ -4,8 +4,11 @@ It must not know how tokens are computed or time is planned: it turns text into 
 engine until they are done, and gives back Outputs.
 
     with LLM("onesec-mini") as llm:
-        answer = llm.generate("Where is my order?", deadline="800ms")
+        question = [{"role": "user", "content": "Where is my order?"}]
+        answer = llm.chat(question, deadline="800ms")
         print(answer.text, answer.met, answer.trace.gears)
+
+`chat` answers, through the model's chat template; `generate` continues a text as it is.
 """
 
 from __future__ import annotations

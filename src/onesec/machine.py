@@ -116,6 +116,14 @@ def cache_folder() -> Path:
     return home / ".cache" / "onesec"
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be put into a folder, which need not be there yet."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
 def without_folders(asked: str) -> str:
     """What a caller named, for others to read: of a file or folder of this machine its own name
     alone, which "." has too.

@@ -164,6 +164,30 @@ def test_a_stray_byte_does_not_end_a_conversation(run: Run) -> None:
     told = [json.loads(line) for line in out.splitlines()]
     assert len(told) == 3
     assert told[0]["shown"] == told[2]["shown"] == ["a.md#fee"]
+    assert "stdin is not UTF-8" in told[1]["error"]
+
+
+def test_a_line_that_is_refused_has_the_offer(run: Run) -> None:
+    Path("a.md").write_text("# Fee\nDelivery costs 5 dollars.\n")
+    code, out, _ = run("support", "-k", "a.md", "--json", "--deadline", "1ms", stdin=b"Fee?\n")
+    told = json.loads(out)
+    assert (code, told["code"], told["which"]) == (1, "deadline_infeasible", "total")
+    assert told["feasible_ms"] > 1.0
+
+
+def test_live_tells_what_had_no_time_and_what_would_do(run: Run) -> None:
+    words = ("translate", "--live", "--deadline", "1ms")
+    code, out, err = run(*words, stdin=b"Hello!\nHello!\n")
+    assert (code, out) == (1, "")
+    assert (
+        err.count("[Hello!] A budget of 1 ms cannot")
+        == err.count("Ask again with a budget of")
+        == 2
+    )
+    code, out, _ = run(*words, "--json", stdin=b"Hello!\n")
+    told = json.loads(out)
+    assert (code, told["done"], told["which"]) == (1, False, "total")
+    assert told["feasible_ms"] > 1.0
 
 
 def test_nothing_in_a_text_commands_the_terminal(run: Run) -> None:

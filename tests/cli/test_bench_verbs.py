@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def test_a_load_is_a_number_above_zero(
     assert options[0] in capsys.readouterr().err
 
 
+def test_a_deadline_and_what_users_want_exclude_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "serve", "nowhere:1", "--slo", "chat", "--deadline", "1s"]
+    assert main(words) == 2
+    assert "--deadline and --slo exclude each other" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [["--only", "virtual"], ["--limit", "3"], ["--prompts", "t"]])
 def test_what_a_shape_would_not_heed_is_refused(
     option: list[str],
@@ -51,7 +60,22 @@ def test_a_folder_that_cannot_be_is_told_first(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert main(["bench", *verb, "-o", str(tmp_path / "file" / "report")]) == 1
-    assert "Not a directory" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "report cannot be written (Not a directory)" in said
+    assert "Errno" not in said
+
+
+def test_an_address_that_is_none_is_told_with_one_that_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert main(["bench", "serve", "notaurl"]) == 2
+    said = capsys.readouterr().err
+    assert "(Name or service not known)" in said
+    assert "http://127.0.0.1:8000" in said
 
 
 def test_a_recording_without_a_place_is_not_made(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from doors import recite
+from rich.cells import cell_len
 
 from onesec import llm as llm_module
 from onesec.cli.demo import SCENES
@@ -120,14 +121,19 @@ def test_a_model_that_cannot_chat_draws_no_table(
     assert capsys.readouterr().out == ""
 
 
-def test_no_head_is_broken_on_80_columns(
+@pytest.mark.parametrize("columns", [40, 60, 80, 110])
+def test_nothing_is_lost_and_no_figure_broken_on_a_narrow_terminal(
+    columns: int,
     loads: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loads()
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["demo", "--deadline", "10min"]) == 0
-    out = capsys.readouterr().out
-    assert all(head in out for head in ("application", "predicted", "deadline", "summarize zh"))
-    assert max(map(len, out.splitlines())) <= 80
+    title, _, out = capsys.readouterr().out.partition("\n")
+    assert title == "onesec-mini: four applications, two languages"
+    assert all(head in out for head in ("predicted", "deadline", "summarize zh"))
+    assert out.count("600000") == len(SCENES)
+    assert out.count("Just") >= len(SCENES)
+    assert max(map(cell_len, out.splitlines())) <= columns

@@ -47,6 +47,17 @@ def test_a_kept_trace_is_its_owners_alone() -> None:
     assert last_trace().stat().st_mode & 0o077 == 0
 
 
+def test_a_cache_that_cannot_be_written_is_told_with_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main(["explain", "--last"]) == 2
+    said = capsys.readouterr().err
+    assert "is not writable" in said
+    assert "--json | onesec explain -" in said
+
+
 def test_a_trace_comes_through_a_pipe_of_any_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", *KETTLE, NOTES, "--json"]) == 0
     answer = capsys.readouterr().out

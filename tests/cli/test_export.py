@@ -88,7 +88,7 @@ def test_it_says_what_it_wrote_and_what_is_missing(
     path = tmp_path / "m.gguf"
     assert main(["export", "onesec-mini", "-o", str(path), "--type", "q4_0", "--gear", "4"]) == 0
     told = capsys.readouterr().err
-    assert "Not in this file: its way of cutting texts" in told
+    assert "Kept for OneSec only: its way of cutting texts" in told
     assert f"onesec generate {path}" in told
     other = tmp_path / "m.bin"
     assert main(["export", "onesec-mini", "-o", str(other), "--type", "q4_0", "--gear", "4"]) == 0

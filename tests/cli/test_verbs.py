@@ -257,9 +257,26 @@ def test_a_stray_byte_does_not_end_a_chat(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     loads(CONVERSATION, template=True)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"H\xffi\n")))
-    assert main(["chat", "m"]) == 0
-    assert capsys.readouterr().out == "Hello. How are you?\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"H\xffi\nHi\n")))
+    assert main(["chat", "m"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "Hello. How are you?\n"
+    assert "stdin is not UTF-8 at byte 1 (0xFF)" in captured.err
+    assert "iconv" in captured.err
+
+
+@pytest.mark.parametrize("given", [("", b""), (" \n", b""), ("-", b""), ("-", b"\n")])
+def test_an_empty_prompt_is_refused_before_a_model_is_loaded(
+    given: tuple[str, bytes],
+    loads: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = loads(CONVERSATION, template=True)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given[1])))
+    assert main(["generate", "m", given[0]]) == 2
+    assert "The prompt is empty." in capsys.readouterr().err
+    assert not seen
 
 
 @pytest.mark.parametrize("verb", [["chat", "m"], ["generate", "m", "-", "--raw"], ["explain", "-"]])

@@ -305,13 +305,13 @@ def test_a_deadline_is_for_an_answer_that_the_context_holds(
 
 @pytest.mark.parametrize(
     ("size", "size_bytes"),
-    [("400MB", 400_000_000), ("1.2 GB", 1_200_000_000), ("3MiB", 3 << 20), ("5", 5)],
+    [("400MB", 400_000_000), ("1.2 GB", 1_200_000_000), ("3MiB", 3 << 20)],
 )
 def test_sizes_are_read(size: str, size_bytes: int) -> None:
     assert Size().convert(size, None, None) == size_bytes
 
 
-@pytest.mark.parametrize("size", ["", "MB", "4 apples", "-4MB", "1e9", "0.5.5MB", "inf"])
+@pytest.mark.parametrize("size", ["", "MB", "400", "4 apples", "-4MB", "1e9", "0.5.5MB", "inf"])
 def test_what_is_no_size_is_said(
     size: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

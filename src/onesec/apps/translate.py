@@ -11,7 +11,7 @@ It must not know where the text comes from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -112,17 +112,29 @@ class Translate(App):
         """
         return self.call(lambda due: self.steps(text, due), deadline, on_text)
 
-    def live(self, pieces: Iterable[str], deadline: Duration = None) -> Iterator[Sentence]:
+    def live(
+        self,
+        pieces: Iterable[str],
+        deadline: Duration = None,
+        *,
+        on_refused: Callable[[DeadlineInfeasible | ContextLengthExceeded], object] | None = None,
+    ) -> Iterator[Sentence]:
         """Translate text that arrives in pieces: a sentence as soon as it is complete, each with
         the whole `deadline` for itself, counted from then. One that cannot be done in that time
-        comes with `done` False, and the stream goes on.
+        comes with `done` False, after `on_refused` was told why, and the stream goes on.
         """
         stream = SentenceStream(longest=_LONGEST)
         for piece in _with_end(pieces):
             for span in stream.flush() if piece is None else stream.push(piece):
+                due = self.due(deadline)
+                start_ms = self.left_ms(due)
                 try:
-                    yield self.run(self.sentence(span, self.due(deadline)))
-                except (DeadlineInfeasible, ContextLengthExceeded):
+                    yield self.run(self.sentence(span, due))
+                except (DeadlineInfeasible, ContextLengthExceeded) as error:
+                    if isinstance(error, DeadlineInfeasible):
+                        error = _of_the_whole(error, start_ms)
+                    if on_refused is not None:
+                        on_refused(error)
                     yield _untranslated(span)
 
     def sentence(self, span: Span, due: Deadline) -> Steps[Sentence]:
@@ -155,10 +167,7 @@ class Translate(App):
             failures = 0 if made.done else failures + 1
             done.append(made)
         if refusal is not None and not any(sentence.done for sentence in done):
-            spent_ms = start_ms - refusal.budget_ms  # before it was known
-            raise DeadlineInfeasible(
-                budget_ms=start_ms, feasible_ms=spent_ms + refusal.feasible_ms, why="one sentence"
-            )
+            raise _of_the_whole(refusal, start_ms)
         if too_long is not None and not any(sentence.done for sentence in done):
             raise too_long
         return Translation(
@@ -239,6 +248,15 @@ def _places(term: str, text: str, *, ending: str = "") -> Iterator[tuple[int, in
     after = ending if term[-1].isascii() and term[-1].isalnum() else ""
     for match in re.finditer(before + re.escape(term) + after, text):
         yield match.span()
+
+
+def _of_the_whole(refusal: DeadlineInfeasible, start_ms: float) -> DeadlineInfeasible:
+    """A sentence's refusal as that of the time which there was at the start: what was spent before
+    it was known counts in the offer too."""
+    spent_ms = start_ms - refusal.budget_ms
+    return DeadlineInfeasible(
+        budget_ms=start_ms, feasible_ms=spent_ms + refusal.feasible_ms, why="one sentence"
+    )
 
 
 def _untranslated(span: Span) -> Sentence:

@@ -138,7 +138,7 @@ class CpuBackend:
             context_tokens=context_tokens,
             planes=planes,
             reference=reference,
-            artifact=isinstance(source, Artifact),
+            artifact=source if isinstance(source, Artifact) else None,
         )
         backend = cls(
             source.config.for_context(sequence_tokens or 0),
@@ -188,7 +188,7 @@ class CpuBackend:
         """Random planes of a shape: for speed work, where values do not matter."""
         from onesec.model.shapes import RANDOM_DEVIATION, plain_vectors  # no start needs them
 
-        check_asked(context_tokens=context_tokens, planes=True, reference=False, artifact=False)
+        check_asked(context_tokens=context_tokens, planes=True, reference=False)
         backend = cls(
             config, context_tokens=context_tokens, threads=threads, kv_dtype=kv_dtype, widths=(4, 8)
         )

@@ -9,19 +9,49 @@ from collections.abc import Callable
 
 from onesec.core.errors import InvalidRequest, UnknownGear
 from onesec.core.gear import UNIFORM, Gear, name_in_gears
+from onesec.model.artifact import Artifact
+from onesec.model.config import ModelConfig
+from onesec.model.planes import packed_names, packed_shape
 
 
-def check_asked(*, context_tokens: int, planes: bool, reference: bool, artifact: bool) -> None:
+def gears_of(artifact: Artifact) -> tuple[Gear, ...]:
+    """All gears that an artifact holds, the cheapest first, without loading it.
+
+    >>> [gear.name for gear in gears_of(artifact)]  # doctest: +SKIP
+    ['4', 'g1', '8']
+    """
+    uniform = (UNIFORM[4],) if artifact.narrow else (UNIFORM[4], UNIFORM[8])
+    return tuple(
+        sorted((*uniform, *artifact.ladder), key=lambda gear: _read_bits(gear, artifact.config))
+    )
+
+
+def _read_bits(gear: Gear, config: ModelConfig) -> int:
+    """Bits of weights that a step reads, those of 4 twice that fine activations meet twice."""
+    tied, bits = config.tie_embeddings, 0
+    for name in packed_names(config):
+        if name == "embed" and not tied:  # a step reads one row of it
+            continue
+        rows, cols = packed_shape(config, name)
+        known = name_in_gears(name, tied=tied)
+        again = 4 if gear.activations_of(known) == 16 else 0
+        bits += rows * cols * (gear.width_of(known) + again)
+    return bits
+
+
+def check_asked(
+    *, context_tokens: int, planes: bool, reference: bool, artifact: Artifact | None = None
+) -> None:
     """Refuse to load for a cache of no token or no width at all (InvalidRequest), or of an artifact
     the 16-bit one, which it does not hold (UnknownGear)."""
     if type(context_tokens) is not int or context_tokens < 1:
         raise InvalidRequest(f"context_tokens is {context_tokens!r}; it must be at least 1.")
     if not (planes or reference):
         raise InvalidRequest("a backend needs planes or the 16-bit reference.")
-    if reference and artifact:
+    if reference and artifact is not None:
         raise UnknownGear(
             "16",
-            ("4", "8"),
+            tuple(gear.name for gear in gears_of(artifact)),
             hint="An artifact holds no 16-bit weights: use the checkpoint it was packed from.",
         )
 

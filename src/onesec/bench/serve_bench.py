@@ -123,9 +123,10 @@ async def meet(
         raise
     except (OSError, BadReply, ValueError, LookupError, TypeError) as error:
         raise InvalidRequest(
-            f"{client.host}:{client.port} does not answer as a server of models: "
-            f"{type(error).__name__}.",
-            hint="Start one: onesec serve onesec-mini.",
+            f"{client.host}:{client.port} does not answer as a server of models "
+            f"({getattr(error, 'strerror', None) or type(error).__name__}).",
+            hint="Give an address such as http://127.0.0.1:8000, where one runs; to start one: "
+            "onesec serve onesec-mini.",
         ) from None
     if loading:
         raise InvalidRequest(

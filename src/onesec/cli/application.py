@@ -19,6 +19,7 @@ from .options import engine_values
 from .output import emit_json, for_stdout, is_terminal, note, shown
 
 if TYPE_CHECKING:
+    from onesec.core.errors import InvalidRequest, OneSecError
     from onesec.llm import LLM
 
 CUT = "[cut off before its end. 未完成]"
@@ -142,6 +143,59 @@ def need_chat_template(llm: LLM, model: str) -> None:
         )
 
 
+def not_utf8(name: str, error: UnicodeDecodeError) -> InvalidRequest:
+    """The refusal of bytes that are no text; `name` is where they came from."""
+    from onesec.core.errors import InvalidRequest
+
+    return InvalidRequest(
+        f"{name} is not UTF-8 at byte {error.start} (0x{error.object[error.start]:02X}). "
+        "不是 UTF-8。",
+        hint="If it is a text, convert it, for example: iconv -f GB18030 -t UTF-8.",
+    )
+
+
+def need_utf8(line: str) -> None:
+    """Raise InvalidRequest for a line of stdin that holds bytes of no text, which stand in it as
+    halves of surrogate pairs."""
+    try:
+        line.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8("stdin", error) from None
+
+
+def refused(error: OneSecError) -> dict[str, Any]:
+    """What a line of JSON tells of an error; with the offer, where it is a refusal."""
+    from onesec.core.errors import DeadlineInfeasible
+
+    told: dict[str, Any] = {"error": str(error), "code": error.code}
+    if isinstance(error, DeadlineInfeasible):
+        told |= {"which": error.which, "feasible_ms": error.feasible_ms}
+    return told
+
+
+def need_there(file: str) -> None:
+    """Raise InvalidRequest where there is no file or folder of this name."""
+    from onesec.core.errors import InvalidRequest
+
+    if not Path(file).exists():
+        raise InvalidRequest(f"There is no file {file}. 没有这个文件。", hint="Check the path.")
+
+
+def read_file(file: str) -> bytes:
+    """The bytes of a file. Raises InvalidRequest where there are none to read."""
+    from onesec.core.errors import InvalidRequest
+
+    need_there(file)
+    if Path(file).is_dir():
+        raise InvalidRequest(f"{file} is a folder. 这是文件夹。", hint="Name a file in it.")
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(
+            f"{file} cannot be read ({error.strerror}). 无法读取。", hint="Check its permissions."
+        ) from None
+
+
 def read_text(file: str) -> str:
     """The text of a file, or of stdin for "-". Raises InvalidRequest where there is none: no file,
     no UTF-8, a NUL character."""
@@ -150,22 +204,14 @@ def read_text(file: str) -> str:
     name = "stdin" if file == "-" else file
     if file == "-":
         if is_terminal(sys.stdin):
-            note("Reading the terminal; end with Ctrl-D. 从终端读取, 按 Ctrl-D 结束。")
+            note("Reading the terminal; end with Ctrl-D. 从终端读取，按 Ctrl-D 结束。")
         raw = sys.stdin.buffer.read()
     else:
-        path = Path(file)
-        if path.is_dir():
-            raise InvalidRequest(f"{file} is a folder. 这是文件夹。", hint="Name a file in it.")
-        if not path.exists():
-            raise InvalidRequest(f"There is no file {file}. 没有这个文件。", hint="Check the path.")
-        raw = path.read_bytes()
+        raw = read_file(file)
     try:
         text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(
-            f"{name} is not UTF-8 at byte {error.start} (0x{raw[error.start]:02X}). 不是 UTF-8。",
-            hint="If it is a text, convert it, for example: iconv -f GB18030 -t UTF-8.",
-        ) from None
+        raise not_utf8(name, error) from None
     if "\0" in text:
         raise InvalidRequest(
             f"{name} is no text: there is a NUL at character {text.index(chr(0))}. 不是文本。",

@@ -22,7 +22,13 @@ def draw_attribution(found: Attribution) -> None:
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
         rows.append((f"{part.share or 0.0:.0%}", f"{part.score or 0.0:.2f}", text))
     if rows:
-        table("What carried it 依据", ("share", "nats", "sentence"), rows, numbers=False)
+        table(
+            "What carried it 依据",
+            ("share", "nats", "sentence"),
+            rows,
+            numbers=False,
+            folded=("sentence",),
+        )
     method = f"{found.method} {_METHODS.get(found.method, '')}".rstrip()
     note(
         f"[{method} · {found.examined} of {found.sentences} sentences · {found.elapsed_ms:.0f} ms]"

@@ -80,6 +80,7 @@ def command(
     from onesec import __version__
     from onesec.bench.report import write_report
     from onesec.machine import describe, without_folders
+    from onesec.model.partfile import disk_errors
 
     if (shape is None) != (traffic is None):
         raise click.UsageError("--shape and --traffic go together.")
@@ -90,7 +91,8 @@ def command(
     if quick:
         limit, questions = limit or _QUICK_LIMIT, min(questions, _QUICK_QUESTIONS)
     if output is not None:  # a folder that cannot be is told before anything is waited for
-        output.mkdir(parents=True, exist_ok=True)
+        with disk_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
     engine = {"device": device, "threads": threads}
     record: dict[str, Any] = {
         "model": shape or without_folders(model),

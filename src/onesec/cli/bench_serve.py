@@ -35,7 +35,7 @@ def _finite(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
 
 @click.command("serve")
 @click.argument("url")
-@click.option("--deadline", metavar="TIME", default="1s", show_default=True, help="预算")
+@click.option("--deadline", metavar="TIME", help="Of every answer (default: 1s). 预算")
 @click.option("--slo", type=click.Choice(_SLOS), help="What users want instead: chat, rag, ...")
 @click.option("--load", "loads", default=_LOADS, show_default=True, help="Of the capacity. 负载")
 @click.option(
@@ -71,7 +71,7 @@ def _finite(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
 @json_option
 def command(
     url: str,
-    deadline: str,
+    deadline: str | None,
     slo: str | None,
     loads: str,
     rates: tuple[float, ...],
@@ -96,13 +96,16 @@ def command(
     from onesec.bench.serve_load import SLOS, Slo
     from onesec.bench.serve_report import GOODS_HEADS, TIMES_HEADS, goods, times, write_report
     from onesec.core.deadline import parse_duration_ms
+    from onesec.model.partfile import disk_errors
 
+    if deadline is not None and slo is not None:
+        raise click.UsageError("--deadline and --slo exclude each other.")
     if traffic is not None and burst is not None:
         raise click.UsageError("--traffic and --burst exclude each other.")
     if users is not None and (rates or traffic is not None or burst is not None):
         raise click.UsageError("--users asks as answers come: no --rate, --traffic or --burst.")
     course = Course(
-        slo=SLOS[slo] if slo else Slo(total_ms=parse_duration_ms(deadline)),
+        slo=SLOS[slo] if slo else Slo(total_ms=parse_duration_ms(deadline or "1s")),
         loads=() if rates or users else _numbers(loads),
         rates=rates,
         users=users or 0,
@@ -112,7 +115,8 @@ def command(
         seed=seed,
     )
     if output is not None:  # a folder that cannot be is told before anything is waited for
-        output.mkdir(parents=True, exist_ok=True)
+        with disk_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
     record = asyncio.run(_measure(url, course, suite, traffic, untold))
     if output is not None:
         write_report(output, record)

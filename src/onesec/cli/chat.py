@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .application import need_utf8
 from .generate import bounded, load_llm, summary
 from .options import (
     best_effort_option,
@@ -78,6 +79,7 @@ class Conversation:
 
         self._messages.append({"role": "user", "content": text})
         try:
+            need_utf8(text)
             with self._llm.chat(
                 self._fitted(),
                 stream=True,

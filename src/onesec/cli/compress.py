@@ -48,10 +48,10 @@ class Share(click.ParamType[float]):
 
 
 class Size(click.ParamType[int]):
-    """An amount of bytes: "400MB", "1.2GB", "300MiB" or 400000000."""
+    """An amount of bytes: "400MB", "1.2GB" or "300MiB"; a number alone is none."""
 
     name = "size"
-    UNITS: ClassVar = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9} | {
+    UNITS: ClassVar = {"KB": 10**3, "MB": 10**6, "GB": 10**9} | {
         "KIB": 1 << 10,
         "MIB": 1 << 20,
         "GIB": 1 << 30,

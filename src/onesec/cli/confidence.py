@@ -64,10 +64,12 @@ def command(
     """
     from onesec.compress.reliability import judge, listen
     from onesec.compress.reliability_picture import reliability_picture
-    from onesec.core.errors import InvalidRequest
+    from onesec.core.errors import InvalidRequest, NotWritten
     from onesec.explain.confidence import write_confidence
     from onesec.loading import load_model
+    from onesec.machine import is_writable
     from onesec.model.artifact import is_artifact
+    from onesec.model.partfile import disk_errors
 
     from .measure import named_gears
 
@@ -83,6 +85,8 @@ def command(
                 f"{model} is no artifact: curves are kept beside its weights.",
                 hint="Make one with onesec pack or onesec compress.",
             )
+        if save and not is_writable(loaded.path):
+            raise NotWritten(loaded.path, "no permission")
         texts = _questions(loaded, suite, limit) if suite else _windows(loaded, text_file)
         ladder = [gear.name for gear in loaded.backend.gears]
         names = list(gears) or ladder
@@ -93,7 +97,8 @@ def command(
             found[gear.name] = judge(answers, len(texts))
     of = f"suite {suite}" if suite else "a text"
     if save:
-        note(f"Kept: {write_confidence(loaded.path, found, of=of, order=ladder)}")
+        with disk_errors(loaded.path):
+            note(f"Kept: {write_confidence(loaded.path, found, of=of, order=ladder)}")
     if as_json:
         emit_json({"model": model, "of": of, "texts": len(texts), "gears": found})
     else:

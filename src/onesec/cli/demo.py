@@ -1,4 +1,6 @@
-"""`onesec demo`: the four applications in both languages, each within a deadline, as one table.
+"""`onesec demo`: the four applications in both languages, each within a deadline.
+
+One table, or lines where the terminal is narrow.
 
 It uses `onesec.apps` as anybody would; it must not know more of them than their public names.
 """
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from onesec.llm import LLM
 
 _SHOWN_CELLS = 36  # of a question; a Chinese character takes two
-# Two lines, so that on 80 columns most is left for question and answer.
+_TABLE_CELLS = 110  # fewer columns of the terminal leave too little for question and answer
+# Two lines, so that most is left for question and answer.
 _HEADS = (
     "application",
     "question",
@@ -125,7 +128,7 @@ def command(model: str, deadline: str | None, threads: int | None, as_json: bool
             emit_json({"model": model, "answers": list(told)})
             return
         title = f"{model}: four applications, two languages"
-        with growing_table(title, _HEADS, folded=("question", "answer")) as add:
+        with growing_table(title, _HEADS, folded=("question", "answer"), least=_TABLE_CELLS) as add:
             for record in told:
                 add(_row(record))
 

@@ -18,10 +18,12 @@ import click
 from onesec import __version__
 from onesec.machine import (
     allowed_cpus,
+    cache_folder,
     cgroup_memory_limit,
     cgroup_quota,
     cpu_name,
     free_memory_bytes,
+    is_writable,
     memory_bytes,
     transparent_huge_pages,
 )
@@ -126,13 +128,8 @@ def _huge_pages() -> Finding:
 
 
 def _cache() -> Finding:
-    from onesec.machine import cache_folder
-
     folder = cache_folder()
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    if is_writable(folder):
         return Finding("cache", str(folder))
     return Finding(
         "cache",
@@ -201,7 +198,7 @@ def command(as_json: bool) -> None:
         emit_json({"findings": [asdict(finding) for finding in findings]})
     else:
         rows = [(f.name, f.status, f.value) for f in findings]
-        table("", ("", "status", "what"), rows, numbers=False)
+        table("", ("", "status", "what"), rows, numbers=False, folded=("what",))
         for finding in findings:
             if finding.advice:
                 print(f"{finding.name}: {finding.advice}")

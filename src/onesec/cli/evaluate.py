@@ -19,6 +19,7 @@ from .options import (
     engine_values,
     json_option,
     model_argument,
+    need_place,
 )
 from .output import emit_json, note, plus_minus, progress, table
 
@@ -147,6 +148,8 @@ def command(
         from .suite import draw, evaluate_suite
 
         _only("--text", of_text)
+        if options["items_file"] is not None:
+            need_place("--items", options["items_file"])
         if gears and options["all_gears"]:
             raise click.UsageError("Give either --gear or --all-gears.")
         report = evaluate_suite(model, suite, gears=gears, engine=engine, **options)

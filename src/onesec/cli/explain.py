@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .options import need_place
 from .output import note, shown
 
 
@@ -37,12 +38,22 @@ def command(
     from onesec.explain.picture import picture as draw
     from onesec.explain.record import read_trace
     from onesec.explain.sentences import explain
+    from onesec.machine import is_writable
+
+    from .application import read_file
 
     if last == (trace is not None):
         raise click.UsageError("Give either TRACE or --last. 请给出 TRACE 或 --last。")
+    if picture is not None:
+        need_place("--picture", picture)
     if last:
         path = last_trace()
         if not path.exists():
+            if not is_writable(path.parent):
+                raise InvalidRequest(
+                    f"No answer can be kept: {path.parent} is not writable. 缓存目录不可写。",
+                    hint="Ask with: onesec generate … --json | onesec explain -",
+                )
             raise InvalidRequest(
                 "No answer was kept yet.", hint="Run onesec generate first, then this again."
             )
@@ -51,11 +62,7 @@ def command(
         raw, source = sys.stdin.buffer.read(), "stdin"
     else:
         assert trace is not None
-        path = Path(trace)
-        if not path.exists() or path.is_dir():
-            what = f"{trace} is a folder." if path.is_dir() else f"There is no file {trace}."
-            raise InvalidRequest(what, hint='Give a file, "-" or --last.')
-        raw, source = path.read_bytes(), trace
+        raw, source = read_file(trace), trace
     found = read_trace(raw, source=source)
     language = "zh" if chinese else "en"
     if picture is not None:

@@ -73,7 +73,7 @@ def command(
         emit_json({"model": model, "path": str(output), "bytes": size, "lost": list(lost)})
         return
     for words in lost:
-        note(f"Not in this file: {words}.")
+        note(f"{words}.")
     opened = packed or output.suffix.lower() == ".gguf"
     step = f"Try: onesec generate {output} PROMPT" if opened else "onesec opens it as NAME.gguf."
     note(f"{output}: {megabytes(size)}. {step}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onesec.core.errors import OneSecError
+from onesec.core.errors import EmptyPrompt, OneSecError
 
 from .attribution import draw_attribution
 from .explain import keep_last
@@ -129,6 +129,8 @@ def command(
     if raw and system is not None:
         raise click.UsageError("--system needs the chat template, which --raw leaves out.")
     text = read_text("-") if prompt == "-" else prompt
+    if not (text if raw else text.strip()):
+        raise EmptyPrompt("The prompt is empty. 提示是空的。", hint="Write something.")
     values |= {"prompt_logprobs": True} if prompt_logprobs else {}
     values |= {"logprobs": 0} if confidence else {}
     values |= {"deadline": budget, "gear": gear, "min_gear": min_gear}

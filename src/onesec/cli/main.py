@@ -92,10 +92,14 @@ def _run(given: list[str]) -> int:
 
 def _report(error: Exception) -> int:
     """One line: what, why with the numbers, next step."""
-    from onesec.core.errors import DeadlineInfeasible, InvalidRequest, ModelError
+    from onesec.core.errors import DeadlineInfeasible, InvalidRequest, ModelError, NotWritten
 
-    _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+    said = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        said = f"{error.filename}: {error.strerror}. Check the path, space and permissions."
+    _say(f"error: {' '.join(said.split()) or type(error).__name__}")
     codes = (
+        (NotWritten, EXIT_ERROR),
         (MemoryError, EXIT_MEMORY),
         (DeadlineInfeasible, EXIT_DEADLINE),
         (ModelError, EXIT_MODEL),

@@ -37,7 +37,10 @@ device_option = click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N (onesec[gpu]). 设备"
 )
 deadline_option = click.option(
-    "--deadline", metavar="TIME", help='Whole answer within TIME: "800ms", "1.5s". 时延预算'
+    "--deadline",
+    metavar="TIME",
+    help='Whole answer within TIME: "800ms", "1.5s"; a number alone is seconds; '
+    "at most 10min. 时延预算",
 )
 
 fit_option = click.option(
@@ -119,7 +122,8 @@ def app_options(command: Command) -> Command:
         click.option(
             "--deadline",
             metavar="TIME",
-            help='Whole answer within TIME: "800ms", "1.5s" (default: 1s). 时延预算',
+            help='Whole answer within TIME: "800ms", "1.5s"; a number alone is seconds; '
+            "at most 10min (default: 1s). 时延预算",
         ),
         gear_option,
         min_gear_option,

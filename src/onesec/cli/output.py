@@ -15,10 +15,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
 # Control characters but tab and line end, and those that override the direction of letters.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+_FOLDED_CELLS = 20  # of a column that gives way: fewer break a sentence into too many lines
+_BETWEEN_CELLS = 3  # a space on both sides, and the line between columns
 
 
 def emit_json(value: Any, *, one_line: bool = False) -> None:
@@ -56,34 +60,47 @@ def _plain(value: Any) -> Any:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: bool = True,
+    folded: Sequence[str] = (),
 ) -> None:
-    """Print a table; `numbers` aligns the columns after the first to the right."""
-    from rich.console import Console
-
-    drawn = _empty_table(title, columns, numbers=numbers)
-    for row in rows:
+    """Print a table; `numbers` aligns the columns after the first to the right. Only the columns
+    `folded` are broken into lines; where even so it is too wide, each row is lines of its own."""
+    console = _console()
+    made = [tuple(row) for row in rows]
+    _print_title(console, title)
+    if _least_width(columns, made, folded) > console.width:
+        for row in made:
+            _print_lines(console, columns, row, folded)
+        return
+    drawn = _empty_table(columns, folded, numbers=numbers)
+    for row in made:
         _add(drawn, row)
-    Console(highlight=False).print(drawn)
+    console.print(drawn)
 
 
 @contextmanager
 def growing_table(
-    title: str, columns: Sequence[str], *, folded: Sequence[str] = ()
+    title: str, columns: Sequence[str], *, folded: Sequence[str], least: int
 ) -> Iterator[Callable[[Sequence[str]], None]]:
     """A table whose rows are shown on the terminal as they come; elsewhere it is printed whole.
-    Where it is too wide, the columns `folded` give way; without any, all do.
+    Only the columns `folded` give way; on fewer than `least` columns of the terminal, each row is
+    lines of its own.
 
-    >>> with growing_table("sums", ("a", "b")) as add:  # doctest: +SKIP
+    >>> with growing_table("sums", ("a", "b"), folded=("b",), least=40) as add:  # doctest: +SKIP
     ...     add(("1", "2"))
     """
-    from rich.console import Console
+    console = _console()
+    _print_title(console, title)
+    if console.width < least:
+        yield lambda row: _print_lines(console, columns, row, folded)
+        return
     from rich.live import Live
 
-    drawn = _empty_table(title, columns, numbers=False)
-    for column, name in zip(drawn.columns, columns, strict=True):
-        column.no_wrap = bool(folded) and name not in folded
-    console = Console(highlight=False)
+    drawn = _empty_table(columns, folded, numbers=False)
     with Live(drawn, console=console, auto_refresh=False) as live:
 
         def add(row: Sequence[str]) -> None:
@@ -95,13 +112,69 @@ def growing_table(
         console.line()
 
 
-def _empty_table(title: str, columns: Sequence[str], *, numbers: bool) -> Table:
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print_title(console: Console, title: str) -> None:
+    """On a line by itself, however long: a path that is broken cannot be copied."""
+    from rich.text import Text
+
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+
+
+def _least_width(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str]
+) -> int:
+    """Columns of the terminal that a table needs to break no cell but those of `folded`."""
+    from rich.cells import cell_len
+
+    total = 1
+    for name, *cells in zip(columns, *rows, strict=True):
+        widest = max(cell_len(line) for cell in (name, *cells) for line in cell.split("\n"))
+        total += (min(widest, _FOLDED_CELLS) if name in folded else widest) + _BETWEEN_CELLS
+    return total
+
+
+def _print_lines(
+    console: Console, columns: Sequence[str], row: Sequence[str], folded: Sequence[str]
+) -> None:
+    """A row as lines: its first cell; those of `folded`, a line each; the others, as many in a line
+    as there is room for."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.text import Text
+
+    def put(line: str) -> None:
+        console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2), expand=False))
+
+    console.print(Text(row[0], style="bold", overflow="fold"))
+    line = ""
+    for name, cell in zip(columns[1:], row[1:], strict=True):
+        said = f"{' '.join(name.split())} {cell}".strip()
+        if name in folded:
+            put(said)
+            continue
+        longer = f"{line} · {said}" if line else said
+        if line and cell_len(longer) > console.width - 2:
+            put(line)
+            longer = said
+        line = longer
+    if line:
+        put(line)
+
+
+def _empty_table(columns: Sequence[str], folded: Sequence[str], *, numbers: bool) -> Table:
     from rich import box
     from rich.table import Table
 
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE)
+    drawn = Table(box=box.SIMPLE)
     for i, name in enumerate(columns):
-        drawn.add_column(name, justify="right" if numbers and i else "left", overflow="fold")
+        justify: JustifyMethod = "right" if numbers and i else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name not in folded)
     return drawn
 
 

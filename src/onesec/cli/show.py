@@ -15,9 +15,11 @@ from .output import emit_json, megabytes, note, table
 @json_option
 def command(model: str, as_json: bool) -> None:
     """Tell what the artifact MODEL holds. 查看成品模型"""
+    from onesec.backend.gears import gears_of
     from onesec.core.errors import InvalidRequest
     from onesec.loading import find_model
     from onesec.model.artifact import is_artifact, open_artifact
+    from onesec.model.hub import SHIPPED
 
     path = find_model(model)
     if not is_artifact(path):
@@ -27,6 +29,7 @@ def command(model: str, as_json: bool) -> None:
         )
     with open_artifact(path) as artifact:
         config = artifact.config
+        ranks = {gear.name: rank for rank, gear in enumerate(gears_of(artifact))}
         record: dict[str, Any] = {
             "model": model,
             "path": str(path),
@@ -39,14 +42,17 @@ def command(model: str, as_json: bool) -> None:
             "gears": list(artifact.gears.get("gears") or []),
             "recipe": artifact.recipe,
         }
+    record["gears"].sort(key=lambda gear: ranks.get(gear["name"], len(ranks)))
     if as_json:
         emit_json(record)
         return
     shape = ("layers", "hidden_size", "vocab_size", "context_length")
     facts = [("size", megabytes(record["bytes"])), ("architecture", record["architecture"])]
     facts += [(name.replace("_", " "), f"{record[name]:,}") for name in shape]
-    facts += [(name.replace("_", " "), str(value)) for name, value in record["recipe"].items()]
-    table(str(path), ("", ""), facts)
+    recipe = record["recipe"]
+    unasked = () if "deadline_ms" in recipe else ("prompt_tokens", "answer_tokens")
+    facts += [(n.replace("_", " "), str(v)) for n, v in recipe.items() if n not in unasked]
+    table(model if model == SHIPPED else str(path), ("", ""), facts)
     rows = [_row(gear) for gear in record["gears"]]
     if rows:
         table("", ("gear", "widths", "KLD nats", "same top", "perplexity ×"), rows)

@@ -44,7 +44,7 @@ def command(file: str, length: str, **options: Any) -> None:
             parts = len(made.read) + len(made.left_out)
             remarks.append(
                 f"[{len(made.read)} of {parts} parts were read, {percent(made.read_share)} of the "
-                "text: a longer --deadline reads more. 只读了一部分, 放宽截止时间可读更多]"
+                "text: a longer --deadline reads more. 只读了一部分，放宽截止时间可读更多]"
             )
         if not made.merged:
             remarks.append("[no time to bring the parts together. 各部分未合并]")

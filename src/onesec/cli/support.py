@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .application import Session, read_text, session
+from .application import Session, need_there, need_utf8, read_text, refused, session
 from .options import app_options
 from .output import emit_json, is_terminal, note
 
@@ -107,12 +107,13 @@ def _talk(chat: Any, run: Session, budget_ms: float | None) -> int:
         elif line:
             run.start()
             try:
+                need_utf8(line)
                 answer = chat.ask(line, on_text=run.on_text)
             except OneSecError as error:
                 failed += 1
                 note(f"error: {error}")
                 if run.as_json:  # a line for every question
-                    emit_json({"error": str(error), "code": error.code}, one_line=True)
+                    emit_json(refused(error), one_line=True)
                 continue
             _report(run, answer, budget_ms, one_line=True)
     return 1 if failed and not is_terminal(sys.stdin) else 0
@@ -152,6 +153,8 @@ def _open(sources: tuple[str, ...], table: str | None, store: str | None) -> Kno
         if not colon or not database:
             raise click.UsageError(f"--table {table}: write DB:TABLE, as in shop.db:faq.")
         loads.append((database, name))
+    for path, _ in loads:
+        need_there(path)
     knowledge = _cached(loads) if store is None else Knowledge(store)
     try:
         for path, rows in loads:

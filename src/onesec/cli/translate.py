@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from .application import CUT, Session, percent, read_text, session
+from .application import CUT, Session, percent, read_text, refused, session
 from .generate import summary
 from .options import app_options
-from .output import emit_json, note, shown
+from .output import emit_json, is_terminal, note, shown
 
 if TYPE_CHECKING:
     from onesec.apps import Language, Translate
+    from onesec.core.errors import OneSecError
     from onesec.output import Output
 
 _READ_BYTES = 4096
@@ -46,11 +47,11 @@ def command(
     glossary: str | None,
     live: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Translate TEXT ("-" reads stdin) between English and Chinese. 翻译
 
     A text that is too long for --deadline is translated from its beginning; where it ended is said.
-    With --live --json prints a line for each sentence.
+    With --live --json prints a line for each sentence; where one had no time, the exit code is 1.
 
     \b
     onesec translate "Where is my order?"
@@ -73,8 +74,7 @@ def command(
     with session(options) as run:
         app = Translate(run.llm, to=to, glossary=terms, deadline=run.deadline, **run.choices)
         if live:
-            _translate_live(app, run)
-            return
+            return _translate_live(app, run)
         run.start()
         run.live = False  # the text is put together at the end, with its line ends
         made = app(whole)
@@ -94,19 +94,27 @@ def command(
             remarks.append(f"[glossary terms not used: {', '.join(missing)}. 未用术语]")
         replies = [sentence.reply for sentence in made.sentences if sentence.reply]
         run.report(made, replies, budget_ms=app.deadline.total_ms, remarks=remarks)
+        return 0
 
 
-def _translate_live(app: Translate, run: Session) -> None:
+def _translate_live(app: Translate, run: Session) -> int:
+    """Sentence by sentence; what one had no time for does not end the stream. The exit code is 1
+    where it was not a person who was told."""
     from onesec.apps.text import other_script
 
-    for sentence in app.live(_pieces()):
+    failed = 0
+    refusals: list[OneSecError] = []
+    for sentence in app.live(_pieces(), on_refused=refusals.append):
+        why = refusals.pop() if refusals else None
+        failed += not sentence.done
         if run.as_json:  # a line each, so that a program can follow
-            emit_json(asdict(sentence), one_line=True)
+            told = {} if why is None else refused(why)
+            emit_json({**asdict(sentence), **told}, one_line=True)
             continue
         if sentence.done:
             print(shown(sentence.text) if run.live else sentence.text, flush=True)
         else:
-            note(f"[no time: {sentence.source}]")
+            note(f"[no time: {sentence.source}]" if why is None else f"[{sentence.source}] {why}")
         reply = cast("Output | None", sentence.reply)
         if reply is not None and reply.ending == "cut":
             note(CUT)
@@ -116,6 +124,7 @@ def _translate_live(app: Translate, run: Session) -> None:
             note(f"[glossary terms not used: {', '.join(sentence.missing_terms)}. 未用术语]")
         if run.show and reply is not None:
             note(summary(reply))
+    return 1 if failed and not is_terminal(sys.stdin) else 0
 
 
 def _pieces() -> Iterator[str]:

@@ -160,7 +160,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
         )
     else:
         rows = [(check.name, "ok" if check.passed else "FAILED", check.detail) for check in checks]
-        table("", ("check", "", "what"), rows, numbers=False)
+        table("", ("check", "", "what"), rows, numbers=False, folded=("what",))
         draw_quality("accuracy on a short text", [*quality, *filter(None, [reference])])
         draw_latency("time in ms, median / p95", speed)
         question = QUESTION if loaded.template else PROMPT

@@ -13,7 +13,8 @@ It must not know who raises it: standard library only.
     ├── ModelError
     │   ├── ModelNotFound         nothing at that path or name
     │   ├── CorruptFile           path, detail: truncated, lying, overlapping, not finite
-    │   └── UnsupportedModel      well-formed, but not something that this version runs
+    │   ├── UnsupportedModel      well-formed, but not something that this version runs
+    │   └── NotWritten            the disk refuses what was to be written
     ├── KnowledgeError            path, line, detail: a file of entries, or their store
     ├── OutOfMemory               need_bytes, have_bytes
     ├── KernelBuildFailed         the GPU's kernels could not be compiled: detail, output
@@ -226,6 +227,15 @@ class UnsupportedModel(ModelError):
     """The files are well-formed, but ask for something that this version does not run."""
 
     code = "unsupported_model"
+
+
+class NotWritten(ModelError):
+    """The disk refuses what was to be written."""
+
+    code = "not_written"
+
+    def __init__(self, path: str | Path, why: str | None) -> None:
+        super().__init__(f"{path} cannot be written ({why}).", hint="Check space and permissions.")
 
 
 class KnowledgeError(OneSecError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from onesec.core.errors import ModelError
+from onesec.core.errors import NotWritten
 
 
 class PartFile:
@@ -130,10 +130,8 @@ def clear_abandoned(files: Iterable[Path]) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Inside, what the disk refuses is told as a ModelError about `path`."""
+    """Inside, what the disk refuses is told as NotWritten about `path`."""
     try:
         yield
     except OSError as exc:
-        raise ModelError(
-            f"{path} cannot be written ({exc.strerror}).", hint="Check space and permissions."
-        ) from exc
+        raise NotWritten(path, exc.strerror) from exc

@@ -79,7 +79,8 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
         keys["tokenizer.ggml.add_space_prefix"] = _adds_space(spec)
     keys |= _ends_and_templates(files, ids)
     more = files.eos_ids[len(_END_KEYS) :]
-    lost = (f"its end tokens {', '.join(map(str, more))}: GGUF names three",) if more else ()
+    ends = ", ".join(map(str, more))
+    lost = (f"Not in this file: its end tokens {ends}; GGUF names three",) if more else ()
     ways = _unnamed_ways(spec, added, byte_level=byte_level)
     if byte_level and cut is None:
         ways.insert(0, "cutting texts")
@@ -97,8 +98,10 @@ def tokenizer_keys(files: TokenizerFiles, rows: int) -> tuple[dict[str, Any], tu
             hint=_HINT,
         )
     way = " and of ".join(ways)
-    who = "other engines than OneSec" if fits else "engines that read it"
-    return keys, (f"its way of {way}, which {who} may not know", *lost)
+    if fits:
+        kept = f"Kept for OneSec only: its way of {way}, which other engines may not know"
+        return keys, (kept, *lost)
+    return keys, (f"Not in this file: its way of {way}", *lost)
 
 
 def _unnamed_ways(

@@ -121,7 +121,7 @@ class GpuBackend:
             context_tokens=context_tokens,
             planes=planes,
             reference=reference,
-            artifact=isinstance(source, Artifact),
+            artifact=source if isinstance(source, Artifact) else None,
         )
         _check_dtypes(kv_dtype, compute_dtype)
         place = open_device(device)
@@ -156,9 +156,7 @@ class GpuBackend:
         seed: int = 0,
     ) -> GpuBackend:
         """Random weights of a shape: for speed work, where values do not matter. Raises as load."""
-        check_asked(
-            context_tokens=context_tokens, planes=planes, reference=reference, artifact=False
-        )
+        check_asked(context_tokens=context_tokens, planes=planes, reference=reference)
         _check_dtypes(kv_dtype, compute_dtype)
         place = open_device(device)
         dense = COMPUTE_DTYPES[compute_dtype] if reference else None
