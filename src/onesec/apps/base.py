@@ -174,12 +174,16 @@ class App:
         return tokens
 
 
-def of_the_whole(refusal: DeadlineInfeasible, budget_ms: float) -> DeadlineInfeasible:
-    """The refusal of a call that was given `budget_ms`, from that of one of its Asks."""
+def of_the_whole(
+    refusal: DeadlineInfeasible, budget_ms: float, *, why: str = ""
+) -> DeadlineInfeasible:
+    """The refusal of a call that was given `budget_ms`, from that of one of its Asks: what was
+    spent before it was known counts in the offer too."""
     spent_ms = max(0.0, budget_ms - refusal.budget_ms)
     # What is offered must be more than what did not do, whatever the predictions say.
     feasible_ms = float(math.ceil(max(spent_ms + refusal.feasible_ms, budget_ms + 1.0)))
-    return DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=refusal.why)
+    why = why or refusal.why
+    return DeadlineInfeasible(budget_ms=budget_ms, feasible_ms=feasible_ms, why=why)
 
 
 def check_text(name: str, text: object) -> None:

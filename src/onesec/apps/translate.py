@@ -26,7 +26,7 @@ from onesec.core.errors import (
 from onesec.core.request import PolicyName
 
 from .ask import Length, Model, OnText, Reply, Steps
-from .base import App, check_text
+from .base import App, check_text, of_the_whole
 from .text import Language, SentenceStream, Span, is_blank, language, sentences
 
 _PROMPT: Mapping[Language, str] = {
@@ -132,7 +132,7 @@ class Translate(App):
                     yield self.run(self.sentence(span, due))
                 except (DeadlineInfeasible, ContextLengthExceeded) as error:
                     if isinstance(error, DeadlineInfeasible):
-                        error = _of_the_whole(error, start_ms)
+                        error = of_the_whole(error, start_ms, why="one sentence")
                     if on_refused is not None:
                         on_refused(error)
                     yield _untranslated(span)
@@ -167,7 +167,7 @@ class Translate(App):
             failures = 0 if made.done else failures + 1
             done.append(made)
         if refusal is not None and not any(sentence.done for sentence in done):
-            raise _of_the_whole(refusal, start_ms)
+            raise of_the_whole(refusal, start_ms, why="one sentence")
         if too_long is not None and not any(sentence.done for sentence in done):
             raise too_long
         return Translation(
@@ -248,15 +248,6 @@ def _places(term: str, text: str, *, ending: str = "") -> Iterator[tuple[int, in
     after = ending if term[-1].isascii() and term[-1].isalnum() else ""
     for match in re.finditer(before + re.escape(term) + after, text):
         yield match.span()
-
-
-def _of_the_whole(refusal: DeadlineInfeasible, start_ms: float) -> DeadlineInfeasible:
-    """A sentence's refusal as that of the time which there was at the start: what was spent before
-    it was known counts in the offer too."""
-    spent_ms = start_ms - refusal.budget_ms
-    return DeadlineInfeasible(
-        budget_ms=start_ms, feasible_ms=spent_ms + refusal.feasible_ms, why="one sentence"
-    )
 
 
 def _untranslated(span: Span) -> Sentence:
