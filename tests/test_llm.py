@@ -19,6 +19,7 @@ from onesec.core.deadline import Budget, Deadline
 from onesec.core.errors import (
     ContextLengthExceeded,
     DeadlineInfeasible,
+    EmptyPrompt,
     EngineClosed,
     InvalidRequest,
     QueueFull,
@@ -572,3 +573,9 @@ def test_a_plain_prompt_goes_on_with_the_space_that_opens_its_answer(
     with LLM.over(loaded, clock=clock) as llm:
         assert llm.generate("The capital is").text == " Paris!"
         assert llm.generate("The capital is", stop="!").text == " Paris"
+
+
+def test_an_empty_prompt_carried_nothing(parts: tuple[LLM, FakeClock, Reciter]) -> None:
+    llm, _, _ = parts
+    with pytest.raises(EmptyPrompt):
+        llm.attribute(" ", "x")

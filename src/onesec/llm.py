@@ -31,7 +31,13 @@ from onesec.core.closing import Closing
 from onesec.core.collector import QuietCollector
 from onesec.core.cues import Cues
 from onesec.core.deadline import Budget, Duration
-from onesec.core.errors import EngineClosed, InvalidRequest, QueueFull, UnknownGear
+from onesec.core.errors import (
+    EmptyPrompt,
+    EngineClosed,
+    InvalidRequest,
+    QueueFull,
+    UnknownGear,
+)
 from onesec.core.fitted import Fitting
 from onesec.core.gear import Gear
 from onesec.core.request import PolicyName, Request, SamplingParams
@@ -356,8 +362,8 @@ class LLM(Closing):
         answer: by how much its log-likelihood falls without each ("leave-one-out log-likelihood").
 
         `deadline` is this call's own; what there was no time for is said to be not examined. In the
-        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest, UnknownGear, and
-        DeadlineInfeasible where there is no time to score the answer once.
+        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest (an empty prompt
+        among it), UnknownGear, and DeadlineInfeasible where there is no time to score the answer once.
 
         >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3").leading()[0].text
         ... # doctest: +SKIP
@@ -373,6 +379,8 @@ class LLM(Closing):
             raise UnknownGear(gear, tuple(known.name for known in self.gears))
         chosen = chosen or self.gears[-1]
         text, prompt_with = longest_text(prompt)
+        if not text.strip():
+            raise EmptyPrompt("The prompt holds no text.", hint="Give the one that was answered.")
 
         def tokens_with(other: str) -> Sequence[int]:
             whole = prompt_with(other)

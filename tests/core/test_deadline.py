@@ -155,3 +155,8 @@ def test_what_no_time_can_be_divided_by_is_refused(due: Deadline, name: str, val
     for part in (due.part, due.part_ms):
         with pytest.raises(InvalidRequest, match=f"^{name} is "):
             part(now_ns=0, **{name: value})
+
+
+def test_a_duration_that_is_just_too_long_is_told_as_it_is() -> None:
+    with pytest.raises(InvalidRequest, match=r"600000\.1 ms"):
+        Budget.of("600.0001s")

@@ -40,7 +40,7 @@ def parse_duration_ms(value: str | float | int) -> float:
             raise InvalidRequest("that number is too large for a duration.") from None
     if not math.isfinite(result) or not 0.0 < result <= MAX_BUDGET_MS:
         raise InvalidRequest(
-            f"{value!r} is a duration of {result:g} ms; it must be more than 0 and at most "
+            f"{value!r} is a duration of {result:.12g} ms; it must be more than 0 and at most "
             f"{MAX_BUDGET_MS:g}.",
             hint='A number alone counts seconds; milliseconds are written "800ms".',
         )
