@@ -362,8 +362,8 @@ class LLM(Closing):
         answer: by how much its log-likelihood falls without each ("leave-one-out log-likelihood").
 
         `deadline` is this call's own; what there was no time for is said to be not examined. In the
-        best gear, or `gear`. The prefix cache is emptied. Raises InvalidRequest (an empty prompt
-        among it), UnknownGear, and DeadlineInfeasible where there is no time to score the answer once.
+        best gear, or `gear`. The prefix cache is emptied. Raises EmptyPrompt, InvalidRequest,
+        UnknownGear, and DeadlineInfeasible where there is no time to score the answer once.
 
         >>> llm.attribute("Tea is 3 dollars. It is green. The price?", "3").leading()[0].text
         ... # doctest: +SKIP
