@@ -17,6 +17,12 @@ from onesec.cli import bench_deadlines, bench_speed
 from onesec.cli.main import main
 
 
+@pytest.fixture(autouse=True)
+def _slices_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client asks the kernel for would stay with this process."""
+    monkeypatch.setattr("onesec.core.slices.run_soon", lambda: True)
+
+
 @pytest.mark.parametrize(
     "options",
     [
