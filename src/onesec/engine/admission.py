@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -204,9 +205,9 @@ class Admission:
         budget = request.budget
         cached: Mapping[str, int] = {}
         if names:
-            order = (0, 0) if backlog is None else backlog.order
-            scheduler = self._scheduler
-            cached = {g.name: scheduler.cached_tokens(names, g.name, order) for g in gears}
+            order, soon = ((0, 0), {}) if backlog is None else (backlog.order, backlog.soon)
+            known = partial(self._scheduler.cached_tokens, order=order, soon=soon)
+            cached = {gear.name: known(names, gear.name) for gear in gears}
         ask = Ask(
             prompt_tokens=len(request.prompt_tokens),
             limit_tokens=self.limit(request),

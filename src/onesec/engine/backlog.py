@@ -76,6 +76,7 @@ class Backlog:
     wait_ms    until work on it can start: prompts run one after the other, the most urgent first,
                and each needs a row that is free, or is taken from a less urgent one
     turn_ms    of others, beside each of its prompt's chunks
+    soon       what all prompts will have read
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Backlog:
             if each.state == "decoding"
         )
         self._free = scheduler.max_rows - len(scheduler.running)
+        self.soon = scheduler.soon()
         prompts = (self._prompt(each) for each in unfinished if each.state != "decoding")
         self._prompts = sorted(prompts, key=lambda prompt: prompt.order)
         self._there_ms, self.wait_ms = self._run(self._prompts)
@@ -171,7 +173,7 @@ class Backlog:
         gear, plan, now_ns = sequence.prefill_gear, sequence.plan, self._now_ns
         found = _Prompt(
             order=sequence.order,
-            prompt_ms=self.prompt_ms(gear, *self._scheduler.to_read(sequence)),
+            prompt_ms=self.prompt_ms(gear, *self._scheduler.to_read(sequence, self.soon)),
             usual_ms=plan.usual_ms,
             least_ms=plan.answer_ms,
             seated=sequence.state == "prefilling",

@@ -5,7 +5,6 @@ It must not know the cache's memory, sequences or gears: blocks are numbers, a p
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
@@ -164,13 +163,3 @@ class BlockManager:
         if name is not None:
             del self._block_of[name]
             self._name_of[block] = None
-
-
-def common_blocks(names: Seq[bytes], others: Seq[bytes]) -> int:
-    """How many leading blocks two prompts have in common; each name stands for all before it.
-
-    >>> common_blocks([b"a", b"b", b"c"], [b"a", b"b", b"d", b"e"])
-    2
-    """
-    most = range(min(len(names), len(others)))
-    return bisect_left(most, True, key=lambda i: names[i] != others[i])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -21,12 +21,17 @@ from onesec.budget.latency import P50, LatencyModel
 from onesec.core.gear import Gear
 from onesec.core.request import Request
 
-from .block_manager import BlockManager, common_blocks
+from .block_manager import BlockManager
 from .sequence import Sequence
 
 _MIN_CHUNK_TOKENS = 16
 _CHUNK_SHARE = 0.25  # of a more urgent sequence's slack that one prompt chunk may take
 _BACKGROUND_TURNS = 4  # the background gets one turn in so many when others are late
+
+
+# By gear and block name: the urgency of the most urgent prompt that will have computed the block. A
+# name stands for all blocks before it too.
+Soon = Mapping[str, Mapping[bytes, tuple[int, int]]]
 
 
 @dataclass(slots=True)
@@ -81,25 +86,32 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self.running or self._waiting)
 
-    def to_read(self, sequence: Sequence) -> tuple[int, int]:
+    def soon(self) -> Soon:
+        """What prompts that are there will have put into the prefix cache."""
+        found: dict[str, dict[bytes, tuple[int, int]]] = {}
+        reading = (each for each in self.unfinished() if each.state != "decoding")
+        for each in sorted(reading, key=_order, reverse=True):
+            of_gear = found.setdefault(each.prefill_gear.name, {})
+            of_gear.update(dict.fromkeys(each.names, each.order))
+        return found
+
+    def to_read(self, sequence: Sequence, soon: Soon) -> tuple[int, int]:
         """How many tokens it has to run before it can decode, and behind how many computed ones:
         of one that has not begun, those of its prompt that will be there by then."""
         computed = sequence.computed
         if not self._begun(sequence):
             names, variant = sequence.names, sequence.prefill_gear.name
-            computed = max(computed, self.cached_tokens(names, variant, sequence.order))
+            computed = max(computed, self.cached_tokens(names, variant, sequence.order, soon))
         return sequence.prefill_left - (computed - sequence.computed), computed
 
-    def cached_tokens(self, names: Seq[bytes], variant: str, order: tuple[int, int]) -> int:
+    def cached_tokens(
+        self, names: Seq[bytes], variant: str, order: tuple[int, int], soon: Soon
+    ) -> int:
         """The tokens of a prompt of that urgency that it need not compute in that gear: the prefix
         cache holds them, or more urgent prompts that begin alike will have put them there."""
-        known = self.blocks.match(names, variant)
-        for other in self.unfinished():
-            if known == len(names):
-                break
-            reads = other.state != "decoding" and other.prefill_gear.name == variant
-            if reads and other.order < order:
-                known = max(known, common_blocks(names, other.names))
+        known, coming = self.blocks.match(names, variant), soon.get(variant, {})
+        while known < len(names) and coming.get(names[known], order) < order:
+            known += 1
         return known * self.blocks.block_size
 
     def _begun(self, sequence: Sequence) -> bool:

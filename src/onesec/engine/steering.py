@@ -13,7 +13,7 @@ from onesec.budget.latency import P50, LatencyModel
 from onesec.budget.length import LengthModel
 from onesec.core.thinking import ThinkingMarks
 
-from .scheduler import Scheduler
+from .scheduler import Scheduler, Soon
 from .sequence import Force, Sequence
 from .stopping import Stop
 
@@ -50,11 +50,16 @@ class Steering:
             return False
         if sequence.request.best_effort:
             return now_ns >= sequence.end_ns
-        return now_ns + int(self.prefill_ms(sequence) * 1e6) >= sequence.end_ns
+        left_ms = (sequence.end_ns - now_ns) / 1e6
+        # Asked each turn: what others will have read is looked at only where it could matter.
+        return self._prefill_ms(sequence, {}) >= left_ms and self.prefill_ms(sequence) >= left_ms
 
     def prefill_ms(self, sequence: Sequence) -> float:
         """What it takes until it can decode, in the median."""
-        left, computed = self._scheduler.to_read(sequence)
+        return self._prefill_ms(sequence, self._scheduler.soon())
+
+    def _prefill_ms(self, sequence: Sequence, soon: Soon) -> float:
+        left, computed = self._scheduler.to_read(sequence, soon)
         return self._latency.prefill_ms(
             sequence.prefill_gear.name, left, start=computed, quantile=P50
         )
