@@ -147,8 +147,7 @@ class LatencyModel:
         if tokens <= 0:
             return 0.0
         flat, slope = self._steps_ms(gear, context, batch)
-        base = tokens * (flat + 0.5 * slope * tokens)
-        return base + _margin_ms(tokens, flat, slope, self._tails(gear, quantile))
+        return _run_ms(tokens, flat, slope, self._tails(gear, quantile))
 
     def _steps_ms(self, gear: str, context: int, batch: int) -> tuple[float, float]:
         """(flat, slope): in the median n steps take n·(flat + slope·n/2)."""
@@ -186,9 +185,7 @@ class LatencyModel:
         tails = self._tails(gear, quantile)
         while low < high:
             middle = (low + high + 1) // 2
-            need = middle * (flat + 0.5 * slope * middle)
-            need += _margin_ms(middle, flat, slope, tails)
-            if need + others_ms * middle <= ms:
+            if _run_ms(middle, flat, slope, tails) + others_ms * middle <= ms:
                 low = middle
             else:
                 high = middle - 1
@@ -210,8 +207,7 @@ class LatencyModel:
         error = _clip(error, -_SURPRISE, _SURPRISE)
         # A short chunk says little of the machine: what it takes beyond the fit is its own.
         weight = 1.0 if known is self._long else base / self._telling_ms
-        moved = self._machine + weight * _PREFILL_RATE * error
-        self._machine = _clip(moved, *_MACHINE_BOUNDS)
+        self._move_machine(weight * _PREFILL_RATE * error)
         known.offset = _clip(known.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
 
     def observe_decode(
@@ -230,7 +226,7 @@ class LatencyModel:
             scale = math.exp(self._machine)
             self._steps.add(min(ms, _STALL * base * scale), base, scale)
             error = _clip(math.log(ms / (base * scale)), -_SURPRISE, _SURPRISE)
-            self._machine = _clip(self._machine + _MACHINE_RATE * error, *_MACHINE_BOUNDS)
+            self._move_machine(_MACHINE_RATE * error)
             state.offset = _clip(state.offset + _GEAR_RATE * error, -_GEAR_BOUND, _GEAR_BOUND)
             if rows:
                 moved = state.rows_offset.get(rows, 0.0) + _ROWS_RATE * error
@@ -238,8 +234,10 @@ class LatencyModel:
 
     def observe_machine(self, error: float) -> None:
         """Learn of the machine alone, from work that took exp(`error`) times what was expected."""
-        moved = self._machine + _MACHINE_RATE * _clip(error, -_SURPRISE, _SURPRISE)
-        self._machine = _clip(moved, *_MACHINE_BOUNDS)
+        self._move_machine(_MACHINE_RATE * _clip(error, -_SURPRISE, _SURPRISE))
+
+    def _move_machine(self, by: float) -> None:
+        self._machine = _clip(self._machine + by, *_MACHINE_BOUNDS)
 
     @property
     def slowness(self) -> float:
@@ -309,18 +307,19 @@ def _power(rows: int) -> int:
     return (rows - 1).bit_length()
 
 
-def _margin_ms(tokens: int, flat: float, slope: float, tails: tuple[float, ...]) -> float:
-    """What so many steps may take beyond their median: margins at the horizons, joined by straight
-    lines, so that time never falls with tokens."""
+def _run_ms(tokens: int, flat: float, slope: float, tails: tuple[float, ...]) -> float:
+    """What so many steps take: their median and, where there are tails, margins at the horizons,
+    joined by straight lines, so that time never falls with tokens."""
+    base = tokens * (flat + 0.5 * slope * tokens)
     if not tails:
-        return 0.0
+        return base
     known, margin = 0, 0.0
     for horizon, tail in zip(HORIZONS, tails, strict=True):
         further = max(margin, (tail - 1.0) * horizon * (flat + 0.5 * slope * horizon))
         if horizon >= tokens:
-            return margin + (further - margin) * (tokens - known) / (horizon - known)
+            return base + margin + (further - margin) * (tokens - known) / (horizon - known)
         known, margin = horizon, further
-    return margin * tokens / known
+    return base + margin * tokens / known
 
 
 def _doubted(offset: float) -> float:

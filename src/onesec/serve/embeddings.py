@@ -106,8 +106,8 @@ async def _means(door: Door, wanted: Wanted, prompts: Sequence[Prepared]) -> lis
 async def _check_longest(door: Door, call: Call, given: Sequence[str | list[int]]) -> None:
     """Refuse inputs whose longest text has more tokens than fit. Raises ApiError."""
     longest = max((text for text in given if isinstance(text, str)), key=len, default="")
-    encode, fits = door.wording.tokenizer.encode, len(longest.encode()) < door.ready.context_length
-    if not fits:  # as a token for each byte
+    encode = door.wording.tokenizer.encode
+    if len(longest.encode()) >= door.ready.context_length:  # else a token for each byte would fit
         tokens = await door.in_thread(call, lambda: encode(longest, add_bos=True))
         door.check_length([Prepared.of_tokens(tokens)])
 
